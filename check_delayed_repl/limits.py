@@ -1,0 +1,107 @@
+"""The limits that a replica is judged by: frozen, checked once, with the article's production values as defaults."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import NamedTuple
+
+BUILT_IN_KINDS = ("backup", "deshard")
+KIND_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}\Z")
+RESERVED_KINDS = frozenset({"recovery", "trend", "worker", "local_heartbeat", "source_log", "relay_log"})
+
+
+class LimitError(ValueError):
+    """A limit that makes no sense. `option` names the one to change."""
+
+    def __init__(self, option: str, problem: str) -> None:
+        super().__init__(f"{option}: {problem}")
+        self.option = option
+
+
+class Limits(NamedTuple):
+    """All times in seconds. Build it with `checked()`, which refuses nonsense."""
+
+    max_seconds_behind: float = 60.0
+    max_relay_behind: float = 28800.0
+    max_master_behind: float = 1800.0
+    max_backup_behind: float = 64800.0
+    max_deshard_behind: float = 32400.0
+    max_last_seen: float = 60.0
+    min_delay_time: float = 5400.0
+    max_delay_time: float = 9000.0
+    max_recovery_time: float = 21600.0
+    max_trend_time: float = 9000.0
+    min_recovery_slope: float = 0.1
+    min_correlation: float = 0.5
+    window: float = 600.0
+    fit: str = "segment"
+    """`segment` fits the latest straight stretch of the window, `window` always the whole of it."""
+    job_limits: tuple[tuple[str, float], ...] = ()
+    """Kinds of job beside backup and deshard, each with the seconds that one may run."""
+    job_stops_server: tuple[str, ...] = ()
+    """Kinds of job during which the server itself may be down."""
+    delay_mode: str = "auto"
+    """`native` where the server delays, `external` where pt-slave-delay does, `auto` to tell from SQL_Delay."""
+    local_heartbeat: bool = True
+    """False where the replica must not be written to and so has no heartbeat of its own."""
+
+    @property
+    def kinds(self) -> dict[str, float]:
+        """Every known kind of job with the seconds that one may run, built-in kinds first."""
+        return {"backup": self.max_backup_behind, "deshard": self.max_deshard_behind, **dict(self.job_limits)}
+
+    def checked(self) -> Limits:
+        """Itself; raises LimitError, naming the option, where a limit makes no sense."""
+        for name in self._fields[:12]:
+            value = getattr(self, name)
+            if not math.isfinite(value):
+                raise LimitError(option(name), f"{value} is not a number")
+            if value < 0:
+                raise LimitError(option(name), f"{plain(value)} is negative")
+        if self.min_delay_time > self.max_delay_time:
+            raise LimitError(
+                "--min-delay-time",
+                f"{plain(self.min_delay_time)} is greater than --max-delay-time {plain(self.max_delay_time)}",
+            )
+        if self.min_correlation > 1:
+            raise LimitError("--min-correlation", f"{plain(self.min_correlation)} is greater than 1")
+        if not (math.isfinite(self.window) and self.window > 0):
+            raise LimitError("--window", f"{self.window} is not a positive number of seconds")
+        if self.fit not in ("segment", "window"):
+            raise LimitError("--fit", f"{self.fit!r} is neither segment nor window")
+        if self.delay_mode not in ("auto", "native", "external"):
+            raise LimitError("--delay-mode", f"{self.delay_mode!r} is none of auto, native and external")
+        seen: set[str] = set()
+        for kind, seconds in self.job_limits:
+            if not KIND_PATTERN.match(kind) or kind.lower() in RESERVED_KINDS:
+                raise LimitError("--max-job-behind", f"{kind!r} cannot name a kind of job")
+            if kind in BUILT_IN_KINDS:
+                raise LimitError("--max-job-behind", f"{kind} is built in: its limit is --max-{kind}-behind")
+            if kind in seen:
+                raise LimitError("--max-job-behind", f"{kind} is given twice")
+            seen.add(kind)
+            if not math.isfinite(seconds) or seconds < 0:
+                raise LimitError("--max-job-behind", f"{kind}={seconds} is not a number of seconds")
+        for kind in self.job_stops_server:
+            if kind not in self.kinds:
+                raise LimitError("--job-stops-server", f"{kind!r} is no known kind of job")
+        return self
+
+
+def option(field: str) -> str:
+    """The command-line option that sets a field of Limits."""
+    return "--" + field.replace("_", "-")
+
+
+def kind_option(kind: str) -> str:
+    """The command-line option that limits how long a job of this kind may run."""
+    return f"--max-{kind}-behind" if kind in BUILT_IN_KINDS else "--max-job-behind"
+
+
+def plain(value: float, digits: int = 6) -> str:
+    """A number as a plain decimal: never an exponent, no trailing zeros."""
+    text = f"{value:.{digits}f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
