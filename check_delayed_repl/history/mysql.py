@@ -1,0 +1,519 @@
+"""The shared history: tables in a MySQL (5.7 or later) or MariaDB database, `mysql://user@host:port/database`.
+
+Behind a `?` may follow defaults-file, defaults-group, socket, ssl-mode, ssl-ca, ssl-cert and ssl-key, joined by `&`.
+A password may stand in the URL, with special characters percent-encoded, but is better kept in the defaults file.
+
+All times are this server's own: clocks of the many hosts that write here need not agree.
+
+Writers of jobs need INSERT on JOB_WRITER_COLUMNS alone and are not trusted. They may hold a transaction open for as
+long as they like and commit it late, so their lines get no arrival number from them. Whoever stores samples, and is
+trusted, gives numbers to the lines that have been committed by then, under the same lock: nothing that is committed
+later can come to stand before a sample that has been judged.
+"""
+
+# Statements are put together from the words of this module alone; values are always parameters.
+# PyMySQL raises whatever a broken answer makes it stumble over, so all of it is caught and put into words.
+# ruff: noqa: S608, BLE001
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from check_delayed_repl.history import HistoryUnavailable
+from check_delayed_repl.history.tables import (
+    KIND_LENGTH,
+    NAME_LENGTH,
+    Mark,
+    Row,
+    Tables,
+    finite_or_none,
+    job_values,
+    text,
+    text_or_none,
+    whole_or_none,
+)
+from check_delayed_repl.observe.target import SSL_MODES, Target
+from check_delayed_repl.records import JobLine, Position, Sample
+
+if TYPE_CHECKING:
+    from check_delayed_repl.observe.wire import Connection
+
+_Result = TypeVar("_Result")
+
+SCHEMA_VERSION = 1
+JOB_WRITER_COLUMNS = ("replica", "id", "kind", "started_at", "finished_at", "void")
+"""The columns of table `job` that a writer of jobs must be allowed to INSERT."""
+TABLES = ("schema_version", "counter", "replica", "sample", "job", "fold")
+
+_OPTIONS = " ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS counter (id INT NOT NULL PRIMARY KEY, arrival BIGINT NOT NULL, epoch BIGINT NOT NULL)"
+    + _OPTIONS,
+    """CREATE TABLE IF NOT EXISTS replica (
+        number INT NOT NULL AUTO_INCREMENT PRIMARY KEY, name VARCHAR(255) NOT NULL UNIQUE, delay_arrival BIGINT,
+        source_arrival BIGINT, slowest BIGINT NOT NULL, slowest_arrival BIGINT
+    )"""
+    + _OPTIONS,
+    """CREATE TABLE IF NOT EXISTS sample (
+        replica INT NOT NULL, arrival BIGINT NOT NULL, t DOUBLE NOT NULL, delay DOUBLE, error VARCHAR(64),
+        message VARCHAR(1000), ts DOUBLE, source_id BIGINT, heartbeat_id BIGINT, local_age DOUBLE,
+        local_missing TINYINT NOT NULL, io_thread VARCHAR(64), sql_thread VARCHAR(64), io_errno BIGINT,
+        io_error VARCHAR(1000), sql_errno BIGINT, sql_error VARCHAR(1000), source_file VARCHAR(255),
+        source_pos BIGINT, relay_file VARCHAR(255), relay_pos BIGINT, relay_log_space BIGINT, sql_delay BIGINT,
+        sql_remaining BIGINT, seconds_behind BIGINT, PRIMARY KEY (replica, arrival), KEY sample_t (replica, t)
+    )"""
+    + _OPTIONS,
+    """CREATE TABLE IF NOT EXISTS job (
+        seq BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, replica VARCHAR(255), arrival BIGINT, t DOUBLE,
+        written_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), id VARCHAR(255), kind VARCHAR(64),
+        started_at DOUBLE, finished_at DOUBLE, void TINYINT, unreadable VARCHAR(1000), KEY job_arrival (arrival),
+        KEY job_replica (replica, arrival)
+    )"""
+    + _OPTIONS,
+    """CREATE TABLE IF NOT EXISTS fold (
+        replica INT NOT NULL, judge VARCHAR(255) NOT NULL, arrival BIGINT NOT NULL, folded MEDIUMTEXT NOT NULL,
+        saved_at DOUBLE NOT NULL, PRIMARY KEY (replica, judge), KEY fold_saved (saved_at)
+    )"""
+    + _OPTIONS,
+    "CREATE TABLE IF NOT EXISTS schema_version (id INT NOT NULL PRIMARY KEY, version INT NOT NULL)" + _OPTIONS,
+    "INSERT IGNORE INTO counter (id, arrival, epoch) VALUES (1, 0, 0)",
+    # Comes last: where it stands, all the others do.
+    f"INSERT IGNORE INTO schema_version (id, version) VALUES (1, {SCHEMA_VERSION})",
+)
+
+MIGRATIONS: dict[int, tuple[str, ...]] = {}
+"""Statements that lead from a schema version to the one after it."""
+
+_SESSION = (
+    "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
+    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+)
+_NOW = "SELECT UNIX_TIMESTAMP(NOW(6))"
+
+_NO_SELECT = (1142, 1143)
+_NO_TABLE = 1146
+_NO_DATABASE = "error 1049"
+_TRY_AGAIN = (1213, 1020)
+_FULL = (1021, 1114)
+_READ_ONLY = (1290, 1792, 1836)
+_IDLE_S = 1.0
+_ADOPTED_AT_ONCE = 500
+_MARKED_AT_ONCE = 200
+_LATE_S = 3600.0
+"""A sample that is stored so many seconds after its look still gets the time of the look."""
+
+URL_FORM = "mysql://user@host:port/database?defaults-file=FILE"
+
+
+class MySQLHistory(Tables):
+    """The history at `url`. Connects at once, and again where a connection was lost. One thread at a time may use it.
+
+    `readable` is False where the account may INSERT job lines and nothing else: then only `now` and `add_job` work.
+    """
+
+    by_t = "FORCE INDEX (sample_t)"
+    chunk = 500  # a look's connection refuses answers above some megabytes, and texts may be long
+    job_t = "COALESCE(t, UNIX_TIMESTAMP(written_at))"
+
+    def __init__(self, url: str, deadline: float) -> None:
+        self._target, self._database, name = parse_url(url)
+        super().__init__(name, deadline)
+        self._connection: Connection | None = None
+        self._used = 0.0
+        self._read(lambda: None)
+
+    def now(self) -> float:
+        return float(self._select(_NOW)[0][0])
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        self._numbers.clear()
+        if connection is not None:
+            connection.close()
+
+    def add_job(self, replica: str, line: JobLine) -> None:
+        columns = (*JOB_WRITER_COLUMNS, "unreadable") if line.unreadable else JOB_WRITER_COLUMNS
+        name, kind, started_at, finished_at, void, unreadable = job_values(line)
+        values = (text(replica, NAME_LENGTH), name, text_or_none(kind, KIND_LENGTH), started_at, finished_at, void)
+        statement = f"INSERT INTO job ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+        # Without the lock: this must work for those who may not even read the counter.
+        self._read(lambda: self._run(statement, (*values, unreadable) if line.unreadable else values))
+
+    # --- the connection ---
+
+    def _read(self, work: Callable[[], _Result]) -> _Result:
+        self._ready()
+        try:
+            return work()
+        except HistoryUnavailable:
+            raise
+        except Exception as error:
+            raise self._unavailable(error) from None
+
+    def _write(self, work: Callable[[], _Result]) -> _Result:
+        try:
+            return self._transaction(work)
+        except _Again:
+            pass
+        try:
+            return self._transaction(work)
+        except _Again as again:
+            raise HistoryUnavailable(f"history {self.name} is too busy: {again}") from None
+
+    def _transaction(self, work: Callable[[], _Result]) -> _Result:
+        connection = self._ready()
+        try:
+            connection.begin()
+            # A locking read: what is read after it, in this transaction, is as new as the lock.
+            self._rows("SELECT arrival FROM counter WHERE id = 1 FOR UPDATE")
+            result = work()
+            connection.commit()
+        except BaseException as error:
+            self._numbers.clear()
+            try:
+                connection.rollback()
+            except Exception:
+                self.close()
+            if isinstance(error, HistoryUnavailable) or not isinstance(error, Exception):
+                raise
+            if _number_of(error) in _TRY_AGAIN:
+                raise _Again(_text_of(error)) from None
+            raise self._unavailable(error) from None
+        return result
+
+    def _rows(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
+        cursor = self._execute(statement, parameters)
+        return list(cursor.fetchall())
+
+    def _run(self, statement: str, parameters: Sequence[object] = ()) -> int:
+        return int(self._execute(statement, parameters).rowcount)
+
+    def _run_many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
+        assert self._connection is not None
+        self._connection.cursor().executemany(statement.replace("?", "%s"), rows)
+
+    def _execute(self, statement: str, parameters: Sequence[object]) -> Any:
+        assert self._connection is not None
+        cursor = self._connection.cursor()
+        cursor.execute(statement.replace("?", "%s"), tuple(parameters) or None)
+        return cursor
+
+    def _ready(self) -> Connection:
+        """The connection, made (again) if need be, for a stretch of work until the deadline."""
+        if self.deadline <= time.monotonic():
+            raise HistoryUnavailable(f"history {self.name}: no time was left to use it: raise --timeout")
+        connection = self._connection
+        idle = time.monotonic() - self._used
+        self._used = time.monotonic()
+        if connection is not None:
+            connection.until(self.deadline)
+            if idle < _IDLE_S:
+                return connection
+            try:
+                connection.ping(reconnect=False)
+                return connection
+            except Exception:
+                # The server closes connections that are idle for long, and all of them when it restarts.
+                self.close()
+        return self._connect()
+
+    def _connect(self) -> Connection:
+        connection = self._reach()
+        self._connection = connection
+        try:
+            for statement in _SESSION:
+                self._run(statement)
+            self._check_schema()
+        except HistoryUnavailable:
+            self.close()
+            raise
+        except Exception as error:
+            failure = self._unavailable(error)
+            self.close()
+            raise failure from None
+        connection.until(self.deadline)
+        return connection
+
+    def _reach(self) -> Connection:
+        from check_delayed_repl.observe.server import ConnectFailed, connect
+
+        try:
+            return connect(self._target, self.deadline, self._database)
+        except ConnectFailed as failure:
+            if _NO_DATABASE not in failure.message:
+                raise HistoryUnavailable(f"history {self.name}: {failure.message}") from None
+        try:
+            connection = connect(self._target, self.deadline)
+        except ConnectFailed as failure:
+            raise HistoryUnavailable(f"history {self.name}: {failure.message}") from None
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(f"CREATE DATABASE IF NOT EXISTS `{self._database}` CHARACTER SET utf8mb4")
+            connection.select_db(self._database)
+        except Exception as error:
+            connection.close()
+            raise HistoryUnavailable(
+                f"history {self.name}: there is no database {self._database}, and it cannot be created:"
+                f" {_text_of(error)}: create it, and grant the account its rights there"
+            ) from None
+        return connection
+
+    def _check_schema(self) -> None:
+        import pymysql
+
+        try:
+            rows = self._rows("SELECT version FROM schema_version WHERE id = 1")
+        except pymysql.MySQLError as error:
+            number = _number_of(error)
+            if number in _NO_SELECT:
+                self.readable = False
+                return
+            if number != _NO_TABLE:
+                raise
+            rows = []
+        self.readable = True
+        if rows and rows[0][0] == SCHEMA_VERSION:
+            return
+        version = int(rows[0][0]) if rows else 0
+        if version > SCHEMA_VERSION:
+            raise HistoryUnavailable(
+                f"history {self.name} has schema version {version}, and this program knows up to"
+                f" {SCHEMA_VERSION}: upgrade this program"
+            )
+        try:
+            self._migrate()
+        except pymysql.MySQLError as error:
+            if _number_of(error) in (1142, 1044, 1227):
+                raise HistoryUnavailable(
+                    f"history {self.name} has no tables of this version yet, and this account may not create them:"
+                    f" {_text_of(error)}: use it once with an account that may"
+                ) from None
+            raise
+
+    def _migrate(self) -> None:
+        """Brings the database to this version's schema; many may try at once."""
+        lock = f"check_delayed_repl.{self._database}"[:64]
+        left = max(1, int(self.deadline - time.monotonic()))
+        if self._rows("SELECT GET_LOCK(?, ?)", (lock, min(left, 3600)))[0][0] != 1:
+            raise HistoryUnavailable(f"history {self.name}: its tables are being created by somebody else: try again")
+        try:
+            version = 0
+            if self._rows("SHOW TABLES LIKE 'schema_version'"):
+                rows = self._rows("SELECT version FROM schema_version WHERE id = 1")
+                version = int(rows[0][0]) if rows else 0
+            if version == 0:
+                for statement in SCHEMA:
+                    self._run_quietly(statement)
+            for old in range(version, SCHEMA_VERSION) if version else ():
+                for statement in MIGRATIONS[old]:
+                    self._run_quietly(statement)
+                self._run("UPDATE schema_version SET version = ? WHERE id = 1", (old + 1,))
+        finally:
+            with suppress(Exception):
+                self._rows("SELECT RELEASE_LOCK(?)", (lock,))
+
+    def _run_quietly(self, statement: str) -> None:
+        """Without the driver's warning that a table was there already."""
+        import warnings
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._run(statement)
+
+    def _unavailable(self, error: Exception) -> HistoryUnavailable:
+        """What to say of an error, and what to do about it."""
+        where = f"history {self.name}"
+        connection = self._connection
+        trouble = connection.wire.trouble if connection is not None else None
+        number = _number_of(error)
+        what = _text_of(error, self._target.password)
+        if connection is None or trouble is not None or not connection.open or not _is_answer(error):
+            self.close()
+        if trouble is not None and trouble.kind == "timeout":
+            return HistoryUnavailable(f"{where}: no answer until the deadline: see what its server is busy with")
+        if trouble is not None:
+            return HistoryUnavailable(f"{where}: the connection was lost: see whether its server runs")
+        if number in _NO_SELECT or number in (1044, 1227, 1370):
+            return HistoryUnavailable(f"{where}: the account lacks a privilege: {what}: see delayed-repl grants")
+        if number == _NO_TABLE:
+            return HistoryUnavailable(f"{where}: a table is missing: {what}: restore it, or drop them all")
+        if number == 1205:
+            return HistoryUnavailable(f"{where} is locked by another connection: see SHOW PROCESSLIST there")
+        if number in _FULL:
+            return HistoryUnavailable(f"{where} cannot be written: no space left: {what}: make room on its server")
+        if number in _READ_ONLY:
+            return HistoryUnavailable(f"{where} cannot be written: {what}: name a server that can be written to")
+        return HistoryUnavailable(f"{where} cannot be used: {what}")
+
+    # --- rows ---
+
+    def _stamp(self) -> Callable[[Sample], Sample]:
+        now = float(self._rows(_NOW)[0][0])
+        here = time.time()
+
+        def stamped(sample: Sample) -> Sample:
+            age = here - sample.t
+            return sample._replace(t=round(now - age, 6) if 0 <= age <= _LATE_S else now)
+
+        return stamped
+
+    def _adopt(self, arrival: int) -> int:
+        rows = self._rows(
+            f"SELECT seq, {self.job_t}, UNIX_TIMESTAMP(NOW(6)) FROM job WHERE arrival IS NULL ORDER BY seq LIMIT ?",
+            (_ADOPTED_AT_ONCE,),
+        )
+        for seq, written_at, now in rows:
+            arrival += 1
+            # By primary key, so that no line which is not committed yet can be in the way.
+            self._run(
+                "UPDATE job SET arrival = ?, t = ? WHERE seq = ?",
+                (arrival, min(float(written_at or now), float(now)), seq),
+            )
+        return arrival
+
+    def _mark(self, marks: dict[int, Mark]) -> None:
+        # In few statements, as the lock is held and each may take a long way.
+        rows = [(number, *mark) for number, mark in marks.items()]
+        for first in range(0, len(rows), _MARKED_AT_ONCE):
+            part = rows[first : first + _MARKED_AT_ONCE]
+            news = "SELECT ? AS number, ? AS d, ? AS s, ? AS slowest, ? AS a" + " UNION ALL SELECT ?, ?, ?, ?, ?" * (
+                len(part) - 1
+            )
+            self._run(
+                f"UPDATE replica JOIN ({news}) AS news ON news.number = replica.number"
+                " SET replica.delay_arrival = COALESCE(news.d, replica.delay_arrival),"
+                " replica.source_arrival = COALESCE(news.s, replica.source_arrival),"
+                " replica.slowest_arrival = IF(news.slowest >= replica.slowest, news.a, replica.slowest_arrival),"
+                " replica.slowest = GREATEST(news.slowest, replica.slowest)",
+                [value for row in part for value in row],
+            )
+
+    def _unnumbered(self, names: Sequence[str], after: int) -> list[Row]:
+        return self._select(
+            f"SELECT seq, replica, {self.job_t}, id, kind, started_at, finished_at, void, unreadable FROM job"
+            f" WHERE replica IN ({', '.join('?' * len(names))}) AND (arrival IS NULL OR arrival > ?)"
+            " ORDER BY arrival IS NULL, arrival, seq LIMIT ?",
+            (*(text(name, NAME_LENGTH) for name in names), after, _ADOPTED_AT_ONCE),
+        )
+
+    def _encode(self, sample: Sample) -> Row:
+        source_file, source_pos = _place(sample.source_log)
+        relay_file, relay_pos = _place(sample.relay_log)
+        return (
+            sample.t,
+            finite_or_none(sample.delay),
+            text_or_none(sample.error, 64),
+            text_or_none(sample.message),
+            finite_or_none(sample.ts),
+            whole_or_none(sample.source_id),
+            whole_or_none(sample.heartbeat_id),
+            finite_or_none(sample.local),
+            int(sample.local_missing),
+            text_or_none(sample.io, 64),
+            text_or_none(sample.sql, 64),
+            whole_or_none(sample.io_errno),
+            text_or_none(sample.io_error),
+            whole_or_none(sample.sql_errno),
+            text_or_none(sample.sql_error),
+            source_file,
+            source_pos,
+            relay_file,
+            relay_pos,
+            whole_or_none(sample.relay_log_space),
+            whole_or_none(sample.sql_delay),
+            whole_or_none(sample.sql_remaining),
+            whole_or_none(sample.seconds_behind),
+        )
+
+    def _decode(self, row: Row) -> Sample:
+        _, t, delay, error, message, ts, source_id, heartbeat_id, local, local_missing, io, sql, *rest = row
+        io_errno, io_error, sql_errno, sql_error, source_file, source_pos, relay_file, relay_pos, *numbers = rest
+        return Sample(
+            t,
+            delay,
+            error,
+            message,
+            ts,
+            source_id,
+            heartbeat_id,
+            local,
+            bool(local_missing),
+            io,
+            sql,
+            io_errno,
+            io_error,
+            sql_errno,
+            sql_error,
+            None if source_file is None else (source_file, source_pos),
+            None if relay_file is None else (relay_file, relay_pos),
+            *numbers,
+        )
+
+
+class _Again(Exception):
+    """The server undid the transaction for another's sake."""
+
+
+def parse_url(url: str) -> tuple[Target, str, str]:
+    """Target, database and printable name of a `mysql://` URL. Raises HistoryUnavailable, never quoting the URL."""
+    from urllib.parse import parse_qsl, unquote, urlsplit
+
+    wrong = HistoryUnavailable(
+        f"the history's URL is not of the form {URL_FORM} (special characters in it must be percent-encoded)"
+    )
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True) if parts.query else []
+    except ValueError:
+        raise wrong from None
+    database = unquote(parts.path.removeprefix("/"))
+    if parts.fragment or not re.fullmatch(r"[\w$-]{1,64}", database):
+        raise wrong
+    options: dict[str, str] = {}
+    for key, value in query:
+        if key not in ("defaults-file", "defaults-group", "socket", "ssl-mode", "ssl-ca", "ssl-cert", "ssl-key"):
+            shown = key if re.fullmatch(r"[a-z-]{1,30}", key) else "an option"
+            raise HistoryUnavailable(f"the history's URL has {shown}, which is not known: its form is {URL_FORM}")
+        options[key.replace("-", "_")] = value
+    if "ssl_mode" in options:
+        options["ssl_mode"] = options["ssl_mode"].lower().replace("_", "-")
+        if options["ssl_mode"] not in SSL_MODES:
+            raise HistoryUnavailable(f"the history's URL has an ssl-mode that is none of {', '.join(SSL_MODES)}")
+    target = Target(
+        host=unquote(parts.hostname) if parts.hostname else None,
+        port=port,
+        user=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password is not None else None,
+        **options,  # type: ignore[arg-type]
+    )
+    host = parts.hostname or ""
+    if ":" in host:
+        host = f"[{host}]"
+    user = f"{parts.username}@" if parts.username else ""
+    return target, database, f"mysql://{user}{host}{f':{port}' if port else ''}/{database}"
+
+
+def _place(position: Position | None) -> tuple[str | None, int | None]:
+    return (None, None) if position is None else (text(position[0], NAME_LENGTH), whole_or_none(position[1]))
+
+
+def _number_of(error: BaseException) -> int | None:
+    """The number of an error that came with one."""
+    return error.args[0] if error.args and isinstance(error.args[0], int) else None
+
+
+def _is_answer(error: Exception) -> bool:
+    """Whether the server said so, so that the connection is still good."""
+    number = _number_of(error)
+    return number is not None and 1000 <= number < 10000 and not 2000 <= number < 3000
+
+
+def _text_of(error: BaseException, secret: str | None = None) -> str:
+    from check_delayed_repl.observe.server import scrubbed
+
+    return scrubbed(str(error.args[-1]) if error.args else type(error).__name__, secret or "")

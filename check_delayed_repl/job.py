@@ -1,0 +1,441 @@
+"""`delayed-repl job`: records planned work that may disturb the delay line, such as backups.
+
+Job lines are only ever appended. Who may read the history gets mistakes told (an id that was never started, a job
+that is over already); who may only INSERT into a shared one writes what is known, and the judge puts it together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from contextlib import suppress
+from typing import NamedTuple
+
+from check_delayed_repl.history import History, HistoryUnavailable, open_history
+from check_delayed_repl.limits import KIND_PATTERN, RESERVED_KINDS
+from check_delayed_repl.options import DEFAULT_TIMEOUT, UsageError, add_history_option, filled, timeout
+from check_delayed_repl.records import CHANNEL_SEPARATOR, JobLine, merge_job
+
+HELP = "record planned work, such as a backup: start, finish, void, run, list"
+
+START_WAIT_S = 1.0
+"""How long `run` waits for its start to be recorded before it starts the command all the same."""
+RETRY_S = 5.0
+"""How long `run` waits before it tries again to record its start."""
+CLOCK_SLACK_S = 5.0
+CANNOT_RUN = 126
+NOT_FOUND = 127
+_ID_LENGTH = 128
+
+
+class Refused(Exception):
+    """The history speaks against what was asked for."""
+
+
+class _Job(NamedTuple):
+    name: str
+    """The name that it was recorded under: the replica's, or its server's."""
+    line: JobLine
+    """As it reads now."""
+
+
+# --- the command line ---
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "%(prog)s ACTION [options]"
+    commands = parser.add_subparsers(dest="job_command", metavar="ACTION", required=True, title="actions")
+    start = commands.add_parser(
+        "start", help="record that a job starts now; prints its id", description="Records that a job starts now."
+    )
+    _add_common(start, kind_required=True)
+    finish = commands.add_parser(
+        "finish",
+        help="record that a job is finished now",
+        usage="%(prog)s ID [options]",
+        description="Records that a job is finished now.",
+    )
+    void = commands.add_parser(
+        "void",
+        help="take a wrong record back: the job never was",
+        usage="%(prog)s ID [options]",
+        description="Takes a wrong record back: the job counts as never recorded from now on.",
+    )
+    for command in (finish, void):
+        command.add_argument("id", type=_job_id, metavar="ID", help="what `job start` printed")
+        _add_common(command, kind_required=False)
+    run_command = commands.add_parser(
+        "run",
+        help="run a command and record its start and end",
+        usage="%(prog)s [options] -- COMMAND [ARGUMENT ...]",
+        description="Runs a command, records when it starts and ends, and exits as it does. Signals are passed on to\n"
+        "the command. A history that cannot be written is told on standard error and never stops it.",
+    )
+    _add_common(run_command, kind_required=True)
+    run_command.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command, after --")
+    list_command = commands.add_parser(
+        "list", help="show the jobs of a replica", description="Shows the jobs that are recorded for a replica."
+    )
+    _add_common(list_command, kind_required=False)
+    list_command.add_argument(
+        "--output",
+        choices=("text", "json"),
+        default="text",
+        metavar="FORMAT",
+        help="text (default), or json: one object a line",
+    )
+
+
+def _add_common(parser: argparse.ArgumentParser, kind_required: bool) -> None:
+    add_history_option(parser)
+    parser.add_argument(
+        "--replica",
+        required=True,
+        type=filled,
+        metavar="NAME",
+        help="the replica's name in the history; without its channel it stands for all its channels",
+    )
+    parser.add_argument(
+        "--kind",
+        required=kind_required,
+        type=_kind,
+        metavar="KIND",
+        help="backup, deshard, or a kind that the check knows from --max-job-behind",
+    )
+    parser.add_argument(
+        "-t",
+        "--timeout",
+        type=timeout,
+        default=DEFAULT_TIMEOUT,
+        metavar="TIME",
+        help="how long the history may take (default 10)",
+    )
+
+
+def _kind(text: str) -> str:
+    if not KIND_PATTERN.match(text) or text.lower() in RESERVED_KINDS:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot name a kind of job: letters, digits and _, at most 32")
+    return text
+
+
+def _job_id(text: str) -> str:
+    filled(text)
+    if len(text) > _ID_LENGTH:
+        raise argparse.ArgumentTypeError(f"is longer than {_ID_LENGTH} characters")
+    return text
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the action; returns the exit status."""
+    if args.job_command == "run":
+        command = args.command[1:] if args.command[:1] == ["--"] else args.command
+        if not command:
+            raise UsageError("COMMAND: which command is to be run? It comes after --")
+        return _run(args, command)
+    history = open_history(args.history, time.monotonic() + args.timeout)
+    try:
+        if args.job_command == "start":
+            return _start(history, args)
+        if args.job_command == "list":
+            return _list(history, args)
+        return _end(history, args, void=args.job_command == "void")
+    except Refused as refused:
+        _warn(str(refused))
+        return 1
+    finally:
+        history.close()
+
+
+# --- start, finish, void ---
+
+
+def _start(history: History, args: argparse.Namespace) -> int:
+    _warn_of_unknown(history, args.replica)
+    job = _new_id(args.kind)
+    now = history.now()
+    history.add_job(args.replica, JobLine(now, job, args.kind, now))
+    print(job)
+    return 0
+
+
+def _end(history: History, args: argparse.Namespace, void: bool) -> int:
+    """Finishes a job, or takes it back."""
+    now = history.now()
+    if not history.readable:
+        # The judge adds the kind and the start from the line that `start` wrote.
+        history.add_job(args.replica, JobLine(now, args.id, args.kind, None, None if void else now, void))
+        return 0
+    jobs = _jobs(history, args.replica)
+    job = jobs.get(args.id)
+    if job is None:
+        running = [name for name, (_, line) in jobs.items() if _status(line, now) == "running"]
+        hint = f"running: {', '.join(running[-5:])}" if running else "none is running"
+        raise Refused(f"no job {args.id} is recorded for {args.replica} ({hint})")
+    line = job.line
+    if args.kind is not None and line.kind is not None and line.kind != args.kind:
+        raise Refused(f"job {args.id} is of kind {line.kind}, not {args.kind}")
+    if line.void:
+        raise Refused(f"job {args.id} is void already")
+    if not void and line.finished_at is not None and line.finished_at <= now and not line.unreadable:
+        raise Refused(f"job {args.id} is finished already, since {_utc(line.finished_at)}")
+    finished_at = line.finished_at
+    if not void:
+        # Clocks are set back by a little now and then; that alone does not make a record wrong.
+        began = line.started_at
+        finished_at = began if began is not None and now < began <= now + CLOCK_SLACK_S else now
+    ended = JobLine(now, args.id, line.kind if line.kind is not None else args.kind, line.started_at, finished_at, void)
+    history.add_job(job.name, ended)
+    return 0
+
+
+def _jobs(history: History, replica: str) -> dict[str, _Job]:
+    """The replica's jobs by their ids, as they read now, in order of their first lines."""
+    jobs: dict[str, _Job] = {}
+    for name, line in history.job_lines(replica):
+        earlier = jobs.get(line.id)
+        jobs[line.id] = _Job(earlier.name if earlier else name, merge_job(earlier.line if earlier else None, line))
+    return jobs
+
+
+def _warn_of_unknown(history: History, replica: str) -> None:
+    """A job on a misspelt name would be recorded where no check ever looks."""
+    if not history.readable:
+        return
+    known = history.replicas()
+    if replica in known or any(name.startswith(replica + CHANNEL_SEPARATOR) for name in known):
+        return
+    names = f"it knows {', '.join(known[:5])}{', ...' if len(known) > 5 else ''}" if known else "it knows none yet"
+    _warn(f"warning: the history has no looks at a replica {replica} ({names}); the job is recorded all the same")
+
+
+def _new_id(kind: str) -> str:
+    """An id that nobody else gives: kind, time, chance."""
+    moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    return f"{kind}-{moment}-{os.urandom(4).hex()}"
+
+
+# --- list ---
+
+
+def _status(line: JobLine, now: float) -> str:
+    if line.void:
+        return "void"
+    if line.unreadable or line.kind is None or line.started_at is None:
+        return "invalid"
+    if line.finished_at is None or line.finished_at > now:
+        return "running"
+    return "invalid" if line.finished_at < line.started_at else "finished"
+
+
+def _list(history: History, args: argparse.Namespace) -> int:
+    now = history.now()
+    jobs = [job for job in _jobs(history, args.replica).values() if args.kind in (None, job.line.kind)]
+    if args.output == "json":
+        import json
+
+        for name, line in jobs:
+            status = _status(line, now)
+            ran = None
+            if line.started_at is not None and status in ("running", "finished"):
+                ran = (now if status == "running" else line.finished_at or now) - line.started_at
+            print(
+                json.dumps(
+                    {
+                        "id": line.id,
+                        "kind": line.kind,
+                        "replica": name,
+                        "started_at": line.started_at,
+                        "finished_at": line.finished_at,
+                        "seconds": ran,
+                        "status": status,
+                        "reason": line.unreadable,
+                    }
+                )
+            )
+        return 0
+    if not jobs:
+        print(f"no jobs are recorded for {_shown(args.replica)}")
+        return 0
+    rows = [("ID", "KIND", "REPLICA", "STARTED", "FINISHED", "STATUS")]
+    for name, line in jobs:
+        status = _status(line, now)
+        if line.unreadable:
+            status += f": {line.unreadable}"
+        rows.append(
+            (
+                line.id,
+                line.kind or "-",
+                name,
+                _when(line.started_at),
+                "-" if line.finished_at is None else _when(line.finished_at),
+                status,
+            )
+        )
+    cells = [[_shown(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(rows[0]))]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0
+
+
+def _when(t: float | None) -> str:
+    """A time as the clock on the wall shows it, and in UTC."""
+    if t is None:
+        return "-"
+    try:
+        local = time.strftime("%Y-%m-%d %H:%M:%S%z", time.localtime(t))
+    except (ValueError, OverflowError, OSError):
+        return f"{t:g}"
+    return f"{local} ({_utc(t)})"
+
+
+def _utc(t: float) -> str:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(t))
+    except (ValueError, OverflowError, OSError):
+        return f"{t:g}"
+
+
+def _shown(text: str) -> str:
+    """Job lines are written by anybody: control characters must not reach the terminal."""
+    from check_delayed_repl.report.clean import clean
+
+    return clean(text, 200)
+
+
+# --- run ---
+
+
+class _Start:
+    """Records the start of a job beside the command that runs: at once, or as soon as the history can be written."""
+
+    def __init__(self, args: argparse.Namespace, job: str) -> None:
+        import threading
+
+        self._args = args
+        self._job = job
+        self.began = time.monotonic()
+        self.problem: str | None = None
+        """Why the first try failed."""
+        self.recorded = False
+        self.tried = threading.Event()
+        self._over = threading.Event()
+        # A daemon: a history that hangs in the kernel must not keep this process from ending.
+        self._thread = threading.Thread(target=self._try, daemon=True)
+        self._thread.start()
+
+    def _try(self) -> None:
+        while not self._over.is_set():
+            try:
+                self._record()
+                self.recorded = True
+            except HistoryUnavailable as error:
+                self.problem = str(error)
+            self.tried.set()
+            if self.recorded or self._over.wait(RETRY_S):
+                return
+
+    def _record(self) -> None:
+        history = open_history(self._args.history, time.monotonic() + self._args.timeout)
+        try:
+            if not self.tried.is_set():
+                with suppress(HistoryUnavailable):
+                    _warn_of_unknown(history, self._args.replica)
+            if self._over.is_set():
+                return  # the line that is about to be written for the end says it all
+            now = history.now()
+            started_at = now - (time.monotonic() - self.began)
+            history.add_job(self._args.replica, JobLine(now, self._job, self._args.kind, started_at))
+        finally:
+            history.close()
+
+    def stop(self) -> bool:
+        """Tries no more; False where a try still hangs, whose line may yet arrive."""
+        self._over.set()
+        self._thread.join(self._args.timeout + START_WAIT_S)
+        return not self._thread.is_alive()
+
+
+def _run(args: argparse.Namespace, command: list[str]) -> int:
+    """Runs `command` with both its ends recorded; returns its exit status as a shell would say it."""
+    import signal
+
+    passed_on: set[int] = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else the command's exit status would be lost
+    # Blocked, signals wait until the command is there to have them; the thread below inherits this.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, passed_on | {signal.SIGCHLD})
+    try:
+        job = _new_id(args.kind)
+        start = _Start(args, job)
+        start.tried.wait(START_WAIT_S)
+        if not start.recorded:
+            problem = start.problem or f"the history has not answered within {START_WAIT_S:g} s"
+            _warn(
+                f"warning: the start of this {args.kind} is not recorded yet, the command runs all the same: {problem}"
+            )
+        status = _run_command(command, passed_on, mask)
+        _record_end(args, job, start)
+    finally:
+        while signal.sigtimedwait(passed_on | {signal.SIGCHLD}, 0):
+            pass  # meant for the command, which is gone
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return status
+
+
+def _run_command(command: list[str], passed_on: set[int], mask: set[int]) -> int:
+    import signal
+
+    sys.stdout.flush()
+    try:
+        child = os.posix_spawnp(
+            command[0],
+            command,
+            os.environ,
+            setsigmask=mask,
+            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores these; the command must not
+        )
+    except OSError as error:
+        _warn(f"{command[0]} cannot be run: {error.strerror}")
+        return NOT_FOUND if isinstance(error, FileNotFoundError | NotADirectoryError) else CANNOT_RUN
+    while True:
+        received = signal.sigwaitinfo(passed_on | {signal.SIGCHLD})
+        if received.si_signo == signal.SIGCHLD:
+            gone, status = os.waitpid(child, os.WNOHANG)
+            if gone:
+                code = os.waitstatus_to_exitcode(status)
+                return code if code >= 0 else 128 - code
+        elif received.si_code <= 0:
+            # Sent by a process. The terminal's own (Ctrl-C) have reached the command too, being in the same group.
+            with suppress(ProcessLookupError):
+                os.kill(child, received.si_signo)
+
+
+def _record_end(args: argparse.Namespace, job: str, start: _Start) -> None:
+    """Records the whole job, whether or not its start is recorded."""
+    ended = time.monotonic()
+    try:
+        if not start.stop():
+            # Writing now could put the end before the start, and the job would run for ever.
+            raise HistoryUnavailable("the history hangs")
+        history = open_history(args.history, time.monotonic() + args.timeout)
+        try:
+            now = history.now()
+            finished_at = now - (time.monotonic() - ended)
+            history.add_job(
+                args.replica, JobLine(now, job, args.kind, finished_at - (ended - start.began), finished_at)
+            )
+        finally:
+            history.close()
+    except HistoryUnavailable as error:
+        what = f"the end of job {job} is not recorded" if start.recorded else f"this {args.kind} is not recorded at all"
+        _warn(f"warning: {what}: {error}")
+
+
+def _warn(text: str) -> None:
+    from check_delayed_repl.report.clean import clean
+
+    with suppress(OSError, ValueError):  # standard error may be closed; the command matters more
+        print(f"delayed-repl: {clean(text)}", file=sys.stderr, flush=True)

@@ -1,0 +1,369 @@
+"""The fold: records in order of arrival → what this episode has been held for, and the verdict at any moment.
+
+Everything that a verdict rests on follows from the records alone. `dump` and `load` only save the folding of old ones.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable
+from math import sqrt
+
+from check_delayed_repl.judge.jobs import Jobs, JobsNow
+from check_delayed_repl.judge.looks import (
+    Fact,
+    hard_facts,
+    heartbeat_usable,
+    holdable_facts,
+    log_ages,
+    source_changed,
+)
+from check_delayed_repl.judge.observed import Observed
+from check_delayed_repl.judge.outcome import Finding, State, Verdict
+from check_delayed_repl.judge.trend import NO_FIT, Fit, Point, fit
+from check_delayed_repl.judge.verdict import (
+    IN_RANGE,
+    REAL_VALUE_SAMPLES,
+    Situation,
+    lasting,
+    line_verdict,
+    side_of,
+    worst_first,
+)
+from check_delayed_repl.limits import Limits, kind_option, plain
+from check_delayed_repl.records import JobLine, Record, Sample
+
+FOLD_VERSION = 1
+"""Changes with the rules: a cache that an older judge left is worth nothing."""
+
+MIN_FITTED = 6
+"""Where fewer samples than these fall in the window, it reaches back to the sixth newest..."""
+MAX_REACH = 3600.0
+"""...but no further than this, in seconds."""
+MAX_CLOCK_STEP = 2.0
+"""Seconds that a stored sample may lie after now."""
+
+
+class Fold:
+    """One replica's records, folded under one set of limits."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._jobs = Jobs(limits)
+        self._arriving: list[JobLine] = []
+        self._seen = Observed()
+        self._points: list[Point] = []
+        self._latest: tuple[float, ...] = ()
+        self._last: Sample | None = None
+        self._clock = float("-inf")
+        """The greatest t so far: time as it is charged."""
+        self._runs: dict[str, float] = {}
+        """Kind → since when a job of it has been active at every look."""
+        self._side = IN_RANGE
+        """Where the line was at the newest look that did not fail."""
+        self._in_range_since: float | None = None
+        self._recovered: tuple[float, float] | None = None
+        """The latest stretch in range that was longer than a window."""
+        self._episode_since: float | None = None
+        self._episode_arrival: int | None = None
+        self._job_held = False
+        self._held: dict[str, float] = {}
+        self._holding: tuple[str, ...] = ()
+        """What the time since the newest look is charged to."""
+
+    # --- folding
+
+    def add(self, record: Record, arrival: int | None = None) -> None:
+        """The next record, in order of arrival."""
+        if isinstance(record, JobLine):
+            self._arriving.append(record)
+            return
+        t = record.t
+        if t > self._clock:
+            self._charge(self._held, t)
+            self._clock = t
+        for line in self._arriving:
+            self._jobs.add(line, self._clock)
+        self._arriving.clear()
+        self._jobs.forget(self._clock)
+        self._last = record
+        self._seen.add(record)
+        if heartbeat_usable(record):
+            assert record.delay is not None
+            self._latest = (*self._latest, record.delay)[-REAL_VALUE_SAMPLES:]
+            insort(self._points, (t, record.delay))
+        self._judge_look(record, arrival)
+        horizon = self._clock - self.reach
+        if self._points and self._points[0][0] < horizon:
+            del self._points[: bisect_left(self._points, (horizon, float("-inf")))]
+
+    @property
+    def reach(self) -> float:
+        """Seconds before the newest sample that a trend may reach back to."""
+        return max(self.limits.window, MAX_REACH)
+
+    def _charge(self, held: dict[str, float], until: float) -> None:
+        if self._holding and until > self._clock:
+            for exception in self._holding:
+                held[exception] = held.get(exception, 0.0) + until - self._clock
+
+    def _judge_look(self, sample: Sample, arrival: int | None) -> None:
+        """What this look does to the episode."""
+        t = sample.t
+        jobs = self._jobs.at(t)
+        self._runs = {kind: self._runs.get(kind, self._clock) for kind in jobs.active}
+        holdable = holdable_facts(sample, self._seen, self.limits, t)
+        failed = sample.error is not None
+        if not failed and not holdable and self._surely_in_range(t):
+            self._in_range(t)
+            return
+        points = self._window(t)
+        now_fit = fit(points, self.limits.window, self.limits.fit == "segment") if points else NO_FIT
+        side = side_of(now_fit, self._side, self.limits)
+        if not failed:
+            if side == IN_RANGE:
+                self._in_range(t, ends_episode=not holdable)
+            else:
+                self._side = side
+                self._in_range_since = None
+            if (side != IN_RANGE or holdable) and self._episode_since is None:
+                self._episode_since, self._episode_arrival = self._clock, arrival
+        self._holding = ()
+        line = line_verdict(self._situation(now_fit, side, jobs, self._held, t), self.limits)
+        granted = lasting(jobs, self._held, self.limits)
+        if self._episode_since is not None:
+            self._holding = line.holding
+        elif any(self._held_state(fact, granted, sample) for fact in holdable):
+            self._holding = tuple(jobs.active)
+        if self._holding and self._holding != ("trend",):
+            self._job_held = True
+
+    def _surely_in_range(self, t: float) -> bool:
+        """The line is in range wherever a fit through any of the window's samples may end.
+
+        A least-squares line's end is a weighted mean of its samples, the weights' sizes adding up to no more than the
+        square root of their number; and its error is no more than five times their range over that root. It spares the
+        fit where the line is calm.
+        """
+        points = self._window(t)
+        if not points:
+            return False
+        delays = [d for _, d in points]
+        low, high = min(delays), max(delays)
+        root = sqrt(len(delays))
+        middle, reach = (low + high) / 2.0, (high - low) * (root / 2.0 + 5.0 / root) + 1e-6
+        return self.limits.min_delay_time <= middle - reach and middle + reach <= self.limits.max_delay_time
+
+    def _in_range(self, t: float, ends_episode: bool = True) -> None:
+        self._side = IN_RANGE
+        if self._in_range_since is None:
+            self._in_range_since = t
+        if t - self._in_range_since > self.limits.window:
+            self._recovered = (self._in_range_since, t)
+        if ends_episode:
+            self._episode_since = self._episode_arrival = None
+            self._job_held = False
+            self._held = {}
+            self._holding = ()
+
+    # --- judging
+
+    def verdict(self, now: float, *, worker: bool = False) -> Verdict:
+        """The judgement at `now`, which changes nothing. `worker`: somebody else looks, and must be seen to."""
+        limits = self.limits
+        sample = self._last
+        if sample is None:
+            missing = Finding(
+                State.CRITICAL,
+                "worker-missing",
+                f"No sample of this replica has ever been recorded (limit {plain(limits.max_last_seen)} seconds, "
+                "--max-last-seen): is delayed-repl worker running, and is the name right (--replica)?",
+            )
+            return Verdict(now, (missing,), NO_FIT.trend, None, (), {}, None, None, None, None)
+        job_book = self._jobs
+        if self._arriving:
+            job_book = Jobs(limits)
+            job_book.load(self._jobs.dump())
+            for line in self._arriving:
+                job_book.add(line, now)
+        jobs = job_book.at(now)
+        held = dict(self._held)
+        self._charge(held, now)
+        findings = self._look_findings(sample, jobs, held, now)
+        age = max(0.0, now - self._clock)
+        if worker and age > limits.max_last_seen:
+            findings.append(
+                Finding(
+                    State.CRITICAL,
+                    "worker-missing",
+                    f"Worker was last seen {plain(age, 0)} seconds ago "
+                    f"(limit {plain(limits.max_last_seen)}, --max-last-seen)",
+                )
+            )
+        points = self._window(now)
+        now_fit = fit(points, limits.window, limits.fit == "segment") if points else self._last_known()
+        side = side_of(now_fit, self._side, limits)
+        if now_fit.trend.intercept is not None or lasting(jobs, held, limits):
+            findings.append(line_verdict(self._situation(now_fit, side, jobs, held, now), limits).finding)
+        if not findings:
+            findings.append(Finding(State.UNKNOWN, "internal-error", "Nothing is known about the delay"))
+        source_age, relay_age = log_ages(self._seen, now)
+        return Verdict(
+            now,
+            worst_first(findings),
+            now_fit.trend,
+            sample,
+            jobs.views,
+            {name: held.get(name, 0.0) for name in (*limits.kinds, "recovery", "trend")},
+            age,
+            source_age,
+            relay_age,
+            self._episode_since,
+        )
+
+    def _look_findings(self, sample: Sample, jobs: JobsNow, held: dict[str, float], now: float) -> list[Finding]:
+        limits = self.limits
+        findings = [Finding(State.CRITICAL, *fact) for fact in hard_facts(sample, self._seen, limits)]
+        findings += self._job_findings(jobs, now)
+        if self._clock > now + MAX_CLOCK_STEP:
+            findings.append(
+                Finding(
+                    State.CRITICAL,
+                    "clock-stepped",
+                    f"Clock stepped: a stored sample lies {plain(self._clock - now, 0)} seconds in the future (limit "
+                    f"{plain(MAX_CLOCK_STEP)}); wait for it, or take it out with delayed-repl history prune --future",
+                )
+            )
+        granted = lasting(jobs, held, limits)
+        for fact in holdable_facts(sample, self._seen, limits, now):
+            is_held = self._held_state(fact, granted, sample)
+            findings.append(Finding(State.WARNING if is_held else State.CRITICAL, *fact, is_held))
+        changed = source_changed(sample, self._seen, limits)
+        if changed:
+            findings.append(Finding(State.WARNING, *changed))
+        return findings
+
+    def _job_findings(self, jobs: JobsNow, now: float) -> list[Finding]:
+        findings = []
+        for kind, claimed in jobs.active.items():
+            limit = self.limits.kinds[kind]
+            running = max(claimed, max(now, self._clock) - self._runs.get(kind, now))
+            if running > limit:
+                findings.append(
+                    Finding(
+                        State.CRITICAL,
+                        "job-overrun",
+                        f"Job overrun: {kind} is running for {plain(running, 0)} seconds "
+                        f"(limit {plain(limit)}, {kind_option(kind)})",
+                    )
+                )
+        for job in jobs.views:
+            if job.status == "invalid":
+                findings.append(
+                    Finding(
+                        State.WARNING,
+                        "job-record-invalid",
+                        f"Job record {job.id} is invalid and grants nothing: {job.reason} "
+                        "(delayed-repl job void ends it)",
+                    )
+                )
+        return findings
+
+    def _held_state(self, fact: Fact, granted: tuple[str, ...], sample: Sample) -> bool:
+        """A job accounts for this fact."""
+        if fact.condition == "server-down":
+            return any(kind in self.limits.job_stops_server for kind in granted)
+        if fact.condition == "source-log-stale":
+            return bool(granted) and sample.io == "No" and not sample.io_errno
+        return bool(granted)
+
+    def _situation(self, now_fit: Fit, side: int, jobs: JobsNow, held: dict[str, float], now: float) -> Situation:
+        recovered = False
+        if jobs.completed and self._recovered:
+            start, end = self._recovered
+            recovered = end - max(start, now - jobs.completed[1]) > self.limits.window
+        return Situation(now_fit, side, self._latest, jobs, recovered, held, self._job_held)
+
+    def _window(self, now: float) -> list[Point]:
+        points = self._points
+        end = bisect_right(points, (now, float("inf")))
+        start = bisect_left(points, (now - self.limits.window, float("-inf")), 0, end)
+        if end - start < MIN_FITTED:
+            reach = bisect_left(points, (now - self.reach, float("-inf")), 0, end)
+            start = max(min(start, end - MIN_FITTED), min(start, reach))
+        return points[start:end]
+
+    def _last_known(self) -> Fit:
+        if not self._latest:
+            return NO_FIT
+        return NO_FIT._replace(trend=NO_FIT.trend._replace(intercept=self._latest[-1]))
+
+    # --- the cache
+
+    def dump(self) -> str:
+        """All but the window's samples, which the history has, as JSON."""
+        return json.dumps(
+            {
+                "version": FOLD_VERSION,
+                "limits": repr(self.limits),
+                "jobs": self._jobs.dump(),
+                "seen": self._seen.dump(),
+                "latest": self._latest,
+                "last": self._last,
+                "clock": self._clock if self._last else None,
+                "runs": self._runs,
+                "side": self._side,
+                "in_range_since": self._in_range_since,
+                "recovered": self._recovered,
+                "episode_since": self._episode_since,
+                "episode_arrival": self._episode_arrival,
+                "job_held": self._job_held,
+                "held": self._held,
+                "holding": self._holding,
+            },
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def load(cls, text: str, limits: Limits) -> Fold | None:
+        """A dumped fold, wanting `restore` of its samples; None where this judge cannot go on from it."""
+        try:
+            data = json.loads(text)
+            if data["version"] != FOLD_VERSION or data["limits"] != repr(limits) or data["last"] is None:
+                return None
+            fold = cls(limits)
+            fold._jobs.load(data["jobs"])
+            fold._seen.load(data["seen"])
+            fold._latest = tuple(data["latest"])
+            fold._last = Sample._make(tuple(v) if isinstance(v, list) else v for v in data["last"])
+            fold._clock = data["clock"]
+            fold._runs = data["runs"]
+            fold._side = data["side"]
+            fold._in_range_since = data["in_range_since"]
+            fold._recovered = tuple(data["recovered"]) if data["recovered"] else None
+            fold._episode_since = data["episode_since"]
+            fold._episode_arrival = data["episode_arrival"]
+            fold._job_held = data["job_held"]
+            fold._held = data["held"]
+            fold._holding = tuple(data["holding"])
+        except (ValueError, KeyError, TypeError):
+            return None
+        return fold
+
+    @property
+    def clock(self) -> float:
+        """The greatest t folded so far."""
+        return self._clock
+
+    def restore(self, samples: Iterable[Sample]) -> None:
+        """Give a loaded fold the samples that it had folded, from `clock - reach` on."""
+        self._points = sorted((s.t, s.delay) for s in samples if s.delay is not None and heartbeat_usable(s))
+
+
+def judge(records: Iterable[Record], limits: Limits, now: float, *, worker: bool = False) -> Verdict:
+    """The verdict on records in order of arrival, at one moment."""
+    fold = Fold(limits)
+    for record in records:
+        fold.add(record)
+    return fold.verdict(now, worker=worker)

@@ -1,0 +1,103 @@
+"""What a run of looks adds up to, beyond the delays: since when things stand still, run, wait or have changed."""
+
+from __future__ import annotations
+
+from check_delayed_repl.records import Position, Sample
+
+WAITING = ("Connecting", "Preparing")
+
+
+class Observed:
+    """Folds looks, in order of arrival. Every `*_since` is the t of a look; None: not so, or never seen."""
+
+    __slots__ = (
+        "native",
+        "sql_delay_max",
+        "heartbeat",
+        "heartbeat_since",
+        "heartbeat_relay_log",
+        "drained_since",
+        "source_log",
+        "source_log_since",
+        "relay_log",
+        "relay_log_since",
+        "io_running",
+        "sql_running",
+        "io_waiting_since",
+        "source_changed",
+        "source_changed_since",
+    )
+
+    def __init__(self) -> None:
+        self.native = False
+        """The server itself has been seen to delay."""
+        self.sql_delay_max: int | None = None
+        self.heartbeat: tuple[int | None, float] | None = None
+        """The source's newest heartbeat: whose row it is, and its ts."""
+        self.heartbeat_since: float | None = None
+        """When that heartbeat was first seen."""
+        self.heartbeat_relay_log: Position | None = None
+        """The applied position at that look."""
+        self.drained_since: float | None = None
+        """Since when every look finds both threads running, all relay log read and no delay pending."""
+        self.source_log: Position | None = None
+        self.source_log_since: float | None = None
+        self.relay_log: Position | None = None
+        self.relay_log_since: float | None = None
+        self.io_running: bool | None = None
+        self.sql_running: bool | None = None
+        self.io_waiting_since: float | None = None
+        self.source_changed: int | None = None
+        """The new source, while another server's heartbeat still serves for it."""
+        self.source_changed_since: float | None = None
+
+    def add(self, s: Sample) -> None:
+        t = s.t
+        if s.sql_delay is not None:
+            if s.sql_delay > 0:
+                self.native = True
+            if self.sql_delay_max is None or s.sql_delay > self.sql_delay_max:
+                self.sql_delay_max = s.sql_delay
+        if s.ts is not None:
+            heartbeat = (s.heartbeat_id, s.ts)
+            known = self.heartbeat
+            if known is None or known[0] != heartbeat[0] or s.ts > known[1]:
+                self.heartbeat, self.heartbeat_since, self.heartbeat_relay_log = heartbeat, t, s.relay_log
+        if s.source_id is not None:
+            if s.heartbeat_id is None or s.heartbeat_id == s.source_id:
+                self.source_changed = self.source_changed_since = None
+            elif self.source_changed != s.source_id:
+                self.source_changed, self.source_changed_since = s.source_id, t
+        if s.io is not None:
+            running = s.io == "Yes"
+            if running and self.io_running is False:
+                self.source_log_since = t
+            self.io_running = running
+            if s.io in WAITING and not s.io_errno:
+                if self.io_waiting_since is None:
+                    self.io_waiting_since = t
+            else:
+                self.io_waiting_since = None
+        if s.sql is not None:
+            running = s.sql == "Yes"
+            if running and self.sql_running is False:
+                self.relay_log_since = t
+            self.sql_running = running
+        if s.source_log is not None and s.source_log != self.source_log:
+            self.source_log, self.source_log_since = s.source_log, t
+        if s.relay_log is not None and s.relay_log != self.relay_log:
+            self.relay_log, self.relay_log_since = s.relay_log, t
+        if s.io is not None:
+            read_all = s.source_log is not None and s.source_log == s.relay_log
+            if s.io == "Yes" == s.sql and read_all and s.sql_remaining is None:
+                if self.drained_since is None:
+                    self.drained_since = t
+            else:
+                self.drained_since = None
+
+    def dump(self) -> list[object]:
+        return [getattr(self, name) for name in self.__slots__]
+
+    def load(self, values: list[object]) -> None:
+        for name, value in zip(self.__slots__, values, strict=True):
+            setattr(self, name, tuple(value) if isinstance(value, list) else value)

@@ -1,0 +1,316 @@
+"""Samples of one window → the trend: the straight line through its latest straight stretch.
+
+A delay line that catches up falls by hours within seconds, and its slope turns in an instant when the SQL thread stops
+or starts. One line across such a break predicts nonsense, so the fit covers the latest straight stretch alone:
+
+* A stretch is walked forward sample by sample, with its least-squares line and a tolerance taken from the samples'
+  own noise. A sample off the line goes on trial.
+* A sample back on the line ends the trial: what was off was a wild sample, a dip or a spike, and is left out.
+* The samples on trial win, and the straight end of the line so far becomes the stretch, once they have lasted a tenth
+  of the window, or could not be on the way back in that time any more (a delay rises at most one second a second), or
+  outlast a stretch that is itself that young, or the line falls too fast to wait for. One sample alone never wins.
+* A stretch that bends, too gently for any sample to be off, is cut at the bend.
+
+Where no sample is off, all of this comes to plain least squares over the whole window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf, sqrt
+from typing import NamedTuple
+
+from check_delayed_repl.judge.outcome import Trend
+
+Point = tuple[float, float]
+"""(t, delay), seconds both."""
+
+MIN_TOLERANCE = 3.0
+"""Seconds off the line that are noise however quiet the line: a heartbeat a second, read at any moment of it."""
+NOISE_WIDTH = 4.5
+"""Standard deviations of noise that are still noise."""
+TRIAL_SHARE = 0.1
+"""Of the window: how long samples stay on trial."""
+MIN_NOISE_SAMPLES = 7
+"""One wild sample spoils three of these, which must not be half of them."""
+STEEP = -1.0
+"""s/s: a line that falls faster is no place to wait for samples to come back to, for it moves on too far meanwhile."""
+BEND_SHARE = 0.12
+"""Of the window: how long a line must go on after a bend; longer than a trial, so that no dip or spike passes for one."""
+MIN_BEND = 20.0
+"""How much better than one line two must be, as an F statistic, for a stretch to be cut: noise alone reaches 12 once in
+a thousand windows."""
+QUIETEST = 0.1
+"""Seconds: no line is so quiet that less than this is a bend."""
+MARK_SHARE = 0.15
+"""Of the window: how long one water mark lasts; longer than a trial, so that a ragged line's every pause is bridged."""
+
+
+class Fit(NamedTuple):
+    """What the samples of one window say."""
+
+    trend: Trend
+    end_error: float
+    """Standard error of the intercept, s."""
+    slope_error: float
+    """Standard error of the slope, s/s; infinite where it is anybody's guess."""
+    young: bool
+    """The stretch is younger than a trial: its slope counts only where it is sure."""
+    before: Trend
+    """The last stretch before this one that lasted at least half a trial."""
+    low_marks: Trend
+    """How the line's low-water marks move: slope and correlation over the two latest; no slope where there are none."""
+    high_marks: Trend
+    """The same for its high-water marks."""
+
+
+NO_TREND = Trend()
+NO_FIT = Fit(NO_TREND, 0.0, inf, True, NO_TREND, NO_TREND, NO_TREND)
+
+
+def least_squares(points: Sequence[Point]) -> Trend:
+    """The line through points at two or more distinct times, as scipy.stats.linregress defines it, x = 0 at the last."""
+    n = len(points)
+    t_end = points[-1][0]
+    base = points[0][1]
+    mean_x = sum([t - t_end for t, _ in points]) / n
+    mean_y = sum([d - base for _, d in points]) / n
+    sxx = sxy = syy = 0.0
+    for t, d in points:
+        x = t - t_end - mean_x
+        y = d - base - mean_y
+        sxx += x * x
+        sxy += x * y
+        syy += y * y
+    span = t_end - points[0][0]
+    if not any(d != base for _, d in points):
+        return Trend(0.0, base, 0.0, n, span)
+    slope = sxy / sxx
+    scale = sqrt(sxx) * sqrt(syy)
+    correlation = max(-1.0, min(1.0, sxy / scale)) if scale > 0 else 0.0
+    return Trend(slope, base + mean_y - slope * mean_x, correlation, n, span)
+
+
+def fit(points: Sequence[Point], window: float, segment: bool = True) -> Fit:
+    """The trend of a window's samples, in order of time; `segment` False fits them all, whatever they look like."""
+    if not points:
+        return NO_FIT
+    noise = _noise(points)
+    before = NO_TREND
+    if segment:
+        stretch, before = _stretch(points, window, noise)
+        stretch = _after_bend(stretch, window)
+    else:
+        stretch = points
+    marks = (NO_TREND, NO_TREND) if len(stretch) == len(points) else _marks(points, window)
+    n = len(stretch)
+    if n < 8 and len({t for t, _ in stretch}) < 3:
+        span = stretch[-1][0] - stretch[0][0]
+        return Fit(Trend(None, points[-1][1], None, n, span), 0.0, inf, True, before, *marks)
+    trend = least_squares(stretch)
+    young = segment and trend.span < TRIAL_SHARE * window
+    slope_error = _slope_error(stretch, trend, noise) if young else 0.0
+    end_error = noise * sqrt((4.0 * n - 2.0) / (n * (n + 1.0)))
+    return Fit(trend, end_error, slope_error, young, before, *marks)
+
+
+class _Line:
+    """A stretch's running least-squares sums, so that one more sample costs the same however long the stretch."""
+
+    __slots__ = ("n", "sx", "sy", "sxx", "sxy", "t0", "d0")
+
+    def __init__(self, point: Point) -> None:
+        self.t0, self.d0 = point
+        self.n = 1
+        self.sx = self.sy = self.sxx = self.sxy = 0.0
+
+    def add(self, t: float, d: float) -> None:
+        x = t - self.t0
+        y = d - self.d0
+        self.n += 1
+        self.sx += x
+        self.sy += y
+        self.sxx += x * x
+        self.sxy += x * y
+
+    def at(self, t: float) -> tuple[float, float, float]:
+        """(delay that the line foretells at t, its slope, how much wider than the noise that guess is)."""
+        n = self.n
+        spread = self.sxx - self.sx * self.sx / n
+        if spread <= 0.0:
+            return self.d0 + self.sy / n, 0.0, inf
+        slope = (self.sxy - self.sx * self.sy / n) / spread
+        x = t - self.t0 - self.sx / n
+        return self.d0 + self.sy / n + slope * x, slope, sqrt(1.0 + 1.0 / n + x * x / spread)
+
+
+def _noise(points: Sequence[Point]) -> float:
+    """Standard deviation of the jitter: how far samples lie from between their neighbours, so that breaks, being few,
+    do not count."""
+    apart = []
+    for (t0, d0), (t1, d1), (t2, d2) in zip(points, points[1:], points[2:], strict=False):
+        if t2 > t0:
+            w = (t1 - t0) / (t2 - t0)
+            apart.append(abs(d1 - d0 - w * (d2 - d0)) / sqrt(1.0 + w * w + (1.0 - w) * (1.0 - w)))
+    if len(apart) < MIN_NOISE_SAMPLES:
+        return 0.0
+    apart.sort()
+    return 1.4826 * apart[len(apart) // 2]
+
+
+def _stretch(points: Sequence[Point], window: float, noise: float) -> tuple[Sequence[Point], Trend]:
+    """The latest straight stretch, and the line of the one before it."""
+    tolerance = max(MIN_TOLERANCE, NOISE_WIDTH * noise)
+    if len(points) < 3 or _straight(points, tolerance):
+        return points, NO_TREND
+    end = _after_bend(points, window)
+    if len(end) < len(points) and _straight(end, tolerance):
+        return end, NO_TREND
+    trial_time = TRIAL_SHARE * window
+    stretch = [points[0]]
+    line = _Line(points[0])
+    trial: list[Point] = []
+    before = NO_TREND
+    for i in range(1, len(points)):
+        t, d = points[i]
+        foretold, slope, width = line.at(t)
+        off = d - foretold
+        if abs(off) <= tolerance * width:
+            stretch.append(points[i])
+            line.add(t, d)
+            trial.clear()
+            continue
+        trial.append(points[i])
+        if len(trial) < 2:
+            continue
+        lasted = t - trial[0][0]
+        rise = max(0.0, 1.0 - slope)
+        if off < 0:
+            lost = -off > rise * (trial_time - lasted) + tolerance
+        else:
+            lost = off > rise * (t - stretch[-1][0]) + tolerance
+        outlasts = len(trial) >= len(stretch) and lasted >= stretch[-1][0] - stretch[0][0] - 1e-6
+        stale = slope < STEEP
+        if lost or stale or lasted >= trial_time - 1e-6 or outlasts:
+            if len(stretch) > 2 and stretch[-1][0] - stretch[0][0] >= trial_time / 2.0:
+                before = least_squares(stretch)
+            stretch = _straight_end(points[: i + 1], tolerance)
+            line = _Line(stretch[0])
+            for point in stretch[1:]:
+                line.add(*point)
+            trial.clear()
+    return stretch, before
+
+
+def _after_bend(points: Sequence[Point], window: float) -> Sequence[Point]:
+    """What follows the stretch's last bend, where it has one that a trial's time confirms; all of it otherwise."""
+    n = len(points)
+    if n < 8:
+        return points
+    t_end, base = points[-1][0], points[0][1]
+    sums = [(0.0, 0.0, 0.0, 0.0, 0.0)]
+    sx = sy = sxx = sxy = syy = 0.0
+    for t, d in points:
+        x, y = t - t_end, d - base
+        sx, sy, sxx, sxy, syy = sx + x, sy + y, sxx + x * x, sxy + x * y, syy + y * y
+        sums.append((sx, sy, sxx, sxy, syy))
+
+    def left_over(start: int, end: int) -> float:
+        """Sum of the squared residuals of the line through points[start:end]."""
+        m = end - start
+        (ax, ay, axx, axy, ayy), (bx, by, bxx, bxy, byy) = sums[start], sums[end]
+        x, y = bx - ax, by - ay
+        vx = bxx - axx - x * x / m
+        cov = bxy - axy - x * y / m
+        vy = byy - ayy - y * y / m
+        return max(0.0, vy - cov * cov / vx) if vx > 0 else max(0.0, vy)
+
+    whole = left_over(0, n)
+    if whole / n <= QUIETEST * QUIETEST:
+        return points
+    best, cut = whole, 0
+    for k in range(3, n - 3):
+        if t_end - points[k][0] < BEND_SHARE * window:
+            break
+        parts = left_over(0, k) + left_over(k, n)
+        if parts < best:
+            best, cut = parts, k
+    spread = max(best / (n - 4), QUIETEST * QUIETEST)
+    if cut and (whole - best) / 2.0 > MIN_BEND * spread:
+        return points[cut:]
+    return points
+
+
+def _straight(points: Sequence[Point], tolerance: float) -> bool:
+    if points[0][0] == points[-1][0]:
+        return True
+    slope, intercept, *_ = least_squares(points)
+    assert slope is not None and intercept is not None
+    t_end = points[-1][0]
+    return all(abs(d - intercept - slope * (t - t_end)) <= tolerance for t, d in points)
+
+
+def _straight_end(points: Sequence[Point], tolerance: float) -> list[Point]:
+    """The longest straight run of samples that ends with the newest."""
+    line = _Line(points[-1])
+    start = len(points) - 1
+    while start > 0:
+        t, d = points[start - 1]
+        foretold, _, width = line.at(t)
+        if abs(d - foretold) > tolerance * width:
+            break
+        line.add(t, d)
+        start -= 1
+    return list(points[start:])
+
+
+def _slope_error(points: Sequence[Point], trend: Trend, noise: float) -> float:
+    slope, intercept = trend.slope, trend.intercept
+    assert slope is not None and intercept is not None
+    n = len(points)
+    t_end = points[-1][0]
+    mean_x = sum([t - t_end for t, _ in points]) / n
+    sxx = sum([(t - t_end - mean_x) ** 2 for t, _ in points])
+    left = sum([(d - intercept - slope * (t - t_end)) ** 2 for t, d in points])
+    deviation = max(noise, sqrt(left / (n - 2)))
+    return deviation / sqrt(sxx)
+
+
+def _marks(points: Sequence[Point], window: float) -> tuple[Trend, Trend]:
+    """Low- and high-water marks: the extremes of the two latest stretches of time, single wild samples left out.
+
+    A ragged catch-up falls, pauses and falls again; no straight stretch of it lasts, but its lows get ever lower.
+    """
+    t_end = points[-1][0]
+    length = MARK_SHARE * window
+    calm: list[Point] = []
+    for (t0, d0), (t1, d1), (t2, d2) in zip(points, points[1:], points[2:], strict=False):
+        if t1 > t_end - 2 * length and t0 < t1 < t2:
+            calm.append((t1, sorted((d0, d1, d2))[1]))
+    older = [p for p in calm if p[0] <= t_end - length]
+    newer = [p for p in calm if p[0] > t_end - length]
+    if len(older) < 2 or len(newer) < 2:
+        return NO_TREND, NO_TREND
+    correlation = _rank_correlation([d for _, d in calm])
+    marks = []
+    for extreme in (min, max):
+        (t0, d0), (t1, d1) = (extreme(part, key=lambda p: p[1]) for part in (older, newer))
+        slope = (d1 - d0) / (t1 - t0) if t1 > t0 else 0.0
+        marks.append(Trend(slope, d1, correlation, len(calm), calm[-1][0] - calm[0][0]))
+    return marks[0], marks[1]
+
+
+def _rank_correlation(values: Sequence[float]) -> float:
+    """Spearman's, of values with their order: a fall is a fall, whether a slope or a cliff."""
+    n = len(values)
+    order = sorted(range(n), key=values.__getitem__)
+    ranks = [0.0] * n
+    i = 0
+    while i < n:
+        j = i
+        while j + 1 < n and values[order[j + 1]] == values[order[i]]:
+            j += 1
+        for k in order[i : j + 1]:
+            ranks[k] = (i + j) / 2.0
+        i = j + 1
+    return least_squares([(float(k), rank) for k, rank in enumerate(ranks)]).correlation or 0.0

@@ -1,0 +1,56 @@
+"""A replica's history → the verdict on it, folding only what has arrived since the last time.
+
+The folding of what came before is kept in the history. That is a cache: the records alone decide, and deleting it
+changes no verdict.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from zlib import crc32
+
+from check_delayed_repl.history import History
+from check_delayed_repl.judge.fold import Fold
+from check_delayed_repl.judge.outcome import Verdict
+from check_delayed_repl.limits import Limits
+
+SAVE_EVERY = 20_000
+"""Records folded between two saves, so that a long first folding is not lost to a timeout."""
+
+
+def judged(history: History, replica: str, limits: Limits, now: float | None = None, *, worker: bool = False) -> Verdict:
+    """The verdict at `now`, by default the history's own. `worker`: somebody else looks, and must be seen to.
+
+    Raises HistoryUnavailable where the history cannot be read, or not all of it before its deadline.
+    """
+    key = f"{crc32(repr(limits).encode()):08x}"
+    fold, arrival = _kept(history, replica, key, limits)
+    folded = unsaved = 0
+    for number, record in history.records(replica, arrival):
+        if number:
+            fold.add(record, number)
+            arrival, unsaved = number, unsaved + 1
+            folded += 1
+            if unsaved >= SAVE_EVERY and monotonic() < history.deadline:
+                history.save_fold(replica, key, arrival, fold.dump())
+                unsaved = 0
+        else:
+            # Job lines that no sampler has seen yet come last. They count now, but nothing kept may rest on them.
+            if unsaved:
+                history.save_fold(replica, key, arrival, fold.dump())
+                unsaved = 0
+            fold.add(record)
+    if unsaved:
+        history.save_fold(replica, key, arrival, fold.dump())
+    return fold.verdict(history.now() if now is None else now, worker=worker)
+
+
+def _kept(history: History, replica: str, key: str, limits: Limits) -> tuple[Fold, int]:
+    kept = history.load_fold(replica, key)
+    if kept is not None:
+        arrival, text = kept
+        fold = Fold.load(text, limits)
+        if fold is not None:
+            fold.restore(history.window(replica, fold.clock - fold.reach, arrival))
+            return fold, arrival
+    return Fold(limits), 0

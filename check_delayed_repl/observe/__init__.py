@@ -1,0 +1,1 @@
+"""Everything that talks to a server under watch, and nothing that decides."""

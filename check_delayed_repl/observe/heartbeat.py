@@ -1,0 +1,224 @@
+"""Heartbeat rows: reading them, their times, and which of them is the source's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, tzinfo
+from typing import NamedTuple
+
+from check_delayed_repl.observe.server import Answer, LookFailed, Refused, clean
+from check_delayed_repl.records import Sample
+
+# SYSDATE and not NOW: a statement that had to wait for a lock must not read a clock from before its rows.
+# Columns beside these two differ between versions of pt-heartbeat.
+_HEARTBEATS = "SELECT server_id, ts, UNIX_TIMESTAMP(SYSDATE(6)), @@global.server_id FROM {table}"
+
+_NO_TABLE = (1049, 1051, 1109, 1146)
+_NO_PRIVILEGE = (1044, 1045, 1142, 1143, 1227, 1370)
+_NO_COLUMN = 1054
+_LOCKED = (1205, 1969, 3024)
+
+_TS = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))? *", re.ASCII)
+_YEARS = range(2000, 2200)
+_NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
+_CLOCK = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?", re.ASCII)
+
+Ask = Callable[[str, str], Answer]
+"""Asks a statement, for a purpose in words. Raises Refused, or LookFailed where there is no answer."""
+
+
+class Beat(NamedTuple):
+    """One row, as read."""
+
+    ts: bytes | None
+    clock: float
+    """The server's clock when the row was read, seconds since 1970."""
+
+
+class Heartbeats(NamedTuple):
+    """The whole table."""
+
+    own_id: int | None
+    """The server's own id; None where the table is empty."""
+    beats: dict[int, list[Beat]]
+    """Rows by server id: one each, unless the table lacks its primary key."""
+
+
+class Choice(NamedTuple):
+    """Which heartbeat tells the delay, and why."""
+
+    source_id: int
+    """The source: of the status, the last known one, or as given."""
+    heartbeat_id: int
+    """Whose row serves."""
+
+
+def read_heartbeats(ask: Ask, table: str) -> Heartbeats:
+    """All heartbeat rows of `database.table`. Raises LookFailed with `heartbeat-missing` or `heartbeat-unreadable`."""
+    database, _, name = table.partition(".")
+    quoted = f"`{database.replace('`', '``')}`.`{name.replace('`', '``')}`"
+    try:
+        answer = ask(_HEARTBEATS.format(table=quoted), "reading the heartbeats")
+    except Refused as error:
+        raise _refused(error, table) from None
+    own_id: int | None = None
+    beats: dict[int, list[Beat]] = {}
+    for row in answer.rows:
+        if len(row) != 4:
+            raise LookFailed("heartbeat-unreadable", f"{table}: a row of {len(row)} columns in place of 4")
+        server_id = _number(row[0], f"{table}: a row's server_id")
+        own_id = _number(row[3], "the server's own id")
+        beats.setdefault(server_id, []).append(Beat(row[1], _clock(row[2])))
+    return Heartbeats(own_id, beats)
+
+
+def _refused(error: Refused, table: str) -> LookFailed:
+    text = f"(error {error.number}: {error.text})"
+    if error.number in _NO_TABLE:
+        return LookFailed(
+            "heartbeat-missing",
+            f"there is no table {table}: check --heartbeat-table, or create it with pt-heartbeat --create-table {text}",
+        )
+    if error.number in _NO_PRIVILEGE:
+        return LookFailed(
+            "heartbeat-missing",
+            f"no SELECT privilege on {table}, or no such table: check --heartbeat-table,"
+            f" or GRANT SELECT ON {table} TO the monitoring user {text}",
+        )
+    if error.number == _NO_COLUMN:
+        return LookFailed(
+            "heartbeat-unreadable",
+            f"{table} lacks the columns server_id and ts: it was made for an old pt-heartbeat, or for something else;"
+            f" make a new one with pt-heartbeat --create-table {text}",
+        )
+    if error.number in _LOCKED:
+        return LookFailed("timeout", f"{table} is locked: find out by whom {text}")
+    return LookFailed("heartbeat-unreadable", f"{table} cannot be read: ask the server's error log {text}")
+
+
+def choose(
+    status_id: int,
+    given_id: int | None,
+    beats: Heartbeats,
+    previous: Sample | None,
+    read: Callable[[int], float | None],
+) -> Choice:
+    """Which row is the source's heartbeat.
+
+    `status_id` is the source's id by the replication status (0: unknown there), `given_id` the one that the user
+    names, `previous` the newest earlier sample with a source, and `read` gives a row's time or None where it is no
+    time. Raises LookFailed with `heartbeat-missing`, naming the ids that are there.
+    """
+    if given_id is not None:
+        _require(given_id, beats, "named by --master-server-id")
+        return Choice(given_id, given_id)
+    known_id = previous.source_id if previous else None
+    source_id = status_id or known_id
+    if not source_id:
+        raise LookFailed(
+            "heartbeat-missing",
+            "the replication status names no source (the replica was restarted while its source is down) and no"
+            f" earlier look knows it: name it with --master-server-id; there are heartbeats of {_ids(beats)}",
+        )
+    if changing(source_id, previous):
+        foreign = [(time, one) for one in beats.beats if one != beats.own_id and (time := read(one)) is not None]
+        if foreign:
+            return Choice(source_id, max(foreign)[1])
+    _require(source_id, beats, "the source of this channel; in a chain, name the top with --master-server-id")
+    return Choice(source_id, source_id)
+
+
+def changing(source_id: int, previous: Sample | None) -> bool:
+    """Whether the source has changed since `previous`, or had changed then and its heartbeat was still on its way."""
+    if previous is None or previous.source_id is None:
+        return False
+    if previous.source_id != source_id:
+        return True
+    return previous.heartbeat_id is not None and previous.heartbeat_id != previous.source_id
+
+
+def _require(server_id: int, beats: Heartbeats, which: str) -> None:
+    if server_id not in beats.beats:
+        raise LookFailed(
+            "heartbeat-missing",
+            f"there is no heartbeat of server {server_id} ({which}); there are heartbeats of {_ids(beats)}",
+        )
+
+
+def _ids(beats: Heartbeats) -> str:
+    if not beats.beats:
+        return "no server: the table is empty"
+    shown = [f"{one} (this server)" if one == beats.own_id else str(one) for one in sorted(beats.beats)]
+    return clean("server " + ", ".join(shown))
+
+
+def times(ts: bytes | None, zone: tzinfo | None) -> list[float]:
+    """The times that a `ts` may stand for, in seconds since 1970, the earlier one first: one, or none where it is no
+    time, or two in the hour that a time zone repeats. `zone` None is UTC.
+
+    >>> times(b"2026-11-23T01:58:58.000830", None)
+    [1795399138.00083]
+    >>> times(b"2026-11-23 01:58:58", None)
+    [1795399138.0]
+    >>> times(b"0000-00-00 00:00:00", None)
+    []
+    """
+    if ts is None:
+        return []
+    match = _TS.fullmatch(ts.decode("ascii", "replace"))
+    if match is None or int(match[1]) not in _YEARS:
+        return []
+    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
+    micro = int(((match[7] or "") + "000000")[:6])
+    try:
+        moment = datetime(year, month, day, hour, minute, second, micro, tzinfo=zone or UTC)
+    except ValueError:
+        return []
+    found = [moment.timestamp()]
+    if zone is not None and (second_time := moment.replace(fold=1).timestamp()) != found[0]:
+        found.append(second_time)
+    return sorted(found)
+
+
+def age(beats: list[Beat], zone: tzinfo | None, expected: float | None) -> tuple[float, float] | None:
+    """The newest of a server's rows: its age in seconds and its time. None where one of them is no time.
+
+    Where a `ts` may stand for two times, the one counts whose age is nearest to `expected`; without that, the one
+    whose age is the smallest that is not negative.
+    """
+    newest: tuple[float, float] | None = None
+    for beat in beats:
+        ages = [(round(beat.clock - time, 6), time) for time in times(beat.ts, zone)]
+        if not ages:
+            return None
+        if expected is not None:
+            one = min(ages, key=lambda found: abs(found[0] - expected))
+        else:
+            one = min(ages, key=lambda found: (found[0] < -1, abs(found[0])))
+        if newest is None or one[1] > newest[1]:
+            newest = one
+    return newest
+
+
+def shown(beats: list[Beat]) -> str:
+    """The `ts` of rows, for people."""
+    texts = ("NULL" if beat.ts is None else repr(clean(beat.ts.decode("ascii", "replace"), 40)) for beat in beats)
+    return clean(", ".join(texts), 120)
+
+
+def _number(value: bytes | None, what: str) -> int:
+    text = "" if value is None else value.decode("ascii", "replace")
+    if not _NUMBER.fullmatch(text):
+        raise LookFailed(
+            "heartbeat-unreadable", f"{what} is {'NULL' if value is None else repr(clean(text, 40))}, not a number"
+        )
+    return int(text)
+
+
+def _clock(value: bytes | None) -> float:
+    text = "" if value is None else value.decode("ascii", "replace")
+    # 0 is what a server says of a time that it cannot tell.
+    if not _CLOCK.fullmatch(text) or float(text) <= 0:
+        raise LookFailed("heartbeat-unreadable", f"the server's clock reads {clean(text, 40) or 'NULL'!r}")
+    return float(text)

@@ -1,0 +1,32 @@
+"""Which server to look at, and how to get in. Plain data, as the options or a worker's TOML file give it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+SSL_MODES = ("disabled", "preferred", "required", "verify-ca", "verify-identity")
+
+
+class Target(NamedTuple):
+    """None means: not given here, so an option file or the default decides."""
+
+    host: str | None = None
+    port: int | None = None
+    socket: str | None = None
+    user: str | None = None
+    password: str | None = None
+    defaults_file: str | None = None
+    defaults_group: str = "client"
+    ssl_mode: str | None = None
+    """One of SSL_MODES; None is `preferred`."""
+    ssl_ca: str | None = None
+    ssl_cert: str | None = None
+    ssl_key: str | None = None
+    channel: str | None = None
+    """A MySQL channel or a MariaDB connection name."""
+    heartbeat_table: str = "percona.heartbeat"
+    master_server_id: int | None = None
+    """The heartbeat row to read, in place of the row of the channel's source."""
+    heartbeat_timezone: str | None = None
+    """IANA zone of the heartbeat writers that run without --utc."""
+    local_heartbeat: bool = True

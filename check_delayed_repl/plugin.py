@@ -1,0 +1,301 @@
+"""The Nagios and Icinga face: options → observe → remember → judge → report → exit code. Wiring only.
+
+Whatever happens, one run prints one status line on standard output and ends within --timeout.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from _thread import allocate_lock, start_new_thread
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import NoReturn
+
+from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
+from check_delayed_repl.limits import Limits, plain
+from check_delayed_repl.options import (
+    Parser,
+    Shown,
+    UsageError,
+    add_connection_options,
+    add_history_option,
+    add_judging_options,
+    limits_from,
+    positive_duration,
+    replica_name,
+    target_from,
+)
+from check_delayed_repl.records import Sample
+
+DESCRIPTION = """\
+Checks a MySQL or MariaDB replica that is delayed on purpose: that its delay line is as long as
+it should be and stays so, that heartbeats arrive, that both threads run, and that planned jobs
+(backups) and the recovery after them keep within their limits."""
+
+EPILOG = """\
+Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (wrong usage, or a fault of its own).
+
+The first line names what matters most and the option that sets the limit. The lines after it
+give every finding as [STATE condition], the trend, the jobs, and for how long each has held an
+alarm back."""
+
+KEEP = 30 * 86400.0
+"""Seconds that old samples stay in the history."""
+PRUNE_EVERY = 3600.0
+"""An inline check takes old samples out of the history at its first look in every such period, in seconds."""
+PRUNE_AT_MOST = 10_000
+"""Lines that it takes out at a time."""
+GRACE = 0.3
+"""Seconds past --timeout after which the watchdog ends a run that hangs where no deadline reaches, such as a disk."""
+RESERVE = 1.0
+"""Seconds of --timeout, or a tenth of it where that is less, that a look leaves for storing and judging it."""
+
+
+def build_parser() -> Parser:
+    parser = Parser("check_delayed_repl", DESCRIPTION, "%(prog)s -H HOST [options]", EPILOG, add_help=False)
+    add_connection_options(parser)
+    add_judging_options(parser)
+    group = parser.add_argument_group("history and output")
+    add_history_option(group)
+    group.add_argument(
+        "--sampling",
+        choices=("inline", "worker"),
+        default="inline",
+        metavar="HOW",
+        help="inline: look at the replica now (default); worker: judge what delayed-repl worker saw,"
+        " without connecting",
+    )
+    group.add_argument(
+        "--keep",
+        type=positive_duration,
+        default=KEEP,
+        metavar="TIME",
+        help="with inline sampling, take older samples out of the history (default 30d)",
+    )
+    group.add_argument(
+        "--output", choices=("text", "json"), default="text", metavar="FORMAT", help="text (default) or json"
+    )
+    group.add_argument(
+        "-v",
+        "--verbose",
+        action="count",
+        default=0,
+        help="-v adds the limits in force, -vv the raw observation, -vvv a traceback should the plugin itself fail",
+    )
+    parser.add_help_options(group)
+    return parser
+
+
+def main() -> NoReturn:
+    """The command. Ends the process at once: no thread that still waits for a server may keep it alive."""
+    os._exit(run(sys.argv[1:]))
+
+
+def run(argv: Sequence[str]) -> int:
+    """One check: prints to standard output and returns the exit code. Raises nothing."""
+    started = time.monotonic()
+    try:
+        args = build_parser().parse_args(argv)
+        limits = limits_from(args)
+        if args.sampling == "inline" and args.keep < max(limits.window, PRUNE_EVERY):
+            raise UsageError(f"--keep: {plain(args.keep)} seconds is less than a trend may reach back")
+        replica = replica_name(args)
+        return _check(args, limits, replica, started + args.timeout)
+    except Shown as shown:
+        return _print(shown.text, State.UNKNOWN)
+    except UsageError as error:
+        return _print(_status_line(str(error)), State.UNKNOWN)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - no fault may go unsaid
+        # A fault in the installation or in printing itself: those of a check are dealt with there.
+        reason = error.msg if isinstance(error, ImportError) else type(error).__name__
+        return _print(f"DELAYED_REPL UNKNOWN - Internal error: {reason}\n", State.UNKNOWN)
+
+
+def _status_line(text: str) -> str:
+    from check_delayed_repl.report.nagios import render_line
+
+    return render_line(State.UNKNOWN, text)
+
+
+def _check(args: Namespace, limits: Limits, replica: str, deadline: float) -> int:
+    """From valid arguments to the printed verdict and its exit code."""
+    render = _renderer(args, limits, replica)
+    watchdog = _Watchdog(args.timeout, deadline, render)
+    trace = ""
+    try:
+        if args.sampling == "worker":
+            verdict = _judge_worker(args, limits, replica, deadline, watchdog)
+        else:
+            verdict = _look_and_judge(args, limits, replica, deadline, watchdog)
+        output = render(verdict)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - no fault may go unsaid
+        verdict = _unjudged(State.UNKNOWN, "internal-error", _describe(error, args.password))
+        output = render(verdict)
+        if args.output == "text":
+            output = output.partition("\n")[0] + "\n"
+            if args.verbose >= 3:
+                trace = _trace(error, args.password)
+    watchdog.call_off()
+    return _print(output + trace, verdict.state)
+
+
+def _renderer(args: Namespace, limits: Limits, replica: str) -> Callable[[Verdict], str]:
+    if args.output == "json":
+        from check_delayed_repl.report import document
+
+        return lambda verdict: document.render(verdict, limits, replica)
+    from check_delayed_repl.report import nagios
+
+    return lambda verdict: nagios.render(verdict, limits, args.verbose)
+
+
+def _judge_worker(args: Namespace, limits: Limits, replica: str, deadline: float, watchdog: _Watchdog) -> Verdict:
+    """The verdict on what the worker saw."""
+    from check_delayed_repl.history import HistoryUnavailable, open_history
+    from check_delayed_repl.judgement import judged
+
+    watchdog.doing = "reading the history"
+    try:
+        history = open_history(args.history, deadline)
+        try:
+            return judged(history, replica, limits, worker=True)
+        finally:
+            history.close()
+    except HistoryUnavailable as error:
+        return _unjudged(State.CRITICAL, "history-unavailable", str(error))
+
+
+def _look_and_judge(args: Namespace, limits: Limits, replica: str, deadline: float, watchdog: _Watchdog) -> Verdict:
+    """One look, added to the history, and the verdict on the whole.
+
+    A history that fails does not keep the replica from being looked at, as long as there is time: who is called at
+    night wants to know of both.
+    """
+    from check_delayed_repl.history import HistoryUnavailable, open_history
+    from check_delayed_repl.judgement import judged
+    from check_delayed_repl.observe.sample import Observer
+
+    look_deadline = deadline - min(RESERVE, args.timeout / 10)
+    trouble = ""
+    history = previous = last_t = None
+    watchdog.doing = "opening the history"
+    try:
+        history = open_history(args.history, deadline)
+        previous = history.newest_look(replica)
+        last_t = history.newest_sample_t(replica)
+    except HistoryUnavailable as error:
+        trouble = str(error)
+        if time.monotonic() >= look_deadline:
+            return _unjudged(State.CRITICAL, "history-unavailable", trouble)
+
+    watchdog.doing = "looking at the replica"
+    observer = Observer(target_from(args))
+    try:
+        sample = observer.look(look_deadline, previous)
+    finally:
+        observer.close()
+
+    if history is not None:
+        watchdog.doing = "writing the history"
+        try:
+            if not trouble:
+                sample = history.add_sample(replica, sample)
+                watchdog.doing = "judging the history"
+                verdict = judged(history, replica, limits)
+                if last_t is None or last_t // PRUNE_EVERY != sample.t // PRUNE_EVERY:
+                    watchdog.doing = "pruning the history"
+                    # A history that has no time for it now will have some at another look.
+                    with suppress(HistoryUnavailable):
+                        history.prune(args.keep, replica, PRUNE_AT_MOST)
+                return verdict
+        except HistoryUnavailable as error:
+            trouble = str(error)
+        finally:
+            history.close()
+    return _judge_alone(sample, limits, trouble)
+
+
+def _judge_alone(sample: Sample, limits: Limits, trouble: str) -> Verdict:
+    """What one look tells without any history, beside the finding that there is none."""
+    from check_delayed_repl.judge.fold import judge
+    from check_delayed_repl.judge.verdict import worst_first
+
+    alone = judge([sample], limits, sample.t)
+    unavailable = Finding(State.CRITICAL, "history-unavailable", trouble)
+    return alone._replace(
+        findings=worst_first([unavailable, *alone.findings]),
+        held={},
+        worker_age=None,
+        source_log_age=None,
+        relay_log_age=None,
+    )
+
+
+def _unjudged(state: State, condition: str, message: str) -> Verdict:
+    """A verdict where nothing could be judged: one finding, and every number unknown."""
+    finding = Finding(state, condition, message)
+    return Verdict(time.time(), (finding,), Trend(), None, (), {}, None, None, None, None)
+
+
+class _Watchdog:
+    """Ends the process with CRITICAL where the check hangs past every deadline. `doing` says what it hangs in.
+
+    A thread, because a signal's handler would wait for the call that hangs; a bare one, because the threading module
+    would be one more to import.
+    """
+
+    def __init__(self, timeout: float, deadline: float, render: Callable[[Verdict], str]) -> None:
+        self.doing = "starting"
+        self._timeout = timeout
+        self._deadline = deadline
+        self._render = render
+        self._ending = allocate_lock()
+        start_new_thread(self._watch, ())
+
+    def call_off(self) -> None:
+        """From here on the check prints its verdict itself."""
+        self._ending.acquire()
+
+    def _watch(self) -> None:
+        time.sleep(max(0.0, self._deadline + GRACE - time.monotonic()))
+        self._ending.acquire()
+        message = f"No answer within {plain(self._timeout)} seconds (--timeout): the check hangs while {self.doing}"
+        verdict = _unjudged(State.CRITICAL, "timeout", message)
+        os._exit(_print(self._render(verdict), verdict.state))
+
+
+def _describe(error: BaseException, password: str | None) -> str:
+    """An unforeseen error in one line."""
+    if isinstance(error, KeyboardInterrupt):
+        return "Interrupted"
+    # The text of a UnicodeError quotes what could not be encoded, which may be part of a password.
+    text = "" if isinstance(error, UnicodeError) else str(error)
+    return _without(password, f"Internal error, {type(error).__name__}: {text} (-vvv shows where)")
+
+
+def _trace(error: BaseException, password: str | None) -> str:
+    from traceback import format_exception
+
+    from check_delayed_repl.report.clean import clean
+
+    lines = "".join(format_exception(error)).splitlines()
+    return "".join(f"{clean(_without(password, line))}\n" for line in lines)
+
+
+def _without(password: str | None, text: str) -> str:
+    return text.replace(password, "***") if password else text
+
+
+def _print(text: str, state: State) -> int:
+    """Prints, and returns the exit code: the state's, or UNKNOWN's where an OK could not be printed."""
+    try:
+        stream = sys.stdout
+        encoding = stream.encoding or "utf-8"
+        stream.write(text.encode(encoding, "replace").decode(encoding))
+        stream.flush()
+    except (OSError, ValueError, AttributeError):
+        return int(state or State.UNKNOWN)
+    return int(state)

@@ -1,0 +1,1 @@
+"""Verdicts into words. Decides nothing."""

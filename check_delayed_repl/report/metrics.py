@@ -1,0 +1,74 @@
+"""The numbers that go with a verdict, by the labels of the perfdata, in their fixed order."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import NamedTuple
+
+from check_delayed_repl.judge.outcome import Verdict
+from check_delayed_repl.limits import Limits, plain
+from check_delayed_repl.records import Sample
+
+EARLIEST_AGE = -1.0
+"""Seconds by which a heartbeat may come from the future before that is a finding."""
+
+
+class Metric(NamedTuple):
+    """One number. `value` is None where unknown; `unit` is "s", "B" or none."""
+
+    label: str
+    value: float | None
+    unit: str = ""
+    critical: str = ""
+    """The range outside which it is CRITICAL, as the plugin guidelines write ranges; empty where nothing judges it."""
+
+
+def metrics(verdict: Verdict, limits: Limits) -> list[Metric]:
+    """Every metric, always all of them and in this order; kinds of job that were added come last.
+
+    Whatever is no finite number counts as unknown, so that neither NaN nor infinity can be printed. A kind of job of
+    which none is active has the age 0; that is only known where the verdict knows of holds, so where there was a
+    history to judge.
+    """
+    look = verdict.sample or Sample(verdict.at)
+    trend = verdict.trend
+    delays = f"{plain(limits.min_delay_time)}:{plain(limits.max_delay_time)}"
+    kinds = limits.kinds
+    ages = dict.fromkeys(kinds, 0.0) if verdict.held else {}
+    for job in verdict.jobs:
+        if job.status == "active" and job.running is not None and job.kind in ages:
+            ages[job.kind] = max(ages[job.kind], job.running)
+
+    def age(kind: str) -> Metric:
+        return Metric(f"{kind}_age", ages.get(kind), "s", plain(kinds[kind]))
+
+    def held(exception: str, limit: float) -> Metric:
+        return Metric(f"{exception}_held", verdict.held.get(exception), "s", plain(limit))
+
+    found = [
+        Metric("delay", look.delay, "s", delays),
+        Metric("intercept", trend.intercept, "s", delays),
+        Metric("slope", trend.slope),
+        Metric("correlation", trend.correlation),
+        Metric("samples", trend.samples if verdict.held else None),
+        Metric("local_heartbeat_age", look.local, "s", f"{plain(EARLIEST_AGE)}:{plain(limits.max_seconds_behind)}"),
+        Metric("source_log_age", verdict.source_log_age, "s", plain(limits.max_master_behind)),
+        Metric("relay_log_age", verdict.relay_log_age, "s", plain(limits.max_relay_behind)),
+        Metric("relay_log_space", look.relay_log_space, "B"),
+        Metric("worker_age", verdict.worker_age, "s", plain(limits.max_last_seen)),
+        age("backup"),
+        age("deshard"),
+        held("backup", limits.max_backup_behind),
+        held("deshard", limits.max_deshard_behind),
+        held("recovery", limits.max_recovery_time),
+        held("trend", limits.max_trend_time),
+        # No range: what counts as lost depends on what the server was set to before.
+        Metric("sql_delay", look.sql_delay, "s"),
+    ]
+    for kind, limit in limits.job_limits:
+        found += [age(kind), held(kind, limit)]
+    return [metric if _known(metric.value) else metric._replace(value=None) for metric in found]
+
+
+def _known(value: float | None) -> bool:
+    return value is not None and isfinite(value) and abs(value) < 1e20

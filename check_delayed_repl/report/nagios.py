@@ -1,0 +1,186 @@
+"""A verdict into the plugin's output, by means of nagiosplugin's objects. Decides nothing.
+
+nagiosplugin's own Check and Runtime are left out on purpose: they take UNKNOWN for worse than CRITICAL, sort the
+perfdata, print exponents, and move the perfdata off the first line where the output is verbose.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import ModuleType
+
+from check_delayed_repl.judge.outcome import JobView, State, Verdict
+from check_delayed_repl.limits import Limits, kind_option, option, plain
+from check_delayed_repl.report.clean import clean
+from check_delayed_repl.report.metrics import Metric, metrics
+
+
+def _import_parts() -> None:
+    """Loads those of nagiosplugin's modules that are used here without running the package's initialiser.
+
+    That one brings the library's runtime, cookies and log reader, and with them logging, tempfile, shutil and json:
+    20 ms of CPU time, as much as all the rest of a check. A later `import nagiosplugin` gets the package in full.
+    """
+    if "nagiosplugin" in sys.modules:
+        return
+    from importlib.machinery import PathFinder
+
+    spec = PathFinder.find_spec("nagiosplugin")
+    if spec is None or spec.submodule_search_locations is None:
+        return  # not installed: the imports below say so
+    package = ModuleType("nagiosplugin")
+    package.__path__ = list(spec.submodule_search_locations)
+    sys.modules["nagiosplugin"] = package
+    try:
+        import nagiosplugin.performance
+        import nagiosplugin.result
+        import nagiosplugin.state
+        import nagiosplugin.summary  # noqa: F401
+    finally:
+        del sys.modules["nagiosplugin"]
+
+
+_import_parts()
+
+from nagiosplugin.performance import Performance  # noqa: E402
+from nagiosplugin.result import Result, Results  # noqa: E402
+from nagiosplugin.state import Critical, Ok, Unknown, Warn  # noqa: E402
+from nagiosplugin.summary import Summary  # noqa: E402
+
+NAME = "DELAYED_REPL"
+STATES = {State.OK: Ok, State.WARNING: Warn, State.CRITICAL: Critical, State.UNKNOWN: Unknown}
+
+TEXT_LENGTH = 480
+"""Characters of the first line's text: with the perfdata behind it, it fits into the 1,024 bytes that NRPE passes."""
+
+
+class VerdictSummary(Summary):  # type: ignore[misc]
+    """What nagiosplugin calls a summary: the status line's text and the long output.
+
+    The results are the verdict's findings, one each, in the verdict's order; the first one is the condition.
+    """
+
+    def __init__(self, verdict: Verdict, limits: Limits, verbosity: int = 0) -> None:
+        self.verdict = verdict
+        self.limits = limits
+        self.verbosity = verbosity
+
+    def ok(self, results: Results) -> str:
+        return clean(str(results[0]), TEXT_LENGTH)
+
+    problem = ok
+
+    def verbose(self, results: Results) -> list[str]:
+        """Findings, trend, jobs and holds; from verbosity 1 the limits, from 2 the newest look. A line each."""
+        lines = [
+            f"[{finding.state.name} {finding.condition}] {result}"
+            for finding, result in zip(self.verdict.findings, results.results, strict=True)
+        ]
+        lines.append(_trend_line(self.verdict))
+        lines.extend(_job_line(job) for job in self.verdict.jobs)
+        lines.append(_held_line(self.verdict))
+        if self.verbosity >= 1:
+            lines.append("limits: " + " ".join(_limit_options(self.limits)))
+        if self.verbosity >= 2:
+            lines.extend(_look_lines(self.verdict))
+        return [clean(line) for line in lines]
+
+
+def render(verdict: Verdict, limits: Limits, verbosity: int = 0) -> str:
+    """The plugin's whole output: `DELAYED_REPL STATE - text | perfdata`, then the long output; ends with a newline."""
+    summary = VerdictSummary(verdict, limits, verbosity)
+    results = Results(*(Result(STATES[finding.state], hint=finding.message) for finding in verdict.findings))
+    perfdata = " ".join(str(_performance(metric)) for metric in metrics(verdict, limits))
+    status = _status(verdict.state, summary.ok(results))
+    return "\n".join([f"{status} | {perfdata}", *summary.verbose(results)]) + "\n"
+
+
+def render_line(state: State, text: str) -> str:
+    """A status line alone, for what happens before there are limits to print: wrong usage."""
+    return _status(state, clean(text)) + "\n"
+
+
+def _status(state: State, text: str) -> str:
+    return f"{NAME} {str(STATES[state]).upper()} - {text}"
+
+
+def _performance(metric: Metric) -> Performance:
+    if metric.value is None:
+        return Performance(metric.label, "U")
+    return Performance(metric.label, _decimal(metric.value), metric.unit, crit=metric.critical)
+
+
+def _decimal(value: float) -> str:
+    """Microseconds are the finest that a server tells."""
+    return str(value) if isinstance(value, int) else plain(value, 6)
+
+
+def _seconds(value: float | None) -> str:
+    return "unknown" if value is None else f"{plain(value, 1)} s"
+
+
+def _moment(t: float | None) -> str:
+    """A time as people write it, in UTC; the plain number where it lies beyond every calendar."""
+    if t is None:
+        return "unknown"
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(t))
+    except (OverflowError, ValueError, OSError):
+        return f"{t:g}"
+
+
+def _trend_line(verdict: Verdict) -> str:
+    trend = verdict.trend
+    if trend.intercept is None:
+        return "trend: unknown, no delay is known"
+    if trend.slope is None or trend.correlation is None:
+        return f"trend: too few samples; the delay is {_seconds(trend.intercept)}"
+    return (
+        f"trend: intercept {_seconds(trend.intercept)}, slope {plain(trend.slope, 4)} s/s,"
+        f" correlation {plain(trend.correlation, 2)}, {trend.samples} samples over {_seconds(trend.span)}"
+    )
+
+
+def _job_line(job: JobView) -> str:
+    text = f"job {clean(job.id, 64)}: {job.kind}, {job.status}, started {_moment(job.started_at)}"
+    if job.finished_at is not None:
+        text += f", finished {_moment(job.finished_at)}"
+    if job.running is not None:
+        text += f", {'running' if job.status == 'active' else 'ran'} {_seconds(job.running)}"
+    return f"{text} ({job.reason})" if job.reason else text
+
+
+def _held_line(verdict: Verdict) -> str:
+    if not verdict.held:
+        return "held: unknown"
+    since = "no episode" if verdict.episode_since is None else f"episode since {_moment(verdict.episode_since)}"
+    return f"held: {', '.join(f'{name} {_seconds(held)}' for name, held in verdict.held.items())} ({since})"
+
+
+def _limit_options(limits: Limits) -> list[str]:
+    """The limits as the options that give them, fit to be pasted into another command."""
+    words = []
+    for field, value in limits._asdict().items():
+        if field == "job_limits":
+            words += [f"{kind_option(kind)} {kind}={plain(seconds)}" for kind, seconds in value]
+        elif field == "job_stops_server":
+            words += [f"{option(field)} {kind}" for kind in value]
+        elif field == "local_heartbeat":
+            words += [] if value else ["--no-local-heartbeat"]
+        else:
+            words.append(f"{option(field)} {value if isinstance(value, str) else plain(value)}")
+    return words
+
+
+def _look_lines(verdict: Verdict) -> list[str]:
+    if verdict.sample is None:
+        return ["look: none"]
+    seen = verdict.sample._asdict()
+    lines = [f"look: t {plain(seen.pop('t'))} ({_moment(verdict.sample.t)})"]
+    for field, value in seen.items():
+        if isinstance(value, tuple):
+            value = ":".join(str(part) for part in value)
+        if value is not None and value is not False:
+            lines.append(f"look: {field} {plain(value) if isinstance(value, float) else value}")
+    return lines

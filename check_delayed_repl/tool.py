@@ -1,0 +1,130 @@
+"""The operator's face: `delayed-repl COMMAND`. Each command is a module of its own, imported when it is called.
+
+Such a module has `HELP`, one line; `add_arguments(parser)`; and `run(args)`, which returns the exit status: 0, 1 on
+failure, 3 on wrong usage, or what a command that it ran returned.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from check_delayed_repl.history import HistoryUnavailable
+from check_delayed_repl.options import HELP_WIDTH, Parser, Shown, UsageError
+
+PROG = "delayed-repl"
+
+COMMANDS = {
+    "worker": "check_delayed_repl.worker",
+    "job": "check_delayed_repl.job",
+    "history": "check_delayed_repl.history.command",
+    "grants": "check_delayed_repl.grants",
+}
+"""Name → module, in the order of the help."""
+
+FAILURE = 1
+USAGE = 3
+
+DESCRIPTION = """\
+Looks after replicas that check_delayed_repl watches: samples them, records planned jobs, keeps
+the history and says which privileges are needed."""
+
+EPILOG = f"{PROG} COMMAND --help explains a command. Exit status: 0, 1 on failure, 3 on wrong usage."
+
+
+def main() -> None:
+    """The command."""
+    status = run(sys.argv[1:])
+    try:
+        print(end="", flush=True)
+    except OSError as error:
+        # A reader that went away (`| head`) need not be told.
+        if not isinstance(error, BrokenPipeError) and status == 0:
+            _complain(f"cannot write the output: {error.strerror}")
+        status = status or FAILURE
+        # The interpreter would flush again while it ends, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs one command and returns the exit status; errors go to standard error, one line each."""
+    arguments = list(argv)
+    debug = arguments[:1] == ["--debug"]
+    try:
+        try:
+            return _run(arguments[1:] if debug else arguments)
+        except Shown as shown:
+            print(shown.text, end="")
+            return 0
+    except UsageError as error:
+        _complain(str(error))
+        return USAGE
+    except HistoryUnavailable as error:
+        _complain(str(error))
+        return FAILURE
+    except BrokenPipeError:
+        return FAILURE
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return FAILURE
+    except OSError as error:
+        if debug:
+            raise
+        _complain(f"{error.filename or 'cannot write the output'}: {error.strerror or error}")
+        return FAILURE
+    except Exception as error:
+        if debug:
+            raise
+        text = "" if isinstance(error, UnicodeError) else f": {error}"
+        _complain(f"internal error, {type(error).__name__}{text} ({PROG} --debug COMMAND shows where)")
+        return FAILURE
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0].startswith("-"):
+        _top_parser(listing=bool({"-h", "--help"} & set(arguments))).parse_args(arguments)
+        raise UsageError(f"which command? One of {', '.join(COMMANDS)} (see --help)")
+    name = arguments[0]
+    if name not in COMMANDS:
+        raise UsageError(f"{name!r} is no command: give one of {', '.join(COMMANDS)} (see --help)")
+    command = _load(name)
+    parser = Parser(f"{PROG} {name}", command.HELP)
+    command.add_arguments(parser)
+    status: int = command.run(parser.parse_args(arguments[1:]))
+    return status
+
+
+def _top_parser(listing: bool) -> Parser:
+    """For --help and --version. With `listing`, it lists the commands, each in its own module's words."""
+    description = DESCRIPTION
+    if listing:
+        from textwrap import fill
+
+        entries = [(f"  {name:<12}", _load(name).HELP) for name in COMMANDS]
+        lines = [fill(text, HELP_WIDTH, initial_indent=start, subsequent_indent=" " * 14) for start, text in entries]
+        description = "\n".join([DESCRIPTION, "", "commands:", *lines])
+    parser = Parser(PROG, description, "%(prog)s [--debug] COMMAND [options]", EPILOG, add_help=False)
+    group = parser.add_argument_group("options")
+    group.add_argument("--debug", action="store_true", help="show where an internal error happened")
+    parser.add_help_options(group)
+    return parser
+
+
+def _load(name: str) -> ModuleType:
+    # Not at the top: each command brings imports of its own.
+    from importlib import import_module
+
+    return import_module(COMMANDS[name])
+
+
+def _complain(text: str) -> None:
+    from check_delayed_repl.report.clean import clean
+
+    print(f"{PROG}: {clean(text)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""What tests of every room may use: the commands as processes, and verdicts made by hand."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
+from check_delayed_repl.records import Sample
+
+ROOT = Path(__file__).resolve().parent.parent
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def run_module(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command of this working copy as a process of its own, wherever it is called from."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def plugin() -> Command:
+    """`plugin("-H", "db")` runs check_delayed_repl."""
+    return lambda *arguments, **environment: run_module("check_delayed_repl", *arguments, **environment)
+
+
+@pytest.fixture
+def tool() -> Command:
+    """`tool("job", "list")` runs delayed-repl."""
+    return lambda *arguments, **environment: run_module("check_delayed_repl.tool", *arguments, **environment)
+
+
+@pytest.fixture
+def healthy() -> Verdict:
+    """A quiet line of two hours, everything known."""
+    return Verdict(
+        at=1700000600.0,
+        findings=(Finding(State.OK, "in-range", "Replication delay 7203.1 seconds is within 5400 to 9000"),),
+        trend=Trend(0.000123, 7203.125, 0.01, 60, 590.0),
+        sample=Sample(
+            1700000600.0,
+            delay=7203.5,
+            ts=1699993396.5,
+            source_id=1,
+            local=0.6,
+            io="Yes",
+            sql="Yes",
+            io_errno=0,
+            sql_errno=0,
+            source_log=("bin.000001", 3522),
+            relay_log=("bin.000001", 779),
+            relay_log_space=123456789,
+            sql_delay=7200,
+        ),
+        jobs=(),
+        held={"backup": 0.0, "deshard": 0.0, "recovery": 0.0, "trend": 0.0},
+        worker_age=2.5,
+        source_log_age=1.0,
+        relay_log_age=3.25,
+        episode_since=None,
+    )

@@ -1,0 +1,72 @@
+"""Fixtures: a pair of each family for the whole session, healed before each test that asks for it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from .servers import Family, Kit, Pair
+
+HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever stands in this folder is an integration test."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.integration)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the run its id before any worker process starts, so that all of them share it."""
+    if not hasattr(config, "workerinput"):
+        os.environ.setdefault("CHECK_DELAYED_REPL_TEST_RUN", f"{os.getpid()}-{int(time.time())}")
+
+
+@pytest.fixture(scope="session")
+def kit() -> Iterator[Kit]:
+    """What makes servers. Fails with one line where no Docker engine answers."""
+    import docker.errors
+
+    from . import servers
+
+    try:
+        made = servers.Kit()
+    except docker.errors.DockerException as error:
+        pytest.fail(f"integration tests need a Docker engine, and none answers: {error}", pytrace=False)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("mysql", "mariadb")],
+)
+def family(request: pytest.FixtureRequest) -> Family:
+    """The family of servers: each test that uses it runs once for each. Choose one with ``-m mysql``."""
+    chosen: Family = request.param
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def pair(kit: Kit, family: Family) -> Iterator[Pair]:
+    """A source and its delayed replica for the whole session, in whatever state the last test left them."""
+    made = kit.pair(family)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def healthy(pair: Pair) -> Pair:
+    """The pair with its line established: threads running, delay set, both heartbeats fresh, and nothing left of what
+    earlier tests did."""
+    return pair.heal()

@@ -1,0 +1,967 @@
+"""Real servers in containers: a source, its delayed replica, pt-heartbeat on both, and the means to break them.
+
+The layers, from the ground up:
+
+- `wait_until` waits for a condition, with a deadline; nothing here sleeps for a fixed time.
+- `Server` is one MySQL or MariaDB server in a container: root's SQL, its replication, its process (stop, kill, hang).
+- `Heartbeat` is one pt-heartbeat in a container, writing to one server.
+- `Pair` is a source, a replica delayed by the server itself, and a heartbeat on each. `Pair.heal()` makes it healthy
+  again whatever a test has done to it.
+- `Kit` makes them, knows the images, the TLS material and the run's label, and removes everything at the end.
+
+A test gets a healed pair from the fixture `healthy` (see conftest.py), for each family in turn::
+
+    def test_stopped(healthy: Pair) -> None:
+        healthy.replica.stop_sql()
+        ...  # run the check with healthy.options
+        # no cleaning up: the next test's fixture heals the pair
+
+Images are named by the environment (tests/run sets it): CHECK_DELAYED_REPL_{MYSQL,MARIADB}_IMAGE and
+CHECK_DELAYED_REPL_{MYSQL,MARIADB}_HEARTBEAT_IMAGE. An official image serves as well as one built from docker/.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+# Containers are removed by their label instead (see `remove_labelled`): Ryuk's image cannot be had everywhere.
+os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
+
+import docker.errors
+import pymysql
+import pymysql.cursors
+from testcontainers.core.container import DockerContainer
+from testcontainers.core.network import Network
+
+import docker
+
+Family = Literal["mysql", "mariadb"]
+FAMILIES: tuple[Family, ...] = ("mysql", "mariadb")
+
+LABEL = "check-delayed-repl.tests"
+"""Label of every container and network made here; its value is the run's id."""
+RUN_VARIABLE = "CHECK_DELAYED_REPL_TEST_RUN"
+"""Environment variable that holds the run's id, so that whoever started the run can clean up after it."""
+
+ROOT_PASSWORD = "root-secret"
+MONITOR = ("monitor", "monitor-secret")
+"""The check's account, with the least rights that it needs."""
+HEARTBEAT = ("heartbeat", "heartbeat-secret")
+REPLICATION = ("repl", "repl-secret")
+
+DELAY_S = 10
+"""How long a healthy replica is delayed, in seconds."""
+HEARTBEAT_TABLE = "percona.heartbeat"
+
+_SYSTEM_DATABASES = ("information_schema", "mysql", "performance_schema", "sys")
+_SYSTEM_ACCOUNTS = ("root", "mariadb.sys", "mysql", "mysql.infoschema", "mysql.session", "mysql.sys", "healthcheck")
+_UNREACHABLE = (pymysql.err.MySQLError, OSError)
+
+T = TypeVar("T")
+
+
+class NotInTime(AssertionError):
+    """A condition did not come true before its deadline."""
+
+
+def wait_until(
+    condition: Callable[[], T], deadline_s: float, what: str, *, interval_s: float = 0.2, retry: bool = True
+) -> T:
+    """Wait until `condition` gives something true, and return it.
+
+    An error of the server counts as not yet (unless `retry` is False) and is told where the deadline passes, together
+    with the last value. Raises NotInTime.
+    """
+    end = time.monotonic() + deadline_s
+    last: object = None
+    while True:
+        try:
+            value = condition()
+            if value:
+                return value
+            last = value
+        except _UNREACHABLE as error:
+            if not retry:
+                raise
+            last = error
+        if time.monotonic() >= end:
+            raise NotInTime(f"{what}: not within {deadline_s:g} s (last seen: {last!r})")
+        time.sleep(interval_s)
+
+
+def literal(value: str | int) -> str:
+    """A value as SQL text, for the statements that take no parameters."""
+    if isinstance(value, int):
+        return str(value)
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+class Tls(NamedTuple):
+    """Files of a certificate authority and what it signed.
+
+    The server's certificate is valid for `localhost` and the servers' names in the containers' network, and not for
+    127.0.0.1: verify-identity passes by the name and fails by the address.
+    """
+
+    folder: Path
+    ca: Path
+    server_cert: Path
+    server_key: Path
+    client_cert: Path
+    """Signed by the CA too, for accounts that REQUIRE X509."""
+    client_key: Path
+    other_ca: Path
+    """Another authority, that signed nothing here: verify-ca must fail with it."""
+
+
+def make_tls(folder: Path, names: Sequence[str] = ("localhost", "source", "replica", "second")) -> Tls:
+    """Make TLS material with openssl; raises subprocess.CalledProcessError."""
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    for authority in ("ca", "other-ca"):
+        openssl(
+            *("req", "-x509", *key, "-keyout", f"{authority}-key.pem", "-out", f"{authority}.pem", "-days", "30"),
+            *("-subj", f"/CN=delayed-repl tests {authority}", "-addext", "keyUsage=critical,keyCertSign,cRLSign"),
+        )
+    for role in ("server", "client"):
+        (folder / f"{role}.ext").write_text(
+            "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n"
+            "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+            f"extendedKeyUsage={role}Auth\nsubjectAltName=" + ",".join(f"DNS:{name}" for name in names) + "\n"
+        )
+        openssl("req", "-new", *key, "-keyout", f"{role}-key.pem", "-out", f"{role}.csr", "-subj", f"/CN={role}")
+        openssl(
+            *("x509", "-req", "-in", f"{role}.csr", "-CA", "ca.pem", "-CAkey", "ca-key.pem", "-CAcreateserial"),
+            *("-out", f"{role}-cert.pem", "-days", "30", "-extfile", f"{role}.ext"),
+        )
+    return Tls(
+        folder,
+        folder / "ca.pem",
+        folder / "server-cert.pem",
+        folder / "server-key.pem",
+        folder / "client-cert.pem",
+        folder / "client-key.pem",
+        folder / "other-ca.pem",
+    )
+
+
+def free_port() -> int:
+    """A TCP port that nothing uses. It lies below the ports that the system hands out by itself, so that it is still
+    free when a stopped server comes back."""
+    for _ in range(200):
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("0.0.0.0", port))
+            except OSError:
+                continue
+        return port
+    raise RuntimeError("no free TCP port between 20000 and 32000")
+
+
+class Server:
+    """A server in a container. Its port on the test's side stays the same for as long as it lives.
+
+    SQL is run as root. `channel` is a MySQL channel or a MariaDB connection name; empty is the default one.
+    """
+
+    def __init__(self, kit: Kit, family: Family, name: str, server_id: int, network: Network, *options: str) -> None:
+        self.kit = kit
+        self.family: Family = family
+        self.name = name
+        """The server's name in the containers' network."""
+        self.server_id = server_id
+        self.port = free_port()
+        self.host = "127.0.0.1"
+        self._network = network
+        self._options = options
+        self._container: DockerContainer | None = None
+        self._version: tuple[int, ...] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.family} {self.name} at {self.host}:{self.port}>"
+
+    # The process
+
+    def launch(self) -> Server:
+        """Make the container and start it; returns before the server answers (`wait_ready` waits)."""
+        prefix = self.family.upper()
+        options = [
+            f"--server-id={self.server_id}",
+            "--log-bin=bin",
+            "--relay-log=relay",
+            "--binlog-format=ROW",
+            "--ssl-ca=/tls/ca.pem",
+            "--ssl-cert=/tls/server-cert.pem",
+            "--ssl-key=/tls/server-key.pem",
+            # Made for tests: small, and no waiting for the disk.
+            "--innodb-buffer-pool-size=64M",
+            "--innodb-flush-log-at-trx-commit=0",
+            "--innodb-doublewrite=OFF",
+            "--sync-binlog=0",
+        ]
+        if self.family == "mysql":
+            options += ["--gtid-mode=ON", "--enforce-gtid-consistency=ON", "--log-replica-updates=ON"]
+            options += ["--loose-mysqlx=OFF", "--loose-innodb-redo-log-capacity=8M"]
+        else:
+            options += ["--log-slave-updates=ON"]
+        self._container = (
+            DockerContainer(self.kit.image(self.family))
+            .with_env(f"{prefix}_ROOT_PASSWORD", ROOT_PASSWORD)
+            .with_env(f"{prefix}_INITDB_SKIP_TZINFO", "1")
+            .with_command([*options, *self._options])
+            .with_bind_ports(3306, self.port)
+            .with_network(self._network)
+            .with_network_aliases(self.name)
+            .with_kwargs(labels=self.kit.labels, hostname=self.name)
+        )
+        for file in (self.kit.tls.ca, self.kit.tls.server_cert, self.kit.tls.server_key):
+            self._container.with_copy_into_container(file, f"/tls/{file.name}")
+        self._container.start()
+        self.host = self._container.get_container_host_ip()
+        if self.host == "localhost":
+            self.host = "127.0.0.1"
+        return self
+
+    @property
+    def container(self) -> Any:
+        """The Docker library's own object."""
+        if self._container is None:
+            raise RuntimeError(f"{self.name} was not launched")
+        return self._container.get_wrapped_container()
+
+    @property
+    def running(self) -> bool:
+        """Whether the process exists (a hung one does)."""
+        self.container.reload()
+        return bool(self.container.attrs["State"]["Running"])
+
+    def wait_ready(self, deadline_s: float = 90) -> Server:
+        """Wait until the server answers root; raises NotInTime with the end of its log."""
+
+        def answers() -> bool:
+            if not self.running:
+                raise NotInTime(f"{self.name} ended:\n{self.logs(40)}")
+            return bool(self.sql("SELECT 1"))
+
+        try:
+            wait_until(answers, deadline_s, f"{self.name} answers")
+        except NotInTime as error:
+            raise NotInTime(f"{error}\n{self.logs(40)}") from None
+        return self
+
+    def stop(self) -> None:
+        """Shut the server down cleanly. Its port then refuses connections."""
+        self.container.stop(timeout=60)
+
+    def kill(self) -> None:
+        """End the server at once (SIGKILL). Its port then refuses connections."""
+        self.container.kill()
+        wait_until(lambda: not self.running, 20, f"{self.name} is dead")
+
+    def start(self, deadline_s: float = 90) -> Server:
+        """Start a stopped or killed server and wait until it answers."""
+        self.container.start()
+        return self.wait_ready(deadline_s)
+
+    def restart(self) -> Server:
+        """Shut down and start."""
+        self.stop()
+        return self.start()
+
+    def pause(self) -> None:
+        """Hang the server (SIGSTOP): connections are accepted and never answered."""
+        self.container.kill(signal="SIGSTOP")
+
+    def unpause(self) -> None:
+        """Let a hung server go on."""
+        self.container.kill(signal="SIGCONT")
+
+    def revive(self, deadline_s: float = 90) -> Server:
+        """Up and answering, whatever was done to the process."""
+        if self._container is None:
+            self.launch()
+        elif self.running:
+            self.unpause()
+        else:
+            self.container.start()
+        return self.wait_ready(deadline_s)
+
+    def recreate(self) -> Server:
+        """Throw the server and its data away and launch a new one in its place."""
+        self.close()
+        return self.launch()
+
+    def logs(self, lines: int | Literal["all"] = "all") -> str:
+        """The end of the server's log."""
+        return str(self.container.logs(tail=lines).decode(errors="replace"))
+
+    def close(self) -> None:
+        """Remove the container and its data."""
+        if self._container is not None:
+            self._container.stop()
+            self._container = None
+
+    # SQL
+
+    def connect(self, user: str = "root", password: str = ROOT_PASSWORD, **options: Any) -> pymysql.Connection[Any]:
+        """A connection, in autocommit mode and with a timeout. `options` go to PyMySQL."""
+        settings: dict[str, Any] = {"connect_timeout": 5, "read_timeout": 60, "autocommit": True, "charset": "utf8mb4"}
+        if self.family == "mysql":
+            # MySQL takes a password only over TLS, unless an RSA exchange is possible.
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            settings["ssl"] = context
+        settings.update(options)
+        return pymysql.connect(host=self.host, port=self.port, user=user, password=password, **settings)
+
+    def sql(self, *statements: str) -> list[tuple[Any, ...]]:
+        """Run statements in one session as root; the rows of the last one."""
+        with self.session() as run:
+            rows: list[tuple[Any, ...]] = []
+            for statement in statements:
+                rows = run(statement)
+            return rows
+
+    def rows(self, statement: str) -> list[dict[str, Any]]:
+        """Run one statement as root; its rows by column name."""
+        with self.connect() as connection, connection.cursor(pymysql.cursors.DictCursor) as cursor:
+            cursor.execute(statement)
+            return [dict(row) for row in cursor.fetchall()]
+
+    def value(self, statement: str) -> Any:
+        """The first column of the first row, or None."""
+        rows = self.sql(statement)
+        return rows[0][0] if rows else None
+
+    @contextmanager
+    def session(
+        self, user: str = "root", password: str = ROOT_PASSWORD, **options: Any
+    ) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
+        """A session that stays open, as a function that runs a statement; for locks and transactions::
+
+        with replica.session() as run:
+            run("FLUSH TABLES WITH READ LOCK")
+            ...  # the lock is held here
+        """
+        connection = self.connect(user, password, **options)
+        try:
+
+            def run(statement: str) -> list[tuple[Any, ...]]:
+                with connection.cursor() as cursor:
+                    cursor.execute(statement)
+                    return [tuple(row) for row in cursor.fetchall()]
+
+            yield run
+        finally:
+            with suppress(*_UNREACHABLE):
+                connection.close()
+
+    def unlogged(self, *statements: str) -> list[tuple[Any, ...]]:
+        """As `sql`, and out of the binary log, so that no replica sees it and no transaction is errant."""
+        return self.sql("SET SESSION sql_log_bin = 0", *statements)
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """For instance (9, 7, 4)."""
+        if self._version is None:
+            text = str(self.value("SELECT VERSION()"))
+            self._version = tuple(int(part) for part in text.split("-")[0].split(".")[:3])
+        return self._version
+
+    # Replication
+
+    @property
+    def _modern(self) -> bool:
+        """Whether the server says REPLICA and SOURCE."""
+        return self.family == "mysql" and self.version >= (8, 0, 23)
+
+    def replication(self, verb: str, threads: str = "", channel: str = "") -> None:
+        """START or STOP replication: `threads` is empty (both), SQL_THREAD or IO_THREAD."""
+        if self.family == "mariadb":
+            self.sql(f"{verb} SLAVE {literal(channel) if channel else ''} {threads}")
+        else:
+            role = "REPLICA" if self._modern else "SLAVE"
+            self.sql(f"{verb} {role} {threads} {f'FOR CHANNEL {literal(channel)}' if channel else ''}")
+
+    def stop_sql(self, channel: str = "") -> None:
+        """Stop the SQL thread."""
+        self.replication("STOP", "SQL_THREAD", channel)
+
+    def start_sql(self, channel: str = "") -> None:
+        """Start the SQL thread."""
+        self.replication("START", "SQL_THREAD", channel)
+
+    def stop_io(self, channel: str = "") -> None:
+        """Stop the IO thread."""
+        self.replication("STOP", "IO_THREAD", channel)
+
+    def start_io(self, channel: str = "") -> None:
+        """Start the IO thread."""
+        self.replication("START", "IO_THREAD", channel)
+
+    def stop_all(self, channel: str = "") -> None:
+        """Stop both threads."""
+        self.replication("STOP", "", channel)
+
+    def start_all(self, channel: str = "") -> None:
+        """Start both threads."""
+        self.replication("START", "", channel)
+
+    def replicate_from(self, source: Server, delay: int, channel: str = "", start: bool = True) -> None:
+        """Make this a replica of `source`, `delay` seconds late, from wherever its GTIDs have got to."""
+        options: dict[str, str | int] = {
+            "HOST": source.name,
+            "PORT": 3306,
+            "USER": REPLICATION[0],
+            "PASSWORD": REPLICATION[1],
+            "CONNECT_RETRY": 1,
+            "DELAY": delay,
+        }
+        self._change_source({"use": True, **options}, channel)
+        if start:
+            self.start_all(channel)
+
+    def change_source(self, channel: str = "", **options: str | int) -> None:
+        """CHANGE MASTER, or what it is called here, with the threads stopped meanwhile and started after.
+
+        Options go by the name after MASTER_ or SOURCE_: ``change_source(PASSWORD="wrong")``.
+        """
+        self.stop_all(channel)
+        self._change_source(dict(options), channel)
+        self.start_all(channel)
+
+    def _change_source(self, options: dict[str, Any], channel: str) -> None:
+        use_gtid = options.pop("use", False)
+        if use_gtid and self.family == "mysql":
+            options.update({"AUTO_POSITION": 1, "RETRY_COUNT": 86400})
+        role = "SOURCE" if self._modern else "MASTER"
+        parts = [f"{role}_{name} = {literal(value)}" for name, value in options.items()]
+        if use_gtid and self.family == "mariadb":
+            parts.append("MASTER_USE_GTID = slave_pos")
+        if use_gtid and self.family == "mysql" and self.version >= (8,):
+            parts.append("GET_SOURCE_PUBLIC_KEY = 1" if self._modern else "GET_MASTER_PUBLIC_KEY = 1")
+        what = ", ".join(parts)
+        if self.family == "mariadb":
+            self.sql(f"CHANGE MASTER {literal(channel) if channel else ''} TO {what}")
+        else:
+            verb = "CHANGE REPLICATION SOURCE TO" if self._modern else "CHANGE MASTER TO"
+            self.sql(f"{verb} {what} {f'FOR CHANNEL {literal(channel)}' if channel else ''}")
+
+    def set_delay(self, seconds: int, channel: str = "") -> None:
+        """Change the delay. Both threads run afterwards."""
+        self.change_source(channel, DELAY=seconds)
+
+    def statuses(self) -> dict[str, dict[str, Any]]:
+        """Every channel's status row by column name, by channel."""
+        if self.family == "mariadb":
+            return {str(row["Connection_name"]): row for row in self.rows("SHOW ALL SLAVES STATUS")}
+        rows = self.rows("SHOW REPLICA STATUS" if self._modern else "SHOW SLAVE STATUS")
+        return {str(row.get("Channel_Name", "")): row for row in rows}
+
+    def status(self, channel: str = "") -> dict[str, Any]:
+        """One channel's status row by column name, as the server names them; empty where there is no such channel."""
+        return self.statuses().get(channel, {})
+
+    def threads(self, channel: str = "") -> tuple[str | None, str | None]:
+        """State of the IO and the SQL thread: Yes, No, Connecting or Preparing; None where there is no such channel."""
+        return thread_states(self.status(channel))
+
+    def forget_replication(self) -> None:
+        """Stop and remove every channel, and forget every GTID and binary log: this server never replicated."""
+        if self.family == "mariadb":
+            for channel in self.statuses():
+                self.sql(f"STOP SLAVE {literal(channel)}", f"RESET SLAVE {literal(channel)} ALL")
+            self.sql("RESET MASTER", "SET GLOBAL gtid_slave_pos = ''")
+        else:
+            role = "REPLICA" if self._modern else "SLAVE"
+            self.sql(f"STOP {role}", f"RESET {role} ALL")
+            self.sql("RESET BINARY LOGS AND GTIDS" if self.version >= (8, 2) else "RESET MASTER")
+
+    def executed(self) -> str:
+        """The GTIDs that this server has written or applied."""
+        name = "gtid_executed" if self.family == "mysql" else "gtid_binlog_pos"
+        return str(self.value(f"SELECT @@GLOBAL.{name}") or "")
+
+    def wait_for(self, gtids: str, deadline_s: float) -> None:
+        """Wait until these GTIDs (of `executed`) are applied here."""
+        function = "WAIT_FOR_EXECUTED_GTID_SET" if self.family == "mysql" else "MASTER_GTID_WAIT"
+        result = self.value(f"SELECT {function}({literal(gtids)}, {deadline_s:g})") if gtids else 0
+        if result != 0:
+            raise NotInTime(f"{self.name} has not applied {gtids} within {deadline_s:g} s")
+
+    # Making it clean
+
+    def make_accounts(self) -> None:
+        """The accounts for replication and heartbeats, as if new; every other one but root's is dropped.
+
+        Not in the binary log: each server has its own, so that a replica has them before it replicates.
+        """
+        accounts = self.sql(
+            "SELECT user, host FROM mysql.user WHERE user NOT IN (" + ", ".join(map(literal, _SYSTEM_ACCOUNTS)) + ")"
+        )
+        statements = [f"DROP USER {literal(user)}@{literal(host)}" for user, host in accounts]
+        if self.family == "mysql":
+            admin = "SESSION_VARIABLES_ADMIN" if self.version >= (8, 0, 14) else "SUPER"
+            heartbeat_rights = f"REPLICATION CLIENT, {admin}"
+        else:
+            heartbeat_rights = "REPLICATION CLIENT, SLAVE MONITOR, BINLOG ADMIN"
+        statements += [
+            f"CREATE USER {account(REPLICATION)} IDENTIFIED BY {literal(REPLICATION[1])}",
+            f"GRANT REPLICATION SLAVE ON *.* TO {account(REPLICATION)}",
+            f"CREATE USER {account(HEARTBEAT)} IDENTIFIED BY {literal(HEARTBEAT[1])}",
+            f"GRANT {heartbeat_rights} ON *.* TO {account(HEARTBEAT)}",
+            f"GRANT CREATE, SELECT, INSERT, UPDATE, DELETE ON percona.* TO {account(HEARTBEAT)}",
+        ]
+        self.unlogged("CREATE DATABASE IF NOT EXISTS percona", *statements)
+
+    def make_monitor(self) -> None:
+        """The check's account, with the least rights that it needs. The heartbeat table must exist."""
+        rights = "REPLICATION CLIENT" if self.family == "mysql" else "SLAVE MONITOR"
+        self.unlogged(
+            f"DROP USER IF EXISTS {account(MONITOR)}",
+            f"CREATE USER {account(MONITOR)} IDENTIFIED BY {literal(MONITOR[1])}",
+            f"GRANT {rights} ON *.* TO {account(MONITOR)}",
+            f"GRANT SELECT ON {HEARTBEAT_TABLE} TO {account(MONITOR)}",
+        )
+
+    def calm(self) -> None:
+        """End every session but replication's and the heartbeat's, and put global settings back."""
+        settings = {
+            "require_secure_transport": "OFF",
+            "max_connections": "151",
+            "read_only": "OFF",
+            "offline_mode": "OFF",
+        }
+        with self.session() as run:
+            if self.family == "mysql":
+                run("SET GLOBAL super_read_only = OFF")
+            for name, value in settings.items():
+                if run(f"SHOW GLOBAL VARIABLES LIKE '{name}'"):
+                    run(f"SET GLOBAL {name} = {value}")
+            spared = ", ".join(map(literal, ("system user", "event_scheduler", REPLICATION[0], HEARTBEAT[0])))
+            for (session,) in run(
+                "SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID() "
+                f"AND user NOT IN ({spared}) AND command NOT IN ('Daemon')"
+            ):
+                with suppress(pymysql.err.MySQLError):  # it may have ended by itself
+                    run(f"KILL {int(session)}")
+
+    def drop_databases(self) -> None:
+        """Drop every database but the server's own, out of the binary log."""
+        names = [str(name) for (name,) in self.sql("SHOW DATABASES") if name not in _SYSTEM_DATABASES]
+        self.unlogged(*(f"DROP DATABASE `{name}`" for name in names))
+
+
+def thread_states(row: dict[str, Any]) -> tuple[str | None, str | None]:
+    """The IO and the SQL thread of a status row, whichever names it uses."""
+    return (
+        row.get("Replica_IO_Running", row.get("Slave_IO_Running")),
+        row.get("Replica_SQL_Running", row.get("Slave_SQL_Running")),
+    )
+
+
+def account(who: tuple[str, str]) -> str:
+    """An account of MONITOR's kind as SQL, from anywhere."""
+    return f"{literal(who[0])}@'%'"
+
+
+class Heartbeat:
+    """A pt-heartbeat in a container of its own, which writes to one server once a second.
+
+    It starts pt-heartbeat again a second after it has lost its server. A `local` one stays out of the binary log.
+    """
+
+    def __init__(self, kit: Kit, server: Server, network: Network, *, local: bool) -> None:
+        self.kit = kit
+        self.server = server
+        self.local = local
+        self._network = network
+        self._container: DockerContainer | None = None
+
+    @property
+    def running(self) -> bool:
+        if self._container is None:
+            return False
+        container: Any = self._container.get_wrapped_container()
+        container.reload()
+        return bool(container.attrs["State"]["Running"])
+
+    def start(self) -> None:
+        """Start it, where it does not run; returns before the first row is written."""
+        if self._container is None:
+            self._container = (
+                DockerContainer(self.kit.heartbeat_image(self.server.family))
+                .with_env("HEARTBEAT_HOST", self.server.name)
+                .with_env("HEARTBEAT_USER", HEARTBEAT[0])
+                .with_env("HEARTBEAT_PASSWORD", HEARTBEAT[1])
+                .with_env("HEARTBEAT_TABLE", HEARTBEAT_TABLE)
+                .with_env("HEARTBEAT_LOCAL", "yes" if self.local else "no")
+                .with_network(self._network)
+                .with_kwargs(labels=self.kit.labels)
+            )
+            self._container.start()
+        elif not self.running:
+            self._container.get_wrapped_container().start()
+        else:
+            self._container.get_wrapped_container().kill(signal="SIGCONT")
+
+    def stop(self) -> None:
+        """End it at once."""
+        if self._container is not None and self.running:
+            container: Any = self._container.get_wrapped_container()
+            container.kill()
+            wait_until(lambda: not self.running, 20, f"the heartbeat of {self.server.name} has ended")
+
+    def logs(self) -> str:
+        """What pt-heartbeat has said."""
+        if self._container is None:
+            return ""
+        raw: bytes = self._container.get_wrapped_container().logs()
+        return raw.decode(errors="replace")
+
+    def close(self) -> None:
+        """Remove the container."""
+        if self._container is not None:
+            self._container.stop()
+            self._container = None
+
+
+class Pair:
+    """A source (server id 1), its delayed replica (id 2), and a heartbeat on each.
+
+    All of it runs in a network of its own, where the servers' names are `source`, `replica` and `second`.
+    """
+
+    def __init__(self, kit: Kit, family: Family) -> None:
+        self.kit = kit
+        self.family: Family = family
+        self.delay = DELAY_S
+        self.channel = ""
+        """The channel that replicates from the source; empty is the default one."""
+        self.network = kit.network()
+        self.source = Server(kit, family, "source", 1, self.network)
+        self.replica = Server(kit, family, "replica", 2, self.network)
+        self.heartbeat = Heartbeat(kit, self.source, self.network, local=False)
+        self.local_heartbeat = Heartbeat(kit, self.replica, self.network, local=True)
+        self.second: Server | None = None
+        """A second source (id 3), once `add_second` was called."""
+        self.second_heartbeat: Heartbeat | None = None
+
+    @property
+    def tls(self) -> Tls:
+        return self.kit.tls
+
+    @property
+    def options(self) -> list[str]:
+        """The connection options with which a check looks at the replica as the least-privilege user."""
+        return [
+            *("--host", self.replica.host, "--port", str(self.replica.port)),
+            *("--user", MONITOR[0], "--password", MONITOR[1]),
+            *(("--channel", self.channel) if self.channel else ()),
+        ]
+
+    # What is seen
+
+    def heartbeats(self) -> dict[int, float]:
+        """Age in seconds of every heartbeat row as the replica has it, by server id."""
+        with self.replica.session() as run:
+            rows = run(f"SELECT server_id, ts FROM {HEARTBEAT_TABLE}")
+            ((now,),) = run("SELECT UTC_TIMESTAMP(6)")
+        return {int(server): (now - _moment(str(ts))).total_seconds() for server, ts in rows}
+
+    def seen_delay(self, server_id: int = 1) -> float | None:
+        """The replica's delay by the source's heartbeat, in seconds; None where there is no row."""
+        return self.heartbeats().get(server_id)
+
+    def trouble(self) -> str:
+        """Why the pair is not healthy; empty where it is."""
+        statuses = self.replica.statuses()
+        if list(statuses) != [self.channel]:
+            return f"the replica's channels are {list(statuses)}"
+        row = statuses[self.channel]
+        io, sql = thread_states(row)
+        if (io, sql) != ("Yes", "Yes"):
+            return f"IO thread {io} ({row['Last_IO_Error']}), SQL thread {sql} ({row['Last_SQL_Error']})"
+        if int(row["SQL_Delay"]) != self.delay:
+            return f"the delay is set to {row['SQL_Delay']}"
+        ages = self.heartbeats()
+        if set(ages) != {1, 2}:
+            return f"there are heartbeats of {sorted(ages)}"
+        if not self.delay - 0.5 <= ages[1] <= self.delay + 2.5:
+            return f"the source's heartbeat is {ages[1]:.1f} s old"
+        if not -0.5 <= ages[2] <= 2.5:
+            return f"the local heartbeat is {ages[2]:.1f} s old"
+        return ""
+
+    def wait_healthy(self, deadline_s: float) -> None:
+        """Wait until the line is established: threads run, the delay is what it should be, both heartbeats are fresh.
+
+        Raises NotInTime with what is missing.
+        """
+        try:
+            wait_until(lambda: not self.trouble(), deadline_s, "the pair is healthy", interval_s=0.4)
+        except NotInTime as error:
+            raise NotInTime(f"{error}; {self._last_trouble()}") from None
+
+    def _last_trouble(self) -> str:
+        try:
+            return self.trouble()
+        except _UNREACHABLE as error:
+            return str(error)
+
+    # Making it healthy
+
+    def heal(self, delay: int = DELAY_S, channel: str = "") -> Pair:
+        """Healthy from scratch, whatever was done before: the replica forgets everything and replays the source's
+        binary log, which takes a second or two. Where that does not do, the source starts anew too, and at last both
+        servers are thrown away and made again.
+        """
+        self.delay = delay
+        self.channel = channel
+        self.drop_second()
+        attempts = (self._heal_replica, self._heal_both, self._make_anew)
+        for number, attempt in enumerate(attempts):
+            try:
+                if attempt():
+                    self.wait_healthy(delay + 30)
+                    return self
+            except (NotInTime, *_UNREACHABLE, docker.errors.APIError):
+                if number == len(attempts) - 1:
+                    raise
+        raise NotInTime("the pair cannot be healed")
+
+    def _heal_replica(self) -> bool:
+        if not self.kit.launched(self):
+            return False
+        self._each(lambda server: server.revive())
+        first_log = self.source.rows("SHOW BINARY LOGS")[0]["Log_name"]
+        if not str(first_log).endswith(".000001"):
+            return False  # binary logs were purged: there is nothing left to replay
+        self.source.calm()
+        self.heartbeat.start()
+        self._reset_replica()
+        return True
+
+    def _heal_both(self) -> bool:
+        if not self.kit.launched(self):
+            return False
+        self._each(lambda server: server.revive())
+        self._set_up()
+        return True
+
+    def _make_anew(self) -> bool:
+        self._each(lambda server: server.recreate().wait_ready())
+        self._set_up()
+        return True
+
+    def _each(self, action: Callable[[Server], object]) -> None:
+        """Do something to both servers at once."""
+        with ThreadPoolExecutor(2) as pool:
+            for result in [pool.submit(action, server) for server in (self.source, self.replica)]:
+                result.result()
+
+    def _set_up(self) -> None:
+        """An empty source with a heartbeat, and a replica of it."""
+        self.heartbeat.stop()
+        self.source.calm()
+        self.source.drop_databases()
+        self.source.forget_replication()
+        self.source.make_accounts()
+        # Known to the replica too, which starts from nothing.
+        self.source.sql("CREATE DATABASE IF NOT EXISTS percona")
+        self.heartbeat.start()
+        wait_until(
+            lambda: self.source.sql(f"SELECT ts FROM {HEARTBEAT_TABLE}"), 30, "the source's heartbeat is written"
+        )
+        self.source.make_monitor()
+        self._reset_replica()
+
+    def _reset_replica(self) -> None:
+        self.local_heartbeat.stop()
+        replica = self.replica
+        replica.calm()
+        replica.forget_replication()
+        replica.drop_databases()
+        replica.make_accounts()
+        # The check's account needs the table, and the table needs the columns of this pt-heartbeat's version.
+        create = self.source.rows(f"SHOW CREATE TABLE {HEARTBEAT_TABLE}")[0]["Create Table"]
+        replica.unlogged("USE percona", str(create))
+        replica.make_monitor()
+        replica.replicate_from(self.source, self.delay, self.channel)
+        self.local_heartbeat.start()
+
+    # Beyond one source
+
+    def add_second(self) -> Server:
+        """A second source (server id 3) that replicates the first one without delay, ready to take its place."""
+        if self.second is None:
+            second = Server(self.kit, self.family, "second", 3, self.network)
+            self.second = second
+            second.launch().wait_ready()
+            second.forget_replication()
+            second.make_accounts()
+            second.replicate_from(self.source, 0)
+            second.wait_for(self.source.executed(), 30)
+            self.second_heartbeat = Heartbeat(self.kit, second, self.network, local=False)
+        return self.second
+
+    def fail_over(self) -> Server:
+        """The second source takes the place of the first: heartbeats move to it, and the replica follows it.
+
+        The replica's status then names the new source at once, and its first heartbeat arrives one delay later.
+        """
+        second = self.add_second()
+        assert self.second_heartbeat is not None
+        self.heartbeat.stop()
+        second.wait_for(self.source.executed(), 30)
+        second.stop_all()
+        if self.family == "mariadb":
+            second.sql("RESET SLAVE ALL")
+        else:
+            second.sql("RESET REPLICA ALL" if second.version >= (8, 0, 23) else "RESET SLAVE ALL")
+        self.second_heartbeat.start()
+        self.replica.change_source(self.channel, HOST=second.name)
+        return second
+
+    def drop_second(self) -> None:
+        """Remove the second source."""
+        if self.second_heartbeat is not None:
+            self.second_heartbeat.close()
+            self.second_heartbeat = None
+        if self.second is not None:
+            self.second.close()
+            self.second = None
+
+    @contextmanager
+    def write_load(self, rows_per_s: float = 20) -> Iterator[None]:
+        """Meanwhile, insert into load_test.rows on the source."""
+        self.source.sql(
+            "CREATE DATABASE IF NOT EXISTS load_test",
+            "CREATE TABLE IF NOT EXISTS load_test.rows_written"
+            " (id BIGINT AUTO_INCREMENT PRIMARY KEY, written VARCHAR(255) NOT NULL) ENGINE = InnoDB",
+        )
+        done = threading.Event()
+
+        def write() -> None:
+            while not done.wait(1 / rows_per_s):
+                try:
+                    with self.source.session() as run:
+                        while not done.wait(1 / rows_per_s):
+                            run("INSERT INTO load_test.rows_written (written) VALUES (REPEAT('x', 200))")
+                except _UNREACHABLE:
+                    continue  # the test has the source down; go on once it is back
+
+        writer = threading.Thread(target=write, name="write load", daemon=True)
+        writer.start()
+        try:
+            yield
+        finally:
+            done.set()
+            writer.join(70)
+
+    def close(self) -> None:
+        """Remove the servers, the heartbeats and the network."""
+        self.drop_second()
+        self.heartbeat.close()
+        self.local_heartbeat.close()
+        self.source.close()
+        self.replica.close()
+
+
+def _moment(text: str) -> datetime:
+    """A heartbeat's ts, written with --utc, as a naive time in UTC."""
+    moment = datetime.fromisoformat(text)
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+class Kit:
+    """Makes servers and removes them all at the end. Raises docker.errors.DockerException where no engine answers."""
+
+    def __init__(self) -> None:
+        self.client = docker.from_env()
+        self.client.ping()
+        self.run = os.environ.setdefault(RUN_VARIABLE, f"{os.getpid()}-{int(time.time())}")
+        self.labels = {LABEL: self.run}
+        self._folder = Path(tempfile.mkdtemp(prefix="delayed-repl-tls-"))
+        self.tls = make_tls(self._folder)
+        self._networks: list[Network] = []
+        self._shared: Network | None = None
+        self._servers: list[Server] = []
+        self._pairs: list[Pair] = []
+
+    def image(self, family: Family) -> str:
+        """The image that a family's servers are made from."""
+        default = f"check-delayed-repl-{family}:latest"
+        return os.environ.get(f"CHECK_DELAYED_REPL_{family.upper()}_IMAGE") or default
+
+    def heartbeat_image(self, family: Family) -> str:
+        """The pt-heartbeat that a family's servers get: a new one for MySQL, an old one for MariaDB."""
+        default = f"check-delayed-repl-heartbeat-{family}:latest"
+        return os.environ.get(f"CHECK_DELAYED_REPL_{family.upper()}_HEARTBEAT_IMAGE") or default
+
+    def network(self) -> Network:
+        """A network of its own for a pair."""
+        network = Network(docker_network_kw={"labels": self.labels}).create()
+        self._networks.append(network)
+        return network
+
+    def pair(self, family: Family) -> Pair:
+        """A pair, up and healthy."""
+        pair = Pair(self, family)
+        self._pairs.append(pair)
+        return pair.heal()
+
+    def launched(self, pair: Pair) -> bool:
+        """Whether both servers of a pair exist."""
+        return all(server._container is not None for server in (pair.source, pair.replica))
+
+    def server(self, family: Family, *options: str, name: str = "alone", server_id: int = 9) -> Server:
+        """A server alone, answering, with further server options."""
+        if self._shared is None:
+            self._shared = self.network()
+        server = Server(self, family, name, server_id, self._shared, *options)
+        self._servers.append(server)
+        return server.launch().wait_ready()
+
+    def close(self) -> None:
+        """Remove everything that was made."""
+        for thing in (*self._pairs, *self._servers):
+            thing.close()
+        for network in self._networks:
+            network.remove()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self.client.close()
+
+
+def remove_labelled(run: str) -> None:
+    """Remove the containers and networks of a run, whoever forgot them."""
+    client = docker.from_env()
+    try:
+        chosen = {"label": f"{LABEL}={run}"}
+        for container in client.containers.list(all=True, filters=chosen, ignore_removed=True):
+            with suppress(docker.errors.APIError):  # somebody else may be removing it
+                container.remove(force=True, v=True)
+        for network in client.networks.list(filters=chosen):
+            with suppress(docker.errors.APIError):
+                network.remove()
+    finally:
+        client.close()

@@ -1,0 +1,167 @@
+"""Small servers for tests: enough of the protocol to log in, and every way to be unkind.
+
+What a real server says is tested with real servers; this is what none of them would do for a test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from check_delayed_repl.observe.target import Target
+
+PASSWORD = "geheim-7"
+SSL, PLUGIN_AUTH = 1 << 11, 1 << 19
+CAPABILITIES = 0x00FFF7FF & ~SSL | PLUGIN_AUTH
+
+Talk = Callable[[socket.socket], None]
+
+
+@contextlib.contextmanager
+def listening(*talks: Talk, path: str | None = None) -> Iterator[Target]:
+    """A server that treats its first caller as the first talk says, and so on; the last one for all that follow."""
+    if path is None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        target = Target(host="127.0.0.1", port=listener.getsockname()[1], user="monitor", password=PASSWORD)
+    else:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        listener.listen()
+        target = Target(socket=path, user="monitor", password=PASSWORD)
+    callers: list[socket.socket] = []
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                caller, _ = listener.accept()
+                callers.append(caller)
+                threading.Thread(
+                    target=one, args=(caller, talks[min(len(callers), len(talks)) - 1]), daemon=True
+                ).start()
+
+    def one(caller: socket.socket, talk: Talk) -> None:
+        with contextlib.suppress(OSError):
+            talk(caller)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield target
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        for caller in callers:
+            caller.close()
+        thread.join(2)
+
+
+# --- what a server says, in its own words ---
+
+
+def packet(number: int, payload: bytes) -> bytes:
+    return struct.pack("<I", len(payload))[:3] + bytes([number % 256]) + payload
+
+
+def greeting(
+    version: bytes = b"8.4.0", capabilities: int = CAPABILITIES, plugin: bytes = b"mysql_native_password"
+) -> bytes:
+    return packet(
+        0,
+        b"\x0a" + version + b"\0" + struct.pack("<I", 7) + b"A" * 8 + b"\0"
+        + struct.pack("<HBHHB", capabilities & 0xFFFF, 45, 2, capabilities >> 16, 21)
+        + b"\0" * 10 + b"B" * 12 + b"\0" + plugin + b"\0",
+    )  # fmt: skip
+
+
+def error(number: int, code: int, text: bytes) -> bytes:
+    return packet(number, b"\xff" + struct.pack("<H", code) + b"#HY000" + text)
+
+
+def okay(number: int) -> bytes:
+    return packet(number, b"\0\0\0\x02\0\0\0")
+
+
+def heard(caller: socket.socket) -> bytes:
+    head = caller.recv(4, socket.MSG_WAITALL)
+    if len(head) < 4:
+        raise OSError
+    return caller.recv(int.from_bytes(head[:3], "little"), socket.MSG_WAITALL)
+
+
+def text(value: bytes | None) -> bytes:
+    if value is None:
+        return b"\xfb"
+    return (bytes([len(value)]) if len(value) < 251 else b"\xfc" + struct.pack("<H", len(value))) + value
+
+
+def table(columns: list[bytes], *rows: list[bytes | None]) -> bytes:
+    parts = [packet(1, bytes([len(columns)]))]
+    for column in columns:
+        definition = text(b"def") + text(b"") * 3 + text(column) + text(b"")
+        parts.append(packet(len(parts) + 1, definition + struct.pack("<BHIBHBH", 12, 45, 255, 253, 0, 0, 0)))
+    parts.append(packet(len(parts) + 1, b"\xfe\0\0\x02\0"))
+    for row in rows:
+        parts.append(packet(len(parts) + 1, b"".join(text(value) for value in row)))
+    parts.append(packet(len(parts) + 1, b"\xfe\0\0\x02\0"))
+    return b"".join(parts)
+
+
+def logged_in(caller: socket.socket, version: bytes = b"8.4.0") -> None:
+    caller.sendall(greeting(version))
+    heard(caller)
+    caller.sendall(okay(2))
+
+
+def speaking(*answers: bytes) -> Talk:
+    """Logs in and answers one statement after the other, the last answer for all that follow."""
+
+    def talk(caller: socket.socket) -> None:
+        logged_in(caller)
+        rest = list(answers)
+        while heard(caller):
+            caller.sendall(rest.pop(0) if len(rest) > 1 else rest[0])
+
+    return talk
+
+
+STATUS = {
+    b"Replica_IO_Running": b"Yes",
+    b"Replica_SQL_Running": b"Yes",
+    b"Source_Server_Id": b"1",
+    b"Source_Log_File": b"bin.000001",
+    b"Read_Source_Log_Pos": b"900",
+    b"Relay_Source_Log_File": b"bin.000001",
+    b"Exec_Source_Log_Pos": b"800",
+    b"Relay_Log_Space": b"4096",
+    b"Seconds_Behind_Source": b"3",
+    b"Last_IO_Errno": b"0",
+    b"Last_IO_Error": b"",
+    b"Last_SQL_Errno": b"0",
+    b"Last_SQL_Error": b"",
+    b"SQL_Delay": b"3",
+    b"SQL_Remaining_Delay": None,
+}
+STATUS_ANSWER = table(list(STATUS), list(STATUS.values()))
+BEATS_ANSWER = table(
+    [b"server_id", b"ts", b"clock", b"own"],
+    [b"1", b"2026-11-23T01:00:00.000000", b"1795395603.250000", b"2"],
+    [b"2", b"2026-11-23 01:00:02", b"1795395603.250000", b"2"],
+)
+HEALTHY = speaking(okay(1), STATUS_ANSWER, BEATS_ANSWER)
+
+
+def silent(caller: socket.socket) -> None:
+    caller.recv(1)
+
+
+def dripping(what: bytes) -> Talk:
+    def talk(caller: socket.socket) -> None:
+        for byte in what:
+            caller.sendall(bytes([byte]))
+            time.sleep(0.05)
+
+    return talk

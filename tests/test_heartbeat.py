@@ -1,0 +1,245 @@
+"""Heartbeat rows: their times, and which of them is the source's."""
+
+from __future__ import annotations
+
+import doctest
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from check_delayed_repl.observe import heartbeat
+from check_delayed_repl.observe.heartbeat import Beat, Choice, Heartbeats, age, choose, read_heartbeats, times
+from check_delayed_repl.observe.server import Answer, LookFailed, Refused
+from check_delayed_repl.records import Sample
+
+BERLIN = ZoneInfo("Europe/Berlin")
+CLOCK = 1_795_399_200.0
+
+
+def test_examples() -> None:
+    assert doctest.testmod(heartbeat) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    "ts",
+    [
+        None,
+        b"",
+        b"NULL",
+        b"2026-11-23",
+        b"2026-11-23T01:58",
+        b"2026-11-23T01:58:58.",
+        b"2026-11-23T01:58:58Z",
+        b"2026-11-23T01:58:60",
+        b"2026-11-23T24:00:00",
+        b"2026-02-29T00:00:00",
+        b"0000-00-00 00:00:00",
+        b"0001-01-01 00:00:00",
+        b"1999-12-31 23:59:59",
+        b"9999-12-31 23:59:59",
+        b"2026-11-23T01:58:58.0000000000",
+        b" 2026-11-23T01:58:58",
+        b"2026-11-23T01:58:58\n",
+        b"2026-11-23t01:58:58",
+        "\uff12\uff10\uff12\uff16-11-23T01:58:58".encode(),
+        b"\xff\xfe",
+        b"-026-11-23T01:58:58",
+    ],
+)
+def test_what_is_no_time(ts: bytes | None) -> None:
+    assert times(ts, None) == []
+    assert times(ts, BERLIN) == []
+
+
+@given(st.binary(max_size=40))
+def test_no_bytes_make_it_stumble(ts: bytes) -> None:
+    assert len(times(ts, None)) <= 1
+    assert len(times(ts, BERLIN)) <= 2
+
+
+@given(st.datetimes(datetime.fromisoformat("2000-01-01"), datetime.fromisoformat("2199-12-31")), st.sampled_from("T "))
+def test_every_time_is_read_as_it_was_written(moment: datetime, separator: str) -> None:
+    ts = moment.isoformat(separator).encode()
+    assert times(ts, None) == [moment.replace(tzinfo=UTC).timestamp()]
+
+
+def test_a_time_zone() -> None:
+    assert times(b"2026-07-01T12:00:00", BERLIN) == times(b"2026-07-01T10:00:00", None)
+    # 2026-10-25 03:00 CEST is 02:00 CET: this hour comes twice.
+    twice = times(b"2026-10-25T02:30:00", BERLIN)
+    assert twice == [*times(b"2026-10-25T00:30:00", None), *times(b"2026-10-25T01:30:00", None)]
+
+
+@pytest.mark.parametrize("true_delay", [0.0, 600.0, 3600.0, 7200.0])
+def test_the_repeated_hour_is_read_as_the_delay_before_says(true_delay: float) -> None:
+    start = datetime(2026, 10, 24, 23, 0, tzinfo=UTC)
+    expected: float | None = true_delay
+    for minute in range(0, 240, 5):
+        written = start + timedelta(minutes=minute)
+        ts = written.astimezone(BERLIN).strftime("%Y-%m-%dT%H:%M:%S").encode()
+        found = age([Beat(ts, written.timestamp() + true_delay)], BERLIN, expected)
+        assert found == (true_delay, written.timestamp())
+        expected = found[0]
+
+
+def test_without_a_delay_before_the_smallest_that_is_not_negative_counts() -> None:
+    beat = Beat(b"2026-10-25T02:30:00", datetime(2026, 10, 25, 0, 40, tzinfo=UTC).timestamp())
+    assert age([beat], BERLIN, None) == (600.0, datetime(2026, 10, 25, 0, 30, tzinfo=UTC).timestamp())
+
+
+def test_of_two_rows_the_newest_counts_and_garbage_is_no_time() -> None:
+    old, new = Beat(b"2026-11-23T01:00:00", CLOCK), Beat(b"2026-11-23T02:00:00", CLOCK)
+    assert age([new, old], None, None) == age([new], None, None) == (0.0, CLOCK)
+    assert age([new, Beat(None, CLOCK)], None, None) is None
+
+
+def beats(*ids: int, own_id: int = 2) -> Heartbeats:
+    """Rows of these servers, the first one the newest."""
+    rows = {one: [Beat(f"2026-11-23T01:00:{59 - place:02}".encode(), CLOCK)] for place, one in enumerate(ids)}
+    return Heartbeats(own_id if ids else None, rows)
+
+
+def chosen(status_id: int, rows: Heartbeats, previous: Sample | None = None, given_id: int | None = None) -> Choice:
+    def read(one: int) -> float | None:
+        found = age(rows.beats[one], None, None)
+        return found[1] if found else None
+
+    return choose(status_id, given_id, rows, previous, read)
+
+
+def sample(source_id: int | None, heartbeat_id: int | None = None) -> Sample:
+    return Sample(t=0.0, delay=1.0, source_id=source_id, heartbeat_id=heartbeat_id)
+
+
+def test_the_row_of_the_status_source() -> None:
+    assert chosen(1, beats(2, 1, 3)) == (1, 1)
+    assert chosen(1, beats(2, 3, 1), sample(1, 1)) == (1, 1)
+
+
+def test_the_row_that_is_named() -> None:
+    assert chosen(1, beats(1, 2, 7), given_id=7) == (7, 7)
+    assert chosen(9, beats(1, 2, 7), sample(1, 1), given_id=7) == (7, 7)
+    with pytest.raises(
+        LookFailed, match=r"of server 8 \(named by --master-server-id\).*server 1, 2 \(this server\), 7"
+    ):
+        chosen(1, beats(1, 2, 7), given_id=8)
+
+
+def test_id_0_is_the_last_known_one() -> None:
+    assert chosen(0, beats(2, 1, 3), sample(1, 1)) == (1, 1)
+    with pytest.raises(LookFailed, match="names no source") as caught:
+        chosen(0, beats(2, 1))
+    assert caught.value.condition == "heartbeat-missing"
+    with pytest.raises(LookFailed, match="names no source"):
+        chosen(0, beats(2, 1), sample(None))
+
+
+def test_a_failover_from_first_to_last() -> None:
+    # The status names 3 at once; its row is not there yet.
+    first = chosen(3, beats(2, 1), sample(1, 1))
+    assert first == (3, 1)
+    # Nor the next time, nor while the replica was restarted and the status says 0.
+    second = chosen(3, beats(2, 1), sample(*first))
+    assert second == (3, 1)
+    assert chosen(0, beats(2, 1), sample(*second)) == (3, 1)
+    # An old row of 3 is there, from an earlier time as a source: the newest foreign one still serves.
+    assert chosen(3, beats(2, 1, 3), sample(*second)) == (3, 1)
+    # It has arrived.
+    third = chosen(3, beats(2, 3, 1), sample(*second))
+    assert third == (3, 3)
+    # And now it must stay, even if another row is newer for a while.
+    assert chosen(3, beats(2, 1, 3), sample(*third)) == (3, 3)
+    with pytest.raises(LookFailed, match="no heartbeat of server 3"):
+        chosen(3, beats(2, 1), sample(*third))
+
+
+def test_a_failover_and_back() -> None:
+    away = chosen(3, beats(2, 1), sample(1, 1))
+    assert chosen(1, beats(2, 1), sample(*away)) == (1, 1)
+
+
+def test_in_a_failover_rows_that_are_no_time_do_not_serve() -> None:
+    rows = beats(2, 9, 1)
+    rows.beats[9][0] = Beat(b"garbage", CLOCK)
+    assert chosen(3, rows, sample(1, 1)) == (3, 1)
+
+
+def test_a_failover_without_any_foreign_row() -> None:
+    for rows in (beats(2), beats()):
+        with pytest.raises(LookFailed) as caught:
+            chosen(3, rows, sample(1, 1))
+        assert caught.value.condition == "heartbeat-missing"
+
+
+def test_an_empty_table_says_so() -> None:
+    with pytest.raises(LookFailed, match="the table is empty"):
+        chosen(1, beats())
+
+
+# --- reading ---
+
+
+def answering(*rows: tuple[bytes | None, ...]) -> heartbeat.Ask:
+    def ask(sql: str, purpose: str) -> Answer:
+        assert "`percona`.`heart``beat`" in sql
+        assert purpose == "reading the heartbeats"
+        return Answer(["server_id", "ts", "clock", "own"], list(rows))
+
+    return ask
+
+
+def test_rows_are_read() -> None:
+    ask = answering((b"1", b"a", b"1795399200.000001", b"2"), (b"2", None, b"1795399200", b"2"))
+    assert read_heartbeats(ask, "percona.heart`beat") == Heartbeats(
+        2, {1: [Beat(b"a", 1795399200.000001)], 2: [Beat(None, CLOCK)]}
+    )
+    assert read_heartbeats(answering(), "percona.heart`beat") == Heartbeats(None, {})
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        (None, b"", b"1795399200", b"2"),
+        (b"", b"", b"1795399200", b"2"),
+        (b"-1", b"", b"1795399200", b"2"),
+        (b"1e5", b"", b"1795399200", b"2"),
+        (b"1", b"", None, b"2"),
+        (b"1", b"", b"0", b"2"),
+        (b"1", b"", b"nan", b"2"),
+        (b"1", b"", b"99999999999999999", b"2"),
+        (b"1", b"", b"1795399200", None),
+        (b"1", b"", b"1795399200", b"\xff"),
+        (b"1",),
+    ],
+)
+def test_garbage_is_a_finding(row: tuple[bytes | None, ...]) -> None:
+    with pytest.raises(LookFailed) as caught:
+        read_heartbeats(answering(row), "percona.heart`beat")
+    assert caught.value.condition == "heartbeat-unreadable"
+    assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("number", "condition", "says"),
+    [
+        (1146, "heartbeat-missing", "there is no table percona.heartbeat"),
+        (1049, "heartbeat-missing", "there is no table percona.heartbeat"),
+        (1142, "heartbeat-missing", "GRANT SELECT ON percona.heartbeat"),
+        (1143, "heartbeat-missing", "GRANT SELECT ON percona.heartbeat"),
+        (1044, "heartbeat-missing", "GRANT SELECT ON percona.heartbeat"),
+        (1054, "heartbeat-unreadable", "lacks the columns server_id and ts"),
+        (1205, "timeout", "is locked"),
+        (145, "heartbeat-unreadable", "error 145: the server's words"),
+    ],
+)
+def test_what_the_server_refuses(number: int, condition: str, says: str) -> None:
+    def ask(_: str, __: str) -> Answer:
+        raise Refused(number, "the server's words")
+
+    with pytest.raises(LookFailed) as caught:
+        read_heartbeats(ask, "percona.heartbeat")
+    assert caught.value.condition == condition
+    assert says in caught.value.message

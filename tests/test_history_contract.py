@@ -1,0 +1,410 @@
+"""What every kind of history promises. Each promise is a function of `Open`, which opens one and the same history.
+
+Run for SQLite and for MySQL by the tests beside this file; `CONTRACT` holds all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from check_delayed_repl.history import History, HistoryUnavailable
+from check_delayed_repl.history.recording import LARGEST
+from check_delayed_repl.records import JobLine, Record, Sample
+
+Open = Callable[[], History]
+Promise = Callable[[Open], None]
+
+R = "db1:3306"
+CONTRACT: list[Promise] = []
+
+
+def promise(function: Promise) -> Promise:
+    CONTRACT.append(function)
+    return function
+
+
+def full(t: float, **changes: object) -> Sample:
+    """A sample with everything seen."""
+    seen = Sample(
+        t,
+        7203.123456789,
+        ts=t - 7203.123456789,
+        source_id=1,
+        heartbeat_id=2,
+        local=0.6000001,
+        io="Yes",
+        sql="No",
+        io_errno=0,
+        io_error="",
+        sql_errno=1062,
+        sql_error="Duplicate entry 'ü☃\U0001f600\n' \\ \0 %s ?",
+        source_log=("bin.000002", 4),
+        relay_log=("bin.000001", 2**40),
+        relay_log_space=2**45,
+        sql_delay=7200,
+        sql_remaining=0,
+        seconds_behind=7201,
+    )
+    return seen._replace(**changes)  # type: ignore[arg-type]
+
+
+def stored(history: History, replica: str = R) -> list[Record]:
+    return [record for _, record in history.records(replica)]
+
+
+def arrivals(history: History, replica: str = R) -> list[int]:
+    return [arrival for arrival, _ in history.records(replica)]
+
+
+@promise
+def empty_history_knows_nothing(open_: Open) -> None:
+    history = open_()
+    assert stored(history) == []
+    assert list(history.job_lines(R)) == []
+    assert history.window(R, 0, 10**9) == []
+    assert history.newest_look(R) is None
+    assert history.newest_sample_t(R) is None
+    assert history.replicas() == []
+    assert history.load_fold(R, "k") is None
+    assert history.prune(0) == 0
+    assert history.prune_future() == 0
+    assert history.readable
+    assert abs(history.now() - time.time()) < 60
+    history.close()
+
+
+@promise
+def records_come_back_as_they_were(open_: Open) -> None:
+    history = open_()
+    t = 1700000000.123457
+    lines: list[Record] = [
+        full(t),
+        Sample(t, 0.1 + 0.2),
+        Sample(t, -1e300, local_missing=True, io="Connecting", sql="gone fishing", sql_error="x" * 1000),
+        Sample(t, error="timeout", message="no answer"),
+        Sample(t, error="io-error", message=""),
+        Sample(t + 0.5, 1.0, source_log=("", 0), relay_log=("bin", LARGEST - 1), sql_delay=-LARGEST),
+        JobLine(t, "b1", "backup", t - 0.25),
+        JobLine(t, "b1", "backup", t - 0.25, t),
+        JobLine(t, "b1", void=True),
+        JobLine(t, "", "ü" * 20, 1e300, -1e300, unreadable="nonsense"),
+    ]
+    assert history.add_records(R, lines) == len(lines)
+    assert stored(history) == lines
+    assert [repr(record) for record in stored(open_())] == [repr(record) for record in lines]
+    assert [line for _, line in history.job_lines(R)] == lines[6:]
+
+
+@promise
+def what_does_not_fit_is_cut_and_never_an_error(open_: Open) -> None:
+    history = open_()
+    odd = Sample(
+        1.5,
+        math.nan,
+        error="timeout",
+        message="m" * 5000,
+        ts=math.inf,
+        source_id=2**70,
+        io="\ud800" + "x" * 500,
+        source_log=("f" * 5000, -(2**70)),
+    )
+    history.add_records(R, [odd, JobLine(1.5, "i" * 300, "k" * 300, math.inf, math.nan)])
+    sample, line = stored(history)
+    assert isinstance(sample, Sample)
+    assert isinstance(line, JobLine)
+    assert (sample.delay, sample.ts, sample.source_id) == (None, None, LARGEST - 1)
+    assert sample.message == "m" * 1000
+    assert sample.source_log is not None
+    assert sample.source_log[1] == -LARGEST
+    assert (line.started_at, line.finished_at) == (None, None)
+    with pytest.raises(HistoryUnavailable, match="cannot be kept"):
+        history.add_records(R, [Sample(math.nan, 1.0)])
+    assert len(stored(history)) == 2
+
+
+@promise
+def arrivals_rise_over_samples_and_jobs_of_all_replicas(open_: Open) -> None:
+    history, other = open_(), open_()
+    for number in range(5):
+        history.add_records("a", [Sample(1000.0 + number, 1.0)])
+        other.add_records("b", [Sample(500.0 - number, 2.0), JobLine(1.0, f"j{number}", "backup", 1.0)])
+    mine, theirs = list(history.records("a")), list(history.records("b"))
+    numbers = sorted(arrival for arrival, _ in mine + theirs)
+    assert len(set(numbers)) == 15
+    assert [arrival for arrival, _ in theirs] == sorted(arrival for arrival, _ in theirs)
+    after = mine[2][0]
+    assert list(history.records("a", after)) == mine[3:]
+    assert list(history.records("b", theirs[4][0])) == theirs[5:]
+    assert history.replicas() == ["a", "b"]
+
+
+@promise
+def long_histories_are_read_in_pieces(open_: Open) -> None:
+    history = open_()
+    lines: list[Record] = [
+        Sample(float(number), 1.0) if number % 4 else JobLine(float(number), f"j{number}", "backup", float(number))
+        for number in range(4700)
+    ]
+    history.add_records(R, lines)
+    assert stored(history) == lines
+    flood: list[Record] = [JobLine(float(number), "x", "backup", 1.0) for number in range(4500)]
+    history.add_records("flooded", [Sample(1.0, 1.0), *flood, Sample(2.0, 2.0)])
+    assert stored(history, "flooded") == [Sample(1.0, 1.0), *flood, Sample(2.0, 2.0)]
+
+
+@promise
+def jobs_of_the_server_apply_to_its_channels(open_: Open) -> None:
+    history = open_()
+    history.add_sample("db1#a", Sample(history.now(), 1.0))
+    history.add_job("db1", JobLine(history.now(), "server", "backup", 1.0))
+    history.add_job("db1#a", JobLine(history.now(), "channel", "backup", 1.0))
+    history.add_job("db1#b", JobLine(history.now(), "other", "backup", 1.0))
+    history.add_sample("db1#a", Sample(history.now(), 2.0))
+    jobs = [(name, line.id) for name, line in history.job_lines("db1#a")]
+    assert jobs == [("db1", "server"), ("db1#a", "channel")]
+    assert [type(record).__name__ for record in stored(history, "db1#a")] == ["Sample", "JobLine", "JobLine", "Sample"]
+    assert [line.id for _, line in history.job_lines("db1")] == ["server"]
+    assert history.replicas() == ["db1#a"], "a name with jobs alone is no replica that somebody looks at"
+
+
+@promise
+def the_window_is_exact_whatever_the_clock_did(open_: Open) -> None:
+    history = open_()
+    times = [100.0, 110.0, 500.0, 120.0, 130.0, 90.0, 140.0]
+    history.add_records(R, [Sample(t, t) for t in times])
+    all_of_them = list(history.records(R))
+    for since in (0.0, 95.0, 120.0, 131.0, 501.0):
+        for upto, _ in all_of_them:
+            expected = [record for arrival, record in all_of_them if arrival <= upto and record.t >= since]
+            assert history.window(R, since, upto) == expected
+    assert history.window(R, 0.0, 2**80) == [record for _, record in all_of_them]
+    assert history.newest_sample_t(R) == 140.0
+
+
+@promise
+def the_newest_look_is_the_newest_that_saw_something(open_: Open) -> None:
+    history = open_()
+    history.add_records(R, [Sample(1.0, error="timeout")])
+    assert history.newest_look(R) is None
+    assert history.newest_sample_t(R) == 1.0
+    history.add_records(R, [full(2.0), full(3.0), Sample(4.0, error="timeout")])
+    assert history.newest_look(R) == full(3.0)
+    history.add_records(R, [Sample(5.0, error="heartbeat-missing", source_id=7), Sample(6.0, error="timeout")])
+    assert history.newest_look(R) == Sample(5.0, error="heartbeat-missing", source_id=7)
+    history.add_records(R, [Sample(7.0, 1.0)])
+    assert open_().newest_look(R) == Sample(7.0, 1.0)
+    assert history.newest_sample_t(R) == 7.0
+
+
+@promise
+def samples_get_a_time_and_come_back(open_: Open) -> None:
+    history = open_()
+    before = history.now()
+    sample = history.add_sample(R, full(time.time()))
+    assert before - 1 <= sample.t <= history.now() + 1
+    assert stored(history) == [sample]
+    many = history.add_samples([(f"r{number}", full(time.time())) for number in range(450)])
+    assert [stored(history, f"r{number}") for number in range(0, 450, 50)] == [[many[n]] for n in range(0, 450, 50)]
+    assert [history.newest_look(f"r{number}") for number in range(0, 450, 30)] == many[::30]
+    assert history.add_samples([]) == []
+
+
+@promise
+def folds_are_kept_for_each_key(open_: Open) -> None:
+    history = open_()
+    history.save_fold(R, "k", 1, "nobody knows this replica")
+    assert history.load_fold(R, "k") is None
+    history.add_records(R, [Sample(1.0, 1.0)])
+    history.save_fold(R, "k", 1, "a" * 100_000)
+    history.save_fold(R, "other", 2, "b")
+    assert open_().load_fold(R, "k") == (1, "a" * 100_000)
+    history.save_fold(R, "k", 3, "ü")
+    assert history.load_fold(R, "k") == (3, "ü")
+    assert history.load_fold(R, "other") == (2, "b")
+    assert history.load_fold("unknown", "k") is None
+
+
+@promise
+def pruning_removes_what_is_old_and_spares_what_judging_needs(open_: Open) -> None:
+    history = open_()
+    now = history.now()
+    old = now - 1000
+    history.add_records(
+        R,
+        [
+            full(old, sql_delay=9000),
+            *(full(old + number, sql_delay=3600) for number in range(1, 1700)),
+            JobLine(old, "done", "backup", old),
+            JobLine(old + 1, "done", "backup", old, old + 1),
+            JobLine(old, "open", "backup", old),
+            JobLine(old, "late", "backup", old),
+            JobLine(now, "late", "backup", old, now),
+            JobLine(old, "void", "backup", old),
+            JobLine(old, "void", "backup", old, None, True),
+            JobLine(old, "reopened", "backup", old, old),
+            JobLine(old + 2, "reopened", "backup", old),
+        ],
+    )
+    history.add_records(R, [Sample(now - 1, error="timeout")])
+    history.add_records("gone", [full(old), full(old + 1), Sample(old + 2, error="timeout")])
+    newest = arrivals(history)[-1]
+    before = len(arrivals(history))
+    removed = history.prune(500.0)
+    left = stored(history)
+    samples = [record for record in left if isinstance(record, Sample)]
+    # Those that were 1000 s to 500 s old went, but for the one with the largest delay setting.
+    assert samples[0] == full(old, sql_delay=9000)
+    assert all(sample.t >= old + 499 for sample in samples[1:])
+    assert samples[-1].error == "timeout"
+    assert {record.id for record in left if isinstance(record, JobLine)} == {"open", "late", "reopened"}
+    assert len([record for record in left if isinstance(record, JobLine)]) == 5
+    assert stored(history, "gone") == [full(old + 1)]
+    assert removed == before - len(left) + 2
+    assert history.newest_look("gone") == full(old + 1)
+    assert history.prune(500.0) == 0
+    assert history.prune(0.0, "unknown") == 0
+    history.add_records(R, [Sample(now, 1.0)])
+    assert arrivals(history)[-1] > newest, "arrival numbers are never given twice"
+
+
+@promise
+def pruning_everything_does_not_reuse_arrivals(open_: Open) -> None:
+    history = open_()
+    history.add_records(R, [Sample(1.0, error="timeout"), JobLine(1.0, "x", "backup", 1.0, 2.0)])
+    last = arrivals(history)[-1]
+    assert history.prune(10.0) == 2
+    assert stored(history) == []
+    open_().add_records(R, [Sample(2.0, 1.0)])
+    assert arrivals(history) == [last + 1]
+
+
+@promise
+def pruning_a_little_at_a_time(open_: Open) -> None:
+    history = open_()
+    history.add_records(R, [Sample(float(number), error="timeout") for number in range(100)])
+    history.add_records(R, [JobLine(1.0, "x", "backup", 1.0, 2.0)])
+    assert history.prune(10.0, R, at_most=30) == 30
+    assert [record.t for record in stored(history)][:1] == [30.0]
+    assert history.prune(10.0, R, at_most=0) == 0
+    assert history.prune(10.0, R, at_most=1000) == 71
+
+
+@promise
+def pruning_does_not_refund_an_episode(open_: Open) -> None:
+    history = open_()
+    now = history.now()
+    day = 86400.0
+    history.add_records(R, [Sample(now - 10 * day + number, 1.0) for number in range(10)])
+    history.add_records(R, [JobLine(now - 5 * day, "during", "backup", now - 5 * day, now - 4.9 * day)])
+    history.add_records(R, [Sample(now - 5 * day + number, 1.0) for number in range(10)])
+    begin = arrivals(history)[10]
+    for text in ("no json", "[]", '{"episode_arrival": "x"}', '{"episode_arrival": null}'):
+        history.save_fold(R, text, begin, text)
+    history.save_fold(R, "k", begin, json.dumps({"episode_arrival": begin, "more": 1}))
+    assert history.prune(2 * day) == 10
+    assert len(stored(history)) == 11
+    assert history.load_fold(R, "k") is not None
+    history.save_fold(R, "k", begin, json.dumps({"episode_arrival": None}))
+    assert history.prune(2 * day) == 10
+    assert len(stored(history)) == 1, "the newest look stays"
+
+
+@promise
+def folds_that_nobody_uses_are_dropped(open_: Open) -> None:
+    history = open_()
+    history.add_records(R, [Sample(history.now(), 1.0)])
+    history.save_fold(R, "k", 1, "{}")
+    history.prune(100.0)
+    assert history.load_fold(R, "k") == (1, "{}")
+    history.prune(-100.0)
+    assert history.load_fold(R, "k") is None
+
+
+@promise
+def samples_from_the_future_can_be_taken_back(open_: Open) -> None:
+    history, other = open_(), open_()
+    now = history.now()
+    history.add_records(
+        R,
+        [
+            full(now - 20, sql_delay=100),
+            full(now + 1000, sql_delay=9000),
+            full(now - 10, sql_delay=50),
+            Sample(now + 500, 1.0),
+        ],
+    )
+    history.add_records("other", [Sample(now, 1.0)])
+    history.save_fold(R, "k", 4, "{}")
+    history.save_fold("other", "k", 5, "{}")
+    assert other.load_fold(R, "k") == (4, "{}")
+    assert history.prune_future() == 2
+    assert stored(history) == [full(now - 20, sql_delay=100), full(now - 10, sql_delay=50)]
+    assert history.newest_look(R) == full(now - 10, sql_delay=50)
+    assert history.load_fold(R, "k") is None
+    assert history.load_fold("other", "k") == (5, "{}")
+    other.save_fold(R, "k", 4, "{}")
+    assert history.load_fold(R, "k") is None, "a fold over what was taken back does not come to stay"
+    other.load_fold(R, "k")
+    other.save_fold(R, "k", 4, "new")
+    assert history.load_fold(R, "k") == (4, "new")
+    assert history.prune_future() == 0
+    history.prune(15.0)
+    assert stored(history) == [full(now - 20, sql_delay=100), full(now - 10, sql_delay=50)]
+
+
+@promise
+def a_deadline_that_has_passed_is_told(open_: Open) -> None:
+    history = open_()
+    history.deadline = time.monotonic() - 1
+    for call in (
+        lambda: history.add_sample(R, Sample(1.0, 1.0)),
+        lambda: history.replicas(),
+        lambda: list(history.records(R)),
+    ):
+        with pytest.raises(HistoryUnavailable, match="no time was left"):
+            call()
+    history.deadline = time.monotonic() + 10
+    assert history.replicas() == []
+
+
+@promise
+def many_writers_at_once_lose_nothing(open_: Open) -> None:
+    workers, each = 6, 25
+    failures: list[Exception] = []
+
+    def work(number: int) -> None:
+        try:
+            history = open_()
+            for count in range(each):
+                history.add_samples([(R, Sample(time.time(), float(number * each + count))), ("o", full(time.time()))])
+                history.add_job(R, JobLine(history.now(), f"{number}-{count}", "backup", 1.0))
+            history.close()
+        except Exception as error:  # noqa: BLE001 - told by the assertion below
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(workers)]
+    for thread in threads:
+        thread.start()
+    reader = open_()
+    seen: list[tuple[int, Record]] = []
+    while any(thread.is_alive() for thread in threads):
+        new = [(arrival, record) for arrival, record in reader.records(R, seen[-1][0] if seen else 0) if arrival]
+        seen += new
+    for thread in threads:
+        thread.join()
+    assert not failures
+    reader.add_records("end", [Sample(1.0, 1.0)])
+    seen += [(arrival, record) for arrival, record in reader.records(R, seen[-1][0])]
+    # Who follows the arrival numbers has seen everything, in the same order as who reads it all at once.
+    assert seen == list(reader.records(R))
+    assert [arrival for arrival, _ in seen] == sorted({arrival for arrival, _ in seen})
+    assert {record.delay for _, record in seen if isinstance(record, Sample)} == {
+        float(number) for number in range(workers * each)
+    }
+    assert len([record for _, record in seen if isinstance(record, JobLine)]) == workers * each

@@ -1,0 +1,460 @@
+"""The SQLite history: what every history promises, and what can happen to a file."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from test_history_contract import CONTRACT, Promise, R, full, stored
+
+import check_delayed_repl.history as history_module
+import check_delayed_repl.history.sqlite as sqlite_module
+from check_delayed_repl.history import HistoryUnavailable, open_history
+from check_delayed_repl.history.sqlite import SCHEMA_VERSION, SQLiteHistory
+from check_delayed_repl.records import LOOK_ERRORS, JobLine, Sample
+
+ROOT = Path(__file__).resolve().parent.parent
+handles: list[SQLiteHistory] = []
+
+
+@pytest.fixture(autouse=True)
+def _close() -> Iterator[None]:
+    yield
+    while handles:
+        handles.pop().close()
+
+
+def soon(seconds: float = 10) -> float:
+    return time.monotonic() + seconds
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "history.db")
+
+
+def opened(path: str, seconds: float = 10) -> SQLiteHistory:
+    handles.append(SQLiteHistory(path, soon(seconds)))
+    return handles[-1]
+
+
+@pytest.mark.parametrize("promise", CONTRACT, ids=lambda promise: promise.__name__)
+def test_contract(promise: Promise, path: str) -> None:
+    promise(lambda: opened(path, 60))
+
+
+# --- where it is ---
+
+
+def test_the_environment_names_the_default(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHECK_DELAYED_REPL_HISTORY", path)
+    assert open_history(None, soon()).name == path
+    assert open_history(path + "2", soon()).name == path + "2"
+
+
+def test_a_personal_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CHECK_DELAYED_REPL_HISTORY", raising=False)
+    monkeypatch.setattr(history_module, "STATE_FOLDER", str(tmp_path / "none"))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    history = open_history(None, soon())
+    assert history.name == str(tmp_path / "state" / "check_delayed_repl" / "history.db")
+    assert stat.S_IMODE(os.stat(os.path.dirname(history.name)).st_mode) == 0o700
+    monkeypatch.setenv("XDG_STATE_HOME", "relative")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert open_history(None, soon()).name == f"{tmp_path}/home/.local/state/check_delayed_repl/history.db"
+
+
+def test_the_shared_state_folder_where_it_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CHECK_DELAYED_REPL_HISTORY", raising=False)
+    shared = tmp_path / "lib"
+    monkeypatch.setattr(history_module, "STATE_FOLDER", str(shared))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert open_history(None, soon()).name == f"{shared}/history.db"
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o2770
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert open_history(None, soon()).name == f"{shared}/history.db"
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0])
+def test_the_group_shares_the_file_and_its_companions(path: str, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        history = opened(path)
+        history.add_sample(R, full(1.0))
+    finally:
+        os.umask(before)
+    for name in (path, path + "-wal", path + "-shm"):
+        assert stat.S_IMODE(os.stat(name).st_mode) == 0o660, name
+
+
+# --- what can be wrong with it ---
+
+
+def failure(path: str, seconds: float = 5) -> str:
+    with pytest.raises(HistoryUnavailable) as caught:
+        opened(path, seconds).add_sample(R, full(1.0))
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    assert failure(f"{tmp_path}/no/history.db") == (
+        f"history {tmp_path}/no/history.db: there is no folder {tmp_path}/no: create it, or name another file"
+        " with --history"
+    )
+
+
+def test_a_folder_in_its_place(tmp_path: Path) -> None:
+    assert failure(str(tmp_path)) == f"history {tmp_path} is no file: name a file with --history"
+
+
+def test_a_pipe_in_its_place_does_not_hang(path: str) -> None:
+    os.mkfifo(path)
+    assert "is no file" in failure(path)
+
+
+def test_a_path_that_is_none(path: str) -> None:
+    assert "cannot be opened" in failure(path + "\0x")
+    assert "cannot be " in failure(path + "x" * 5000)
+
+
+def test_another_scheme() -> None:
+    with pytest.raises(HistoryUnavailable, match="neither a file nor a mysql:// URL"):
+        open_history("postgres://me:secret@db/x", soon())
+
+
+def test_no_database(path: str) -> None:
+    Path(path).write_text("# my notes\n" * 100)
+    assert (
+        failure(path)
+        == f"history {path} is no SQLite database: move it away, and a new one is begun, or restore a copy"
+    )
+
+
+def test_an_empty_file_is_a_new_history(path: str) -> None:
+    Path(path).touch()
+    opened(path).add_sample(R, full(1.0))
+    assert stored(opened(path)) == [full(1.0)]
+
+
+def test_another_program_s_database(path: str) -> None:
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE sample (x)")
+    other.close()
+    assert failure(path) == f"history {path} is another program's database: name another file with --history"
+    with sqlite3.connect(path) as other:
+        other.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    other.close()
+    assert "another program's" in failure(path)
+
+
+def test_a_newer_schema(path: str) -> None:
+    opened(path).close()
+    with sqlite3.connect(path) as other:
+        other.execute("PRAGMA user_version = 99")
+    other.close()
+    assert failure(path) == (
+        f"history {path} has schema version 99, and this program knows up to {SCHEMA_VERSION}: upgrade this program"
+    )
+
+
+def test_an_older_schema_is_migrated(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened(path).add_sample(R, full(1.0))
+    monkeypatch.setattr(sqlite_module, "SCHEMA_VERSION", SCHEMA_VERSION + 2)
+    monkeypatch.setattr(
+        sqlite_module,
+        "MIGRATIONS",
+        {
+            SCHEMA_VERSION: ("ALTER TABLE sample ADD COLUMN mood TEXT",),
+            SCHEMA_VERSION + 1: ("UPDATE sample SET mood = 'calm'", "DROP TABLE nowhere"),
+        },
+    )
+    assert "no such table: nowhere" in failure(path)
+    with sqlite3.connect(path) as other:
+        assert other.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION, "all of it or nothing"
+        assert "mood" not in str(other.execute("SELECT sql FROM sqlite_master").fetchall())
+    other.close()
+    sqlite_module.MIGRATIONS[SCHEMA_VERSION + 1] = ("UPDATE sample SET mood = 'calm'",)
+    assert stored(opened(path)) == [full(1.0)]
+    with sqlite3.connect(path) as other:
+        assert other.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION + 2
+    other.close()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_damaged_file_gives_one_line_or_its_records(path: str, seed: int) -> None:
+    history = opened(path)
+    history.add_records(R, [full(float(number)) for number in range(500)])
+    history.close()
+    chance = random.Random(seed)
+    content = bytearray(Path(path).read_bytes())
+    if seed % 3 == 0:
+        content = content[: chance.randrange(len(content))]
+    for _ in range(chance.randrange(1, 2000)):
+        if content:
+            content[chance.randrange(len(content))] = chance.randrange(256)
+    Path(path).write_bytes(content)
+    texts = []
+    for call in (
+        lambda h: list(h.records(R)),
+        lambda h: h.add_sample(R, full(1.0)),
+        lambda h: h.window(R, 0.0, 10**6),
+        lambda h: h.newest_look(R),
+        lambda h: list(h.job_lines(R)),
+        lambda h: h.prune(1.0),
+        lambda h: h.prune_future(),
+        lambda h: h.load_fold(R, "k"),
+    ):
+        try:
+            history = opened(path)
+            try:
+                call(history)
+            finally:
+                history.close()
+        except HistoryUnavailable as error:
+            texts.append(str(error))
+    assert not [text for text in texts if "\n" in text]
+
+
+def test_locked_past_the_deadline(path: str) -> None:
+    opened(path).close()
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    began = time.monotonic()
+    text = failure(path, 0.5)
+    assert 0.3 < time.monotonic() - began < 3
+    assert text == (
+        f"history {path} is locked by another process and stayed so until the deadline:"
+        f" see who uses it with fuser {path}"
+    )
+    reader = opened(path)
+    assert stored(reader) == [], "reading needs no lock"
+    began = time.monotonic()
+    reader.save_fold(R, "k", 1, "kept or not, no error")
+    assert time.monotonic() - began < 3, "a cache is not waited for"
+    holder.execute("COMMIT")
+    holder.close()
+
+
+def test_a_lock_that_is_let_go_in_time(path: str) -> None:
+    opened(path).close()
+    script = (
+        "import sqlite3,sys,time; c=sqlite3.connect(sys.argv[1],isolation_level=None);"
+        "c.execute('BEGIN IMMEDIATE'); print(flush=True); time.sleep(1); c.execute('COMMIT')"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, path], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        holder.stdout.readline()
+        opened(path, 20).add_sample(R, full(1.0))
+    assert stored(opened(path)) == [full(1.0)]
+
+
+def test_no_space(path: str) -> None:
+    history = opened(path)
+    history.add_sample(R, full(1.0))
+    assert history._connection is not None
+    pages = history._connection.execute("PRAGMA page_count").fetchone()[0]
+    history._connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(HistoryUnavailable, match=r"cannot be written: no space left: make room on its disk$"):
+        history.add_records(R, [full(float(number), message="x" * 900) for number in range(500)])
+    assert stored(history) == [full(1.0)]
+    history._connection.execute("PRAGMA max_page_count = 100000")
+    history.add_sample(R, full(2.0))
+    assert len(stored(history)) == 2
+
+
+def test_a_write_that_fails(path: str) -> None:
+    script = """
+import resource, sys, time
+from check_delayed_repl.history import HistoryUnavailable, open_history
+from check_delayed_repl.records import Sample
+history = open_history(sys.argv[1], time.monotonic() + 10)
+history.add_sample("db1:3306", Sample(1.0, 1.0))
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+try:
+    for number in range(1000):
+        history.add_sample("db1:3306", Sample(1.0, 1.0, message="x" * 900))
+except HistoryUnavailable as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script, path], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == f"history {path} cannot be used: input/output error: check its disk (disk I/O error)\n"
+    assert stored(opened(path))[0] == Sample(1.0, 1.0)
+
+
+USE = """
+import os, sys, time
+import sqlite3, pwd, check_delayed_repl.history.sqlite
+from check_delayed_repl.history import HistoryUnavailable, open_history
+from check_delayed_repl.records import Sample
+if os.geteuid() == 0:  # root passes every permission
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+print(pwd.getpwuid(os.geteuid()).pw_name)
+try:
+    history = open_history(sys.argv[1], time.monotonic() + 5)
+    print(len(list(history.records("db1:3306"))))
+    history.save_fold("db1:3306", "k", 1, "{}")
+    history.add_sample("db1:3306", Sample(1.0, 1.0))
+except HistoryUnavailable as error:
+    print(error)
+"""
+
+
+def test_permissions(tmp_path: Path, path: str) -> None:
+    def use(path: str) -> str:
+        done = subprocess.run([sys.executable, "-c", USE, path], cwd=ROOT, capture_output=True, text=True, check=True)
+        user, _, rest = done.stdout.partition("\n")
+        return rest.replace(user, "USER")
+
+    for folder in (tmp_path, *list(tmp_path.parents)[:-2]):
+        if folder.stat().st_uid == os.geteuid():
+            folder.chmod(0o755)
+    files = [path, path + "-wal", path + "-shm"]
+    history = opened(path)
+    history.add_sample(R, full(1.0))
+    for name in files:
+        os.chmod(name, 0)
+    assert use(path) == f"history {path} cannot be read: permission denied: user USER must be in the file's group\n"
+    for name in files:
+        os.chmod(name, 0o444)
+    lacking = (
+        f"history {path} cannot be written: user USER needs the permission to write the file, its -wal and -shm"
+        " beside it, and its folder\n"
+    )
+    assert use(path) == f"1\n{lacking}", "reading alone works while somebody else has it open"
+    history.close()
+    tmp_path.chmod(0o555)
+    assert use(path) == lacking
+    assert "cannot be created: Permission denied: check the folder's permissions for user USER" in use(path + "2")
+    tmp_path.chmod(0o755)
+
+
+def test_deleted_while_in_use(path: str) -> None:
+    history = opened(path)
+    history.add_sample(R, full(1.0))
+    for name in (path, path + "-wal", path + "-shm"):
+        os.unlink(name)
+    with pytest.raises(HistoryUnavailable, match="was deleted or replaced while in use"):
+        history.add_sample(R, full(2.0))
+    history.add_sample(R, full(3.0))
+    assert stored(opened(path)) == [full(3.0)] == stored(history)
+
+
+# --- many at once, and killed ---
+
+HAMMER = """
+import sys, time
+from check_delayed_repl.history import open_history
+from check_delayed_repl.records import JobLine, Sample
+path, number, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+history = open_history(path, time.monotonic() + 60)
+for step in range(count):
+    history.add_samples([("db1:3306", Sample(time.time(), number * 1e6 + step, source_log=("bin.%d" % step, step)))])
+    history.add_job("db1:3306", JobLine(time.time(), f"{number}-{step}", "backup", 1.0))
+    print(step, flush=True)
+"""
+
+
+def hammer(path: str, number: int, count: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", HAMMER, path, str(number), str(count)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_many_processes_create_and_fill_one_file(path: str) -> None:
+    processes = [hammer(path, number, 40) for number in range(8)]
+    for process in processes:
+        out, _ = process.communicate(timeout=120)
+        assert process.returncode == 0
+        assert len(out.splitlines()) == 40
+    history = opened(path)
+    records = list(history.records(R))
+    assert [arrival for arrival, _ in records] == list(range(1, 8 * 80 + 1))
+    samples = [record for _, record in records if isinstance(record, Sample)]
+    assert {sample.delay for sample in samples} == {number * 1e6 + step for number in range(8) for step in range(40)}
+    assert all(
+        sample.source_log == (f"bin.{int(sample.delay % 1e6)}", int(sample.delay % 1e6))
+        for sample in samples
+        if sample.delay is not None
+    )
+    assert len([record for _, record in records if isinstance(record, JobLine)]) == 320
+
+
+def test_killed_at_any_time(path: str) -> None:
+    chance = random.Random(7)
+    said: set[tuple[int, int]] = set()
+    for number in range(12):
+        with hammer(path, number, 100_000) as process:
+            time.sleep(chance.uniform(0.15, 0.5))
+            process.send_signal(signal.SIGKILL)
+            assert process.stdout
+            said |= {(number, int(line)) for line in process.stdout.read().splitlines() if line.strip()}
+    history = opened(path)
+    records = list(history.records(R))
+    assert [arrival for arrival, _ in records] == list(range(1, len(records) + 1))
+    kept = {
+        (int(record.delay // 1e6), int(record.delay % 1e6))
+        for _, record in records
+        if isinstance(record, Sample) and record.delay is not None
+    }
+    assert said <= kept, "what was acknowledged is there"
+    history.close()
+    checked = sqlite3.connect(path)
+    assert checked.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    checked.close()
+
+
+# --- cost ---
+
+
+def test_verdict_cost_does_not_grow_with_age(path: str) -> None:
+    history = opened(path, 120)
+    for start in range(0, 60_000, 10_000):
+        history.add_records(R, [Sample(float(start + number), 1.0) for number in range(10_000)])
+    connection = history._connection
+    assert connection is not None
+    steps = 0
+
+    def step() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    connection.set_progress_handler(step, 10)
+    assert len(history.window(R, 59_940.0, 10**9)) == 60
+    assert len(list(history.records(R, 59_990))) == 10
+    assert history.newest_look(R) == Sample(59_999.0, 1.0)
+    assert history.newest_sample_t(R) == 59_999.0
+    history.add_sample(R, Sample(60_000.0, 1.0))
+    assert steps * 10 < 20_000
+
+
+def test_a_day_of_looks_is_small(path: str) -> None:
+    history = opened(path, 120)
+    for start in range(0, 8640, 960):
+        for step in range(start, start + 960):
+            t = 1.7e9 + step * 10 + 0.123456
+            place = ("mysql-bin.000123", step * 12345)
+            history.add_samples(
+                [
+                    (f"r{replica}", full(t, io="Yes", sql="Yes", source_log=place, relay_log=place, sql_error=""))
+                    for replica in range(2)
+                ]
+            )
+    history.close()
+    assert os.path.getsize(path) / 2 < 1_200_000
+
+
+def test_words_are_stored_small_and_every_look_error_has_a_code() -> None:
+    assert set(sqlite_module._ERRORS) >= set(LOOK_ERRORS)

@@ -1,0 +1,525 @@
+"""Looks at servers that are not, or not kind: small listeners that are silent, drip, flood, lie or curse.
+
+What a real server says is tested with real servers; this is what none of them would do for a test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from listeners import (
+    BEATS_ANSWER,
+    CAPABILITIES,
+    HEALTHY,
+    PASSWORD,
+    SSL,
+    STATUS_ANSWER,
+    Talk,
+    dripping,
+    error,
+    greeting,
+    heard,
+    listening,
+    logged_in,
+    okay,
+    packet,
+    silent,
+    speaking,
+    table,
+)
+
+from check_delayed_repl.observe.sample import Observer
+from check_delayed_repl.observe.server import clean, scrubbed
+from check_delayed_repl.observe.target import Target
+from check_delayed_repl.records import Sample
+
+
+def look(target: Target, seconds: float = 0.6) -> Sample:
+    """A look by a deadline, which it must keep."""
+    observer = Observer(target)
+    before = time.monotonic()
+    sample = observer.look(before + seconds, None)
+    assert time.monotonic() - before < max(seconds, 0.0) + 0.3
+    observer.close()
+    if sample.message is not None:
+        assert PASSWORD not in sample.message
+        assert sample.message.isprintable()
+        assert len(sample.message) < 700
+    return sample
+
+
+# --- the deadline ---
+
+
+def test_a_server_that_never_answers() -> None:
+    with listening(silent) as target:
+        sample = look(target)
+    assert sample.error == "timeout"
+    assert sample.message == f"127.0.0.1:{target.port}: no answer within 0.6 s (logging in)"
+
+
+def test_a_server_that_drips() -> None:
+    with listening(dripping(greeting())) as target:
+        assert look(target).error == "timeout"
+
+
+def test_a_server_that_falls_silent_at_any_point() -> None:
+    def after_greeting(caller: socket.socket) -> None:
+        caller.sendall(greeting())
+        time.sleep(2)
+
+    def after_login(caller: socket.socket) -> None:
+        logged_in(caller)
+        time.sleep(2)
+
+    def half_a_packet(caller: socket.socket) -> None:
+        caller.sendall(greeting()[:20])
+        time.sleep(2)
+
+    def within_the_status(caller: socket.socket) -> None:
+        logged_in(caller)
+        heard(caller)
+        caller.sendall(okay(1))
+        heard(caller)
+        caller.sendall(STATUS_ANSWER[:-9])
+        time.sleep(2)
+
+    for talk in (after_greeting, after_login, half_a_packet, within_the_status):
+        with listening(talk) as target:
+            assert look(target, 0.4).error == "timeout"
+
+
+def test_a_full_queue_of_connections(tmp_path: Path) -> None:
+    path = str(tmp_path / "s.sock")
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(path)
+        listener.listen(0)
+        for _ in range(8):
+            caller = stack.enter_context(socket.socket(socket.AF_UNIX))
+            caller.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                caller.connect(path)
+        assert look(Target(socket=path, user="monitor")).error == "timeout"
+
+
+def test_a_deadline_that_has_passed(tmp_path: Path) -> None:
+    with listening(HEALTHY) as target:
+        assert look(target, -1.0).error == "timeout"
+        assert look(target._replace(host="localhost"), 0.0).error == "timeout"
+    assert look(Target(socket=str(tmp_path / "s.sock"), user="u"), -1.0).error == "timeout"
+
+
+def test_a_name_service_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def hang(*_: object, **__: object) -> None:
+        asked.append(1)
+        time.sleep(1.5)
+        raise OSError
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    for _ in range(3):
+        assert look(Target(host="db.example", user="u"), 0.2).message == (
+            "db.example:3306: no answer within 0.2 s (resolving the host's name)"
+        )
+    assert len(asked) == 1
+
+
+# --- too much, and nonsense ---
+
+
+def flooding(begin: bytes, again: bytes) -> Talk:
+    def talk(caller: socket.socket) -> None:
+        logged_in(caller)
+        heard(caller)
+        caller.sendall(okay(1))
+        heard(caller)
+        caller.sendall(begin)
+        number = begin.count(b"def") + 3
+        many = 4096 // len(again) + 1
+        while True:
+            caller.sendall(b"".join(packet(number + place, again) for place in range(many)))
+            number += many
+
+    return talk
+
+
+@pytest.mark.parametrize("row", [b"\x01a", b"\xfc\xff\x3f" + b"a" * 0x3FFF], ids=["many small rows", "large rows"])
+def test_an_answer_without_end(row: bytes) -> None:
+    with listening(flooding(table([b"a"])[:-9], row)) as target:
+        sample = look(target, 20.0)
+    assert sample.error == "connect-failed"
+    assert "an answer without end (reading the replication status)" in str(sample.message)
+
+
+def test_a_packet_that_claims_to_be_huge() -> None:
+    with listening(lambda caller: caller.sendall(b"\xff\xff\xff\0" + b"x" * 100)) as target:
+        assert "an answer without end" in str(look(target).message)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n",
+        b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n<html>" + b"x" * 200,
+        packet(0, b""),
+        packet(0, b"\x0a"),
+        packet(0, b"\x0a8.4.0\0"),
+        packet(0, b"\x0aeight\0" + b"x" * 60),
+        packet(0, b"\xff"),
+        packet(0, b"\xff\x15\x04"),
+        packet(5, b"\x0a8.4.0\0"),
+        packet(0, b"\xfe" * 50),
+        greeting() + packet(2, b"\x07what?"),
+        greeting() + packet(2, b"\xfbetc/passwd"),
+        greeting() + packet(2, b"\xfeunknown_plugin\0xyz"),
+    ],
+)  # fmt: skip
+def test_what_is_not_mysqls(words: bytes) -> None:
+    def talk(caller: socket.socket) -> None:
+        caller.sendall(words)
+        time.sleep(0.3)
+
+    with listening(talk) as target:
+        assert look(target, 2.0).error in ("connect-failed", "timeout")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        packet(1, b"\xfb/etc/passwd"),
+        packet(1, b"\xfb"),
+        packet(1, b"\xff"),
+        packet(1, b"\xfd\xff\xff\xff"),
+        packet(1, b"\x01") + packet(2, b"short"),
+        packet(9, b"\x01"),
+        packet(1, b""),
+        table([b"\xff\xfe"], [b"x"]),
+        STATUS_ANSWER[:60] + b"\xff" * 300,
+    ],
+)
+def test_answers_that_are_not_mysqls(answer: bytes) -> None:
+    def talk(caller: socket.socket) -> None:
+        logged_in(caller)
+        heard(caller)
+        caller.sendall(okay(1))
+        heard(caller)
+        caller.sendall(answer)
+        time.sleep(0.3)
+
+    with listening(talk) as target:
+        assert look(target, 2.0).error in ("connect-failed", "status-unreadable", "timeout")
+
+
+def test_a_file_that_the_server_asks_for_is_not_sent() -> None:
+    received: list[bytes] = []
+
+    def talk(caller: socket.socket) -> None:
+        logged_in(caller)
+        heard(caller)
+        caller.sendall(packet(1, b"\xfb/etc/passwd"))
+        received.append(caller.recv(100))
+
+    with listening(talk) as target:
+        look(target)
+        time.sleep(0.05)
+    # Nothing more than goodbye.
+    assert received in ([b""], [b"\x01\0\0\0\x01"])
+
+
+# --- errors in the server's words ---
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (1040, "too many connections"),
+        (1045, "access denied: check --user, --password and the option file"),
+        (1129, "this host is blocked"),
+        (1130, "this host is not allowed"),
+        (4321, "the server refused the connection (error 4321"),
+    ],
+)
+def test_a_server_that_refuses(code: int, says: str) -> None:
+    curse = f"for {PASSWORD} \x1b[31m\r\nOK|x=1 ‮".encode() + b"\xff" + b"x" * 5000
+    for talk in (
+        lambda caller: caller.sendall(error(0, code, curse)),
+        lambda caller: caller.sendall(greeting() + error(2, code, curse)),
+    ):
+        with listening(talk) as target:
+            sample = look(target)
+        assert sample.error == "connect-failed"
+        assert says in str(sample.message)
+        assert "for *** [31m OK|x=1" in str(sample.message)
+
+
+def test_errors_of_the_status_and_the_heartbeats() -> None:
+    with listening(speaking(okay(1), error(1, 1227, b"no privilege"))) as target:
+        sample = look(target)
+    assert (sample.error, sample.io) == ("status-unreadable", None)
+    assert "GRANT REPLICATION CLIENT" in str(sample.message)
+    with listening(speaking(okay(1), STATUS_ANSWER, error(1, 1146, b"no table"))) as target:
+        sample = look(target)
+    # What was seen before stays in the sample.
+    assert (sample.error, sample.io, sample.source_log) == ("heartbeat-missing", "Yes", ("bin.000001", 900))
+    with listening(speaking(error(1, 1193, b"unknown variable"))) as target:
+        sample = look(target)
+    assert sample.error == "connect-failed"
+    assert "the session cannot be prepared (error 1193: unknown variable)" in str(sample.message)
+
+
+# --- a server that works ---
+
+
+def test_a_look(tmp_path: Path) -> None:
+    with listening(HEALTHY) as target, listening(HEALTHY, path=str(tmp_path / "s.sock")) as local:
+        for one in (target, local):
+            sample = look(one)
+            assert sample._replace(t=0.0) == Sample(
+                t=0.0,
+                delay=3.25,
+                ts=1795395600.0,
+                source_id=1,
+                heartbeat_id=1,
+                local=1.25,
+                io="Yes",
+                sql="Yes",
+                io_errno=0,
+                sql_errno=0,
+                source_log=("bin.000001", 900),
+                relay_log=("bin.000001", 800),
+                relay_log_space=4096,
+                sql_delay=3,
+                seconds_behind=3,
+            )
+            assert abs(sample.t - time.time()) < 1
+        assert look(target._replace(local_heartbeat=False)).local is None
+        assert look(target._replace(master_server_id=5)).error == "heartbeat-missing"
+        assert look(target._replace(heartbeat_timezone="Europe/Berlin")).delay == 3603.25
+        assert look(target._replace(heartbeat_timezone="Mars/Olympus")).error == "heartbeat-unreadable"
+
+
+def with_beats(*rows: list[bytes | None]) -> Talk:
+    return speaking(okay(1), STATUS_ANSWER, table([b"server_id", b"ts", b"clock", b"own"], *rows))
+
+
+def test_heartbeats_that_cannot_be_used() -> None:
+    clock, own = b"1795395603.250000", b"2"
+    good = b"2026-11-23T01:00:00"
+    with listening(with_beats([b"1", None, clock, own], [b"2", good, clock, own])) as target:
+        sample = look(target)
+    assert (sample.error, sample.delay, sample.local) == ("heartbeat-unreadable", None, 3.25)
+    assert sample.message == "percona.heartbeat: the ts of server 1 is no time: NULL"
+    with listening(with_beats([b"1", good, clock, own], [b"2", b"<b>\n", clock, own])) as target:
+        sample = look(target)
+    assert (sample.error, sample.delay, sample.local) == ("heartbeat-unreadable", 3.25, None)
+    assert sample.message == "percona.heartbeat: the ts of this server's own row is no time: '<b>'"
+    with listening(with_beats([b"1", good, clock, own])) as target:
+        sample = look(target)
+    assert (sample.error, sample.delay, sample.local_missing) == (None, 3.25, True)
+    with listening(with_beats([b"3", good, clock, own], [b"2", good, clock, own])) as target:
+        sample = look(target)
+        # The source changed: the newest foreign row serves.
+        served = Observer(target).look(time.monotonic() + 1, Sample(t=0.0, source_id=3, heartbeat_id=3))
+        # While that cannot be decided, the sample does not say that it was.
+    assert (sample.error, sample.source_id) == ("heartbeat-missing", 1)
+    assert (served.error, served.source_id, served.heartbeat_id, served.delay) == (None, 1, 3, 3.25)
+    with listening(with_beats([b"2", good, clock, own])) as target:
+        failed = Observer(target).look(time.monotonic() + 1, Sample(t=0.0, source_id=3, heartbeat_id=3))
+    assert (failed.error, failed.source_id) == ("heartbeat-missing", None)
+
+
+def test_a_connection_is_kept_and_made_again() -> None:
+    logins: list[int] = []
+
+    def counted(talk: Talk) -> Talk:
+        def talked(caller: socket.socket) -> None:
+            logins.append(1)
+            talk(caller)
+
+        return talked
+
+    def leaves_after_a_look(caller: socket.socket) -> None:
+        logged_in(caller)
+        for answer in (okay(1), STATUS_ANSWER, BEATS_ANSWER):
+            heard(caller)
+            caller.sendall(answer)
+        caller.shutdown(socket.SHUT_RDWR)
+
+    def stays(caller: socket.socket) -> None:
+        logged_in(caller)
+        heard(caller)
+        caller.sendall(okay(1))
+        while True:
+            for answer in (STATUS_ANSWER, BEATS_ANSWER):
+                heard(caller)
+                caller.sendall(answer)
+
+    with listening(counted(leaves_after_a_look), counted(stays)) as target:
+        observer = Observer(target)
+        for expected in (1, 2, 2, 2):
+            assert observer.look(time.monotonic() + 1, None).delay == 3.25
+            assert len(logins) == expected
+        observer.close()
+
+
+def test_a_server_that_stops_in_the_middle_is_down() -> None:
+    held: list[socket.socket] = []
+
+    def stops(caller: socket.socket) -> None:
+        logged_in(caller)
+        held[0].shutdown(socket.SHUT_RDWR)
+        held[0].close()
+        heard(caller)
+        caller.sendall(error(1, 1053, b"Server shutdown in progress"))
+        caller.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        held.append(listener)
+
+        def serve() -> None:
+            caller, _ = listener.accept()
+            stops(caller)
+
+        threading.Thread(target=serve, daemon=True).start()
+        sample = look(Target(host="127.0.0.1", port=listener.getsockname()[1], user="u"), 3.0)
+    assert sample.error == "server-down"
+    assert "connection refused" in str(sample.message)
+
+
+def test_nobody_there(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert look(Target(host="127.0.0.1", port=port, user="u")).error == "server-down"
+    assert look(Target(host="localhost", port=port, user="u")).error == "server-down"
+    path = tmp_path / "s.sock"
+    assert look(Target(socket=str(path), user="u")).error == "server-down"
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    assert look(Target(socket=str(path), user="u")).error == "server-down"
+    path.unlink()
+    path.write_text("")
+    assert look(Target(socket=str(path), user="u")).error in ("server-down", "connect-failed")
+    assert look(Target(socket="/" + "x" * 200, user="u")).error == "connect-failed"
+    assert look(Target(host="no such host", user="u"), 5.0).error == "connect-failed"
+    assert look(Target(host="a" * 300, user="u"), 5.0).error == "connect-failed"
+    assert look(Target(host="x", user="u", defaults_file=str(tmp_path / "gone.cnf"))).error == "connect-failed"
+    assert look(Target(host="127.0.0.1", port=port, user="u\0v")).error == "connect-failed"
+
+
+# --- TLS ---
+
+
+@pytest.mark.parametrize("mode", ["required", "verify-ca", "verify-identity"])
+def test_no_login_without_the_tls_that_was_asked_for(mode: str) -> None:
+    received: list[bytes] = []
+
+    def talk(caller: socket.socket) -> None:
+        caller.sendall(greeting())
+        received.append(caller.recv(1000))
+
+    with listening(talk) as target:
+        sample = look(target._replace(ssl_mode=mode))
+        time.sleep(0.05)
+    assert sample.error == "connect-failed"
+    assert "TLS failed: the server offers no TLS" in str(sample.message)
+    assert received == [b""]
+
+
+@pytest.mark.parametrize("mode", [None, "preferred", "required"])
+def test_no_login_where_the_server_offers_tls_and_cannot(mode: str | None) -> None:
+    received: list[bytes] = []
+
+    def talk(caller: socket.socket) -> None:
+        caller.sendall(greeting(capabilities=CAPABILITIES | SSL))
+        received.append(heard(caller))
+        caller.recv(5)
+        caller.sendall(b"\x15\x03\x01\0\x02\x02\x28")
+        time.sleep(0.1)
+
+    with listening(talk) as target:
+        sample = look(target._replace(ssl_mode=mode))
+    assert sample.error == "connect-failed"
+    assert "TLS failed" in str(sample.message)
+    assert len(received[0]) == 32  # the wish for TLS, without a user's name
+
+
+def test_tls_handshakes_obey_the_deadline() -> None:
+    def talk(caller: socket.socket) -> None:
+        caller.sendall(greeting(capabilities=CAPABILITIES | SSL))
+        heard(caller)
+        dripping(b"\x16\x03\x03\x40\0" + b"\0" * 1000)(caller)
+
+    with listening(talk) as target:
+        assert look(target).error == "timeout"
+
+
+def test_tls_files_that_are_wrong(tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").write_text("")
+    with listening(lambda caller: caller.sendall(greeting(capabilities=CAPABILITIES | SSL))) as target:
+        for settings, says in (
+            ({"ssl_mode": "verify-ca", "ssl_ca": str(tmp_path / "gone.pem")}, "--ssl-ca"),
+            ({"ssl_mode": "verify-ca", "ssl_ca": str(tmp_path / "empty.pem")}, "--ssl-ca"),
+            ({"ssl_cert": str(tmp_path / "empty.pem")}, "--ssl-cert"),
+            ({"ssl_key": str(tmp_path / "empty.pem")}, "--ssl-key without --ssl-cert"),
+        ):
+            sample = look(target._replace(**settings))
+            assert sample.error == "connect-failed"
+            assert says in str(sample.message)
+
+
+@pytest.mark.parametrize("plugin", [b"mysql_clear_password", b"dialog"])
+def test_no_password_in_clear_text(plugin: bytes, tmp_path: Path) -> None:
+    received: list[bytes] = []
+
+    def talk(caller: socket.socket) -> None:
+        caller.sendall(greeting())
+        heard(caller)
+        caller.sendall(packet(2, b"\xfe" + plugin + b"\0\x02Password: \0"))
+        received.append(caller.recv(100))
+
+    with listening(talk) as target:
+        sample = look(target)
+        time.sleep(0.05)
+    assert sample.error == "connect-failed"
+    assert "the server wants the password in clear text" in str(sample.message)
+    assert PASSWORD.encode() not in b"".join(received)
+
+
+# --- words ---
+
+
+def test_words_from_outside() -> None:
+    assert clean("a\n\tb\0c\u2028d\u202ee") == "a b c d e"
+    assert clean("x" * 1000, 10) == "xxxxxxx..."
+    assert scrubbed("my geheim!", "geheim") == "my ***!"
+    assert scrubbed("x" * 395 + "geheim", "geheim") == "x" * 395 + "***"
+
+
+# --- what it costs ---
+
+
+def test_a_look_over_a_plain_connection_loads_no_tls(tmp_path: Path) -> None:
+    code = """
+import sys, time
+from check_delayed_repl.observe.sample import Observer
+from check_delayed_repl.observe.target import Target
+print(Observer(Target(socket=sys.argv[1], user="u", password="p")).look(time.monotonic() + 5, None).delay)
+print(*sorted({"ssl", "traceback", "cryptography", "logging", "dataclasses", "inspect", "zoneinfo"} & set(sys.modules)))
+import pymysql.connections
+print(pymysql.connections.ssl.SSLContext.__name__)
+"""
+    with listening(HEALTHY, path=str(tmp_path / "s.sock")) as target:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(target.socket)], capture_output=True, text=True, timeout=20
+        )
+    assert done.stderr == ""
+    assert done.stdout == "3.25\n\nSSLContext\n"

@@ -1,0 +1,75 @@
+"""What is shipped: both commands, and nothing that is not the program."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import check_delayed_repl
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel, by way of the source distribution, as `python -m build` makes it."""
+    folder = tmp_path_factory.mktemp("dist")
+    built = subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    [file] = folder.glob("*.whl")
+    return zipfile.ZipFile(file)
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    version = check_delayed_repl.__version__
+    info = f"check_delayed_repl-{version}.dist-info"
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "check_delayed_repl").rglob("*.py")}
+    assert set(wheel.namelist()) == {
+        *sources,
+        "check_delayed_repl/py.typed",
+        *(f"{info}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")),
+    }
+
+
+def test_the_wheel_gives_both_commands(wheel: zipfile.ZipFile) -> None:
+    [entries] = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
+    assert wheel.read(entries).decode().split("\n")[:3] == [
+        "[console_scripts]",
+        "check_delayed_repl = check_delayed_repl.plugin:main",
+        "delayed-repl = check_delayed_repl.tool:main",
+    ]
+
+
+def test_the_metadata(wheel: zipfile.ZipFile) -> None:
+    [name] = [name for name in wheel.namelist() if name.endswith("/METADATA")]
+    metadata = wheel.read(name).decode()
+    assert "License-Expression: Apache-2.0\n" in metadata
+    assert "Requires-Python: >=3.11\n" in metadata
+    for library in ("PyMySQL", "nagiosplugin", "numpy", "scipy"):
+        assert f"\nRequires-Dist: {library.lower()}>=" in metadata.lower().replace("\nrequires-dist", "\nRequires-Dist")
+
+
+def test_every_dependency_has_a_lower_bound() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for requirement in project["dependencies"]:
+        assert ">=" in requirement
+
+
+def test_the_changelog_knows_the_version() -> None:
+    assert f"\n## [{check_delayed_repl.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_license_is_whole() -> None:
+    text = (ROOT / "LICENSE").read_text()
+    assert text.lstrip().startswith("Apache License\n")
+    assert "END OF TERMS AND CONDITIONS" in text

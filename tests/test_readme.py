@@ -1,0 +1,82 @@
+"""The README says what the commands say. `python tests/test_readme.py` pastes the help texts in anew."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from check_delayed_repl.judge import looks, verdict
+from check_delayed_repl.judge.outcome import Verdict
+from check_delayed_repl.limits import Limits
+from check_delayed_repl.report.metrics import metrics
+from check_delayed_repl.tool import COMMANDS
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+COMMAND_LINES = ("check_delayed_repl", "delayed-repl", *(f"delayed-repl {name}" for name in COMMANDS))
+ACTION_LINES = (
+    *(f"delayed-repl job {action}" for action in ("start", "finish", "void", "run", "list")),
+    *(f"delayed-repl history {action}" for action in ("export", "import", "prune")),
+)
+MODULES = {"check_delayed_repl": "check_delayed_repl", "delayed-repl": "check_delayed_repl.tool"}
+
+
+def help_of(command_line: str) -> str:
+    command, *rest = command_line.split()
+    asked = [sys.executable, "-m", MODULES[command], *rest, "--help"]
+    return subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+
+
+def pasted(text: str, command_line: str) -> str:
+    """The text with this command's help between its markers."""
+    start, end = f"<!-- help:{command_line}:start -->\n", f"<!-- help:{command_line}:end -->"
+    before, marker, rest = text.partition(start)
+    assert marker, f"no place for the help of {command_line}"
+    indented = "".join(f"    {line}".rstrip() + "\n" for line in help_of(command_line).splitlines())
+    return f"{before}{start}\n{indented}\n{end}{rest.partition(end)[2]}"
+
+
+@pytest.mark.parametrize("command_line", COMMAND_LINES)
+def test_the_help_is_pasted(command_line: str) -> None:
+    text = README.read_text()
+    assert pasted(text, command_line) == text, "stale: run python tests/test_readme.py"
+
+
+@pytest.mark.parametrize("command_line", [*COMMAND_LINES, *ACTION_LINES])
+def test_the_help_fits_a_terminal(command_line: str) -> None:
+    text = help_of(command_line)
+    assert text.startswith(f"usage: {command_line} ")
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_every_condition_is_explained() -> None:
+    text = README.read_text()
+    conditions = {*looks.HARD, *looks.HOLDABLE, *verdict.LINE, *verdict.ASIDE, "usage", "internal-error"}
+    conditions = conditions - {"active", "recovery-window"} | {"active-KIND", "KIND-recovery-window"}
+    assert [condition for condition in conditions if f"`{condition}`" not in text] == []
+
+
+def test_every_label_is_explained(healthy: Verdict) -> None:
+    text = README.read_text()
+    assert [metric.label for metric in metrics(healthy, Limits()) if f"`{metric.label}`" not in text] == []
+
+
+def test_every_option_that_it_names_exists() -> None:
+    text = README.read_text()
+    prose = re.sub(r"<!-- help:.*?:end -->", "", text, flags=re.DOTALL)
+    prose = re.sub(r"^    pt-heartbeat.*\n(?:.*--set-vars.*\n)?", "", prose, flags=re.MULTILINE)
+    theirs = {"--utc", "--check-read-only", "--create-table", "--create-table-engine"}
+    known = "\n".join(help_of(command_line) for command_line in (*COMMAND_LINES, *ACTION_LINES))
+    named = set(re.findall(r"--[a-z][a-z-]+[a-z]", prose)) - theirs
+    assert [option for option in sorted(named) if option not in known] == []
+
+
+if __name__ == "__main__":
+    fresh = README.read_text()
+    for line in COMMAND_LINES:
+        fresh = pasted(fresh, line)
+    README.write_text(fresh)

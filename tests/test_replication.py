@@ -1,0 +1,232 @@
+"""The replication status: both families of names, and whatever a server may say that cannot be believed."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from check_delayed_repl.observe.replication import (
+    SHOW_ALL_SLAVES,
+    SHOW_REPLICA,
+    SHOW_SLAVE,
+    Ask,
+    ReplicationStatus,
+    parse_status,
+    privilege,
+    read_status,
+    version_numbers,
+)
+from check_delayed_repl.observe.server import Answer, LookFailed, Refused
+
+MARIADB = "5.5.5-10.11.6-MariaDB-0+deb12u1-log"
+OLD = {
+    "Connection_name": b"",
+    "Slave_IO_State": b"Waiting for master to send event",
+    "Master_Log_File": b"bin.000007",
+    "Read_Master_Log_Pos": b"3522",
+    "Relay_Log_File": b"relay.000002",
+    "Relay_Log_Pos": b"55",
+    "Relay_Master_Log_File": b"bin.000006",
+    "Slave_IO_Running": b"Yes",
+    "Slave_SQL_Running": b"No",
+    "Exec_Master_Log_Pos": b"779",
+    "Relay_Log_Space": b"4096",
+    "Seconds_Behind_Master": None,
+    "Last_IO_Errno": b"0",
+    "Last_IO_Error": b"",
+    "Last_SQL_Errno": b"1032",
+    "Last_SQL_Error": b"Could not execute\nUpdate_rows",
+    "Master_Server_Id": b"1",
+    "SQL_Delay": b"7200",
+    "SQL_Remaining_Delay": None,
+}
+NEW = {
+    name.replace("Master", "Source").replace("Slave", "Replica").replace("Connection_name", "Channel_Name"): value
+    for name, value in OLD.items()
+}
+READ = ReplicationStatus(
+    channel="",
+    source_id=1,
+    io="Yes",
+    sql="No",
+    io_errno=0,
+    io_error="",
+    sql_errno=1032,
+    sql_error="Could not execute Update_rows",
+    source_log=("bin.000007", 3522),
+    relay_log=("bin.000006", 779),
+    relay_log_space=4096,
+    sql_delay=7200,
+    sql_remaining=None,
+    seconds_behind=None,
+)
+
+
+def answer(*rows: dict[str, bytes | None]) -> Answer:
+    return Answer(list(rows[0]), [tuple(row.values()) for row in rows])
+
+
+@pytest.mark.parametrize("row", [OLD, NEW])
+def test_both_families_in_any_order(row: dict[str, bytes | None]) -> None:
+    assert parse_status(answer(row), None) == READ
+    assert parse_status(answer(dict(reversed(row.items()))), None) == READ
+
+
+def test_a_server_that_cannot_delay() -> None:
+    row = {name: value for name, value in OLD.items() if not name.startswith("SQL_")}
+    assert parse_status(answer(row), None) == READ._replace(sql_delay=None)
+
+
+def test_no_position_yet() -> None:
+    assert parse_status(answer({**OLD, "Master_Log_File": b"", "Read_Master_Log_Pos": b"4"}), None).source_log is None
+
+
+def test_channels() -> None:
+    rows = [
+        {**NEW, "Channel_Name": name, "Source_Server_Id": server} for name, server in ((b"a", b"5"), (b"B\xc3", b"6"))
+    ]
+    both = answer(*rows)
+    assert parse_status(both, "a").source_id == 5
+    assert parse_status(both, "A").source_id == 5
+    with pytest.raises(LookFailed, match="there are 2 channels: name one with --channel: a, B") as caught:
+        parse_status(both, None)
+    assert caught.value.condition == "not-a-replica"
+    with pytest.raises(LookFailed, match="there is no channel 'x'; check --channel; there are: a, B"):
+        parse_status(both, "x")
+    with pytest.raises(LookFailed, match="no replication channel is configured"):
+        parse_status(Answer([], []), None)
+    # The one without a name has a name for it.
+    assert parse_status(answer(OLD, {**OLD, "Connection_name": b"x"}), "").channel == ""
+
+
+BAD = [
+    ("Slave_IO_Running", None),
+    ("Slave_IO_Running", b""),
+    ("Slave_IO_Running", b"Maybe"),
+    ("Slave_SQL_Running", None),
+    ("Slave_SQL_Running", b"Connecting"),
+    ("Master_Server_Id", None),
+    ("Master_Server_Id", b"-1"),
+    ("Master_Server_Id", b"one"),
+    ("Last_IO_Errno", None),
+    ("Last_SQL_Errno", b"\xff"),
+    ("Last_SQL_Errno", b"1e3"),
+    ("Read_Master_Log_Pos", b"-5"),
+    ("Exec_Master_Log_Pos", None),
+    ("Exec_Master_Log_Pos", b"9" * 30),
+    ("Exec_Master_Log_Pos", "\uff17".encode()),
+    ("Relay_Log_Space", b""),
+    ("SQL_Delay", None),
+    ("SQL_Delay", b"-7200"),
+    ("SQL_Delay", b"nan"),
+    ("SQL_Remaining_Delay", b"soon"),
+    ("Seconds_Behind_Master", b""),
+    ("Seconds_Behind_Master", b"18446744073709551616"),
+]
+
+
+@pytest.mark.parametrize(("column", "value"), BAD)
+def test_absurd_values_are_a_finding(column: str, value: bytes | None) -> None:
+    with pytest.raises(LookFailed) as caught:
+        parse_status(answer({**OLD, column: value}), None)
+    assert caught.value.condition == "status-unreadable"
+    assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize("column", sorted({column for column, _ in BAD} - {"SQL_Delay", "SQL_Remaining_Delay"}))
+def test_missing_columns_are_a_finding(column: str) -> None:
+    with pytest.raises(LookFailed, match="it has no") as caught:
+        parse_status(answer({name: value for name, value in OLD.items() if name != column}), None)
+    assert caught.value.condition == "status-unreadable"
+
+
+@given(st.dictionaries(st.sampled_from(sorted(OLD)), st.none() | st.binary(max_size=30)))
+def test_no_value_makes_it_stumble(values: dict[str, bytes | None]) -> None:
+    with suppress(LookFailed):
+        status = parse_status(answer({**OLD, **values}), None)
+        assert status.io in ("Yes", "No", "Connecting", "Preparing")
+        assert status.source_id >= 0
+
+
+def test_our_password_is_not_repeated() -> None:
+    row = {**OLD, "Last_IO_Error": b"using password: geheim"}
+    assert parse_status(answer(row), None, "geheim").io_error == "using password: ***"
+
+
+# --- which statement ---
+
+
+def server(**answers: Answer | int) -> tuple[Ask, list[str]]:
+    """A server that knows some statements (by their second word), and what it has been asked."""
+    asked: list[str] = []
+
+    def ask(sql: str, _: str) -> Answer:
+        asked.append(sql)
+        reply = answers.get(sql.split()[1], 1064)
+        if isinstance(reply, int):
+            raise Refused(reply, "the server's words")
+        return reply
+
+    return ask, asked
+
+
+@pytest.mark.parametrize(
+    ("version", "answers", "asked"),
+    [
+        (MARIADB, {"ALL": answer(OLD)}, [SHOW_ALL_SLAVES]),
+        ("8.0.22", {"REPLICA": answer(NEW)}, [SHOW_REPLICA]),
+        ("9.7.0", {"REPLICA": answer(NEW)}, [SHOW_REPLICA]),
+        ("5.6.24-log", {"SLAVE": answer(OLD)}, [SHOW_SLAVE]),
+        # Servers that call themselves otherwise.
+        ("8.4.0-proxy", {"ALL": answer(OLD)}, [SHOW_REPLICA, SHOW_SLAVE, SHOW_ALL_SLAVES]),
+        ("8.4.0-proxy", {"SLAVE": Answer([], []), "ALL": answer(OLD)}, [SHOW_REPLICA, SHOW_SLAVE, SHOW_ALL_SLAVES]),
+        ("", {"REPLICA": answer(NEW)}, [SHOW_SLAVE, SHOW_REPLICA]),
+    ],
+)
+def test_the_statement_that_the_server_knows(version: str, answers: dict[str, Answer], asked: list[str]) -> None:
+    ask, log = server(**answers)
+    status, used = read_status(ask, version, None)
+    assert status == READ
+    assert log == asked
+    assert used == asked[-1]
+    ask, log = server(**answers)
+    assert read_status(ask, version, None, used) == (status, used)
+    assert log == [used]
+
+
+@pytest.mark.parametrize(
+    ("version", "needed"),
+    [
+        (MARIADB, "SLAVE MONITOR"),
+        ("11.8.2-MariaDB", "SLAVE MONITOR"),
+        ("5.5.5-10.5.8-MariaDB", "REPLICATION SLAVE ADMIN"),
+        ("10.4.1-MariaDB", "REPLICATION CLIENT"),
+        ("8.4.3", "REPLICATION CLIENT"),
+        ("5.6.24", "REPLICATION CLIENT"),
+    ],
+)
+def test_the_privilege_that_is_missing_is_named(version: str, needed: str) -> None:
+    assert privilege(version) == needed
+    ask, _ = server(ALL=1227, REPLICA=1227, SLAVE=1227)
+    with pytest.raises(LookFailed, match=f"GRANT {needed} ON") as caught:
+        read_status(ask, version, None)
+    assert caught.value.condition == "status-unreadable"
+
+
+def test_other_refusals() -> None:
+    ask, _ = server(ALL=1205)
+    with pytest.raises(LookFailed, match=r"SHOW ALL SLAVES STATUS failed \(error 1205"):
+        read_status(ask, MARIADB, None)
+    ask, log = server()
+    with pytest.raises(LookFailed, match="knows no statement"):
+        read_status(ask, "1", None)
+    assert len(log) == 3
+
+
+def test_version_numbers() -> None:
+    assert version_numbers(MARIADB) == (10, 11, 6)
+    assert version_numbers("8.0.36-0ubuntu0.22.04.1") == (8, 0, 36)
+    assert version_numbers("nonsense") == (0, 0, 0)

@@ -1,0 +1,179 @@
+"""The plugin's output, whole lines."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from check_delayed_repl.judge.outcome import Finding, JobView, State, Trend, Verdict
+from check_delayed_repl.limits import Limits
+from check_delayed_repl.records import Sample
+from check_delayed_repl.report.nagios import render, render_line
+
+HEALTHY = (
+    "DELAYED_REPL OK - Replication delay 7203.1 seconds is within 5400 to 9000 |"
+    " delay=7203.5s;;5400:9000 intercept=7203.125s;;5400:9000 slope=0.000123 correlation=0.01 samples=60"
+    " local_heartbeat_age=0.6s;;-1:60 source_log_age=1s;;1800 relay_log_age=3.25s;;28800 relay_log_space=123456789B"
+    " worker_age=2.5s;;60 backup_age=0s;;64800 deshard_age=0s;;32400 backup_held=0s;;64800 deshard_held=0s;;32400"
+    " recovery_held=0s;;21600 trend_held=0s;;9000 sql_delay=7200s"
+)
+NOTHING_KNOWN = (
+    " | delay=U intercept=U slope=U correlation=U samples=U local_heartbeat_age=U source_log_age=U relay_log_age=U"
+    " relay_log_space=U worker_age=U backup_age=U deshard_age=U backup_held=U deshard_held=U recovery_held=U"
+    " trend_held=U sql_delay=U"
+)
+
+LIMITS = (
+    "limits: --max-seconds-behind 60 --max-relay-behind 28800 --max-master-behind 1800 --max-backup-behind 64800"
+    " --max-deshard-behind 32400 --max-last-seen 60 --min-delay-time 5400 --max-delay-time 9000"
+    " --max-recovery-time 21600 --max-trend-time 9000 --min-recovery-slope 0.1 --min-correlation 0.5"
+    " --window 600 --fit segment "
+)
+
+
+def unjudged(finding: Finding) -> Verdict:
+    return Verdict(1700000000.0, (finding,), Trend(), None, (), {}, None, None, None, None)
+
+
+def test_a_quiet_line(healthy: Verdict) -> None:
+    assert render(healthy, Limits()).splitlines() == [
+        HEALTHY,
+        "[OK in-range] Replication delay 7203.1 seconds is within 5400 to 9000",
+        "trend: intercept 7203.1 s, slope 0.0001 s/s, correlation 0.01, 60 samples over 590 s",
+        "held: backup 0 s, deshard 0 s, recovery 0 s, trend 0 s (no episode)",
+    ]
+
+
+def test_a_backup_night(healthy: Verdict) -> None:
+    verdict = healthy._replace(
+        findings=(
+            Finding(State.CRITICAL, "io-error", "IO thread reports error 1236: could not find first log <file> | name"),
+            Finding(State.WARNING, "active-backup", "Active backup: running 3600 seconds (limit 64800)"),
+        ),
+        trend=Trend(1.0, 10800.0, 1.0, 60, 590.0),
+        jobs=(
+            JobView("b1", "backup", "active", 1699997000.0, None, 3600.0),
+            JobView("d|1", "deshard", "completed", 1699990000.0, 1699991000.0, 1000.0),
+            JobView("s1", "schema", "active", 1699999600.0, None, 1000.0),
+            JobView("odd", "oven", "invalid", 1e300, None, None, "unknown kind"),
+        ),
+        held={"backup": 120.5, "deshard": 0.0, "schema": 3.0, "recovery": 0.0, "trend": 0.0},
+        episode_since=1700000480.0,
+    )
+    limits = Limits(job_limits=(("schema", 7200.0),), job_stops_server=("backup",), local_heartbeat=False)
+    lines = render(verdict, limits, 1).splitlines()
+    assert lines[0].startswith(
+        "DELAYED_REPL CRITICAL - IO thread reports error 1236: could not find first log (file) / name | delay=7203.5s"
+    )
+    assert lines[0].endswith(" sql_delay=7200s schema_age=1000s;;7200 schema_held=3s;;7200")
+    assert " backup_age=3600s;;64800 deshard_age=0s;;32400 backup_held=120.5s;;64800 " in lines[0]
+    assert lines[1:] == [
+        "[CRITICAL io-error] IO thread reports error 1236: could not find first log (file) / name",
+        "[WARNING active-backup] Active backup: running 3600 seconds (limit 64800)",
+        "trend: intercept 10800 s, slope 1 s/s, correlation 1, 60 samples over 590 s",
+        "job b1: backup, active, started 2023-11-14 21:23:20 UTC, running 3600 s",
+        "job d/1: deshard, completed, started 2023-11-14 19:26:40 UTC, finished 2023-11-14 19:43:20 UTC, ran 1000 s",
+        "job s1: schema, active, started 2023-11-14 22:06:40 UTC, running 1000 s",
+        "job odd: oven, invalid, started 1e+300 (unknown kind)",
+        (
+            "held: backup 120.5 s, deshard 0 s, schema 3 s, recovery 0 s, trend 0 s"
+            " (episode since 2023-11-14 22:21:20 UTC)"
+        ),
+        LIMITS + "--max-job-behind schema=7200 --job-stops-server backup --delay-mode auto --no-local-heartbeat",
+    ]
+
+
+def test_vv_shows_the_look(healthy: Verdict) -> None:
+    assert [line for line in render(healthy, Limits(), 2).splitlines() if line.startswith("look")] == [
+        "look: t 1700000600 (2023-11-14 22:23:20 UTC)",
+        "look: delay 7203.5",
+        "look: ts 1699993396.5",
+        "look: source_id 1",
+        "look: local 0.6",
+        "look: io Yes",
+        "look: sql Yes",
+        "look: io_errno 0",
+        "look: sql_errno 0",
+        "look: source_log bin.000001:3522",
+        "look: relay_log bin.000001:779",
+        "look: relay_log_space 123456789",
+        "look: sql_delay 7200",
+    ]
+
+
+def test_nothing_known() -> None:
+    assert render(unjudged(Finding(State.CRITICAL, "history-unavailable", "no space")), Limits(), 2).splitlines() == [
+        "DELAYED_REPL CRITICAL - no space" + NOTHING_KNOWN,
+        "[CRITICAL history-unavailable] no space",
+        "trend: unknown, no delay is known",
+        "held: unknown",
+        LIMITS + "--delay-mode auto",
+        "look: none",
+    ]
+
+
+def test_a_failed_look_leaves_its_numbers_unknown(healthy: Verdict) -> None:
+    failed = healthy._replace(sample=Sample(1700000600.0, error="timeout", message="no answer within 10 s"))
+    line = render(failed, Limits()).splitlines()[0]
+    assert " delay=U intercept=7203.125s" in line
+    assert " local_heartbeat_age=U " in line
+    assert line.endswith(" sql_delay=U")
+
+
+def test_too_few_samples_for_a_trend(healthy: Verdict) -> None:
+    lines = render(healthy._replace(trend=Trend(None, 7203.5, None, 2, 10.0)), Limits()).splitlines()
+    assert " slope=U correlation=U samples=2 " in lines[0]
+    assert lines[2] == "trend: too few samples; the delay is 7203.5 s"
+
+
+def test_a_critical_is_not_hidden_by_an_unknown(healthy: Verdict) -> None:
+    both = (Finding(State.CRITICAL, "sql-error", "A"), Finding(State.UNKNOWN, "internal-error", "B"))
+    assert render(healthy._replace(findings=both), Limits()).startswith("DELAYED_REPL CRITICAL - A | ")
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_a_line_alone(state: State) -> None:
+    assert render_line(state, "--port: 'a|b'\nno") == f"DELAYED_REPL {state.name} - --port: 'a/b' no\n"
+
+
+def test_the_first_line_of_a_long_text_fits_nrpe(healthy: Verdict) -> None:
+    endless = healthy._replace(findings=(Finding(State.CRITICAL, "sql-error", "word " * 10_000),))
+    first, long_output = render(endless, Limits()).splitlines()[:2]
+    assert len(first) < 1024
+    assert len(long_output) <= 1000
+
+
+NUMBER = st.none() | st.floats()
+
+
+@given(value=NUMBER, second=NUMBER, text=st.text(min_size=1), size=st.none() | st.integers())
+def test_any_verdict_is_a_line_that_nagios_understands(
+    value: float | None, second: float | None, text: str, size: int | None
+) -> None:
+    """Plain decimals or U, in the one order; a single bar; nothing that begins another line."""
+    trend = Trend(value, second, value, 3, 20.0) if value is not None else Trend(None, second, None)
+    verdict = Verdict(
+        at=1700000000.0,
+        findings=(Finding(State.WARNING, "source-changed", text),),
+        trend=trend,
+        sample=Sample(1700000000.0, delay=value, local=second, relay_log_space=size, sql_delay=size),
+        jobs=(JobView(text, "backup", "active", value, second, value, text),),
+        held={"backup": 1.0, "deshard": 0.0, "recovery": 0.0, "trend": 0.0},
+        worker_age=value,
+        source_log_age=second,
+        relay_log_age=value,
+        episode_since=second,
+    )
+    output = render(verdict, Limits(), 2)
+    assert output.count("|") == 1
+    assert all(line.isprintable() for line in output.splitlines())
+    assert output.count("\n") == len(output.splitlines())
+    perfdata = output.splitlines()[0].partition(" | ")[2].split(" ")
+    assert [entry.partition("=")[0] for entry in perfdata] == [
+        entry.partition("=")[0] for entry in HEALTHY.partition(" | ")[2].split(" ")
+    ]
+    for entry in perfdata:
+        assert re.fullmatch(r"\w+=(U|-?[0-9]+(\.[0-9]+)?[sB]?(;;(-1:)?[0-9]+(:[0-9]+)?)?)", entry), entry
