@@ -18,7 +18,9 @@ SAVE_EVERY = 20_000
 """Records folded between two saves, so that a long first folding is not lost to a timeout."""
 
 
-def judged(history: History, replica: str, limits: Limits, now: float | None = None, *, worker: bool = False) -> Verdict:
+def judged(
+    history: History, replica: str, limits: Limits, now: float | None = None, *, worker: bool = False
+) -> Verdict:
     """The verdict at `now`, by default the history's own. `worker`: somebody else looks, and must be seen to.
 
     Raises HistoryUnavailable where the history cannot be read, or not all of it before its deadline.

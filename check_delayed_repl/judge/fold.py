@@ -258,16 +258,15 @@ class Fold:
                         f"(limit {plain(limit)}, {kind_option(kind)})",
                     )
                 )
-        for job in jobs.views:
-            if job.status == "invalid":
-                findings.append(
-                    Finding(
-                        State.WARNING,
-                        "job-record-invalid",
-                        f"Job record {job.id} is invalid and grants nothing: {job.reason} "
-                        "(delayed-repl job void ends it)",
-                    )
-                )
+        findings.extend(
+            Finding(
+                State.WARNING,
+                "job-record-invalid",
+                f"Job record {job.id} is invalid and grants nothing: {job.reason} (delayed-repl job void ends it)",
+            )
+            for job in jobs.views
+            if job.status == "invalid"
+        )
         return findings
 
     def _held_state(self, fact: Fact, granted: tuple[str, ...], sample: Sample) -> bool:

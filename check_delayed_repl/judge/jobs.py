@@ -76,7 +76,8 @@ class Jobs:
                     )
                 continue
             kind, started = job.kind, job.started_at
-            assert kind is not None and started is not None
+            assert kind is not None
+            assert started is not None
             if running:
                 claimed = max(0.0, now - started)
                 active[kind] = max(claimed, active.get(kind, 0.0))

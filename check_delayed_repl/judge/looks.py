@@ -94,15 +94,7 @@ def hard_facts(s: Sample, seen: Observed, limits: Limits) -> list[Fact]:
         facts.append(_from_future("Local heartbeat", -s.local))
     facts += _source_change(s, seen, limits)
     facts += _dead_heartbeat(s, seen, limits)
-    if s.sql_delay is not None and native(seen, limits) and seen.sql_delay_max is not None:
-        if s.sql_delay < limits.min_delay_time and s.sql_delay < seen.sql_delay_max:
-            facts.append(
-                Fact(
-                    "delay-setting-lost",
-                    f"Delay setting is lost: the server is set to delay by {s.sql_delay} seconds, it was "
-                    f"{seen.sql_delay_max} before (minimum {plain(limits.min_delay_time)}, --min-delay-time)",
-                )
-            )
+    facts += _lost_setting(s, seen, limits)
     return facts
 
 
@@ -112,6 +104,22 @@ def _from_future(whose: str, ahead: float) -> Fact:
         f"{whose} lies {plain(ahead, 1)} seconds ahead of the replica's clock (limit {plain(MAX_AHEAD)}): "
         "the clocks disagree, or heartbeats are not in UTC (--heartbeat-timezone)",
     )
+
+
+def _lost_setting(s: Sample, seen: Observed, limits: Limits) -> list[Fact]:
+    """RESET REPLICA sets the delay to 0 without a word; a smaller setting that is long enough is somebody's will."""
+    before = seen.sql_delay_max
+    if s.sql_delay is None or before is None or not native(seen, limits):
+        return []
+    if s.sql_delay >= min(limits.min_delay_time, before):
+        return []
+    return [
+        Fact(
+            "delay-setting-lost",
+            f"Delay setting is lost: the server is set to delay by {s.sql_delay} seconds, it was {before} before "
+            f"(minimum {plain(limits.min_delay_time)}, --min-delay-time)",
+        )
+    ]
 
 
 def _source_change(s: Sample, seen: Observed, limits: Limits) -> list[Fact]:
@@ -129,7 +137,7 @@ def _source_change(s: Sample, seen: Observed, limits: Limits) -> list[Fact]:
 
 
 def _dead_heartbeat(s: Sample, seen: Observed, limits: Limits) -> list[Fact]:
-    """The writer on the source is dead where changes still arrive, or none are left to wait for, and ts stands still."""
+    """The source's writer is dead: ts stands still, though changes still arrive or none are left to wait for."""
     since = seen.heartbeat_since
     limit = limits.max_seconds_behind
     if since is None or s.t - since <= limit:

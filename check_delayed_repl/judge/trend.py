@@ -36,7 +36,7 @@ MIN_NOISE_SAMPLES = 7
 STEEP = -1.0
 """s/s: a line that falls faster is no place to wait for samples to come back to, for it moves on too far meanwhile."""
 BEND_SHARE = 0.12
-"""Of the window: how long a line must go on after a bend; longer than a trial, so that no dip or spike passes for one."""
+"""Of the window: how long a line must go on after a bend; longer than a trial, so that no dip passes for one."""
 MIN_BEND = 20.0
 """How much better than one line two must be, as an F statistic, for a stretch to be cut: noise alone reaches 12 once in
 a thousand windows."""
@@ -69,7 +69,7 @@ NO_FIT = Fit(NO_TREND, 0.0, inf, True, NO_TREND, NO_TREND, NO_TREND)
 
 
 def least_squares(points: Sequence[Point]) -> Trend:
-    """The line through points at two or more distinct times, as scipy.stats.linregress defines it, x = 0 at the last."""
+    """The line through points at two or more distinct times, as scipy.stats.linregress has it, x = 0 at the last."""
     n = len(points)
     t_end = points[-1][0]
     base = points[0][1]
@@ -245,7 +245,8 @@ def _straight(points: Sequence[Point], tolerance: float) -> bool:
     if points[0][0] == points[-1][0]:
         return True
     slope, intercept, *_ = least_squares(points)
-    assert slope is not None and intercept is not None
+    assert slope is not None
+    assert intercept is not None
     t_end = points[-1][0]
     return all(abs(d - intercept - slope * (t - t_end)) <= tolerance for t, d in points)
 
@@ -266,7 +267,8 @@ def _straight_end(points: Sequence[Point], tolerance: float) -> list[Point]:
 
 def _slope_error(points: Sequence[Point], trend: Trend, noise: float) -> float:
     slope, intercept = trend.slope, trend.intercept
-    assert slope is not None and intercept is not None
+    assert slope is not None
+    assert intercept is not None
     n = len(points)
     t_end = points[-1][0]
     mean_x = sum([t - t_end for t, _ in points]) / n

@@ -95,12 +95,10 @@ def line_verdict(now: Situation, limits: Limits) -> LineVerdict:
             (RECOVERY,),
         )
     if now.job_held:
-        why = (
-            f"held for {plain(held.get(RECOVERY, 0.0), 0)} seconds"
-            if not recovery_left
-            else "none is open any more"
+        why = f"held for {plain(held.get(RECOVERY, 0.0), 0)} seconds" if not recovery_left else "none is open any more"
+        return LineVerdict(
+            _exceeded(f"{why} (limit {plain(limits.max_recovery_time)}, --max-recovery-time); {line}"), ()
         )
-        return LineVerdict(_exceeded(f"{why} (limit {plain(limits.max_recovery_time)}, --max-recovery-time); {line}"), ())
     trend_held = held.get(TREND, 0.0)
     trend_left = trend_held <= limits.max_trend_time
     budget = f"held for {plain(trend_held, 0)} of {plain(limits.max_trend_time)} seconds, --max-trend-time"
@@ -148,9 +146,7 @@ def line_verdict(now: Situation, limits: Limits) -> LineVerdict:
 
 
 def _exceeded(rest: str) -> Finding:
-    return Finding(
-        State.CRITICAL, "recovery-exceeded", f"Replication delay intercept recovery exceeded window: {rest}"
-    )
+    return Finding(State.CRITICAL, "recovery-exceeded", f"Replication delay intercept recovery exceeded window: {rest}")
 
 
 def describe(trend: Trend, side: int, limits: Limits) -> str:
