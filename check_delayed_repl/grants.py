@@ -86,9 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--for", dest="roles", action="append", choices=ROLES, help="whose account; repeatable (default: all three)"
     )
-    group.add_argument(
-        "--account-user", type=filled, metavar="NAME", help="the account's name (default delayed_repl_ROLE)"
-    )
+    group.add_argument("--account-user", type=filled, metavar="NAME", help="the account's name (default delay_ROLE)")
     group.add_argument(
         "--account-host",
         type=filled,
@@ -225,7 +223,8 @@ def _create(server: Server, account: str) -> str:
 
 
 def _account(role: str, args: argparse.Namespace, host: str) -> str:
-    return f"{_text(args.account_user or f'delayed_repl_{role}')}@{_text(args.account_host or host)}"
+    # MySQL 5.6 knows names of up to 16 characters alone.
+    return f"{_text(args.account_user or f'delay_{role}')}@{_text(args.account_host or host)}"
 
 
 def _text(value: str) -> str:

@@ -151,7 +151,16 @@ BEATS_ANSWER = table(
     [b"1", b"2026-11-23T01:00:00.000000", b"1795395603.250000", b"2"],
     [b"2", b"2026-11-23 01:00:02", b"1795395603.250000", b"2"],
 )
-HEALTHY = speaking(okay(1), STATUS_ANSWER, BEATS_ANSWER)
+
+
+def HEALTHY(caller: socket.socket) -> None:  # noqa: N802  a talk like the others
+    """Answers every look, for as long as it is asked."""
+    logged_in(caller)
+    while statement := heard(caller):
+        if b"SHOW" in statement:
+            caller.sendall(STATUS_ANSWER)
+        else:
+            caller.sendall(BEATS_ANSWER if b"SELECT" in statement else okay(1))
 
 
 def silent(caller: socket.socket) -> None:

@@ -364,7 +364,7 @@ def a_deadline_that_has_passed_is_told(open_: Open) -> None:
     history.deadline = time.monotonic() - 1
     for call in (
         lambda: history.add_sample(R, Sample(1.0, 1.0)),
-        lambda: history.replicas(),
+        history.replicas,
         lambda: list(history.records(R)),
     ):
         with pytest.raises(HistoryUnavailable, match="no time was left"):

@@ -30,3 +30,9 @@ class Target(NamedTuple):
     heartbeat_timezone: str | None = None
     """IANA zone of the heartbeat writers that run without --utc."""
     local_heartbeat: bool = True
+
+    def __repr__(self) -> str:
+        given = {name: value for name, value in self._asdict().items() if value is not None}
+        if "password" in given:
+            given["password"] = "***"
+        return f"Target({', '.join(f'{name}={value!r}' for name, value in given.items())})"

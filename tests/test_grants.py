@@ -1,0 +1,130 @@
+"""The SQL for least-privilege accounts. That it suffices, and that less does not, is tested with real servers."""
+
+from __future__ import annotations
+
+import pytest
+from listeners import HEALTHY, PASSWORD, error, listening, okay, speaking, table
+
+from check_delayed_repl.tool import run
+
+MYSQL = """\
+-- Accounts for check_delayed_repl. Put real passwords in the place of <password>.
+
+-- On the replica (MySQL 8.4.3).
+-- Not into its binary log, where an account made here would be a change that the source does not have.
+SET SESSION sql_log_bin = 0;
+
+-- For check_delayed_repl itself.
+CREATE USER IF NOT EXISTS 'delay_check'@'localhost' IDENTIFIED BY '<password>';
+GRANT SELECT (server_id, ts) ON `percona`.`heartbeat` TO 'delay_check'@'localhost';
+GRANT REPLICATION CLIENT ON *.* TO 'delay_check'@'localhost';
+
+-- For delayed-repl worker.
+CREATE USER IF NOT EXISTS 'delay_worker'@'localhost' IDENTIFIED BY '<password>';
+GRANT SELECT (server_id, ts) ON `percona`.`heartbeat` TO 'delay_worker'@'localhost';
+GRANT REPLICATION CLIENT ON *.* TO 'delay_worker'@'localhost';
+
+SET SESSION sql_log_bin = 1;
+
+-- The history is a file: no account is needed for it. Whoever looks, checks or records jobs must be able
+-- to write the file and its folder: put their users into one group that owns the folder with mode 2770.
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_history_by_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CHECK_DELAYED_REPL_HISTORY", raising=False)
+
+
+def granted(capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    assert run(["grants", *options]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert PASSWORD not in out
+    return out
+
+
+def test_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    assert granted(capsys, "--family", "mysql", "--server-version", "8.4.3") == MYSQL
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (("--family", "mariadb"), "GRANT SLAVE MONITOR ON *.*"),
+        (("--server-version", "10.11.6-MariaDB"), "GRANT SLAVE MONITOR ON *.*"),
+        (("--family", "mariadb", "--server-version", "10.5.8"), "GRANT REPLICATION SLAVE ADMIN ON *.*"),
+        (("--family", "mysql"), "GRANT REPLICATION CLIENT ON *.*"),
+        (("--family", "mysql", "--server-version", "5.6.24"), "CREATE USER 'delay_check'@'localhost'"),
+        (("--family", "mysql", "--heartbeat-table", "meta.beat"), "ON `meta`.`beat` TO"),
+        (
+            ("--family", "mysql", "--for", "check", "--account-user", "o'neil", "--account-host", "10.%"),
+            "TO 'o''neil'@'10.%';",
+        ),
+    ],
+)
+def test_servers_and_accounts(capsys: pytest.CaptureFixture[str], options: tuple[str, ...], line: str) -> None:
+    assert line in granted(capsys, *options)
+
+
+def test_a_shared_history(capsys: pytest.CaptureFixture[str]) -> None:
+    url = f"mysql://root:{PASSWORD}@h/lines"
+    out = granted(capsys, "--family", "mysql", "--history", url)
+    assert "CREATE DATABASE IF NOT EXISTS `lines`" in out
+    assert "GRANT SELECT, INSERT ON `lines`.`sample` TO 'delay_check'@'%';" in out
+    assert "GRANT SELECT, INSERT, DELETE ON `lines`.`sample` TO 'delay_worker'@'%';" in out
+    # Whoever records jobs may add lines, but not say when they arrived, nor look or change.
+    out = granted(capsys, "--for", "job", "--history", url)
+    grants = [line for line in out.splitlines() if line.startswith("GRANT")]
+    assert grants == [
+        "GRANT INSERT (replica, id, kind, started_at, finished_at, void) ON `lines`.`job` TO 'delay_job'@'%';"
+    ]
+    assert "On the replica" not in out
+
+
+def test_the_server_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    with listening(speaking(table([b"VERSION()"], [b"5.5.5-10.11.6-MariaDB\n"]))) as target:
+        out = granted(capsys, "-H", "127.0.0.1", "-P", str(target.port), "-u", "x", f"-p{PASSWORD}", "--for", "check")
+    assert "-- On the replica (10.11.6-MariaDB)." in out
+    assert "GRANT SLAVE MONITOR" in out
+
+
+def test_a_server_that_cannot_be_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    for talk in (
+        lambda caller: caller.sendall(error(0, 1045, b"no")),
+        speaking(error(1, 1045, b"no")),
+        speaking(okay(1)),
+    ):
+        with listening(talk) as target:
+            assert run(["grants", "-H", "127.0.0.1", "-P", str(target.port), "-u", "x", f"-p{PASSWORD}"]) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith(f"delayed-repl: 127.0.0.1:{target.port}: ")
+        assert err.endswith("; or describe the server with --family\n")
+        assert PASSWORD not in err
+    # What it says of itself is not trusted to be a version.
+    with listening(HEALTHY, HEALTHY) as target:
+        assert run(["grants", "-H", "127.0.0.1", "-P", str(target.port), "-u", "x"]) in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--server-version", "8.4.3"), "--server-version: needs --family too"),
+        (("--family", "oracle"), "--family"),
+        (("--family", "mysql", "--server-version", "new"), "--server-version: 'new' is no server's version"),
+        (
+            ("--family", "mysql", "--server-version", "10.5.9-MariaDB"),
+            "--server-version: '10.5.9-MariaDB' is a MariaDB's",
+        ),
+        (("--account-user", "x", "--family", "mysql"), "--account-user: say with --for"),
+        (("--for", "root"), "--for"),
+        (("--for", "job", "--account-user", "a\\b", "--history", "mysql://x@h/d"), "a backslash"),
+    ],
+)
+def test_wrong_usage(capsys: pytest.CaptureFixture[str], options: tuple[str, ...], says: str) -> None:
+    assert run(["grants", *options]) == 3
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert says in err
+    assert err.count("\n") == 1

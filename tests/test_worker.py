@@ -1,0 +1,357 @@
+"""The worker as a process: it looks on time, keeps what it saw, and ends when it is told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from listeners import HEALTHY, PASSWORD, dripping, error, greeting, listening, silent
+
+from check_delayed_repl.fleet import many
+from check_delayed_repl.history import open_history
+from check_delayed_repl.observe.target import Target
+from check_delayed_repl.options import Parser, UsageError
+from check_delayed_repl.records import Sample
+from check_delayed_repl.worker import LATE_S, MAX_WAITING, Writer, add_arguments
+
+NAME = "db7"
+
+
+def started(history: Path, *options: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "check_delayed_repl.tool", "worker", "--history", str(history), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def ended(worker: subprocess.Popen[str], within: float = 10.0) -> tuple[int, list[str]]:
+    """Exit status and lines on standard error."""
+    try:
+        out, err = worker.communicate(timeout=within)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        worker.communicate()
+        raise
+    assert out == ""
+    assert "Traceback" not in err
+    assert PASSWORD not in err
+    return worker.returncode, err.splitlines()
+
+
+def told_to_end(worker: subprocess.Popen[str], number: int = signal.SIGTERM) -> tuple[int, list[str]]:
+    before = time.monotonic()
+    worker.send_signal(number)
+    status, lines = ended(worker)
+    assert time.monotonic() - before < 2.5
+    return status, lines
+
+
+def kept(history: Path, replica: str = NAME) -> list[Sample]:
+    opened = open_history(str(history), time.monotonic() + 5)
+    samples = [record for _, record in opened.records(replica) if isinstance(record, Sample)]
+    opened.close()
+    return samples
+
+
+def reaching(target: Target) -> list[str]:
+    place = ["-S", target.socket] if target.socket else ["-H", str(target.host), "-P", str(target.port)]
+    return [*place, "-u", "monitor", f"-p{PASSWORD}", "--replica", NAME]
+
+
+def in_toml(name: str, target: Target) -> str:
+    return f'[[replica]]\nreplica = "{name}"\nhost = "127.0.0.1"\nport = {target.port}\n'
+
+
+def test_so_many_looks_and_no_more(tmp_path: Path) -> None:
+    history = tmp_path / "h.db"
+    with listening(HEALTHY) as target:
+        status, lines = ended(started(history, *reaching(target), "--count", "3", "--interval", "0.2"))
+    assert (status, lines) == (
+        0,
+        ["delayed-repl: worker: looking at db7 every 0.2 s", "delayed-repl: worker: stopped"],
+    )
+    samples = kept(history)
+    assert [sample.delay for sample in samples] == [3.25] * 3
+    for one, other in pairwise(samples):
+        assert 0.1 < other.t - one.t < 0.3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_when_it_is_told_to(tmp_path: Path, number: int) -> None:
+    history, ear = tmp_path / "h.db", tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified, listening(HEALTHY) as target:
+        notified.bind(str(ear))
+        notified.settimeout(10)
+        worker = started(history, *reaching(target), NOTIFY_SOCKET=str(ear), WATCHDOG_USEC="200000")
+        heard = [notified.recv(100) for _ in range(4)]
+        status, lines = told_to_end(worker, number)
+        while b"STOPPING=1" not in heard:
+            heard.append(notified.recv(100))
+    assert heard[0] == b"READY=1"
+    assert heard.count(b"WATCHDOG=1") >= 3
+    assert status == 0
+    assert lines[-1] == "delayed-repl: worker: stopped"
+    # The look that had just been made is not lost.
+    assert len(kept(history)) == 1
+
+
+def test_it_ends_in_the_middle_of_a_look(tmp_path: Path) -> None:
+    with listening(silent) as target:
+        worker = started(tmp_path / "h.db", *reaching(target))
+        time.sleep(1.0)
+        assert told_to_end(worker)[0] == 0
+
+
+def test_dead_and_slow_replicas_delay_no_other(tmp_path: Path) -> None:
+    history, config = tmp_path / "h.db", tmp_path / "fleet.toml"
+    with listening(silent) as dead, listening(dripping(greeting())) as slow, listening(HEALTHY) as well:
+        tables = [f'[defaults]\nuser = "monitor"\npassword = "{PASSWORD}"\ninterval = 0.5\ntimeout = "20s"\n']
+        tables += [in_toml(f"dead{number}", dead) for number in range(40)]
+        tables += [in_toml(f"slow{number}", slow) for number in range(20)]
+        tables += [in_toml("well", well)]
+        config.write_text("".join(tables))
+        worker = started(history, "--config", str(config))
+        time.sleep(4.5)
+        status, lines = told_to_end(worker)
+    assert status == 0
+    samples = kept(history, "well")
+    assert len(samples) >= 7
+    assert {sample.delay for sample in samples} == {3.25}
+    for one, other in pairwise(samples):
+        assert other.t - one.t < 0.8
+    # A failed look is recorded at every interval too.
+    for name in ("dead0", "dead39", "slow7"):
+        failed = kept(history, name)
+        assert len(failed) >= 5
+        assert {sample.error for sample in failed} == {"timeout"}
+        assert "no answer within 0.5 s" in str(failed[0].message)
+    # One line when it begins, not one for each look.
+    assert sum("dead7: timeout" in line for line in lines) == 1
+
+
+def test_backoff_delays_reconnecting_alone(tmp_path: Path) -> None:
+    logins: list[int] = []
+
+    def refuse(caller: socket.socket) -> None:
+        logins.append(1)
+        caller.sendall(error(0, 1045, b"Access denied"))
+
+    with listening(refuse) as target:
+        ended(started(tmp_path / "h.db", *reaching(target), "--interval", "0.1", "--count", "24"))
+    samples = kept(tmp_path / "h.db")
+    assert len(samples) == 24
+    assert {sample.error for sample in samples} == {"connect-failed"}
+    assert all("access denied" in str(sample.message) for sample in samples)
+    assert 4 <= len(logins) <= 9
+    for one, other in pairwise(samples):
+        assert 0 < other.t - one.t < 0.25
+
+
+def test_a_server_that_is_down_is_asked_every_time_and_seen_at_once_when_it_is_back(tmp_path: Path) -> None:
+    path = str(tmp_path / "s.sock")
+    worker = started(tmp_path / "h.db", *reaching(Target(socket=path)), "--interval", "0.2")
+    time.sleep(2.0)
+    with listening(HEALTHY, path=path):
+        time.sleep(1.0)
+        status, lines = told_to_end(worker)
+    assert status == 0
+    samples = kept(tmp_path / "h.db")
+    errors = [sample.error for sample in samples]
+    assert errors == sorted(errors, key=lambda one: one is None)
+    assert errors.count("server-down") >= 5
+    assert errors.count(None) >= 3
+    assert [line.split(": ", 2)[2] for line in lines[1:-1]] == [
+        f"db7: server-down: {path}: there is no such socket: the server does not run",
+        "db7: seen again",
+    ]
+
+
+def test_looks_are_kept_while_the_history_cannot_be_written(tmp_path: Path) -> None:
+    folder = tmp_path / "later"
+    began = time.time()
+    with listening(HEALTHY) as target:
+        worker = started(folder / "h.db", *reaching(target), "--interval", "0.2")
+        time.sleep(2.5)
+        folder.mkdir()
+        time.sleep(4.0)
+        status, lines = told_to_end(worker)
+    assert status == 0
+    assert sum("looking goes on" in line for line in lines) == 1
+    assert sum("can be written again" in line for line in lines) == 1
+    samples = kept(folder / "h.db")
+    # They have the times that they were made at, without a gap.
+    assert samples[0].t < began + 1.5
+    assert len(samples) > 20
+    for one, other in pairwise(samples):
+        assert 0.1 < other.t - one.t < 0.45
+
+
+def test_looks_that_are_lost_are_told(tmp_path: Path) -> None:
+    with listening(HEALTHY) as target:
+        status, lines = ended(
+            started(tmp_path / "gone" / "h.db", *reaching(target), "--count", "2", "--interval", "0.1", "-t", "1")
+        )
+    assert status == 1
+    assert lines[-1] == "delayed-repl: worker: stopped; 2 looks are lost, because the history could not be written"
+
+
+def test_late_looks_keep_their_times(tmp_path: Path) -> None:
+    history = tmp_path / "h.db"
+    now = time.time()
+    looks = [Sample(t=now - LATE_S - 100 + place * 50, delay=float(place)) for place in range(5)]
+    writer = Writer(str(history), 5.0, 1e9, [NAME, "other"])
+    for look in looks:
+        writer.put(NAME, look)
+        writer.put("other", look)
+    writer.start()
+    assert writer.finish(None) == 0
+    assert kept(history) == kept(history, "other") == looks
+
+
+def test_the_oldest_looks_go_when_there_are_too_many(tmp_path: Path) -> None:
+    writer = Writer(str(tmp_path / "h.db"), 30.0, 1e9, [NAME])
+    now = time.time()
+    for place in range(MAX_WAITING + 3):
+        writer.put(NAME, Sample(t=now + place * 1e-5, delay=float(place)))
+    writer.start()
+    assert writer.finish(None) == 3
+    samples = kept(tmp_path / "h.db")
+    assert len(samples) == MAX_WAITING
+    assert samples[0].delay == 3.0
+
+
+def test_what_was_known_before_a_restart_is_known_after_it(tmp_path: Path) -> None:
+    history = tmp_path / "h.db"
+    opened = open_history(str(history), time.monotonic() + 5)
+    # Since that look the source has changed, and its heartbeat is on its way.
+    opened.add_sample(NAME, Sample(t=time.time() - 5, delay=9.0, source_id=3, heartbeat_id=3))
+    opened.close()
+    with listening(HEALTHY) as target:
+        assert ended(started(history, *reaching(target), "--count", "1"))[0] == 0
+    newest = kept(history)[-1]
+    assert (newest.source_id, newest.heartbeat_id) == (1, 1)
+
+
+# --- the file ---
+
+HEAD = '[[replica]]\nhost = "db1"\n'
+
+
+def watches(tmp_path: Path, text: str, *options: str) -> list[tuple[str, Target, float, float]]:
+    path = tmp_path / "fleet.toml"
+    path.write_text(text)
+    parser = Parser("delayed-repl worker")
+    add_arguments(parser)
+    return [tuple(watch) for watch in many(str(path), parser.parse_args(options))]
+
+
+def test_defaults_and_replicas(tmp_path: Path) -> None:
+    found = watches(
+        tmp_path,
+        """
+        [defaults]
+        user = "monitor"
+        heartbeat_table = "meta.beat"
+        interval = "1m"
+        no-local-heartbeat = true
+
+        [[replica]]
+        host = "db1"
+        port = 3307
+        channel = "orders"
+
+        [[replica]]
+        replica = "two"
+        socket = "/run/two.sock"
+        master-server-id = 7
+        interval = 30
+        timeout = 2.5
+        no-local-heartbeat = false
+        ssl-mode = "disabled"
+        """,
+        "--password",
+        "p",
+        "--timeout",
+        "5",
+        "--ssl-mode",
+        "required",
+    )
+    common = Target(user="monitor", password="p", heartbeat_table="meta.beat", local_heartbeat=False)
+    assert found == [
+        (
+            "db1:3307#orders",
+            common._replace(host="db1", port=3307, channel="orders", ssl_mode="required"),
+            5.0,
+            60.0,
+        ),
+        (
+            "two",
+            common._replace(socket="/run/two.sock", master_server_id=7, local_heartbeat=True, ssl_mode="disabled"),
+            2.5,
+            30.0,
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "there is no [[replica]]"),
+        ("[defaults]\n", "there is no [[replica]]"),
+        ('[replica]\nhost = "db1"\n', "replica: must be tables"),
+        ("defaults = 3\n" + HEAD, "defaults: must be a table"),
+        ("interval = 3\n" + HEAD, "'interval': there are only [defaults] and [[replica]]"),
+        ('[defaults]\nreplica = "x"\n' + HEAD, "[defaults]: replica: a name can only be one replica's own"),
+        ('[defaults]\nhots = "x"\n' + HEAD, "[defaults]: 'hots': there is no such key"),
+        (HEAD + 'hots = "x"\n', "replica 1: 'hots': there is no such key"),
+        (HEAD + 'config = "x"\n', "replica 1: 'config': there is no such key"),
+        (HEAD + 'port = "3306"\n', "replica 1: port: must be a whole number"),
+        (HEAD + "port = true\n", "replica 1: port: must be a whole number"),
+        (HEAD + "port = 70000\n", "replica 1: -P/--port: '70000' is not a port"),
+        (HEAD + "user = 5\n", "replica 1: user: must be text"),
+        (HEAD + "password = 5\n", "replica 1: password: must be text"),
+        (HEAD + "no-local-heartbeat = 1\n", "replica 1: no-local-heartbeat: must be true or false"),
+        (HEAD + "interval = [1]\n", "replica 1: interval: must be a number of seconds"),
+        (HEAD + "interval = 0\n", "replica 1: --interval: '0' is not more than 0"),
+        (HEAD + "interval = nan\n", "replica 1: --interval: 'nan' is not a time"),
+        (HEAD + "timeout = -1\n", "replica 1: -t/--timeout: '-1' is negative"),
+        (HEAD + "ssl-mode = 'maybe'\n", "replica 1: --ssl-mode"),
+        (HEAD + "ssl-ca = '/a'\nssl_ca = '/b'\n", "replica 1: ssl_ca: given twice"),
+        (HEAD + "master-server-id = 1\nsource-server-id = 2\n", "replica 1: source-server-id: given twice"),
+        (HEAD + "defaults-file = '/nonexistent'\n", "/nonexistent"),
+        (HEAD + HEAD, "replica 2: its name 'db1:3306' is that of replica 1"),
+        (HEAD + HEAD + "replica = 'db1:3306'\n", "replica 2: its name 'db1:3306' is that of replica 1"),
+        (HEAD + 'password = "geheim\n', "this is not TOML (at line 3"),
+        (HEAD + HEAD.replace("[[", "["), "this is not TOML"),
+    ],
+)
+def test_what_is_wrong_with_the_file_is_said(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        watches(tmp_path, text)
+    message = str(caught.value)
+    assert says in message
+    assert message.startswith(str(tmp_path / "fleet.toml"))
+    assert "geheim" not in message
+    assert "\n" not in message
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--replica: not together with --config"):
+        watches(tmp_path, HEAD, "--replica", "x")
+    status, lines = ended(started(tmp_path / "h.db", "--config", str(tmp_path / "gone.toml")))
+    assert status == 3
+    assert lines == [f"delayed-repl: --config: cannot read {tmp_path}/gone.toml: No such file or directory"]
+    (tmp_path / "latin.toml").write_bytes(b'[defaults]\nuser = "\xe9"\n')
+    status, lines = ended(started(tmp_path / "h.db", "--config", str(tmp_path / "latin.toml")))
+    assert status == 3
+    assert "this is not TOML" in lines[0]
