@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from .checking import Scene
     from .servers import Family, Kit, Pair
 
 HERE = Path(__file__).parent
@@ -70,3 +71,22 @@ def healthy(pair: Pair) -> Pair:
     """The pair with its line established: threads running, delay set, both heartbeats fresh, and nothing left of what
     earlier tests did."""
     return pair.heal()
+
+
+@pytest.fixture
+def settled(pair: Pair) -> Pair:
+    """As `healthy`, but a pair that is healthy as it is stays as it is, which saves the time for healing."""
+    return pair.settle()
+
+
+@pytest.fixture
+def scene(settled: Pair, tmp_path: Path, request: pytest.FixtureRequest) -> Scene:
+    """A healthy pair, with the commands and a history to watch it with."""
+    from .checking import Scene
+
+    return Scene(settled, tmp_path, title_of(request))
+
+
+def title_of(request: pytest.FixtureRequest) -> str:
+    """A test's name, fit for a file."""
+    return str(request.node.originalname).removeprefix("test_").replace("_", "-")

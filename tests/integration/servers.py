@@ -730,6 +730,16 @@ class Pair:
 
     # Making it healthy
 
+    def settle(self) -> Pair:
+        """Healthy, with no time spent on healing where it is, or soon will be, by itself."""
+        if self.delay == DELAY_S and not self.channel and self.second is None:
+            with suppress(NotInTime, *_UNREACHABLE, docker.errors.APIError):
+                for server in (self.source, self.replica):
+                    server.calm()
+                self.wait_healthy(5)
+                return self
+        return self.heal()
+
     def heal(self, delay: int = DELAY_S, channel: str = "") -> Pair:
         """Healthy from scratch, whatever was done before: the replica forgets everything and replays the source's
         binary log, which takes a second or two. Where that does not do, the source starts anew too, and at last both
