@@ -13,6 +13,7 @@ from check_delayed_repl.history import History
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import Verdict
 from check_delayed_repl.limits import Limits
+from check_delayed_repl.records import Sample
 
 SAVE_EVERY = 20_000
 """Records folded between two saves, so that a long first folding is not lost to a timeout."""
@@ -25,26 +26,28 @@ def judged(
 
     Raises HistoryUnavailable where the history cannot be read, or not all of it before its deadline.
     """
+    fold, _ = folded(history, replica, limits)
+    return fold.verdict(history.now() if now is None else now, worker=worker)
+
+
+def folded(history: History, replica: str, limits: Limits) -> tuple[Fold, int]:
+    """All that has arrived, folded, and the last arrival number among it. Raises as `judged` does."""
     key = f"{crc32(repr(limits).encode()):08x}"
     fold, arrival = _kept(history, replica, key, limits)
-    folded = unsaved = 0
+    kept, unsaved = arrival, 0
     for number, record in history.records(replica, arrival):
-        if number:
-            fold.add(record, number)
-            arrival, unsaved = number, unsaved + 1
-            folded += 1
+        fold.add(record, number or None)
+        arrival = number or arrival
+        # Job lines take effect with the look after them. Those that came after the newest look count now, but what is
+        # kept ends with that look, so that they are read, and folded in, again.
+        if number and isinstance(record, Sample):
+            kept, unsaved = number, unsaved + 1
             if unsaved >= SAVE_EVERY and monotonic() < history.deadline:
-                history.save_fold(replica, key, arrival, fold.dump())
+                history.save_fold(replica, key, kept, fold.dump())
                 unsaved = 0
-        else:
-            # Job lines that no sampler has seen yet come last. They count now, but nothing kept may rest on them.
-            if unsaved:
-                history.save_fold(replica, key, arrival, fold.dump())
-                unsaved = 0
-            fold.add(record)
     if unsaved:
-        history.save_fold(replica, key, arrival, fold.dump())
-    return fold.verdict(history.now() if now is None else now, worker=worker)
+        history.save_fold(replica, key, kept, fold.dump())
+    return fold, arrival
 
 
 def _kept(history: History, replica: str, key: str, limits: Limits) -> tuple[Fold, int]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pymysql
 import pytest
 from test_history_contract import CONTRACT, Promise, R, full, stored
-from test_history_mysql_contract import DATABASE, MYSQL_CONTRACT, MySQLPromise, Server, keep
+from test_history_mysql_contract import MYSQL_CONTRACT, MySQLPromise, Server, keep
 
 from check_delayed_repl.history import HistoryUnavailable, open_history
 from check_delayed_repl.history.mysql import parse_url
@@ -139,6 +139,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Private]:
         try:
             wait_for(folder, process)
             yield found
+            found.fresh()
         finally:
             process.send_signal(signal.SIGCONT)
             process.terminate()
@@ -147,14 +148,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Private]:
 
 def wait_for(folder: Path, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + 60
-    while True:
-        try:
-            connection = pymysql.connect(unix_socket=str(folder / "s"), user="root")
-            break
-        except pymysql.MySQLError:
-            assert process.poll() is None, (folder / "log").read_text(errors="replace")[-2000:]
-            assert time.monotonic() < end, "MariaDB does not start"
-            time.sleep(0.1)
+    while not (folder / "s").exists():
+        assert process.poll() is None, (folder / "log").read_text(errors="replace")[-2000:]
+        assert time.monotonic() < end, "MariaDB does not start"
+        time.sleep(0.05)
+    connection = pymysql.connect(unix_socket=str(folder / "s"), user="root")
     with connection.cursor() as cursor:
         cursor.execute("CREATE USER admin@'%' IDENTIFIED BY 'adm1n'")
         cursor.execute("GRANT ALL ON *.* TO admin@'%' WITH GRANT OPTION")
@@ -170,12 +168,13 @@ def test_contract(promise: Promise, server: Server) -> None:
 @pytest.mark.integration
 @pytest.mark.parametrize("promise", MYSQL_CONTRACT, ids=lambda promise: promise.__name__)
 def test_mysql_contract(promise: MySQLPromise, server: Server) -> None:
-    server.sql(f"DROP DATABASE IF EXISTS {DATABASE}")
+    server.fresh()
     promise(server)
 
 
 @pytest.mark.integration
 def test_a_server_that_hangs(server: Private) -> None:
+    server.fresh()
     history = server.open()
     history.add_records(R, [full(1.0)])
     server.process.send_signal(signal.SIGSTOP)

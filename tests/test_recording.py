@@ -181,7 +181,7 @@ def test_any_value_anywhere_gives_a_record_or_an_error_with_its_line(value: obje
 def test_a_line_that_cannot_be_read(line: str, problem: str) -> None:
     for form in ([line + "\n"], [line.encode() + b"\n"]):
         with pytest.raises(RecordingError) as caught:
-            list(read(form))  # type: ignore[arg-type]
+            list(read(form))
         assert str(caught.value).startswith(f"line 1: {problem}")
 
 

@@ -172,18 +172,27 @@ class MySQLHistory(Tables):
             self._rows("SELECT arrival FROM counter WHERE id = 1 FOR UPDATE")
             result = work()
             connection.commit()
-        except BaseException as error:
-            self._numbers.clear()
+        except HistoryUnavailable:
+            self._roll_back(connection)
+            raise
+        except Exception as error:
+            again = _number_of(error) in _TRY_AGAIN
+            # The reason is looked for first: a lost connection is forgotten when rolling back fails.
+            failure = _Again(_text_of(error)) if again else self._unavailable(error)
+            self._roll_back(connection)
+            raise failure from None
+        except BaseException:
+            self._roll_back(connection)
+            raise
+        return result
+
+    def _roll_back(self, connection: Connection) -> None:
+        self._numbers.clear()  # those given in this transaction are not
+        if connection is self._connection:
             try:
                 connection.rollback()
             except Exception:
                 self.close()
-            if isinstance(error, HistoryUnavailable) or not isinstance(error, Exception):
-                raise
-            if _number_of(error) in _TRY_AGAIN:
-                raise _Again(_text_of(error)) from None
-            raise self._unavailable(error) from None
-        return result
 
     def _rows(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
         cursor = self._execute(statement, parameters)

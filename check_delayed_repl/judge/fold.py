@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import sqrt
 
 from check_delayed_repl.judge.jobs import Jobs, JobsNow
@@ -71,6 +71,8 @@ class Fold:
         self._held: dict[str, float] = {}
         self._holding: tuple[str, ...] = ()
         """What the time since the newest look is charged to."""
+        self._fitted: tuple[float, Fit | None] | None = None
+        """The fit at the newest look, so that judging at that very moment need not make it again."""
 
     # --- folding
 
@@ -93,7 +95,13 @@ class Fold:
             assert record.delay is not None
             self._latest = (*self._latest, record.delay)[-REAL_VALUE_SAMPLES:]
             insort(self._points, (t, record.delay))
+        self._fitted = None
         self._judge_look(record, arrival)
+        if t < self._clock:
+            self._fitted = None  # what is trimmed now may lie in the window that ends at t
+        self._trim()
+
+    def _trim(self) -> None:
         horizon = self._clock - self.reach
         if self._points and self._points[0][0] < horizon:
             del self._points[: bisect_left(self._points, (horizon, float("-inf")))]
@@ -118,8 +126,8 @@ class Fold:
         if not failed and not holdable and self._surely_in_range(t):
             self._in_range(t)
             return
-        points = self._window(t)
-        now_fit = fit(points, self.limits.window, self.limits.fit == "segment") if points else NO_FIT
+        self._fitted = (t, self._fit(t))
+        now_fit = self._fitted[1] or NO_FIT
         side = side_of(now_fit, self._side, self.limits)
         if not failed:
             if side == IN_RANGE:
@@ -143,16 +151,14 @@ class Fold:
         """The line is in range wherever a fit through any of the window's samples may end.
 
         A least-squares line's end is a weighted mean of its samples, the weights' sizes adding up to no more than the
-        square root of their number; and its error is no more than five times their range over that root. It spares the
-        fit where the line is calm.
+        square root of their number, see `spread`. It spares the fit where the line is calm.
         """
         points = self._window(t)
         if not points:
             return False
         delays = [d for _, d in points]
         low, high = min(delays), max(delays)
-        root = sqrt(len(delays))
-        middle, reach = (low + high) / 2.0, (high - low) * (root / 2.0 + 5.0 / root) + 1e-6
+        middle, reach = (low + high) / 2.0, (high - low) * spread(len(delays)) + 1e-6
         return self.limits.min_delay_time <= middle - reach and middle + reach <= self.limits.max_delay_time
 
     def _in_range(self, t: float, ends_episode: bool = True) -> None:
@@ -167,10 +173,74 @@ class Fold:
             self._held = {}
             self._holding = ()
 
+    # --- folding many calm looks at once
+
+    @property
+    def last(self) -> Sample | None:
+        """The newest look."""
+        return self._last
+
+    @property
+    def seen(self) -> Observed:
+        """What the looks so far add up to; not to be changed."""
+        return self._seen
+
+    @property
+    def points(self) -> Sequence[Point]:
+        """The samples that a trend may still reach back to, in order of time; not to be changed."""
+        return self._points
+
+    @property
+    def holding(self) -> tuple[str, ...]:
+        """The exceptions that the time until the next look is charged to."""
+        return self._holding
+
+    @property
+    def in_episode(self) -> bool:
+        return self._episode_since is not None
+
+    def at_rest(self, t: float) -> bool:
+        """No episode, nothing charged, and from `t` on no job that is active or has to be reported.
+
+        Then a look in range that finds nothing wrong only moves the time, the window and what has been seen.
+        """
+        return not (
+            self._arriving
+            or self._holding
+            or self._held
+            or self._job_held
+            or self.in_episode
+            or any(job.status != "completed" for job in self._jobs.at(t).views)
+        )
+
+    def pass_over(self, first: float, traces: Sequence[Sample], points: Sequence[Point]) -> None:
+        """What `add` of each look of a calm stretch comes to.
+
+        The fold must be `at_rest`, and every look of the stretch later than the one before it, without a finding, and
+        in range beyond doubt. `first` is the t of the first one; `traces` are those that leave a trace in what has been
+        seen, the last one always among them; `points` the delays within `reach` of the last one, three at least.
+        """
+        for sample in traces:
+            self._seen.add(sample)
+        last = self._last = traces[-1]
+        self._clock = last.t
+        self._jobs.forget(last.t)
+        self._runs = {}
+        self._latest = (*self._latest, *[d for _, d in points[-REAL_VALUE_SAMPLES:]])[-REAL_VALUE_SAMPLES:]
+        self._points += points
+        self._fitted = None
+        self._in_range(first)
+        self._in_range(last.t)
+        self._trim()
+
     # --- judging
 
-    def verdict(self, now: float, *, worker: bool = False) -> Verdict:
-        """The judgement at `now`, which changes nothing. `worker`: somebody else looks, and must be seen to."""
+    def verdict(self, now: float, *, worker: bool = False, worded: bool = True) -> Verdict:
+        """The judgement at `now`, which changes nothing. `worker`: somebody else looks, and must be seen to.
+
+        Where only states and conditions are asked for (not `worded`), the trend and the texts that rest on it are left
+        at a guess if the line is in range beyond doubt: fitting it is most of the work.
+        """
         limits = self.limits
         sample = self._last
         if sample is None:
@@ -201,8 +271,10 @@ class Fold:
                     f"(limit {plain(limits.max_last_seen)}, --max-last-seen)",
                 )
             )
-        points = self._window(now)
-        now_fit = fit(points, limits.window, limits.fit == "segment") if points else self._last_known()
+        if worded or not self._surely_in_range(now):
+            now_fit = self._fit(now) or self._last_known()
+        else:
+            now_fit = NO_FIT._replace(trend=NO_FIT.trend._replace(intercept=self._window(now)[-1][1]))
         side = side_of(now_fit, self._side, limits)
         if now_fit.trend.intercept is not None or lasting(jobs, held, limits):
             findings.append(line_verdict(self._situation(now_fit, side, jobs, held, now), limits).finding)
@@ -293,10 +365,23 @@ class Fold:
             start = max(min(start, end - MIN_FITTED), min(start, reach))
         return points[start:end]
 
+    def _fit(self, now: float) -> Fit | None:
+        """The trend at `now`; None where no sample is left to fit."""
+        if self._fitted is not None and self._fitted[0] == now:
+            return self._fitted[1]
+        points = self._window(now)
+        return fit(points, self.limits.window, self.limits.fit == "segment") if points else None
+
     def _last_known(self) -> Fit:
         if not self._latest:
             return NO_FIT
         return NO_FIT._replace(trend=NO_FIT.trend._replace(intercept=self._latest[-1]))
+
+    def line(self, now: float) -> tuple[Sequence[Point], Fit, int]:
+        """What `verdict` judges the delay line by: the window's samples, their fit, and which side of the bounds it is
+        on."""
+        now_fit = self._fit(now) or self._last_known()
+        return self._window(now), now_fit, side_of(now_fit, self._side, self.limits)
 
     # --- the cache
 
@@ -358,6 +443,15 @@ class Fold:
     def restore(self, samples: Iterable[Sample]) -> None:
         """Give a loaded fold the samples that it had folded, from `clock - reach` on."""
         self._points = sorted((s.t, s.delay) for s in samples if s.delay is not None and heartbeat_usable(s))
+
+
+def spread(samples: int) -> float:
+    """How far from the middle of so many samples' range a fit's end may lie, its error included, in ranges.
+
+    For m of them fitted that is root(m) / 2 + 4.9 / root(m) at most, which is largest for all of them or for three.
+    """
+    root = sqrt(samples)
+    return max(4.0, root / 2.0 + 5.0 / root)
 
 
 def judge(records: Iterable[Record], limits: Limits, now: float, *, worker: bool = False) -> Verdict:

@@ -104,7 +104,7 @@ def fit(points: Sequence[Point], window: float, segment: bool = True) -> Fit:
         stretch = points
     marks = (NO_TREND, NO_TREND) if len(stretch) == len(points) else _marks(points, window)
     n = len(stretch)
-    if n < 8 and len({t for t, _ in stretch}) < 3:
+    if not _has_three_times(stretch):
         span = stretch[-1][0] - stretch[0][0]
         return Fit(Trend(None, points[-1][1], None, n, span), 0.0, inf, True, before, *marks)
     trend = least_squares(stretch)
@@ -112,6 +112,19 @@ def fit(points: Sequence[Point], window: float, segment: bool = True) -> Fit:
     slope_error = _slope_error(stretch, trend, noise) if young else 0.0
     end_error = noise * sqrt((4.0 * n - 2.0) / (n * (n + 1.0)))
     return Fit(trend, end_error, slope_error, young, before, *marks)
+
+
+def _has_three_times(points: Sequence[Point]) -> bool:
+    first = points[0][0]
+    second = next((t for t, _ in points if t > first), None)
+    return second is not None and points[-1][0] > second
+
+
+def fitted(points: Sequence[Point], window: float, segment: bool = True) -> Sequence[Point]:
+    """The samples that `fit` draws its line through."""
+    if not points or not segment:
+        return points
+    return _after_bend(_stretch(points, window, _noise(points))[0], window)
 
 
 class _Line:

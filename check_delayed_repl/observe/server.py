@@ -29,6 +29,7 @@ SOCKETS = ("/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.s
 MAX_TEXT = 400
 _SOCKET_FULL_S = 0.05
 _SHUTTING_DOWN = 1053
+_DENIED = 1045
 _ENDED = (1927, 4031)
 """Errors that say that this connection is over, killed or idle for too long."""
 
@@ -468,6 +469,9 @@ def _failure(
         if number == _SHUTTING_DOWN:
             return ConnectFailed("server-down", f"{where}: the server is shutting down ({text})", lost=True)
         advice = _ADVICE.get(number, "the server refused the connection")
+        if number == _DENIED and connection.ctx is None:
+            # All that a MariaDB with require_secure_transport says.
+            advice += ", or give --ssl-mode required if the server insists on TLS"
         return ConnectFailed("connect-failed", f"{where}: {advice} (error {number}: {text})")
     if trouble is not None:
         return _failure_on_wire(trouble.kind, scrubbed(trouble.detail, secret), where, budget, purpose)

@@ -22,6 +22,7 @@ CHECK_DELAYED_REPL_{MYSQL,MARIADB}_HEARTBEAT_IMAGE. An official image serves as 
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -190,6 +191,7 @@ class Server:
         self.server_id = server_id
         self.port = free_port()
         self.host = "127.0.0.1"
+        self._socket_folder = kit.socket_folder()
         self._network = network
         self._options = options
         self._container: DockerContainer | None = None
@@ -228,6 +230,7 @@ class Server:
             .with_env(f"{prefix}_INITDB_SKIP_TZINFO", "1")
             .with_command([*options, *self._options])
             .with_bind_ports(3306, self.port)
+            .with_volume_mapping(str(self._socket_folder), "/run/mysqld", "rw")
             .with_network(self._network)
             .with_network_aliases(self.name)
             .with_kwargs(labels=self.kit.labels, hostname=self.name)
@@ -239,6 +242,15 @@ class Server:
         if self.host == "localhost":
             self.host = "127.0.0.1"
         return self
+
+    @property
+    def socket(self) -> Path:
+        """The server's Unix socket, where the engine runs on this machine.
+
+        Whoever connects by it finds a server that is about to stop or start refusing, as on a machine of its own. A
+        published port may be served by the engine's proxy, which accepts for as long as the container is there.
+        """
+        return self._socket_folder / "mysqld.sock"
 
     @property
     def container(self) -> Any:
@@ -318,6 +330,8 @@ class Server:
         if self._container is not None:
             self._container.stop()
             self._container = None
+        with suppress(OSError):  # without the container's server, and as the socket's folder may be another user's
+            self.socket.unlink(missing_ok=True)
 
     # SQL
 
@@ -911,12 +925,21 @@ class Kit:
         self.client.ping()
         self.run = os.environ.setdefault(RUN_VARIABLE, f"{os.getpid()}-{int(time.time())}")
         self.labels = {LABEL: self.run}
-        self._folder = Path(tempfile.mkdtemp(prefix="delayed-repl-tls-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="delayed-repl-tests-"))
+        self._folder.chmod(0o755)
+        self._numbers = itertools.count(1)
         self.tls = make_tls(self._folder)
         self._networks: list[Network] = []
         self._shared: Network | None = None
         self._servers: list[Server] = []
         self._pairs: list[Pair] = []
+
+    def socket_folder(self) -> Path:
+        """A new folder for a server's socket; a server runs as a user of its container's."""
+        folder = self._folder / f"socket{next(self._numbers)}"
+        folder.mkdir(mode=0o755)
+        folder.chmod(0o777)
+        return folder
 
     def image(self, family: Family) -> str:
         """The image that a family's servers are made from."""

@@ -72,19 +72,22 @@ class Failure(NamedTuple):
 
 
 def jitters(rng: Random) -> Callable[[float], float]:
-    """One of the ways in which the delay that heartbeats show differs from the true one, in seconds, by time."""
+    """One of the ways in which the delay that heartbeats show differs from the true one, in seconds, by time.
+
+    All have a mean of nothing: a heartbeat that is always late by the same is a part of the delay.
+    """
     way = rng.randrange(5)
     if way == 0:
-        return lambda _: rng.uniform(0.0, JITTER)
+        return lambda _: rng.uniform(-JITTER / 2.0, JITTER / 2.0)
     if way == 1:
         return lambda _: rng.uniform(-JITTER, JITTER)
     if way == 2:
-        return lambda _: rng.choice((0.0, JITTER))
+        return lambda _: rng.choice((-JITTER / 2.0, JITTER / 2.0))
     if way == 3:
         return lambda _: max(-JITTER, min(JITTER, rng.gauss(0.0, JITTER / 3.0)))
-    # A heartbeat a second and samples that drift through that second: a saw-tooth of its own.
+    # A heartbeat a second, and samples that drift through that second: a saw-tooth of its own.
     phase, drift = rng.random(), rng.uniform(0.001, 0.05)
-    return lambda t: (phase + t / EVERY * drift) % 1.0 + rng.uniform(0.0, 0.5)
+    return lambda t: (phase + t / EVERY * drift) % 1.0 - 0.5 + rng.uniform(-0.25, 0.25)
 
 
 def judge(line: Line, seed: str, with_wild: bool = True) -> list[Judged]:
