@@ -354,3 +354,34 @@ def an_older_schema_is_migrated(server: Server) -> None:
     finally:
         mysql.SCHEMA_VERSION, mysql.MIGRATIONS = version, migrations
     assert server.sql(f"SELECT version FROM {DATABASE}.schema_version") == [(version + 1,)]
+
+
+@promise
+def the_job_commands_work_with_insert_alone(server: Server) -> None:
+    from contextlib import redirect_stderr, redirect_stdout
+    from io import StringIO
+
+    from check_delayed_repl.tool import run
+
+    owner = server.open()
+    sample = owner.add_sample(R, full(time.time()))
+    insert_only(server)
+    common = ["--history", server.url("jobwriter", SECRET), "--replica", R]
+    out, err = StringIO(), StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        assert run(["job", "start", *common, "--kind", "backup"]) == 0
+        name = out.getvalue().strip()
+        assert run(["job", "finish", name, *common]) == 0
+        assert run(["job", "run", *common, "--kind", "backup", "--", "true"]) == 0
+        assert err.getvalue() == ""
+        assert run(["job", "list", *common]) == 1
+    assert "the account lacks a privilege" in err.getvalue()
+    assert SECRET not in err.getvalue()
+    lines = [line for _, line in owner.job_lines(R)]
+    assert [line.id for line in lines[:2]] == [name, name]
+    started_at, finished_at = lines[0].started_at, lines[1].finished_at
+    assert started_at is not None
+    assert finished_at is not None
+    assert sample.t <= started_at <= finished_at <= owner.now()
+    assert (lines[1].kind, lines[1].started_at) == (None, None)
+    assert lines[3].finished_at is not None

@@ -123,17 +123,26 @@ def open_history(where: str | None, deadline: float) -> History:
     return SQLiteHistory(place, deadline)
 
 
+def default_file() -> str:
+    """The file of the default history, which need not be there yet. Raises HistoryUnavailable."""
+    return os.path.join(_which_folder()[0], FILE_NAME)
+
+
+def _which_folder() -> tuple[str, int]:
+    """The folder of the default history, and the mode to create it with."""
+    if os.path.isdir(STATE_FOLDER) or os.geteuid() == 0:
+        return STATE_FOLDER, 0o2770
+    base = os.environ.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(base):
+        base = os.path.expanduser("~/.local/state")
+    if not os.path.isabs(base):
+        raise HistoryUnavailable("no home folder to keep a history in: name a file with --history")
+    return os.path.join(base, "check_delayed_repl"), 0o700
+
+
 def _state_folder() -> str:
     """The folder of the default history, created if need be."""
-    if os.path.isdir(STATE_FOLDER) or os.geteuid() == 0:
-        folder, mode = STATE_FOLDER, 0o2770
-    else:
-        base = os.environ.get("XDG_STATE_HOME", "")
-        if not os.path.isabs(base):
-            base = os.path.expanduser("~/.local/state")
-        if not os.path.isabs(base):
-            raise HistoryUnavailable("no home folder to keep a history in: name a file with --history")
-        folder, mode = os.path.join(base, "check_delayed_repl"), 0o700
+    folder, mode = _which_folder()
     if not os.path.isdir(folder):
         try:
             os.makedirs(os.path.dirname(folder), exist_ok=True)

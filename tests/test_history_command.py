@@ -1,0 +1,214 @@
+"""`delayed-repl history export|import|prune`, as a person calls them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Command
+from test_recording import EXAMPLE, RECORDS
+
+from check_delayed_repl.history import open_history
+from check_delayed_repl.history.command import moment
+from check_delayed_repl.history.recording import read
+from check_delayed_repl.records import JobLine, Record, Sample
+
+ROOT = Path(__file__).resolve().parent.parent
+R = "db1:3306"
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> str:
+    return str(tmp_path / "history.db")
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> str:
+    path = tmp_path / "recording.jsonl"
+    path.write_text(EXAMPLE)
+    return str(path)
+
+
+def store(where: str, replica: str, *records: Record) -> None:
+    history = open_history(where, time.monotonic() + 10)
+    history.add_records(replica, records)
+    history.close()
+
+
+def test_import_and_export_are_each_other_s_reverse(tool: Command, where: str, recording: str) -> None:
+    done = tool("history", "import", recording, "--history", where, "--replica", R)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"imported 3 samples and 1 job lines as {R}\n", "")
+    done = tool("history", "export", "--history", where)
+    assert (done.returncode, done.stdout, done.stderr) == (0, EXAMPLE, "")
+
+
+def test_export_writes_complete_job_lines(tool: Command, where: str) -> None:
+    store(
+        where,
+        R,
+        Sample(1.0, 1.0),
+        JobLine(2.0, "b1", "backup", 2.0),
+        JobLine(3.0, "b1", finished_at=3.0),
+        JobLine(4.0, "b1", void=True),
+    )
+    done = tool("history", "export", "--history", where)
+    assert list(read(done.stdout.splitlines())) == [
+        Sample(1.0, 1.0),
+        JobLine(2.0, "b1", "backup", 2.0),
+        JobLine(3.0, "b1", "backup", 2.0, 3.0),
+        JobLine(4.0, "b1", "backup", 2.0, None, True),
+    ]
+
+
+def test_export_of_a_stretch_keeps_the_jobs_that_began_before(tool: Command, where: str) -> None:
+    day = 1767225600.0  # 2026-01-01T00:00:00Z
+    store(
+        where,
+        R,
+        *(Sample(day + hour * 3600, float(hour)) for hour in range(5)),
+        JobLine(day + 100, "b1", "backup", day + 100),
+        *(Sample(day + hour * 3600, float(hour)) for hour in range(5, 10)),
+        JobLine(day + 9.5 * 3600, "b1", "backup", day + 100, day + 9.5 * 3600),
+    )
+    done = tool(
+        "history",
+        "export",
+        "--history",
+        where,
+        "--since",
+        "2026-01-01T06:00:00",
+        "--until",
+        "2026-01-01T09:00:00+01:00",
+    )
+    records = list(read(done.stdout.splitlines()))
+    assert [record.delay for record in records if isinstance(record, Sample)] == [6.0, 7.0, 8.0]
+    assert [record.finished_at for record in records if isinstance(record, JobLine)] == [None]
+
+
+def test_export_to_a_file(tool: Command, where: str, recording: str, tmp_path: Path) -> None:
+    store(where, R, *RECORDS)
+    out = tmp_path / "out.jsonl"
+    done = tool("history", "export", "--history", where, "-o", str(out))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert out.read_text() == EXAMPLE
+    done = tool("history", "export", "--history", where, "-o", str(tmp_path / "no" / "out"))
+    assert done.returncode == 1
+    assert done.stderr == f"delayed-repl: -o: cannot write {tmp_path}/no/out: No such file or directory\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.db", "out.jsonl", "recording.jsonl"]
+    assert tool("history", "export", "--history", where, "-o", "/dev/null").returncode == 0
+    assert tool("history", "export", "--history", where, "-o", "/dev/stdout").stdout == EXAMPLE
+
+
+def test_export_asks_which_replica(tool: Command, where: str) -> None:
+    store(where, "a", Sample(1.0, 1.0))
+    store(where, "b#c", Sample(1.0, 1.0))
+    done = tool("history", "export", "--history", where)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "delayed-repl: --replica: the history knows several, say which: a, b#c\n"
+    done = tool("history", "export", "--history", where, "--replica", "x")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "delayed-repl: --replica: the history knows no replica x (it knows: a, b#c)\n"
+    done = tool("history", "export", "--history", where + "2")
+    assert (done.returncode, done.stderr) == (1, f"delayed-repl: history {where}2 knows no replica yet\n")
+
+
+def test_export_into_a_pipe_that_closes(where: str) -> None:
+    store(where, R, *(Sample(float(number), 1.0) for number in range(20_000)))
+    command = f"{sys.executable} -m check_delayed_repl.tool history export --history {where} | head -n 1"
+    done = subprocess.run(
+        command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True, env=dict(os.environ)
+    )
+    assert (done.stdout, done.stderr) == ('{"type":"sample","t":0.0,"delay":1.0}\n', "")
+
+
+def test_import_from_standard_input(where: str) -> None:
+    command = [sys.executable, "-m", "check_delayed_repl.tool", "history", "import", "-", "--history", where]
+    done = subprocess.run(
+        [*command, "--replica", R], cwd=ROOT, input=EXAMPLE, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == f"imported 3 samples and 1 job lines as {R}\n"
+
+
+def test_import_is_all_or_nothing(tool: Command, where: str, recording: str) -> None:
+    lines = [f'{{"type":"sample","t":{number}.0,"delay":1.0}}\n' for number in range(3000)]
+    with open(recording, "w", encoding="ascii") as file:
+        file.writelines([*lines, '{"type":"sample","t":NaN,"delay":1.0}\n'])
+    done = tool("history", "import", recording, "--history", where, "--replica", R)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"delayed-repl: {recording}: line 3001: t nan is not a finite number: nothing was imported\n"
+    )
+    assert not os.path.exists(where)
+    with open(recording, "w", encoding="ascii") as file:
+        file.writelines(lines)
+    done = tool("history", "import", recording, "--history", where, "--replica", R)
+    assert done.stdout == f"imported 3000 samples and 0 job lines as {R}\n"
+    assert tool("history", "export", "--history", where).stdout == "".join(lines)
+
+
+def test_import_does_not_go_back_behind_what_is_there(tool: Command, where: str, recording: str) -> None:
+    assert tool("history", "import", recording, "--history", where, "--replica", R).returncode == 0
+    done = tool("history", "import", recording, "--history", where, "--replica", R)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(
+        f"delayed-repl: --replica: the history has later looks at {R} than the recording begins"
+    )
+    assert tool("history", "import", recording, "--history", where, "--replica", "other").returncode == 0
+
+
+def test_import_of_what_is_no_file(tool: Command, where: str, tmp_path: Path) -> None:
+    done = tool("history", "import", f"{tmp_path}/none", "--history", where, "--replica", R)
+    assert done.returncode == 1
+    assert done.stderr == f"delayed-repl: {tmp_path}/none cannot be read: No such file or directory\n"
+    done = tool("history", "import", str(tmp_path), "--history", where, "--replica", R)
+    assert (done.returncode, done.stderr) == (1, f"delayed-repl: {tmp_path} cannot be read: Is a directory\n")
+
+
+def test_prune(tool: Command, where: str) -> None:
+    now = time.time()
+    store(where, R, *(Sample(now - day * 86400, 1.0) for day in range(40, -1, -1)), Sample(now + 5000, 1.0))
+    done = tool("history", "prune", "--history", where)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "removed 11 lines\n", "")
+    assert tool("history", "prune", "--history", where, "--keep", "10d12h").returncode == 3
+    assert tool("history", "prune", "--history", where, "--keep", "10.5d").stdout == "removed 19 lines\n"
+    assert tool("history", "prune", "--history", where, "--future").stdout == "removed 1 samples from the future\n"
+    done = tool("history", "prune", "--history", where, "--replica", "x")
+    assert (done.returncode, done.stderr) == (1, "delayed-repl: --replica: the history knows no replica x\n")
+    done = tool("history", "prune", "--history", where, "--future", "--keep", "5.5d", "--replica", R)
+    assert done.stdout == "removed 0 samples from the future\nremoved 5 lines\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ((), "the following arguments are required: ACTION"),
+        (("import", "x"), "the following arguments are required: --replica"),
+        (("export", "--since", "yesterday"), "--since: 'yesterday' is no time"),
+        (("export", "--until", "-5d"), "--until: "),
+        (("prune", "--keep", "nan"), "--keep: 'nan' is not a time"),
+        (("prune", "--timeout", "0"), "-t/--timeout: "),
+        (("frobnicate",), "ACTION: invalid choice: 'frobnicate'"),
+    ],
+)
+def test_wrong_usage(tool: Command, arguments: tuple[str, ...], error: str) -> None:
+    done = tool("history", *arguments)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith(f"delayed-repl: {error}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_history_that_cannot_be_used_is_one_line(tool: Command, tmp_path: Path) -> None:
+    for arguments in (("export",), ("prune",)):
+        done = tool("history", *arguments, "--history", str(tmp_path))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"delayed-repl: history {tmp_path} is no file: name a file with --history\n"
+
+
+def test_moments() -> None:
+    assert moment("1700000000") == moment("2023-11-14T22:13:20") == moment("2023-11-14 23:13:20+01:00") == 1.7e9
+    assert moment("2026-01-01") == 1767225600.0
+    assert abs(moment("2d") - (time.time() - 2 * 86400)) < 5

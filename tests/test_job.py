@@ -1,0 +1,391 @@
+"""`delayed-repl job`: what is recorded, and that a backup is never stopped or changed by it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Command
+
+from check_delayed_repl.history import History, open_history
+from check_delayed_repl.records import JobLine, Sample, merge_job
+
+ROOT = Path(__file__).resolve().parent.parent
+R = "db1:3306"
+TOOL = [sys.executable, "-m", "check_delayed_repl.tool", "job"]
+NOT_YET = "delayed-repl: warning: the start of this backup is not recorded yet, the command runs all the same"
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> str:
+    """A history that knows the replica."""
+    path = str(tmp_path / "history.db")
+    history = opened(path)
+    history.add_sample(R, Sample(time.time(), 1.0))
+    history.close()
+    return path
+
+
+def opened(where: str) -> History:
+    return open_history(where, time.monotonic() + 10)
+
+
+def lines(where: str, replica: str = R) -> list[JobLine]:
+    history = opened(where)
+    found = [line for _, line in history.job_lines(replica)]
+    history.close()
+    return found
+
+
+def job(where: str, replica: str = R) -> JobLine:
+    """The one job that is recorded, as it reads now."""
+    found: JobLine | None = None
+    for line in lines(where, replica):
+        assert found is None or found.id == line.id
+        found = merge_job(found, line)
+    assert found is not None
+    return found
+
+
+# --- start, finish, void ---
+
+
+def test_start_prints_the_id_alone(tool: Command, where: str) -> None:
+    before = time.time()
+    done = tool("job", "start", "--history", where, "--replica", R, "--kind", "backup")
+    assert (done.returncode, done.stderr) == (0, "")
+    (line,) = lines(where)
+    assert done.stdout == line.id + "\n"
+    assert line.id.startswith("backup-")
+    assert line.kind == "backup"
+    assert line.started_at is not None
+    assert before <= line.started_at <= time.time()
+    assert line.finished_at is None
+
+
+def test_a_life(tool: Command, where: str) -> None:
+    common = ("--history", where, "--replica", R)
+    name = tool("job", "start", *common, "--kind", "deshard").stdout.strip()
+    done = tool("job", "finish", name, *common)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    first, second = lines(where)
+    assert (second.id, second.kind, second.started_at) == (first.id, "deshard", first.started_at)
+    assert first.started_at is not None
+    assert second.finished_at is not None
+    assert first.started_at <= second.finished_at <= time.time()
+    done = tool("job", "finish", name, *common)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"delayed-repl: job {name} is finished already, since 20")
+    assert tool("job", "void", name, *common).returncode == 0
+    assert job(where).void
+    for action in ("void", "finish"):
+        done = tool("job", action, name, *common)
+        assert (done.returncode, done.stderr) == (1, f"delayed-repl: job {name} is void already\n")
+    assert len(lines(where)) == 3
+
+
+def test_an_unknown_id(tool: Command, where: str) -> None:
+    common = ("--history", where, "--replica", R)
+    done = tool("job", "finish", "b1", *common)
+    assert (done.returncode, done.stderr) == (1, f"delayed-repl: no job b1 is recorded for {R} (none is running)\n")
+    name = tool("job", "start", *common, "--kind", "backup").stdout.strip()
+    done = tool("job", "void", "b1", *common)
+    assert (done.returncode, done.stderr) == (1, f"delayed-repl: no job b1 is recorded for {R} (running: {name})\n")
+    done = tool("job", "finish", name, *common, "--kind", "deshard")
+    assert (done.returncode, done.stderr) == (1, f"delayed-repl: job {name} is of kind backup, not deshard\n")
+    assert len(lines(where)) == 1
+
+
+def test_a_job_of_the_server_is_finished_where_it_was_recorded(tool: Command, where: str) -> None:
+    history = opened(where)
+    history.add_sample("db2#a", Sample(time.time(), 1.0))
+    history.close()
+    done = tool("job", "start", "--history", where, "--replica", "db2", "--kind", "backup")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert tool("job", "finish", done.stdout.strip(), "--history", where, "--replica", "db2#a").returncode == 0
+    assert job(where, "db2").finished_at is not None
+
+
+def test_a_name_that_nobody_looks_at_is_warned_about(tool: Command, where: str) -> None:
+    done = tool("job", "start", "--history", where, "--replica", "db1", "--kind", "backup")
+    assert done.returncode == 0
+    assert done.stderr == (
+        f"delayed-repl: warning: the history has no looks at a replica db1 (it knows {R});"
+        " the job is recorded all the same\n"
+    )
+    assert len(lines(where, "db1")) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ((), "the following arguments are required: ACTION"),
+        (("start", "--replica", R), "the following arguments are required: --kind"),
+        (("start", "--kind", "backup"), "the following arguments are required: --replica"),
+        (("start", "--replica", R, "--kind", "two words"), "--kind: 'two words' cannot name a kind of job"),
+        (("start", "--replica", R, "--kind", "trend"), "--kind: 'trend' cannot name a kind of job"),
+        (("finish", "--replica", R), "the following arguments are required: ID"),
+        (("finish", "x" * 200, "--replica", R), "ID: is longer than 128 characters"),
+        (("run", "--replica", R, "--kind", "backup"), "COMMAND: which command is to be run? It comes after --"),
+        (("run", "--replica", R, "--kind", "backup", "--"), "COMMAND: which command is to be run? It comes after --"),
+        (("list", "--replica", R, "--output", "xml"), "--output: invalid choice: 'xml'"),
+        (("list",), "the following arguments are required: --replica"),
+    ],
+)
+def test_wrong_usage(tool: Command, where: str, arguments: tuple[str, ...], error: str) -> None:
+    done = tool("job", *arguments, CHECK_DELAYED_REPL_HISTORY=where)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith(f"delayed-repl: {error}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_history_that_cannot_be_used_is_one_line(tool: Command, tmp_path: Path) -> None:
+    for action in (("start", "--kind", "backup"), ("finish", "x"), ("void", "x"), ("list",)):
+        done = tool("job", *action, "--history", str(tmp_path), "--replica", R)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"delayed-repl: history {tmp_path} is no file: name a file with --history\n"
+
+
+# --- list ---
+
+
+def test_list(tool: Command, where: str) -> None:
+    assert tool("job", "list", "--history", where, "--replica", R).stdout == f"no jobs are recorded for {R}\n"
+    history = opened(where)
+    t = 1700000000.0
+    for line in (
+        JobLine(t, "b1", "backup", t, t + 60),
+        JobLine(t, "b2", "deshard", t),
+        JobLine(t, "b3", "backup", t, None, True),
+        JobLine(t, "bad\x1b[31m\n|", None, None, unreadable="started_at 'x' is no number"),
+        JobLine(t, "b4", "backup", t, t - 1),
+        JobLine(t, "b5", "backup", 1e300, 1e301),
+    ):
+        history.add_job(R, line)
+    history.close()
+    done = tool("job", "list", "--history", where, "--replica", R, TZ="Europe/Berlin")
+    assert (done.returncode, done.stderr) == (0, "")
+    began = "2023-11-14 23:13:20+0100 (2023-11-14 22:13:20Z)"
+    assert [re.split(" {2,}", line) for line in done.stdout.splitlines()] == [
+        ["ID", "KIND", "REPLICA", "STARTED", "FINISHED", "STATUS"],
+        ["b1", "backup", R, began, "2023-11-14 23:14:20+0100 (2023-11-14 22:14:20Z)", "finished"],
+        ["b2", "deshard", R, began, "-", "running"],
+        ["b3", "backup", R, began, "-", "void"],
+        ["bad?[31m /", "-", R, "-", "-", "invalid: started_at 'x' is no number"],
+        ["b4", "backup", R, began, "2023-11-14 23:13:19+0100 (2023-11-14 22:13:19Z)", "invalid"],
+        ["b5", "backup", R, "1e+300", "1e+301", "running"],
+    ]
+    assert len({line.index("backup") for line in done.stdout.splitlines() if "backup" in line}) == 1
+    done = tool("job", "list", "--history", where, "--replica", R, "--output", "json", "--kind", "deshard")
+    (shown,) = (json.loads(line) for line in done.stdout.splitlines())
+    assert shown.pop("seconds") > 1e7
+    assert shown == {
+        "id": "b2",
+        "kind": "deshard",
+        "replica": R,
+        "started_at": t,
+        "finished_at": None,
+        "status": "running",
+        "reason": None,
+    }
+
+
+# --- run ---
+
+
+def run(where: str, *command: str, stdin: str = "", seconds: float = 30) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*TOOL, "run", "--history", where, "--replica", R, "--kind", "backup", *command],
+        input=stdin,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
+def test_run_records_both_ends_and_is_invisible(where: str) -> None:
+    script = 'cat; echo "$0 $1" >&2; sleep 0.3; exit 7'
+    done = run(where, "--", "sh", "-c", script, "-x", "--replica", stdin="in\n")
+    assert (done.returncode, done.stdout, done.stderr) == (7, "in\n", "-x --replica\n")
+    first, last = lines(where)
+    assert first.finished_at is None
+    assert (last.id, last.kind) == (first.id, "backup")
+    assert first.started_at is not None
+    assert last.started_at is not None
+    assert last.finished_at is not None
+    assert abs(first.started_at - last.started_at) < 0.1
+    assert 0.3 <= last.finished_at - last.started_at < 10
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        (("true",), 0),
+        (("--", "sh", "-c", "kill -9 $$"), 137),
+        (("--", "sh", "-c", "kill -TERM $$"), 143),
+        (("--", "/no/such/command"), 127),
+        (("--", "no-such-command-anywhere"), 127),
+        (("--", "/etc/passwd"), 126),
+        (("--", "/"), 126),
+    ],
+)
+def test_run_records_both_ends_whatever_the_fate(where: str, command: tuple[str, ...], status: int) -> None:
+    done = run(where, *command)
+    assert (done.returncode, done.stdout) == (status, "")
+    if status in (126, 127):
+        assert done.stderr.startswith(f"delayed-repl: {command[1]} cannot be run: ")
+        assert done.stderr.count("\n") == 1
+    else:
+        assert done.stderr == ""
+    assert job(where).finished_at is not None
+
+
+def started(where: str, script: str) -> subprocess.Popen[str]:
+    """A run whose command has said that it is there."""
+    process = subprocess.Popen(
+        [*TOOL, "run", "--history", where, "--replica", R, "--kind", "backup", "--", sys.executable, "-c", script],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+COUNT_SIGNALS = """
+import signal, sys, time
+got = []
+for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGQUIT"):
+    signal.signal(getattr(signal, name), lambda number, _: got.append(signal.Signals(number).name))
+print("ready", flush=True)
+end = time.monotonic() + 20
+while time.monotonic() < end and (not got or got[-1] != "SIGUSR1"):
+    time.sleep(0.05)
+time.sleep(0.3)
+print(*got, flush=True)
+sys.exit(5)
+"""
+
+
+def test_run_passes_signals_on(where: str) -> None:
+    process = started(where, COUNT_SIGNALS)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1):
+        process.send_signal(number)
+        time.sleep(0.2)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (5, "SIGTERM SIGINT SIGHUP SIGQUIT SIGUSR1\n", "")
+    assert job(where).finished_at is not None
+
+
+def test_run_dies_as_its_command_does(where: str) -> None:
+    process = started(where, "import time; print('ready', flush=True); time.sleep(60)")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert job(where).finished_at is not None
+
+
+def test_the_terminal_s_interrupt_reaches_the_command_once(where: str) -> None:
+    script = COUNT_SIGNALS.replace('got[-1] != "SIGUSR1"', "False")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["PYTHONPATH"] = str(ROOT)
+        arguments = ["run", "--history", where, "--replica", R, "--kind", "backup", "--", sys.executable, "-c", script]
+        os.execv(TOOL[0], [*TOOL, *arguments])
+    seen = b""
+    while b"ready" not in seen:
+        seen += os.read(terminal, 1000)
+    os.write(terminal, b"\x03")
+    end = time.monotonic() + 30
+    while b"SIG" not in seen and time.monotonic() < end:
+        seen += os.read(terminal, 1000)
+    _, status = os.waitpid(pid, 0)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(status) == 5
+    assert seen.count(b"SIGINT") == 1
+
+
+def test_run_leaves_the_command_s_signals_as_they_were(where: str) -> None:
+    script = (
+        "import signal; print(signal.pthread_sigmask(signal.SIG_BLOCK, []) or 'none');"
+        # Without the two that the C library keeps for itself.
+        "print(int(open('/proc/self/status').read().split('SigIgn:')[1].split()[0], 16) & 0x7FFFFFFF)"
+    )
+    direct = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run(where, "--", sys.executable, "-c", script).stdout == direct.stdout
+
+
+def test_a_command_that_reads_a_closed_pipe_dies_of_it(where: str) -> None:
+    done = run(where, "--", "bash", "-c", "yes | head -n 1; echo ${PIPESTATUS[0]}")
+    assert done.stdout == "y\n141\n"
+
+
+def test_a_history_that_cannot_be_written_does_not_stop_the_command(tmp_path: Path) -> None:
+    done = run(str(tmp_path), "--", "sh", "-c", "echo done; exit 4")
+    assert (done.returncode, done.stdout) == (4, "done\n")
+    problem = f"history {tmp_path} is no file: name a file with --history"
+    first, second = done.stderr.splitlines()
+    assert first == f"{NOT_YET}: {problem}"
+    assert second == f"delayed-repl: warning: this backup is not recorded at all: {problem}"
+
+
+@pytest.fixture
+def locked(where: str) -> Iterator[sqlite3.Connection]:
+    holder = sqlite3.connect(where, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    yield holder
+    holder.close()
+
+
+def test_a_history_that_is_locked_does_not_delay_the_command(where: str, locked: sqlite3.Connection) -> None:
+    process = started(where, "import time; print('ready', flush=True); time.sleep(2)")
+    assert process.poll() is None
+    began = time.time()
+    locked.execute("COMMIT")
+    time.sleep(1)
+    (line,) = lines(where)
+    assert line.finished_at is None, "the start is recorded as soon as that can be"
+    assert line.started_at is not None
+    assert began - 3 < line.started_at < began
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert err == f"{NOT_YET}: the history has not answered within 1 s\n"
+    assert job(where).finished_at is not None
+
+
+def test_an_end_that_cannot_be_recorded_is_told(where: str) -> None:
+    done = run(where, "-t", "1", "--", "sh", "-c", f"rm {where}*; mkdir {where}; exit 3")
+    assert done.returncode == 3
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("delayed-repl: warning: the end of job backup-")
+    assert line.endswith(f"is not recorded: history {where} is no file: name a file with --history")
+
+
+def test_only_the_end_can_be_recorded(where: str) -> None:
+    broken = f"{where}.broken"
+    os.rename(where, broken)
+    os.mkdir(where)
+    done = run(where, "--", "sh", "-c", f"sleep 0.5; rmdir {where}; mv {broken} {where}")
+    assert done.returncode == 0
+    assert done.stderr.count("\n") == 1
+    (line,) = lines(where)
+    assert line.kind == "backup"
+    assert line.started_at is not None
+    assert line.finished_at is not None
+    assert 0.5 <= line.finished_at - line.started_at < 10
