@@ -13,7 +13,6 @@ from check_delayed_repl.history import History
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import Verdict
 from check_delayed_repl.limits import Limits
-from check_delayed_repl.records import Sample
 
 SAVE_EVERY = 20_000
 """Records folded between two saves, so that a long first folding is not lost to a timeout."""
@@ -34,19 +33,17 @@ def folded(history: History, replica: str, limits: Limits) -> tuple[Fold, int]:
     """All that has arrived, folded, and the last arrival number among it. Raises as `judged` does."""
     key = f"{crc32(repr(limits).encode()):08x}"
     fold, arrival = _kept(history, replica, key, limits)
-    kept, unsaved = arrival, 0
+    unsaved = 0
     for number, record in history.records(replica, arrival):
+        if unsaved and (not number or (unsaved >= SAVE_EVERY and monotonic() < history.deadline)):
+            history.save_fold(replica, key, arrival, fold.dump())
+            unsaved = 0
         fold.add(record, number or None)
-        arrival = number or arrival
-        # Job lines take effect with the look after them. Those that came after the newest look count now, but what is
-        # kept ends with that look, so that they are read, and folded in, again.
-        if number and isinstance(record, Sample):
-            kept, unsaved = number, unsaved + 1
-            if unsaved >= SAVE_EVERY and monotonic() < history.deadline:
-                history.save_fold(replica, key, kept, fold.dump())
-                unsaved = 0
+        # Job lines without a number come last. They count now, but no sampler has seen them, so they are not kept.
+        if number:
+            arrival, unsaved = number, unsaved + 1
     if unsaved:
-        history.save_fold(replica, key, kept, fold.dump())
+        history.save_fold(replica, key, arrival, fold.dump())
     return fold, arrival
 
 

@@ -34,7 +34,7 @@ from check_delayed_repl.judge.verdict import (
 from check_delayed_repl.limits import Limits, kind_option, plain
 from check_delayed_repl.records import JobLine, Record, Sample
 
-FOLD_VERSION = 1
+FOLD_VERSION = 2
 """Changes with the rules: a cache that an older judge left is worth nothing."""
 
 MIN_FITTED = 6
@@ -82,12 +82,12 @@ class Fold:
             self._arriving.append(record)
             return
         t = record.t
-        if t > self._clock:
+        since = self._clock
+        if t > since:
             self._charge(self._held, t)
             self._clock = t
-        for line in self._arriving:
-            self._jobs.add(line, self._clock)
-        self._arriving.clear()
+        if self._arriving:
+            self._arrive(since, t)
         self._jobs.forget(self._clock)
         self._last = record
         self._seen.add(record)
@@ -100,6 +100,23 @@ class Fold:
         if t < self._clock:
             self._fitted = None  # what is trimmed now may lie in the window that ends at t
         self._trim()
+
+    def _arrive(self, since: float, t: float) -> None:
+        """Job lines take effect with the look after them.
+
+        Whoever judged in between did so by lines that have been taken back since. What those granted is charged too, or
+        a writer could start a job after every look and end it before the next for ever.
+        """
+        brief: set[str] = set()
+        for line in self._arriving:
+            self._jobs.add(line, self._clock)
+            kind = self._jobs.active_kind(line.id, since, t)
+            if kind is not None:
+                brief.add(kind)
+        self._arriving.clear()
+        if t > since > float("-inf"):
+            for kind in brief.difference(self._jobs.at(t).active, self._holding):
+                self._held[kind] = self._held.get(kind, 0.0) + t - since
 
     def _trim(self) -> None:
         horizon = self._clock - self.reach
@@ -343,10 +360,13 @@ class Fold:
 
     def _held_state(self, fact: Fact, granted: tuple[str, ...], sample: Sample) -> bool:
         """A job accounts for this fact."""
+        server_may_stop = any(kind in self.limits.job_stops_server for kind in granted)
         if fact.condition == "server-down":
-            return any(kind in self.limits.job_stops_server for kind in granted)
+            return server_may_stop
         if fact.condition == "source-log-stale":
-            return bool(granted) and sample.io == "No" and not sample.io_errno
+            # What is not fetched because a job stopped the thread, or the server that it runs in.
+            stopped = sample.io == "No" and not sample.io_errno
+            return bool(granted) and (stopped or (sample.error == "server-down" and server_may_stop))
         return bool(granted)
 
     def _situation(self, now_fit: Fit, side: int, jobs: JobsNow, held: dict[str, float], now: float) -> Situation:
@@ -392,6 +412,7 @@ class Fold:
                 "version": FOLD_VERSION,
                 "limits": repr(self.limits),
                 "jobs": self._jobs.dump(),
+                "arriving": self._arriving,
                 "seen": self._seen.dump(),
                 "latest": self._latest,
                 "last": self._last,
@@ -418,6 +439,7 @@ class Fold:
                 return None
             fold = cls(limits)
             fold._jobs.load(data["jobs"])
+            fold._arriving = [JobLine(*fields) for fields in data["arriving"]]
             fold._seen.load(data["seen"])
             fold._latest = tuple(data["latest"])
             fold._last = Sample._make(tuple(v) if isinstance(v, list) else v for v in data["last"])

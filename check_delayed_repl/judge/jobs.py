@@ -91,6 +91,16 @@ class Jobs:
                 views.append(JobView(job.id, kind, "completed", started, job.finished_at, job.finished_at - started))
         return JobsNow({kind: active[kind] for kind in self._kinds if kind in active}, completed, tuple(views))
 
+    def active_kind(self, job_id: str, *moments: float) -> str | None:
+        """The kind of this job if it is active at one of these moments."""
+        job, _ = self._live.get(job_id, (None, 0.0))
+        if job is None:
+            return None
+        for now in moments:
+            if (job.finished_at is None or job.finished_at > now) and not self._invalid(job, now):
+                return job.kind
+        return None
+
     def _invalid(self, job: JobLine, now: float) -> str:
         """Why a record grants nothing; empty where it is sound."""
         if job.unreadable:

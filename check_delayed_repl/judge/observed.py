@@ -53,6 +53,8 @@ class Observed:
 
     def add(self, s: Sample) -> None:
         t = s.t
+        if s.error == "server-down":
+            self.io_running = self.sql_running = False
         if s.sql_delay is not None:
             if s.sql_delay > 0:
                 self.native = True
@@ -87,6 +89,8 @@ class Observed:
             self.source_log, self.source_log_since = s.source_log, t
         if s.relay_log is not None and s.relay_log != self.relay_log:
             self.relay_log, self.relay_log_since = s.relay_log, t
+        if s.error is not None and s.io is None:
+            self.drained_since = None
         if s.io is not None:
             read_all = s.source_log is not None and s.source_log == s.relay_log
             if s.io == "Yes" == s.sql and read_all and s.sql_remaining is None:

@@ -35,8 +35,8 @@ MIN_NOISE_SAMPLES = 7
 """One wild sample spoils three of these, which must not be half of them."""
 STEEP = -1.0
 """s/s: a line that falls faster is no place to wait for samples to come back to, for it moves on too far meanwhile."""
-BEND_SHARE = 0.12
-"""Of the window: how long a line must go on after a bend; longer than a trial, so that no dip passes for one."""
+BEND_SHARE = 0.2
+"""Of the window: how long a line must go on after a bend: two trials, so that no dip or spike passes for one."""
 MIN_BEND = 20.0
 """How much better than one line two must be, as an F statistic, for a stretch to be cut: noise alone reaches 12 once in
 a thousand windows."""
@@ -57,7 +57,7 @@ class Fit(NamedTuple):
     young: bool
     """The stretch is younger than a trial: its slope counts only where it is sure."""
     before: Trend
-    """The last stretch before this one that lasted at least half a trial."""
+    """The last stretch before this one that was no mere pause."""
     low_marks: Trend
     """How the line's low-water marks move: slope and correlation over the two latest; no slope where there are none."""
     high_marks: Trend
@@ -83,8 +83,8 @@ def least_squares(points: Sequence[Point]) -> Trend:
         sxy += x * y
         syy += y * y
     span = t_end - points[0][0]
-    if not any(d != base for _, d in points):
-        return Trend(0.0, base, 0.0, n, span)
+    if sxx <= 0.0 or not any(d != base for _, d in points):
+        return Trend(0.0, base + mean_y, 0.0, n, span)
     slope = sxy / sxx
     scale = sqrt(sxx) * sqrt(syy)
     correlation = max(-1.0, min(1.0, sxy / scale)) if scale > 0 else 0.0
@@ -201,12 +201,16 @@ def _stretch(points: Sequence[Point], window: float, noise: float) -> tuple[Sequ
         if off < 0:
             lost = -off > rise * (trial_time - lasted) + tolerance
         else:
-            lost = off > rise * (t - stretch[-1][0]) + tolerance
+            # It may have begun to rise before the newest sample on the line, unseen within the tolerance.
+            lost = off > rise * (t - stretch[-1][0]) + 2.0 * tolerance
         outlasts = len(trial) >= len(stretch) and lasted >= stretch[-1][0] - stretch[0][0] - 1e-6
         stale = slope < STEEP
         if lost or stale or lasted >= trial_time - 1e-6 or outlasts:
-            if len(stretch) > 2 and stretch[-1][0] - stretch[0][0] >= trial_time / 2.0:
-                before = least_squares(stretch)
+            if len(stretch) > 2:
+                ended = least_squares(stretch)
+                # A line on its way down may pause for up to a trial, and rises then.
+                if ended.span >= (trial_time if slope > 0 else trial_time / 2.0):
+                    before = ended
             stretch = _straight_end(points[: i + 1], tolerance)
             line = _Line(stretch[0])
             for point in stretch[1:]:
