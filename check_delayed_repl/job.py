@@ -116,12 +116,14 @@ def _add_common(parser: argparse.ArgumentParser, kind_required: bool) -> None:
 
 def _kind(text: str) -> str:
     if not KIND_PATTERN.match(text) or text.lower() in RESERVED_KINDS:
-        raise argparse.ArgumentTypeError(f"{text!r} cannot name a kind of job: letters, digits and _, at most 32")
+        raise argparse.ArgumentTypeError(f"{text!r} cannot name a kind of job: letters, digits, _ . and -, at most 32")
     return text
 
 
 def _job_id(text: str) -> str:
-    filled(text)
+    # Whatever a hostile writer called it, a wrong record must be open to be ended.
+    if not text:
+        raise argparse.ArgumentTypeError("is empty")
     if len(text) > _ID_LENGTH:
         raise argparse.ArgumentTypeError(f"is longer than {_ID_LENGTH} characters")
     return text

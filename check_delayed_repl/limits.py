@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 BUILT_IN_KINDS = ("backup", "deshard")
-KIND_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}\Z")
+KIND_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,31}\Z")
 RESERVED_KINDS = frozenset({"recovery", "trend", "worker", "local_heartbeat", "source_log", "relay_log"})
 
 

@@ -20,6 +20,9 @@ COMMANDS = {
     "worker": "check_delayed_repl.worker",
     "job": "check_delayed_repl.job",
     "history": "check_delayed_repl.history.command",
+    "backtest": "check_delayed_repl.backtest",
+    "diagnose": "check_delayed_repl.diagnose.command",
+    "watch": "check_delayed_repl.watch",
     "grants": "check_delayed_repl.grants",
 }
 """Name → module, in the order of the help."""
@@ -29,7 +32,7 @@ USAGE = 3
 
 DESCRIPTION = """\
 Looks after replicas that check_delayed_repl watches: samples them, records planned jobs, keeps
-the history and says which privileges are needed."""
+the history, explains what is wrong and says which privileges are needed."""
 
 EPILOG = f"{PROG} COMMAND --help explains a command. Exit status: 0, 1 on failure, 3 on wrong usage."
 

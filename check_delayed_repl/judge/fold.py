@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from math import sqrt
 
-from check_delayed_repl.judge.jobs import Jobs, JobsNow
+from check_delayed_repl.judge.jobs import RECOVERY, Jobs, JobsNow
 from check_delayed_repl.judge.looks import (
     Fact,
     hard_facts,
@@ -110,13 +110,15 @@ class Fold:
         brief: set[str] = set()
         for line in self._arriving:
             self._jobs.add(line, self._clock)
-            kind = self._jobs.active_kind(line.id, since, t)
-            if kind is not None:
-                brief.add(kind)
+            exception = self._jobs.grants(line.id, since, t)
+            if exception is not None:
+                brief.add(exception)
         self._arriving.clear()
         if t > since > float("-inf"):
-            for kind in brief.difference(self._jobs.at(t).active, self._holding):
-                self._held[kind] = self._held.get(kind, 0.0) + t - since
+            now = self._jobs.at(t)
+            charged_later = {*now.active, *self._holding, *([RECOVERY] if now.completed else [])}
+            for exception in brief - charged_later:
+                self._held[exception] = self._held.get(exception, 0.0) + t - since
 
     def _trim(self) -> None:
         horizon = self._clock - self.reach
@@ -294,7 +296,8 @@ class Fold:
             now_fit = NO_FIT._replace(trend=NO_FIT.trend._replace(intercept=self._window(now)[-1][1]))
         side = side_of(now_fit, self._side, limits)
         if now_fit.trend.intercept is not None or lasting(jobs, held, limits):
-            findings.append(line_verdict(self._situation(now_fit, side, jobs, held, now), limits).finding)
+            finding = line_verdict(self._situation(now_fit, side, jobs, held, now), limits).finding
+            findings.append(finding._replace(message=finding.message + self._last_known_when(now)))
         if not findings:
             findings.append(Finding(State.UNKNOWN, "internal-error", "Nothing is known about the delay"))
         source_age, relay_age = log_ages(self._seen, now)
@@ -324,7 +327,8 @@ class Fold:
                     f"{plain(MAX_CLOCK_STEP)}); wait for it, or take it out with delayed-repl history prune --future",
                 )
             )
-        granted = lasting(jobs, held, limits)
+        # What a look saw is accounted for by the jobs of then, too: one that has just finished caused it all the same.
+        granted = lasting(jobs, held, limits) + lasting(self._jobs.at(sample.t), held, limits)
         for fact in holdable_facts(sample, self._seen, limits, now):
             is_held = self._held_state(fact, granted, sample)
             findings.append(Finding(State.WARNING if is_held else State.CRITICAL, *fact, is_held))
@@ -391,6 +395,12 @@ class Fold:
             return self._fitted[1]
         points = self._window(now)
         return fit(points, self.limits.window, self.limits.fit == "segment") if points else None
+
+    def _last_known_when(self, now: float) -> str:
+        """What to add to a text about a delay that the newest look did not see."""
+        if self._last is None or self._last.error is None or not self._points:
+            return ""
+        return f"; last known {plain(max(0.0, now - self._points[-1][0]), 0)} seconds ago"
 
     def _last_known(self) -> Fit:
         if not self._latest:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from check_delayed_repl.judge.outcome import JobView
-from check_delayed_repl.limits import Limits
+from check_delayed_repl.limits import KIND_PATTERN, Limits
 from check_delayed_repl.records import JobLine, merge_job
 
 MAX_START_AHEAD = 60.0
 """Seconds that a job's start may lie ahead of now, and count as now: clocks differ a little between machines."""
+
+
+RECOVERY = "recovery"
+"""The exception that a completed job gives a reason for."""
 
 
 class JobsNow(NamedTuple):
@@ -91,14 +95,18 @@ class Jobs:
                 views.append(JobView(job.id, kind, "completed", started, job.finished_at, job.finished_at - started))
         return JobsNow({kind: active[kind] for kind in self._kinds if kind in active}, completed, tuple(views))
 
-    def active_kind(self, job_id: str, *moments: float) -> str | None:
-        """The kind of this job if it is active at one of these moments."""
+    def grants(self, job_id: str, *moments: float) -> str | None:
+        """The exception that this job gives a reason for at one of these moments: its kind, or `recovery`."""
         job, _ = self._live.get(job_id, (None, 0.0))
         if job is None:
             return None
         for now in moments:
-            if (job.finished_at is None or job.finished_at > now) and not self._invalid(job, now):
+            if self._invalid(job, now):
+                continue
+            if job.finished_at is None or job.finished_at > now:
                 return job.kind
+            if now - job.finished_at <= self._limits.max_recovery_time:
+                return RECOVERY
         return None
 
     def _invalid(self, job: JobLine, now: float) -> str:
@@ -108,6 +116,8 @@ class Jobs:
         if job.kind is None or job.started_at is None:
             return "finishes a job that never started"
         if job.kind not in self._kinds:
+            if not KIND_PATTERN.match(job.kind):
+                return f"kind {job.kind!r} cannot name a kind of job"
             return f"kind {job.kind!r} has no limit (--max-job-behind {job.kind}=SECONDS gives it one)"
         if job.finished_at is not None and job.finished_at < job.started_at:
             return "finishes before it starts"

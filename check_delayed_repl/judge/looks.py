@@ -142,14 +142,8 @@ def _dead_heartbeat(s: Sample, seen: Observed, limits: Limits) -> list[Fact]:
     limit = limits.max_seconds_behind
     if since is None or s.t - since <= limit:
         return []
-    passed_by = (
-        s.relay_log is not None
-        and seen.heartbeat_relay_log is not None
-        and s.relay_log != seen.heartbeat_relay_log
-        and s.seconds_behind is not None
-        and s.delay is not None
-        and s.seconds_behind < s.delay - limit
-    )
+    running = seen.running_since
+    passed_by = running is not None and s.t - max(since, running) > limit and seen.passed_by_s > limit
     drained = seen.drained_since is not None and s.t - max(since, seen.drained_since) > limit
     if not (passed_by or drained):
         return []

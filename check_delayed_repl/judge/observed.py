@@ -16,6 +16,8 @@ class Observed:
         "heartbeat",
         "heartbeat_since",
         "heartbeat_relay_log",
+        "passed_by_s",
+        "running_since",
         "drained_since",
         "source_log",
         "source_log_since",
@@ -38,6 +40,10 @@ class Observed:
         """When that heartbeat was first seen."""
         self.heartbeat_relay_log: Position | None = None
         """The applied position at that look."""
+        self.passed_by_s = 0.0
+        """By how much changes applied since then are younger than that heartbeat, as the server itself counts."""
+        self.running_since: float | None = None
+        """Since when no look finds replication disturbed: a thread stopped or connecting, or the server gone."""
         self.drained_since: float | None = None
         """Since when every look finds both threads running, all relay log read and no delay pending."""
         self.source_log: Position | None = None
@@ -65,6 +71,14 @@ class Observed:
             known = self.heartbeat
             if known is None or known[0] != heartbeat[0] or s.ts > known[1]:
                 self.heartbeat, self.heartbeat_since, self.heartbeat_relay_log = heartbeat, t, s.relay_log
+                self.passed_by_s = 0.0
+        if (s.error is not None or s.io is not None) and (s.io != "Yes" or (self.native and s.sql != "Yes")):
+            self.running_since, self.passed_by_s = None, 0.0
+        else:
+            self.running_since = t if self.running_since is None else self.running_since
+            moved = s.relay_log is not None and self.heartbeat_relay_log not in (None, s.relay_log)
+            if moved and s.delay is not None and s.seconds_behind is not None:
+                self.passed_by_s = max(self.passed_by_s, s.delay - s.seconds_behind)
         if s.source_id is not None:
             if s.heartbeat_id is None or s.heartbeat_id == s.source_id:
                 self.source_changed = self.source_changed_since = None

@@ -183,6 +183,7 @@ def _stretch(points: Sequence[Point], window: float, noise: float) -> tuple[Sequ
     stretch = [points[0]]
     line = _Line(points[0])
     trial: list[Point] = []
+    first_off = last_off = 0.0
     before = NO_TREND
     for i in range(1, len(points)):
         t, d = points[i]
@@ -191,8 +192,11 @@ def _stretch(points: Sequence[Point], window: float, noise: float) -> tuple[Sequ
         if abs(off) <= tolerance * width:
             stretch.append(points[i])
             line.add(t, d)
+            last_off = off
             trial.clear()
             continue
+        if not trial:
+            first_off = off
         trial.append(points[i])
         if len(trial) < 2:
             continue
@@ -201,10 +205,12 @@ def _stretch(points: Sequence[Point], window: float, noise: float) -> tuple[Sequ
         if off < 0:
             lost = -off > rise * (trial_time - lasted) + tolerance
         else:
-            # It may have begun to rise before the newest sample on the line, unseen within the tolerance.
-            lost = off > rise * (t - stretch[-1][0]) + 2.0 * tolerance
-        outlasts = len(trial) >= len(stretch) and lasted >= stretch[-1][0] - stretch[0][0] - 1e-6
+            # It may have begun to rise before the newest sample on the line, as far as that lies above the line; and
+            # it has, where its first sample off the line is higher than the time between allows.
+            lost = off > rise * (t - stretch[-1][0]) + max(0.0, last_off) + tolerance
+            lasted += max(0.0, first_off - tolerance)
         stale = slope < STEEP
+        outlasts = len(trial) >= len(stretch) and lasted >= stretch[-1][0] - stretch[0][0] - 1e-6
         if lost or stale or lasted >= trial_time - 1e-6 or outlasts:
             if len(stretch) > 2:
                 ended = least_squares(stretch)
@@ -215,6 +221,7 @@ def _stretch(points: Sequence[Point], window: float, noise: float) -> tuple[Sequ
             line = _Line(stretch[0])
             for point in stretch[1:]:
                 line.add(*point)
+            last_off = 0.0
             trial.clear()
     return stretch, before
 
@@ -292,7 +299,7 @@ def _slope_error(points: Sequence[Point], trend: Trend, noise: float) -> float:
     sxx = sum([(t - t_end - mean_x) ** 2 for t, _ in points])
     left = sum([(d - intercept - slope * (t - t_end)) ** 2 for t, d in points])
     deviation = max(noise, sqrt(left / (n - 2)))
-    return deviation / sqrt(sxx)
+    return deviation / sqrt(sxx) if sxx > 0.0 else inf
 
 
 def _marks(points: Sequence[Point], window: float) -> tuple[Trend, Trend]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from check_delayed_repl.judge.jobs import JobsNow
+from check_delayed_repl.judge.jobs import RECOVERY, JobsNow
 from check_delayed_repl.judge.looks import HARD, HOLDABLE
 from check_delayed_repl.judge.outcome import Finding, State, Trend
 from check_delayed_repl.judge.trend import Fit
@@ -12,7 +12,6 @@ from check_delayed_repl.limits import Limits, kind_option, plain
 
 BELOW, IN_RANGE, ABOVE = -1, 0, 1
 
-RECOVERY = "recovery"
 TREND = "trend"
 
 REAL_VALUE_SAMPLES = 3

@@ -12,6 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from .checking import Scene
+    from .monitoring import Site
     from .servers import Family, Kit, Pair
 
 HERE = Path(__file__).parent
@@ -90,3 +91,21 @@ def scene(settled: Pair, tmp_path: Path, request: pytest.FixtureRequest) -> Scen
 def title_of(request: pytest.FixtureRequest) -> str:
     """A test's name, fit for a file."""
     return str(request.node.originalname).removeprefix("test_").replace("_", "-")
+
+
+@pytest.fixture(scope="session")
+def site(kit: Kit) -> Iterator[Site]:
+    """Machines with monitoring programs, and the plugin installed."""
+    from .monitoring import Site
+
+    made = Site(kit)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def line(kit: Kit) -> Iterator[Pair]:
+    """A source and its delayed replica to be monitored, for the whole session: MariaDB."""
+    made = kit.pair("mariadb")
+    yield made
+    made.close()

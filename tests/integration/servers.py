@@ -848,10 +848,11 @@ class Pair:
             self.second_heartbeat = Heartbeat(self.kit, second, self.network, local=False)
         return self.second
 
-    def fail_over(self) -> Server:
+    def fail_over(self, heartbeat: bool = True) -> Server:
         """The second source takes the place of the first: heartbeats move to it, and the replica follows it.
 
-        The replica's status then names the new source at once, and its first heartbeat arrives one delay later.
+        The replica's status then names the new source at once, and its first heartbeat arrives one delay later; never,
+        where nobody has thought of the `heartbeat`.
         """
         second = self.add_second()
         assert self.second_heartbeat is not None
@@ -862,7 +863,8 @@ class Pair:
             second.sql("RESET SLAVE ALL")
         else:
             second.sql("RESET REPLICA ALL" if second.version >= (8, 0, 23) else "RESET SLAVE ALL")
-        self.second_heartbeat.start()
+        if heartbeat:
+            self.second_heartbeat.start()
         self.replica.change_source(self.channel, HOST=second.name)
         return second
 

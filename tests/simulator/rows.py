@@ -7,6 +7,7 @@ it, and judged at every sample under the default limits. What is promised of a l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from random import Random
 from typing import NamedTuple
 
@@ -95,7 +96,7 @@ def judge(line: Line, seed: str, with_wild: bool = True) -> list[Judged]:
     rng = Random(seed)
     jitter = jitters(rng)
     fold = Fold(LIMITS)
-    judged = []
+    judged: list[Judged] = []
     t = line.start + rng.uniform(0.0, EVERY)
     while t < line.end:
         delay = line.delay(t) + jitter(t)
@@ -106,7 +107,14 @@ def judge(line: Line, seed: str, with_wild: bool = True) -> list[Judged]:
         trend = verdict.trend
         judged.append(
             Judged(
-                t, delay, verdict.state, verdict.condition, trend.slope, trend.intercept, trend.correlation, trend.samples
+                t,
+                delay,
+                verdict.state,
+                verdict.condition,
+                trend.slope,
+                trend.intercept,
+                trend.correlation,
+                trend.samples,
             )
         )
         t += EVERY
@@ -240,7 +248,9 @@ def wild(rng: Random) -> Line:
     elif way == "out below":
         base = LOW - rng.choice((200.0, rng.uniform(5.0, 3000.0)))
     tooth = rng.uniform(10.0, 60.0) if way == "saw-tooth" else 0.0
-    value = rng.choice((0.0, rng.uniform(0.0, 1e5), 1e9, base + rng.uniform(-300.0, 300.0), base + rng.uniform(-30, 30)))
+    value = rng.choice(
+        (0.0, rng.uniform(0.0, 1e5), 1e9, base + rng.uniform(-300.0, 300.0), base + rng.uniform(-30, 30))
+    )
     number = rng.choice((rng.randrange(10), rng.randrange(120)))
 
     def delay(t: float) -> float:
@@ -266,11 +276,11 @@ def cliff(rng: Random) -> Line:
         if t < begin:
             return top + slope * (t - begin)
         if t < begin + lasts:
-            return top + (bottom - top) * ((t - begin) / lasts) ** curve
+            return top + (bottom - top) * float(((t - begin) / lasts) ** curve)
         return bottom
 
     def broken(judged: list[Judged]) -> Judged | None:
-        for earlier, j in zip(judged, judged[1:], strict=False):
+        for earlier, j in pairwise(judged):
             if j.state == State.CRITICAL != earlier.state and j.t >= SETTLED:
                 return j
         return _first(judged, lambda j: j.t >= begin + lasts + 120.0 and j.state != State.OK)
@@ -338,10 +348,16 @@ def leak(rng: Random) -> Line:
 def turn(rng: Random) -> Line:
     at = rng.uniform(700.0, 760.0)
     if rng.random() < 0.6:
-        away, towards = rng.choice((1.0, rng.uniform(0.15, 1.0))), -rng.choice((rng.uniform(0.15, 1.0), rng.uniform(1, 8)))
+        away, towards = (
+            rng.choice((1.0, rng.uniform(0.15, 1.0))),
+            -rng.choice((rng.uniform(0.15, 1.0), rng.uniform(1, 8))),
+        )
         base, room = HIGH + 9000.0, 9000.0
     else:
-        away, towards = -rng.choice((rng.uniform(0.15, 1.0), rng.uniform(1, 3))), rng.choice((1.0, rng.uniform(0.15, 1.0)))
+        away, towards = (
+            -rng.choice((rng.uniform(0.15, 1.0), rng.uniform(1, 3))),
+            rng.choice((1.0, rng.uniform(0.15, 1.0))),
+        )
         base, room = LOW - 600.0, 600.0
     back = rng.random() < 0.5
     first, then = (away, towards) if back else (towards, away)
@@ -378,7 +394,7 @@ def ragged(rng: Random) -> Line:
     end = next((t for t, y in corners if y < HIGH + 100.0), corners[-1][0])
 
     def delay(t: float) -> float:
-        for (t0, y0), (t1, y1) in zip(corners, corners[1:], strict=False):
+        for (t0, y0), (t1, y1) in pairwise(corners):
             if t0 <= t < t1:
                 return y0 + (y1 - y0) * (t - t0) / (t1 - t0)
         return corners[-1][1]

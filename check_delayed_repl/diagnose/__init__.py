@@ -1,0 +1,1 @@
+"""What a person sees: one judgement, explained. Session looks, picture puts together, report draws."""

@@ -1,0 +1,313 @@
+"""All that a screen, a drawing or a document of one replica shows, put together from a fold. No I/O, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from check_delayed_repl.diagnose.certainty import Certainty, Spread, certainty, crossing
+from check_delayed_repl.judge.fold import Fold
+from check_delayed_repl.judge.jobs import RECOVERY
+from check_delayed_repl.judge.looks import heartbeat_usable, native
+from check_delayed_repl.judge.outcome import Finding, Verdict
+from check_delayed_repl.judge.trend import Fit, Point, fitted, least_squares
+from check_delayed_repl.judge.verdict import (
+    ABOVE,
+    BELOW,
+    IN_RANGE,
+    TREND,
+    back_in_range,
+    recovering,
+    worst_first,
+)
+from check_delayed_repl.limits import Limits, kind_option, option
+from check_delayed_repl.records import JobLine, Sample, merge_job
+from check_delayed_repl.report.dialect import Dialect
+
+MOST_SEGMENTS = 12
+NO_MEASURE = ("source-heartbeat-dead",)
+"""With these the delay that is measured is none."""
+NOTICEABLE = 0.01
+"""s/s: a line that shortens by less is as good as still."""
+FAR = 86400.0
+"""Seconds: nobody wants to know of a bound that is reached later than that."""
+
+
+class Segment(NamedTuple):
+    """A straight stretch of the line: from (start, begins) to (end, ends), times and delays in seconds."""
+
+    start: float
+    end: float
+    begins: float
+    ends: float
+    slope: float
+
+
+class Band(NamedTuple):
+    """A job as it is drawn, by its own claim."""
+
+    kind: str
+    id: str
+    start: float
+    end: float | None
+    """None while it runs."""
+
+
+class Outlook(NamedTuple):
+    """When the line reaches a bound, should it go on as it does."""
+
+    back: bool
+    """Back in range; False: out of it."""
+    bound: float
+    """Seconds of delay."""
+    option: str
+    """The option that sets the bound."""
+    slope: float
+    t: float
+    spread: Spread | None
+    """None where the slope is not that of the fitted line, but of what came before it or of its water marks."""
+
+
+class Budget(NamedTuple):
+    """How long an exception has held this episode, and how long it may: seconds."""
+
+    name: str
+    held: float
+    limit: float
+    option: str
+    ends: float | None
+    """When it is spent, while it is being charged."""
+
+
+class Protection(NamedTuple):
+    """What a delayed replica is for."""
+
+    since: float
+    """What was changed on the source from here on has not been applied here yet."""
+    applied: float | None
+    """When a change that is made now is applied here at the earliest; None: not before somebody does something."""
+    shortening: bool
+    """The line gets shorter, which brings that forward."""
+    at: float
+    """When this was measured."""
+    outdated: bool
+    """The newest look saw no delay: nobody knows what happened since."""
+
+
+class Call(NamedTuple):
+    """The options that a person gave, to be repeated in commands that are proposed. Passwords are left out."""
+
+    connection: tuple[str, ...] = ()
+    judging: tuple[str, ...] = ()
+    history: tuple[str, ...] = ()
+    client: tuple[str, ...] = ()
+    """The same connection for the servers' own client."""
+    table: str = "percona.heartbeat"
+
+
+class Picture(NamedTuple):
+    """One replica at one moment."""
+
+    replica: str
+    verdict: Verdict
+    limits: Limits
+    samples: tuple[Sample, ...]
+    """What is drawn, by time, failed looks included."""
+    since: float
+    """The drawing reaches from here to the time of judging."""
+    bands: tuple[Band, ...]
+    segments: tuple[Segment, ...]
+    """The straight stretches of the window, in order; the last one is the fit that is judged."""
+    side: int
+    """BELOW, IN_RANGE or ABOVE: where the line is judged to be."""
+    certainty: Certainty | None
+    outlook: Outlook | None
+    recovery_ends: float | None
+    """When the recovery window of the job that finished last closes."""
+    budgets: tuple[Budget, ...]
+    protection: Protection | None
+    native: bool
+    """The server itself delays."""
+    sql_delay_before: int | None
+    """The largest delay setting that was ever seen, in seconds."""
+    dialect: Dialect | None
+    """None where the server did not say what it is."""
+    call: Call
+    trust: tuple[str, ...]
+    """How far this can be relied on, a sentence each."""
+
+
+def picture(
+    fold: Fold,
+    now: float,
+    *,
+    replica: str,
+    samples: Sequence[Sample],
+    since: float,
+    jobs: Iterable[JobLine] = (),
+    more: Iterable[Finding] = (),
+    worker_age: float | None = None,
+    dialect: Dialect | None = None,
+    call: Call | None = None,
+    trust: Iterable[str] = (),
+) -> Picture:
+    """What there is to be seen at `now`.
+
+    `samples` are those to be drawn, `jobs` the job lines in order of arrival, `more` findings that do not come from the
+    fold, `worker_age` how long ago the worker looked where that is not for the fold to know.
+    """
+    limits = fold.limits
+    call = call or Call()
+    verdict = fold.verdict(now)
+    added = tuple(more)
+    if added:
+        # What the fold could not judge is not unknown but said by what was added.
+        own = [f for f in verdict.findings if f.condition not in ("internal-error", *(a.condition for a in added))]
+        verdict = verdict._replace(findings=worst_first([*added, *own]))
+    if worker_age is not None:
+        verdict = verdict._replace(worker_age=worker_age)
+    points, now_fit, side = fold.line(now)
+    segments = _segments(points, limits, now_fit)
+    stretch = fitted(points, limits.window, limits.fit == "segment")
+    trust = [*trust]
+    known: Certainty | None = None
+    if now_fit.trend.slope is not None:
+        try:
+            known = certainty(stretch)
+        except ImportError:
+            trust.append("How sure the slope is cannot be said: scipy is not installed.")
+    by_server = native(fold.seen, limits)
+    return Picture(
+        replica=replica,
+        verdict=verdict,
+        limits=limits,
+        samples=tuple(sorted((s for s in samples if since <= s.t <= now), key=lambda s: s.t)),
+        since=since,
+        bands=_bands(jobs, since, now),
+        segments=segments,
+        side=side,
+        certainty=known,
+        outlook=_outlook(stretch, now_fit, side, known, limits, now),
+        recovery_ends=_recovery_ends(verdict, limits),
+        budgets=_budgets(verdict, fold.holding, limits, now),
+        protection=_protection(verdict, stretch, now_fit, known, by_server),
+        native=by_server,
+        sql_delay_before=fold.seen.sql_delay_max,
+        dialect=dialect,
+        call=call,
+        trust=tuple(trust),
+    )
+
+
+def _segments(points: Sequence[Point], limits: Limits, now_fit: Fit) -> tuple[Segment, ...]:
+    """The fit, and what would have been fitted before each break."""
+    if not points:
+        return ()
+    found: list[Segment] = []
+    left = list(points)
+    while left and len(found) < MOST_SEGMENTS:
+        stretch = fitted(left, limits.window, limits.fit == "segment")
+        start, end = stretch[0][0], stretch[-1][0]
+        if len({t for t, _ in stretch}) >= 3:
+            trend = now_fit.trend if not found else least_squares(stretch)
+            if trend.slope is not None and trend.intercept is not None:
+                begins = trend.intercept - trend.slope * (end - start)
+                found.append(Segment(start, end, begins, trend.intercept, trend.slope))
+        left = [p for p in left if p[0] < start]
+        if limits.fit == "window":
+            break
+    return tuple(reversed(found))
+
+
+def _bands(jobs: Iterable[JobLine], since: float, now: float) -> tuple[Band, ...]:
+    """The jobs that have a part in what is drawn; what a record claims beyond it does not show."""
+    merged: dict[str, JobLine] = {}
+    for line in jobs:
+        if line.void:
+            merged.pop(line.id, None)
+        else:
+            merged[line.id] = merge_job(merged.get(line.id), line)
+    bands = []
+    for job in merged.values():
+        if job.unreadable or job.kind is None or job.started_at is None or job.started_at > now:
+            continue
+        if job.finished_at is not None and (job.finished_at < since or job.finished_at < job.started_at):
+            continue
+        end = job.finished_at if job.finished_at is not None and job.finished_at <= now else None
+        bands.append(Band(job.kind, job.id, job.started_at, end))
+    return tuple(sorted(bands, key=lambda band: (band.kind, band.start)))
+
+
+def _outlook(
+    stretch: Sequence[Point], now_fit: Fit, side: int, known: Certainty | None, limits: Limits, now: float
+) -> Outlook | None:
+    trend = now_fit.trend
+    if trend.intercept is None or not stretch:
+        return None
+    newest = stretch[-1][0]
+    if side != IN_RANGE:
+        slope = recovering(now_fit, side, limits)
+        if slope is None:
+            return None
+        below = side == BELOW
+        bound = limits.min_delay_time if below else limits.max_delay_time
+        own = slope == trend.slope
+        spread = None
+        if own and known is not None:
+            spread = crossing(stretch, bound)
+        return Outlook(True, bound, _bound(side), slope, newest + back_in_range(trend, slope, limits), spread)
+    if known is None or trend.slope is None or trend.correlation is None:
+        return None
+    if known.low <= 0 <= known.high or abs(trend.correlation) < limits.min_correlation or now_fit.young:
+        return None
+    side = ABOVE if trend.slope > 0 else BELOW
+    bound = limits.min_delay_time if side == BELOW else limits.max_delay_time
+    left = (bound - trend.intercept) / trend.slope
+    if not 0 <= left <= FAR:
+        return None
+    return Outlook(False, bound, _bound(side), trend.slope, max(now, newest + left), crossing(stretch, bound))
+
+
+def _bound(side: int) -> str:
+    return option("min_delay_time" if side == BELOW else "max_delay_time")
+
+
+def _recovery_ends(verdict: Verdict, limits: Limits) -> float | None:
+    ends = [j.finished_at for j in verdict.jobs if j.status == "completed" and j.finished_at is not None]
+    return max(ends) + limits.max_recovery_time if ends else None
+
+
+def _budgets(verdict: Verdict, holding: tuple[str, ...], limits: Limits, now: float) -> tuple[Budget, ...]:
+    allowed = [(kind, limit, kind_option(kind)) for kind, limit in limits.kinds.items()]
+    allowed.append((RECOVERY, limits.max_recovery_time, option("max_recovery_time")))
+    allowed.append((TREND, limits.max_trend_time, option("max_trend_time")))
+    budgets = []
+    for name, limit, setting in allowed:
+        held = verdict.held.get(name, 0.0)
+        ends = now + limit - held if name in holding and held <= limit else None
+        budgets.append(Budget(name, held, limit, setting, ends))
+    return tuple(budgets)
+
+
+def _protection(
+    verdict: Verdict, stretch: Sequence[Point], now_fit: Fit, known: Certainty | None, by_server: bool
+) -> Protection | None:
+    """From the line as measured. A change that is made now has the whole line before it; a line that falls shortens
+    the wait, to no less than what the server itself holds every change back for."""
+    trend, look = now_fit.trend, verdict.sample
+    if trend.intercept is None or trend.intercept < 0 or look is None or not stretch:
+        return None
+    if any(finding.condition in NO_MEASURE for finding in verdict.findings):
+        return None
+    slope = trend.slope or 0.0
+    wait = trend.intercept
+    shortening = slope < -NOTICEABLE and known is not None and known.high < 0
+    if shortening:
+        held_back = min(float(look.sql_delay or 0), wait)
+        wait = max(held_back, wait / (1.0 - slope))
+    at = stretch[-1][0]
+    # pt-slave-delay stops the SQL thread all the time, and starts it again.
+    outdated = look.error is not None or not heartbeat_usable(look)
+    stopped = by_server and look.sql == "No"
+    applied = None if outdated or stopped else verdict.at + wait
+    return Protection(at - trend.intercept, applied, shortening, at, outdated)

@@ -1,0 +1,277 @@
+"""A replica in each condition that there is, recorded by hand: what the golden screens are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from judge_builders import folded, job, look
+
+from check_delayed_repl.diagnose.picture import Call, Picture, picture
+from check_delayed_repl.diagnose.session import worker_findings
+from check_delayed_repl.judge.outcome import Finding, State
+from check_delayed_repl.limits import Limits
+from check_delayed_repl.records import JobLine, Record, Sample
+from check_delayed_repl.report.dialect import Dialect
+
+NOW = 1795430460.0
+"""2026-11-23 10:41:00 UTC."""
+CALL = Call(("-H", "db1"), (), (), ("-H", "db1"))
+KEPT = Call(("-H", "db1"), (), ("--history", "/srv/history.db"), ("-H", "db1"))
+MYSQL, OLD_MYSQL, OLDEST_MYSQL = Dialect("9.7.0", "orders"), Dialect("8.0.21"), Dialect("5.6.24")
+MARIADB, NAMED_MARIADB = Dialect("10.11.6-MariaDB"), Dialect("11.8.2-MariaDB", "orders")
+TRUST = ("It rests on 61 looks of the last 10 min, 1 of them taken just now.",)
+
+Delay = float | Callable[[float], float]
+
+
+def jitter(t: float) -> float:
+    """What reading a heartbeat a second at any moment of it adds to a delay: 0 to 0.9 s, the same at every run."""
+    return (t / 10 * 7 % 10) / 10
+
+
+def seen(t: float, delay: float | None, **other: Any) -> Sample:
+    """A look at a replica that delays by itself; what `other` says is different."""
+    moving = int(t - NOW + 100000)
+    usual = {
+        "ts": None if delay is None else t - delay,
+        "source_id": 1,
+        "heartbeat_id": 1,
+        "local": 0.4,
+        "io": "Yes",
+        "sql": "Yes",
+        "io_errno": 0,
+        "sql_errno": 0,
+        "source_log": ("bin.000123", 4 * moving),
+        "relay_log": ("bin.000121", 4 * moving),
+        "relay_log_space": 123456789,
+        "sql_delay": 7200,
+        "sql_remaining": 1,
+        "seconds_behind": 7201,
+    }
+    return look(t, delay, **usual | other)
+
+
+def line(
+    delay: Delay = 7200.0, start: float = -600.0, end: float = 0.0, every: float = 10.0, **other: Any
+) -> list[Sample]:
+    """Looks from `start` to `end`, seconds before NOW; `delay` may depend on them."""
+    count = int((end - start) / every + 1e-9) + 1
+    found = []
+    for i in range(count):
+        at = start + i * every
+        d = delay(at) if callable(delay) else delay
+        found.append(seen(NOW + at, d + jitter(NOW + at), **other))
+    return found
+
+
+def failed(error: str, message: str, at: float = 0.0) -> Sample:
+    return Sample(NOW + at, error=error, message=message)
+
+
+def scene(
+    records: Iterable[Record],
+    dialect: Dialect | None = MARIADB,
+    *,
+    limits: Limits | None = None,
+    call: Call = CALL,
+    more: Iterable[Finding] = (),
+    now: float = NOW,
+    span: float = 600.0,
+    replica: str = "db1:3306",
+    trust: tuple[str, ...] = TRUST,
+    worker_age: float | None = None,
+) -> Picture:
+    kept = list(records)
+    return picture(
+        folded(kept, limits or Limits()),
+        now,
+        replica=replica,
+        samples=[r for r in kept if isinstance(r, Sample)],
+        since=now - span,
+        jobs=[r for r in kept if isinstance(r, JobLine)],
+        more=more,
+        worker_age=worker_age,
+        dialect=dialect,
+        call=call,
+        trust=trust,
+    )
+
+
+def _wrong(error: str, message: str, dialect: Dialect | None = None, **options: Any) -> Callable[[], Picture]:
+    """A quiet line, and then a look that fails."""
+    return lambda: scene([*line(end=-10), failed(error, message)], dialect, **options)
+
+
+def _odd(dialect: Dialect, since: float = -300.0, delay: Delay = 7200.0, **other: Any) -> Callable[[], Picture]:
+    """A quiet line, and from `since` on something about the looks that is wrong."""
+    return lambda: scene([*line(end=since - 10), *line(delay, start=since, **other)], dialect)
+
+
+def _rising(t: float, since: float) -> float:
+    return 7200.0 + max(0.0, t - since)
+
+
+def _job_at(started: float, finished: float | None = None, kind: str = "backup", name: str = "b1") -> JobLine:
+    return job(NOW + started, None if finished is None else NOW + finished, kind=kind, name=name)
+
+
+def _active(kind: str, dialect: Dialect, **options: Any) -> Callable[[], Picture]:
+    """Planned work for an hour, with the SQL thread stopped."""
+
+    def build() -> Picture:
+        before = line(start=-5400, end=-3610)
+        during = line(
+            lambda t: _rising(t, -3600), start=-3600, sql="No", relay_log=("bin.000121", 9), sql_remaining=None
+        )
+        return scene([*before, _job_at(-3600, None, kind), *during], dialect, span=5400, call=KEPT, **options)
+
+    return build
+
+
+def _after_backup(ran: float, catching_up: float, slope: float, limits: Limits | None = None) -> Picture:
+    """A backup of `ran` seconds that ended `catching_up` seconds ago."""
+    start = -ran - catching_up
+    top = 7200.0 + ran
+    records: list[Record] = [
+        *line(start=start - 1200, end=start - 60, every=60),
+        _job_at(start),
+        *line(lambda t: _rising(t, start), start=start, end=-catching_up - 60, every=60, sql="No", sql_remaining=None),
+        _job_at(start, -catching_up),
+        *line(lambda t: top + slope * (t + catching_up), start=-catching_up, every=60, sql_remaining=None),
+    ]
+    return scene(records, MYSQL, limits=limits, span=ran + catching_up + 1200, call=KEPT, replica="db1:3306#orders")
+
+
+def _trend_spent() -> Picture:
+    records = line(lambda t: 9500 - 0.11 * t, start=-3600, every=30, sql_remaining=None)
+    return scene(records, MARIADB, limits=Limits(max_trend_time=1800), span=3600)
+
+
+def _real_value() -> Picture:
+    return scene([*line(9012.0, end=-30), *line(8985.0, start=-20)], MARIADB)
+
+
+def _overrun() -> Picture:
+    records = [*line(start=-600, end=-310), _job_at(-5400), *line(start=-300)]
+    return scene(records, MYSQL, limits=Limits(max_backup_behind=3600), call=KEPT, replica="db1:3306#orders")
+
+
+def _invalid() -> Picture:
+    records: list[Record] = [*line(end=-310), _job_at(-300, -400, name="night-7"), *line(start=-300)]
+    return scene(records, MARIADB, call=KEPT)
+
+
+def _worker_missing() -> Picture:
+    limits = Limits()
+    return scene(
+        line(end=-330),
+        MARIADB,
+        call=KEPT,
+        more=worker_findings(NOW - 330, limits, NOW),
+        worker_age=330.0,
+        trust=("It rests on 28 looks of the last 10 min, 0 of them taken just now.",),
+    )
+
+
+def _no_history() -> Picture:
+    trouble = Finding(
+        State.CRITICAL, "history-unavailable", "history /srv/history.db: cannot be written: no space left on device"
+    )
+    return scene(line(start=-30, every=1), MARIADB, call=KEPT, more=[trouble], span=30)
+
+
+def _failover() -> Picture:
+    return scene([*line(end=-310), *line(start=-300, source_id=3)], MYSQL, replica="db1:3306#orders")
+
+
+def _stepped() -> Picture:
+    return scene(line(end=120), MARIADB, call=KEPT)
+
+
+def _dead_writer() -> Picture:
+    stopped = NOW - 300 - 7200
+
+    def dead(at: float) -> Sample:
+        t = NOW + at
+        return seen(t, t - stopped, ts=stopped, seconds_behind=7201 if at < -200 else 7000)
+
+    return scene([*line(end=-310), *[dead(10.0 * i) for i in range(-30, 1)]], MARIADB)
+
+
+SCENES: dict[str, Callable[[], Picture]] = {
+    "in-range": lambda: scene(line(), MARIADB),
+    "in-range leaking": lambda: scene(line(lambda t: 8500 + 0.05 * t), MYSQL, replica="db1:3306#orders"),
+    "in-range pt-slave-delay": lambda: scene(
+        line(lambda t: 7200 + t % 60, sql_delay=None, sql="No", sql_remaining=None), OLDEST_MYSQL
+    ),
+    "in-range delay alone": lambda: scene([look(NOW + 10.0 * i) for i in range(-60, 1)], None),
+    "active-backup": _active("backup", MARIADB),
+    "active-deshard": _active("deshard", MYSQL),
+    "active-migration": _active("migration", OLD_MYSQL, limits=Limits(job_limits=(("migration", 7200.0),))),
+    "backup-recovery-window": lambda: _after_backup(7200, 1800, -0.8),
+    "recovery-exceeded": lambda: _after_backup(7200, 3600, -0.2, Limits(max_recovery_time=1800)),
+    "recovery-exceeded trend": _trend_spent,
+    "recovering-real-value": _real_value,
+    "recovering-below-minimum": lambda: scene(line(lambda t: 4000 + t), MARIADB),
+    "recovering-above-maximum": lambda: scene(line(lambda t: 10000 - 2.5 * t, sql_remaining=None), MYSQL),
+    "delay-out-of-bounds": lambda: scene(line(lambda t: 9400 + 0.9 * t, sql_remaining=None), OLD_MYSQL),
+    "delay-out-of-bounds below": _odd(MARIADB, -120, lambda t: 7200 + 40 * (-120 - t), sql_remaining=None),
+    "connect-failed": _wrong(
+        "connect-failed", "db1:3306: access denied for user 'monitor'@'10.0.0.7' (error 1045)", None
+    ),
+    "timeout": _wrong("timeout", "db1:3306: no answer within 10 s (reading the heartbeats)", MARIADB),
+    "not-a-replica": _wrong(
+        "not-a-replica", "there are 2 channels: name one with --channel: orders, stock", Dialect("8.4.3")
+    ),
+    "status-unreadable": _wrong(
+        "status-unreadable",
+        "no privilege to read the replication status: GRANT SLAVE MONITOR ON *.* TO the monitoring user (error 1227)",
+        MARIADB,
+    ),
+    "io-error": _odd(
+        NAMED_MARIADB, io="Connecting", io_errno=2003, io_error="error reconnecting to master 'repl@db0:3306'"
+    ),
+    "sql-error": _odd(
+        MYSQL,
+        delay=lambda t: _rising(t, -300),
+        sql="No",
+        sql_errno=1062,
+        sql_error="Duplicate entry '7' for key 'PRIMARY'",
+        sql_remaining=None,
+    ),
+    "heartbeat-missing": _wrong(
+        "heartbeat-missing", "percona.heartbeat has no row of server 1; there are rows of: 2, 5", MYSQL
+    ),
+    "heartbeat-unreadable": _wrong(
+        "heartbeat-unreadable", "percona.heartbeat: the ts of server 1 is no time: '0000-00-00'", OLD_MYSQL
+    ),
+    "heartbeat-from-future": _odd(MARIADB, delay=-3600.0),
+    "source-heartbeat-dead": _dead_writer,
+    "worker-missing": _worker_missing,
+    "delay-setting-lost": _odd(
+        MYSQL, -60, lambda t: 7200 - 60 * (t + 60), sql_delay=0, sql_remaining=None, seconds_behind=3600
+    ),
+    "delay-setting-lost mariadb": _odd(
+        NAMED_MARIADB, -60, lambda t: 7200 - 60 * (t + 60), sql_delay=0, sql_remaining=None, seconds_behind=3600
+    ),
+    "job-overrun": _overrun,
+    "clock-stepped": _stepped,
+    "history-unavailable": _no_history,
+    "server-down": _wrong("server-down", "db1:3306: connection refused", None, replica="db1:3306#orders"),
+    "io-stopped": _odd(MARIADB, io="No", source_log=("bin.000123", 9)),
+    "sql-stopped": _odd(
+        MYSQL, delay=lambda t: _rising(t, -300), sql="No", relay_log=("bin.000121", 9), sql_remaining=None
+    ),
+    "local-heartbeat-stale": _odd(MARIADB, -10, local=314.2),
+    "source-log-stale": lambda: scene(
+        line(start=-2400, every=30, source_log=("bin.000123", 9)), MYSQL, replica="db1:3306#orders"
+    ),
+    "relay-log-stale": lambda: scene(
+        line(start=-2400, every=30, relay_log=("bin.000123", 9)), OLD_MYSQL, limits=Limits(max_relay_behind=1800)
+    ),
+    "job-record-invalid": _invalid,
+    "source-changed": _failover,
+    "internal-error": lambda: scene([look(NOW, None, io="Yes")], None, trust=()),
+}
+"""Name → picture. The first word of the name is the condition that the scene is about."""

@@ -1,0 +1,123 @@
+"""`python -m tests.simulator`: how well alarms are raised, by the project and by simpler rules.
+
+python -m tests.simulator [years] [--replicas N] [--days N] [--seed TEXT]   alarms over replica-years
+python -m tests.simulator rows [--lines N] [ROW ...]                        the promises about the trend
+python -m tests.simulator rows ROW --show NUMBER                            one line of a row, look by look
+python -m tests.simulator record NUMBER [--days N]                          one replica's recording, as JSON Lines
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from random import Random
+
+from check_delayed_repl.history.recording import dumps
+
+from . import rows, score
+from .years import START, Year
+
+SHOWN = 20
+"""False pages that are told one by one."""
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulator", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command")
+    years = commands.add_parser("years", help="alarms over replica-years (the default)")
+    for one in (parser, years):
+        one.add_argument("--replicas", type=int, default=10)
+        one.add_argument("--days", type=int, default=73, help="days of each replica (73: five make a year)")
+        one.add_argument("--incident-every", type=float, default=4.0, help="days between incidents, on average")
+        one.add_argument("--seed", default="")
+    promises = commands.add_parser("rows", help="the promises about the trend")
+    promises.add_argument("row", nargs="*", choices=[[], *rows.ROWS])
+    promises.add_argument("--lines", type=int, default=300)
+    promises.add_argument("--show", type=int, metavar="NUMBER", help="print this line of the row, look by look")
+    record = commands.add_parser("record", help="one replica's recording, as JSON Lines")
+    record.add_argument("replica", type=int)
+    record.add_argument("--days", type=int, default=7)
+    record.add_argument("--incident-every", type=float, default=4.0)
+    record.add_argument("--seed", default="")
+    args = parser.parse_args(arguments)
+    if args.command == "rows":
+        if args.show is not None:
+            return show(args.row[0], args.show)
+        return show_rows(args.row or list(rows.ROWS), args.lines)
+    if args.command == "record":
+        for line in map(dumps, Year(args.replica, args.days, args.incident_every, args.seed)):
+            print(line)
+        return 0
+    return show_years(args.replicas, args.days, args.incident_every, args.seed)
+
+
+def show_rows(names: list[str], lines: int) -> int:
+    """Each row's lines and how many kept its promise; 1 where any did not."""
+    broken = 0
+    print(f"{'on the line':<52}{'promise':<54}{'kept':>12}")
+    for name in names:
+        failures = list(rows.run(name, lines))
+        broken += len(failures)
+        row = rows.ROWS[name]
+        print(f"{row.title:<52}{row.promise:<54}{f'{lines - len(failures)} of {lines}':>12}", flush=True)
+        for failure in failures:
+            bad = failure.broken
+            print(
+                f"    {name} --show {failure.number}: {failure.drawn}; at {bad.t:.1f} a delay of {bad.delay:.1f} is "
+                f"{bad.state.name} {bad.condition}"
+            )
+    return 1 if broken else 0
+
+
+def show(name: str, number: int) -> int:
+    """One line of a row, look by look."""
+    seed = f"{name}/{number}"
+    line = rows.ROWS[name].draw(Random(seed))
+    print(line.drawn)
+    for look in rows.judge(line, seed):
+        print(
+            f"{look.t:8.1f} true {line.delay(look.t):10.2f} seen {look.delay:10.2f} {look.state.name:8} "
+            f"{look.condition:26} intercept {_number(look.intercept)} slope {_number(look.slope)} "
+            f"r {_number(look.correlation)} n {look.samples}"
+        )
+    return 0
+
+
+def show_years(replicas: int, days: int, incident_every: float, seed: str) -> int:
+    """Every rule's pages over so many replicas' days; 1 where an incident was missed or false pages are too many."""
+    scores = {rule: score.Score() for rule in score.RULES}
+    began = time.monotonic()
+    for number in range(replicas):
+        year = Year(number, days, incident_every, seed)
+        for rule, alarms in score.judge(year).items():
+            scores[rule].add(year, alarms)
+        print(f"\r{number + 1} of {replicas} replicas", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    ours = scores[score.OURS]
+    print(f"{ours.years:.2f} replica-years, a look every 10 s ({time.monotonic() - began:.0f} s)\n")
+    print(score.table(scores))
+    for page in ours.false[:SHOWN]:
+        when = page.alarm.begin - START
+        print(
+            f"\nfalse: replica {page.replica} ({page.profile}), day {when // 86400:.0f}, {when % 86400 / 3600:.3f} h, "
+            f"for {page.alarm.end - page.alarm.begin:.0f} s: {page.alarm.condition}",
+            end="",
+        )
+    if len(ours.false) > SHOWN:
+        print(f"\n... and {len(ours.false) - SHOWN} more", end="")
+    for number, profile, incident in ours.missed:
+        when = (incident.begin or START) - START
+        print(f"\nmissed: replica {number} ({profile}), day {when // 86400:.0f}: {incident.kind}", end="")
+    print()
+    return 1 if ours.missed or len(ours.false) > ours.years / 10.0 else 0
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

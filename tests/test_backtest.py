@@ -1,0 +1,452 @@
+"""`delayed-repl backtest`: what it prints, for programs and for people, and how it says what is wrong."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from check_delayed_repl import backtest
+from check_delayed_repl.history.recording import RecordingError, dumps, read
+from check_delayed_repl.judge.fold import Fold, judge
+from check_delayed_repl.judge.outcome import State
+from check_delayed_repl.limits import Limits
+from check_delayed_repl.records import JobLine, Record, Sample
+from check_delayed_repl.replay import Ruling, Tally, replay
+from check_delayed_repl.report.backtest import moment, span
+
+ROOT = Path(__file__).resolve().parent.parent
+T = 1_700_000_000.0
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def calm_line(looks: int, start: float = T, delay: float = 7200.0) -> list[Record]:
+    """A look every ten seconds at a line that jitters a little."""
+    return [Sample(start + 10.0 * i, delay + i % 3 * 0.5) for i in range(looks)]
+
+
+@pytest.fixture
+def night() -> list[Record]:
+    """Two hours of calm, a backup that stops the line for an hour, and the way back; then a line that is lost."""
+    records = calm_line(720)
+    start = T + 7200.0
+    records.append(JobLine(start, "b1", "backup", start))
+    records += [Sample(start + 10.0 * i, 7200.0 + 10.0 * i) for i in range(360)]
+    records.append(JobLine(start + 3600.0, "b1", "backup", start, start + 3600.0))
+    back = start + 3600.0
+    records += [Sample(back + 10.0 * i, 10800.0 - 100.0 * i) for i in range(36)]
+    records += calm_line(360, back + 360.0)
+    records += calm_line(60, back + 3960.0, delay=3000.0)
+    return records
+
+
+def written(path: Path, records: list[Record]) -> str:
+    path.write_text("".join(dumps(record) + "\n" for record in records))
+    return str(path)
+
+
+def lines(output: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+# --- for programs
+
+
+def test_json_is_a_verdict_for_each_change_and_a_summary(tool: Command, tmp_path: Path, night: list[Record]) -> None:
+    run = tool("backtest", written(tmp_path / "night.jsonl", night), "--output", "json")
+    assert (run.returncode, run.stderr) == (0, "")
+    *verdicts, summary = lines(run.stdout)
+    assert [(v["t"] - T, v["state"], v["condition"]) for v in verdicts] == [
+        (0.0, "OK", "in-range"),
+        (7200.0, "WARNING", "active-backup"),
+        (10800.0, "WARNING", "backup-recovery-window"),
+        (pytest.approx(11000.0, abs=60.0), "OK", "in-range"),
+        (14770.0, "CRITICAL", "delay-out-of-bounds"),
+    ]
+    assert all(list(v) == ["type", "t", "state", "condition", "message"] and v["type"] == "verdict" for v in verdicts)
+    assert verdicts[0]["message"].startswith("Replication delay 7200 seconds is within 5400 to 9000")
+    back = verdicts[3]["t"] - T
+    assert summary == {
+        "type": "summary",
+        "samples": 720 + 360 + 36 + 360 + 60,
+        "seconds": {"OK": 7200.0 + 14770.0 - back, "WARNING": back - 7200.0, "CRITICAL": 580.0, "UNKNOWN": 0.0},
+        "pages": 1,
+    }
+
+
+def test_every_look_is_what_the_check_would_have_said(tool: Command, tmp_path: Path, night: list[Record]) -> None:
+    run = tool("backtest", written(tmp_path / "night.jsonl", night), "--every", "--output", "json")
+    *verdicts, _ = lines(run.stdout)
+    fold = Fold(Limits())
+    expected = []
+    for record in night:
+        fold.add(record)
+        if isinstance(record, Sample):
+            verdict = fold.verdict(record.t)
+            expected.append((record.t, verdict.state.name, verdict.condition))
+    assert [(v["t"], v["state"], v["condition"]) for v in verdicts] == expected
+    changes = [v for v, w in zip(verdicts, [None, *verdicts], strict=False) if not w or _said(v) != _said(w)]
+    assert [_said(v) for v in changes] == [(r.state.name, r.condition) for r in rulings(night)]
+    final = judge(night, Limits(), verdicts[-1]["t"])
+    assert verdicts[-1]["message"] == final.message
+
+
+def _said(verdict: dict[str, Any]) -> tuple[str, str]:
+    return verdict["state"], verdict["condition"]
+
+
+def rulings(records: list[Record], limits: Limits | None = None) -> list[Ruling]:
+    return [item for item in replay(records, limits or Limits()) if isinstance(item, Ruling)]
+
+
+def tally(records: list[Record], limits: Limits | None = None) -> Tally:
+    *_, last = replay(records, limits or Limits())
+    assert isinstance(last, Tally)
+    return last
+
+
+def test_limits_are_options(tool: Command, tmp_path: Path) -> None:
+    path = written(tmp_path / "calm.jsonl", calm_line(10))
+    run = tool("backtest", path, "--output", "json", "--max-delay-time", "1.9h")
+    assert [v.get("state") for v in lines(run.stdout)] == ["CRITICAL", None]
+
+
+def test_a_gap_counts_to_the_state_before_it() -> None:
+    records = [*calm_line(10), *calm_line(10, T + 5000.0, delay=100.0), *calm_line(1, T + 9000.0)]
+    seconds = tally(records).seconds
+    assert seconds[State.OK] == 5000.0
+    assert seconds[State.CRITICAL] == 4000.0
+
+
+def test_a_clock_that_is_set_back_does_not_count_twice() -> None:
+    records = [*calm_line(100), *calm_line(100, T + 500.0), *calm_line(100, T + 1500.0)]
+    assert sum(tally(records).seconds.values()) == 1500.0 + 990.0
+
+
+def test_a_recording_that_begins_critical_begins_with_a_page() -> None:
+    found = tally(calm_line(10, delay=100.0))
+    assert (found.pages, dict(found.paged_by)) == (1, {"delay-out-of-bounds": 1})
+
+
+def test_from_one_critical_condition_to_another_is_no_page() -> None:
+    records: list[Record] = [
+        Sample(T, error="timeout"),
+        Sample(T + 10.0, error="connect-failed"),
+        *calm_line(9, T + 20.0),
+    ]
+    records.append(Sample(T + 200.0, error="timeout"))
+    found = tally(records)
+    assert [ruling.condition for ruling in rulings(records)] == ["timeout", "connect-failed", "in-range", "timeout"]
+    assert (found.pages, dict(found.paged_by)) == (2, {"timeout": 2})
+
+
+def test_what_was_held_is_added_up(night: list[Record]) -> None:
+    found = tally(night)
+    assert set(found.held) == {"backup", "recovery"}
+    # Out of bounds from 9000 seconds on, which is half of the hour that the line stood still.
+    assert found.held["backup"] == pytest.approx(1800.0, abs=30.0)
+    assert found.most_held == found.held
+
+
+def test_text_from_a_recording_is_made_harmless(tool: Command, tmp_path: Path) -> None:
+    path = written(tmp_path / "evil.jsonl", [Sample(T, error="timeout", message="a\x1b[31m|b\nc")])
+    run = tool("backtest", path, "--output", "json")
+    assert "a?[31m/b c" in lines(run.stdout)[0]["message"]
+
+
+# --- for people
+
+
+def test_the_table(tool: Command, tmp_path: Path, night: list[Record]) -> None:
+    run = tool("backtest", written(tmp_path / "night.jsonl", night))
+    assert (run.returncode, run.stderr) == (0, "")
+    text = run.stdout
+    assert text.splitlines()[:3] == [
+        "from (UTC)                  for  state     condition",
+        "2023-11-14 22:13:20          2h  OK        in-range",
+        "2023-11-15 00:13:20          1h  WARNING   active-backup",
+    ]
+    assert "2023-11-15 02:19:30      9m 40s  CRITICAL  delay-out-of-bounds\n\n1536 samples from" in text
+    assert "\nCRITICAL          9m 40s     3.8 %      9m 40s\n" in text
+    assert "\npages: 1 (1 delay-out-of-bounds)\n" in text
+    assert "\nbackup           29m 50s               29m 50s       18h  --max-backup-behind\n" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_an_empty_recording(tool: Command, tmp_path: Path) -> None:
+    path = written(tmp_path / "empty.jsonl", [])
+    assert tool("backtest", path).stdout == "The recording has no samples.\n"
+    assert lines(tool("backtest", path, "--output", "json").stdout) == [
+        {"type": "summary", "samples": 0, "seconds": dict.fromkeys(State.__members__, 0.0), "pages": 0}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0s"),
+        (59.4, "59s"),
+        (60.0, "1m"),
+        (61.0, "1m 1s"),
+        (3600.0, "1h"),
+        (90061.0, "1d 1h"),
+        (1e300, "1.2e+295d"),
+    ],
+)
+def test_spans(seconds: float, text: str) -> None:
+    assert span(seconds) == text
+
+
+def test_a_time_that_no_calendar_has() -> None:
+    assert moment(1e300) == "1e+300"
+
+
+# --- other limits
+
+
+def test_two_sets_of_limits_side_by_side(tool: Command, tmp_path: Path, night: list[Record]) -> None:
+    path = written(tmp_path / "night.jsonl", night)
+    limits = tmp_path / "strict.toml"
+    limits.write_text('max-backup-behind = "30m"\nmin_delay_time = 2900\nmax-job-behind = {dump = "2h"}\n')
+    run = tool("backtest", path, "--compare", str(limits))
+    assert (run.returncode, run.stderr) == (0, "")
+    text = run.stdout
+    for line in (
+        "limits                                          before                 after",
+        "  --max-backup-behind                            64800                  1800",
+        "  --min-delay-time                                5400                  2900",
+        "  --max-job-behind                                none             dump=7200",
+        "pages                                                1                     1",
+        "  delay-out-of-bounds                                1                     0",
+        "  job-overrun                                        0                     1",
+        "  CRITICAL                              9m 40s (3.8 %)      29m 50s (11.7 %)",
+        "  backup                                29m 50s of 18h        29m 50s of 30m",
+        "2023-11-15 00:43:30    -                         job-overrun",
+        "2023-11-15 02:19:30    delay-out-of-bounds       -",
+    ):
+        assert line in text.splitlines(), line
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_two_sets_of_limits_for_programs(tool: Command, tmp_path: Path, night: list[Record]) -> None:
+    path = written(tmp_path / "night.jsonl", night)
+    limits = tmp_path / "lax.toml"
+    limits.write_text("min-delay-time = 0\n")
+    run = tool("backtest", path, "--compare", str(limits), "--output", "json", "--fit", "window")
+    *_, summary, comparison = lines(run.stdout)
+    assert summary["pages"] == comparison["before"]["pages"] == 1
+    assert comparison["type"] == "comparison"
+    assert comparison["limits"] == {"--min-delay-time": [5400.0, 0.0]}
+    assert comparison["before"]["seconds"] == summary["seconds"]
+    assert (comparison["after"]["pages"], comparison["after"]["paged_by"]) == (0, {})
+
+
+def test_a_file_of_limits_stands_on_top_of_the_options(tmp_path: Path) -> None:
+    from check_delayed_repl.options import Parser
+
+    parser = Parser("backtest")
+    backtest.add_arguments(parser)
+    arguments = ["-", "--window", "5m", "--max-job-behind", "dump=1h", "--max-job-behind", "copy=2h"]
+    args = parser.parse_args(arguments)
+    path = tmp_path / "limits.toml"
+    path.write_text(
+        'max-source-behind = 99\nmax-job-behind = ["dump=3h"]\njob-stops-server = "dump"\n'
+        'delay-mode = "native"\nno-local-heartbeat = true\nmin-correlation = 0.25\n'
+    )
+    assert backtest.limits_of(str(path), args) == Limits(
+        window=300.0,
+        max_master_behind=99.0,
+        job_limits=(("dump", 10800.0),),
+        job_stops_server=("dump",),
+        delay_mode="native",
+        local_heartbeat=False,
+        min_correlation=0.25,
+    )
+    assert args.job_limits == [("dump", 3600.0), ("copy", 7200.0)], "the options' own limits are left alone"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("max-delay = 3", "'max-delay': there is no limit of this name"),
+        ("max-delay-time = true", "max-delay-time: must be a number or text"),
+        ("max-delay-time = nan", "--max-delay-time: "),
+        ("max-delay-time = 1", "--min-delay-time: 5400 is greater than --max-delay-time 1"),
+        ("max-delay-time = [", "this is not TOML: "),
+        ("no-local-heartbeat = 1", "no-local-heartbeat: must be true or false"),
+        ("max-master-behind = 1\nmax-source-behind = 2", "max-source-behind: given twice, under two names"),
+        ("job-stops-server = 'dump'", "--job-stops-server: 'dump' is no known kind of job"),
+        ("fit = 'tight'", "--fit: "),
+        ("\xff", "this is not TOML: "),
+    ],
+)
+def test_a_wrong_file_of_limits_is_wrong_usage(tool: Command, tmp_path: Path, text: str, complaint: str) -> None:
+    path = tmp_path / "limits.toml"
+    path.write_bytes(text.encode("latin-1"))
+    run = tool("backtest", "-", "--compare", str(path))
+    assert (run.returncode, run.stdout) == (3, "")
+    [line] = run.stderr.splitlines()
+    assert line.startswith(f"delayed-repl: --compare: {path}: {complaint}")
+
+
+# --- what can be wrong
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "FILE: give a recording, - for standard input, or --history"),
+        (["-", "--history", "h.db"], "--history: not together with FILE"),
+        (["-", "--replica", "db1"], "--replica: names a replica of a history, not of FILE"),
+        (["-", "--window", "0"], "--window: "),
+        (["-", "--min-delay-time", "3h"], "--min-delay-time: "),
+        (["-", "--output", "xml"], "--output: "),
+        (["-", "--compare", "/nowhere.toml"], "--compare: cannot read /nowhere.toml: No such file or directory"),
+    ],
+)
+def test_wrong_usage(tool: Command, arguments: list[str], complaint: str) -> None:
+    run = tool("backtest", *arguments)
+    assert (run.returncode, run.stdout) == (3, "")
+    [line] = run.stderr.splitlines()
+    assert line.startswith(f"delayed-repl: {complaint}")
+
+
+@pytest.mark.parametrize(
+    ("bad", "problem"),
+    [
+        ('{"type":"sample","t":1700000100.0}', "a sample with neither delay nor error"),
+        ('{"type":"sample","t":17', "not JSON ("),
+        ("\n{}", "empty, with more lines after it"),
+        ('{"type":"sample","t":1700000100.0,"delay":1e999}', "delay inf is not a finite number"),
+    ],
+)
+def test_a_bad_line_is_named_after_all_before_it(tool: Command, tmp_path: Path, bad: str, problem: str) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text("".join(dumps(record) + "\n" for record in calm_line(10)) + bad + "\n")
+    run = tool("backtest", str(path), "--every", "--output", "json")
+    assert run.returncode == 1
+    assert [verdict["t"] for verdict in lines(run.stdout)] == [T + 10.0 * i for i in range(10)]
+    [line] = run.stderr.splitlines()
+    assert line.startswith(f"delayed-repl: {path}:11: {problem}")
+
+
+def test_standard_input(night: list[Record]) -> None:
+    text = "".join(dumps(record) + "\n" for record in night)
+    command = [sys.executable, "-m", "check_delayed_repl.tool", "backtest", "-"]
+    run = subprocess.run(command, cwd=ROOT, input=text + "x\n", capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stderr.startswith(f"delayed-repl: standard input:{len(night) + 1}: not JSON")
+    run = subprocess.run(command, cwd=ROOT, input=text, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "pages: 1" in run.stdout
+
+
+@pytest.mark.parametrize(("name", "problem"), [("nothing.jsonl", "No such file"), (".", "Is a directory")])
+def test_a_file_that_cannot_be_read(tool: Command, tmp_path: Path, name: str, problem: str) -> None:
+    run = tool("backtest", str(tmp_path / name))
+    assert (run.returncode, run.stdout) == (1, "")
+    [line] = run.stderr.splitlines()
+    assert line.startswith(f"delayed-repl: {tmp_path / name}: {problem}")
+
+
+# --- a history
+
+
+def test_a_history_says_the_same_as_its_recording(tool: Command, tmp_path: Path, night: list[Record]) -> None:
+    path = written(tmp_path / "night.jsonl", night)
+    history = str(tmp_path / "history.db")
+    assert tool("history", "import", path, "--history", history, "--replica", "db1").returncode == 0
+    from_file = tool("backtest", path, "--output", "json")
+    assert len(from_file.stdout.splitlines()) == 6
+    for arguments in (["--replica", "db1"], []):
+        assert tool("backtest", "--history", history, "--output", "json", *arguments).stdout == from_file.stdout
+    run = tool("backtest", "--replica", "db1", CHECK_DELAYED_REPL_HISTORY=history)
+    assert "pages: 1" in run.stdout
+
+
+def test_a_replica_that_the_history_does_not_know(tool: Command, tmp_path: Path) -> None:
+    path = written(tmp_path / "calm.jsonl", calm_line(3))
+    history = str(tmp_path / "history.db")
+    for name in ("db1", "db2"):
+        tool("history", "import", path, "--history", history, "--replica", name)
+    run = tool("backtest", "--history", history, "--replica", "db3")
+    complaint = "delayed-repl: --replica: the history knows no replica db3 (it knows: db1, db2)\n"
+    assert (run.returncode, run.stderr) == (1, complaint)
+    run = tool("backtest", "--history", history)
+    complaint = "delayed-repl: --replica: say which replica of the history (it knows: db1, db2)\n"
+    assert (run.returncode, run.stderr) == (1, complaint)
+
+
+def test_a_history_is_not_made_by_looking_for_it(tool: Command, tmp_path: Path) -> None:
+    run = tool("backtest", "--history", str(tmp_path / "typo.db"))
+    assert (run.returncode, run.stderr) == (1, f"delayed-repl: --history: {tmp_path}/typo.db: there is no such file\n")
+    assert not (tmp_path / "typo.db").exists()
+
+
+# --- long ones
+
+
+def test_progress_shows_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(backtest, "PROGRESS_AFTER", 0.0)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    progress = backtest.Progress()
+    progress.show(1, T)
+    progress.clear()
+    assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    progress = backtest.Progress()
+    progress.share = lambda: 0.42
+    progress.show(1234, T)
+    progress.clear()
+    progress.clear()
+    assert sys.stderr.getvalue() == (  # type: ignore[attr-defined]
+        "\r\033[K 42 %, 1234 samples, up to 2023-11-14 22:13:20 UTC\r\033[K"
+    )
+
+
+def test_memory_does_not_grow_with_the_recording() -> None:
+    def endless(looks: int) -> Iterator[bytes]:
+        for i in range(looks):
+            yield b'{"type":"sample","t":%d.0,"delay":%d.5}\n' % (1_700_000_000 + 10 * i, 7200 + i % 3)
+
+    peaks = []
+    for looks in (20_000, 60_000):
+        tracemalloc.start()
+        for _ in replay(read(endless(looks)), Limits()):
+            pass
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
+
+
+def test_calm_looks_are_passed_over_quickly() -> None:
+    records = calm_line(20_000)
+
+    def cost(hurry: bool, looks: int) -> float:
+        begin = time.process_time()
+        for _ in replay(records[:looks], Limits(), hurry=hurry):
+            pass
+        return (time.process_time() - begin) / looks
+
+    cost(hurry=True, looks=20)  # imports
+    assert cost(hurry=True, looks=20_000) < cost(hurry=False, looks=1_000) / 5
+
+
+def test_replay_reads_a_recording_by_its_path(tmp_path: Path, night: list[Record]) -> None:
+    path = written(tmp_path / "night.jsonl", night)
+    assert [item for item in replay(path, Limits()) if isinstance(item, Ruling)] == rulings(night)
+    (tmp_path / "bad.jsonl").write_text("nonsense\n")
+    with pytest.raises(RecordingError):
+        list(replay(tmp_path / "bad.jsonl", Limits()))

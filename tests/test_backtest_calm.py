@@ -1,0 +1,141 @@
+"""The quick way through calm stretches comes to what the judge says look by look, on hostile recordings as well."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hostile import LENGTHS, LIMITS, SEEDS, Line, T, recording, summed
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from check_delayed_repl import replay as replaying
+from check_delayed_repl.calm import alike_runs, calm, pass_over
+from check_delayed_repl.judge.fold import Fold
+from check_delayed_repl.judge.outcome import State
+from check_delayed_repl.limits import Limits
+from check_delayed_repl.records import JobLine, Record
+from check_delayed_repl.replay import Replay, Ruling, batches
+
+
+def both(records: list[Record], limits: Limits) -> Iterator[tuple[Any, Any]]:
+    """What the two ways say after each batch: rulings, tally, and all that the judge will ever go on from."""
+    quick, plain = Replay(limits), Replay(limits, hurry=False)
+    for batch in batches(records):
+        said: list[list[Ruling]] = [[], []]
+        for part in batch:
+            for way, rulings in zip((quick, plain), said, strict=True):
+                if isinstance(part, JobLine):
+                    way.job(part)
+                else:
+                    rulings += way.looks(part)
+        yield (
+            (said[0], summed(quick.tally), quick.fold.dump(), list(quick.fold.points)),
+            (said[1], summed(plain.tally), plain.fold.dump(), list(plain.fold.points)),
+        )
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    SEEDS,
+    LENGTHS,
+    st.sampled_from([7, 64, 4096]),
+    st.sampled_from(
+        [
+            LIMITS,
+            LIMITS._replace(fit="window"),
+            LIMITS._replace(window=300.0),
+            LIMITS._replace(window=5000.0, max_seconds_behind=0.0),
+            LIMITS._replace(delay_mode="native"),
+            LIMITS._replace(delay_mode="external", local_heartbeat=False),
+            LIMITS._replace(min_delay_time=150.0, max_delay_time=150.0),
+            LIMITS._replace(min_delay_time=0.0, max_delay_time=1e300, max_recovery_time=0.0, max_trend_time=0.0),
+            LIMITS._replace(job_limits=(("dump", 100.0),), job_stops_server=("dump",)),
+        ]
+    ),
+)
+def test_the_quick_way_is_the_judge(seed: int, length: int, size: int, limits: Limits) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replaying, "BATCH", size)
+        patch.setattr(replaying, "MIN_CALM", 2)
+        for quick, plain in both(recording(seed, length), limits):
+            assert quick == plain
+
+
+@settings(max_examples=60, deadline=None)
+@given(SEEDS, LENGTHS, st.sampled_from([LIMITS, LIMITS._replace(window=300.0, max_seconds_behind=70.0)]))
+def test_a_calm_stretch_may_end_anywhere(seed: int, length: int, limits: Limits) -> None:
+    """Wherever a stretch is cut, the judge is left in the state that asking it about every look would have led to."""
+    plain = Fold(limits)
+    for batch in batches(recording(seed, length)):
+        for part in batch:
+            if isinstance(part, JobLine):
+                plain.add(part)
+                continue
+            starts = dict(alike_runs(part, 2))
+            passing: list[tuple[Fold, int, list[bool]]] = []
+            for i in range(1, len(part.samples)):
+                t = part.samples[i].t
+                if i in starts and plain.last is not None and plain.verdict(plain.last.t).state is State.OK:
+                    found = calm(part, i, starts[i], plain).tolist()
+                    if plain.at_rest(t):
+                        passing.append((copy.deepcopy(plain), i, found[: [*found, False].index(False)]))
+                plain.add(part.samples[i])
+                for fold, start, found in passing[-1:]:
+                    if start <= i < start + len(found):
+                        assert plain.verdict(t).state is State.OK
+                        quick = copy.deepcopy(fold)
+                        pass_over(part, start, i + 1, quick)
+                        assert (quick.dump(), quick.points) == (plain.dump(), plain.points)
+
+
+def line(looks: int, **columns: Any) -> list[Record]:
+    """Calm looks in which nothing but `columns` is out of the ordinary, each a value or what gives one for a look."""
+    chance = random.Random(1)
+    made = Line(chance, bare=False, external=columns.pop("external", False), native=False)
+    records: list[Record] = []
+    for i in range(looks):
+        fields = {name: value(i) if callable(value) else value for name, value in columns.items()}
+        records.append(made.look(fields.pop("step", 10.0), **{"sql_remaining": 3, **fields}))
+    return records
+
+
+@pytest.mark.parametrize(
+    ("columns", "condition"),
+    [
+        ({"io": lambda i: "Connecting" if i > 30 else "Yes"}, "io-stopped"),
+        ({"local": lambda i: 26.0 if i == 33 else 0.5}, "local-heartbeat-stale"),
+        ({"local": lambda i: -1.5 if i == 33 else 0.5}, "heartbeat-from-future"),
+        ({"source_log": lambda i: ("bin.000002", min(i, 30))}, "source-log-stale"),
+        ({"relay_log": lambda i: ("bin.000002", min(i, 30))}, "relay-log-stale"),
+        ({"ts": lambda i: T + min(i, 30), "seconds_behind": 0}, "source-heartbeat-dead"),
+        ({"sql": lambda i: "No" if i > 30 else "Yes", "sql_delay": 150}, "sql-stopped"),
+        ({"sql_delay": lambda i: 50 if i > 30 else 150}, "delay-setting-lost"),
+        ({"heartbeat_id": lambda i: 2 if i > 30 else 1}, "source-changed"),
+        ({"io_errno": lambda i: 1236 if i == 33 else 0}, "io-error"),
+        ({"delay": lambda i: 150.0 + max(0, i - 30)}, "delay-out-of-bounds"),
+        # Within the last minute lie fewer than six looks: the window reaches back to those before the gaps.
+        ({"delay": lambda i: 196.0 if i < 34 else 198.9, "step": lambda i: 61.0 if i > 30 else 10.0}, None),
+        ({"delay": lambda i: 150.0 if i % 9 else 190.0}, None),
+        ({"external": True, "relay_log": lambda i: ("bin.000002", min(i, 30) // 3)}, None),
+        (
+            {
+                "relay_log": lambda i: ("bin.000002", i),
+                "source_log": lambda i: ("bin.000002", i),
+                "sql_remaining": None,
+            },
+            None,
+        ),
+    ],
+)
+def test_what_the_judge_finds_on_a_calm_line_is_found(columns: dict[str, Any], condition: str | None) -> None:
+    records = line(120, **columns)
+    [(quick, plain)] = both(records, LIMITS)
+    assert quick == plain
+    assert condition in [None, *(ruling.condition for ruling in quick[0])]
+    for size in range(1, 120, 7):
+        *_, (quick, plain) = both(records[:size], LIMITS)
+        assert quick[1:] == plain[1:]

@@ -1,0 +1,450 @@
+"""Job records: what they grant, for how long, and what they cannot get however they are written."""
+
+from __future__ import annotations
+
+import pytest
+from judge_builders import CALM, LIMITS, finding, folded, job, judged, look, looks, states, verdicts
+
+from check_delayed_repl.judge.jobs import NO_JOBS, Jobs, JobsNow
+from check_delayed_repl.judge.outcome import State
+from check_delayed_repl.records import JobLine, Record
+
+OUT = 20000.0
+VOID = job(None, kind=None, void=True)
+
+
+def jobs_at(now: float, *lines: JobLine, arrived: float = 0.0) -> JobsNow:
+    """What holds at `now` once the lines have arrived."""
+    jobs = Jobs(LIMITS._replace(job_limits=(("index", 40.0),)))
+    for line in lines:
+        jobs.add(line, arrived)
+    return jobs.at(now)
+
+
+# --- what a record says
+
+
+def test_no_job_is_no_job() -> None:
+    assert jobs_at(0.0) == NO_JOBS
+
+
+def test_a_job_runs_from_its_start_until_it_has_finished() -> None:
+    assert jobs_at(150.0, job(100.0)).active == {"backup": 50.0}
+    assert jobs_at(150.0, job(100.0)).views[0][:4] == ("b1", "backup", "active", 100.0)
+    done = jobs_at(250.0, job(100.0), job(100.0, 200.0))
+    assert done.active == {}
+    assert done.completed == ("backup", 50.0)
+    assert done.views[0][2:6] == ("completed", 100.0, 200.0, 100.0)
+
+
+def test_a_later_line_with_the_same_id_replaces_the_earlier_one() -> None:
+    assert jobs_at(150.0, job(100.0), job(20.0, kind="deshard")).active == {"deshard": 130.0}
+
+
+def test_a_finish_takes_kind_and_start_from_the_line_before() -> None:
+    done = jobs_at(250.0, job(100.0, kind="index"), job(None, 200.0, kind=None))
+    assert done.completed == ("index", 50.0)
+
+
+def test_a_void_job_never_was() -> None:
+    void = job(None, kind=None, void=True)
+    assert jobs_at(150.0, job(100.0), void) == NO_JOBS
+    assert jobs_at(150.0, void) == NO_JOBS
+    assert jobs_at(150.0, job(100.0), void, job(140.0)).active == {"backup": 10.0}
+
+
+def test_a_finish_in_the_future_is_still_active() -> None:
+    now = jobs_at(150.0, job(100.0, 151.0))
+    assert now.active == {"backup": 50.0}
+    assert jobs_at(151.0, job(100.0, 151.0)).active == {}
+
+
+def test_kinds_stand_in_the_order_of_their_limits_and_the_longest_claim_counts() -> None:
+    now = jobs_at(
+        150.0, job(100.0, kind="index", name="i"), job(140.0, kind="backup", name="a"), job(90.0, name="b"), job(120.0)
+    )
+    assert list(now.active.items()) == [("backup", 60.0), ("index", 50.0)]
+
+
+def test_the_one_that_finished_last_opens_the_recovery_window() -> None:
+    lines = (job(0.0, 300.0, name="x", kind="deshard"), job(0.0, 200.0, name="y"), job(0.0, 100.0, name="z"))
+    assert jobs_at(400.0, *lines).completed == ("deshard", 100.0)
+
+
+@pytest.mark.parametrize(("since", "open_"), [(21600.0, True), (21600.1, False)])
+def test_a_completed_job_counts_for_as_long_as_recovery_may_take(since: float, open_: bool) -> None:
+    assert (jobs_at(100.0 + since, job(0.0, 100.0)).completed is not None) == open_
+
+
+# --- records that grant nothing
+
+INVALID = [
+    (job(100.0, 99.0), "finishes before it starts"),
+    (job(100.0, kind="rebuild"), "kind 'rebuild' has no limit"),
+    (job(100.0, kind=""), "kind '' cannot name a kind"),
+    (job(None, kind=None), "never started"),
+    (job(None, 120.0, kind=None), "never started"),
+    (job(None, kind="backup"), "never started"),
+    (job(100.0, kind=None), "never started"),
+    (JobLine(0.0, "b1", "backup", None, None, unreadable="started_at 'x' is no number"), "started_at 'x'"),
+    (job(210.1), "starts 60 seconds in the future"),
+    (job(1e300), "in the future"),
+]
+
+
+@pytest.mark.parametrize(("line", "reason"), INVALID)
+def test_an_invalid_record_grants_nothing_and_is_reported(line: JobLine, reason: str) -> None:
+    now = jobs_at(150.0, line, arrived=150.0)
+    assert now.active == {}
+    assert now.completed is None
+    assert now.views[0].status == "invalid"
+    assert reason in now.views[0].reason
+
+
+def test_a_start_up_to_a_minute_ahead_counts_as_now() -> None:
+    assert jobs_at(150.0, job(210.0)).active == {"backup": 0.0}
+
+
+def test_a_start_too_far_ahead_counts_once_its_time_has_come() -> None:
+    assert jobs_at(150.0, job(300.0)).active == {}
+    assert jobs_at(240.0, job(300.0)).active == {"backup": 0.0}
+    assert jobs_at(310.0, job(300.0)).active == {"backup": 10.0}
+
+
+@pytest.mark.parametrize(("line", "reason"), INVALID)
+def test_an_invalid_record_is_a_warning(line: JobLine, reason: str) -> None:
+    verdict = judged([look(140.0), line, look(150.0)])
+    assert (verdict.state, verdict.condition) == (State.WARNING, "job-record-invalid")
+    assert reason in verdict.message
+    assert "b1" in verdict.message
+    assert "job void" in verdict.message
+
+
+def test_an_invalid_record_that_claims_to_be_done_is_reported_for_as_long_as_recovery_may_take() -> None:
+    wrong = job(100.0, 50.0)
+    for since, reported in ((21600.0, True), (21610.0, False)):
+        records: list[Record] = [look(100.0), wrong, look(110.0), look(110.0 + since)]
+        assert (finding(judged(records), "job-record-invalid") is not None) == reported
+
+
+def test_an_invalid_record_that_claims_to_run_is_reported_until_it_is_void() -> None:
+    records: list[Record] = [look(100.0), job(100.0, kind="rebuild"), look(110.0), look(1e6)]
+    assert judged(records).condition == "job-record-invalid"
+    assert judged([*records, job(None, kind=None, void=True), look(1e6 + 10.0)]).condition == "in-range"
+
+
+def test_an_unreadable_line_takes_away_what_the_job_had() -> None:
+    records: list[Record] = [
+        look(0.0, OUT),
+        job(0.0),
+        look(10.0, OUT),
+        JobLine(15.0, "b1", unreadable="not JSON"),
+        look(20.0, OUT),
+    ]
+    assert [v.state for v in verdicts(records)] == [State.CRITICAL, State.WARNING, State.CRITICAL]
+
+
+def test_findings_about_records_stand_beside_what_an_active_job_grants() -> None:
+    verdict = judged([look(0.0, OUT), job(0.0), job(0.0, kind="x", name="b2"), look(10.0, OUT)])
+    assert [f.condition for f in verdict.findings] == ["active-backup", "job-record-invalid"]
+
+
+# --- budgets
+
+
+def test_a_job_holds_for_its_limit_and_no_longer() -> None:
+    limits = LIMITS._replace(max_backup_behind=100.0)
+    records: list[Record] = [look(0.0, OUT)]
+    # The job is void every other look, so that neither its claim nor its run ever overruns.
+    for t in range(0, 300, 10):
+        records += [VOID, look(t + 5.0, OUT), job(t + 5.0), look(t + 10.0, OUT)]
+    changes = states(records, limits)
+    assert max(v.held["backup"] for v in verdicts(records, limits)) == 105.0
+    assert changes[-2:] == [(210.0, State.WARNING, "active-backup"), (215.0, State.CRITICAL, "recovery-exceeded")]
+
+
+def test_the_last_second_of_a_budget_still_holds() -> None:
+    limits = LIMITS._replace(max_backup_behind=50.0)
+    records: list[Record] = [
+        look(0.0, OUT),
+        job(10.0),
+        *looks(10.0, 60.0, OUT),
+        job(60.0),
+        look(60.0, OUT),
+        look(70.0, OUT),
+    ]
+    verdict = judged([*records[:-2], look(60.0, OUT)], limits)
+    assert verdict.held["backup"] == 50.0
+    assert verdict.state == State.WARNING
+    assert judged(records, limits).state == State.CRITICAL
+
+
+def test_time_is_charged_to_every_kind_that_is_active() -> None:
+    records: list[Record] = [
+        look(0.0, OUT),
+        job(0.0),
+        job(0.0, name="d", kind="deshard"),
+        look(10.0, OUT),
+        look(40.0, OUT),
+    ]
+    verdict = judged(records)
+    assert (verdict.held["backup"], verdict.held["deshard"], verdict.held["recovery"]) == (30.0, 30.0, 0.0)
+
+
+def test_a_kind_whose_budget_is_spent_is_charged_on_while_another_one_holds() -> None:
+    limits = LIMITS._replace(max_backup_behind=20.0, job_limits=())
+    records: list[Record] = [look(0.0, OUT), job(0.0), job(0.0, name="d", kind="deshard"), *looks(10.0, 60.0, OUT)]
+    verdict = judged(records, limits)
+    assert verdict.held["backup"] == 50.0
+    assert [f.condition for f in verdict.findings] == ["job-overrun", "active-deshard"]
+
+
+def test_gaps_and_failed_looks_are_charged() -> None:
+    records: list[Record] = [look(0.0, OUT), job(0.0), look(10.0, OUT), look(20.0, error="timeout"), look(500.0, OUT)]
+    assert judged(records).held["backup"] == 490.0
+
+
+def test_time_is_charged_up_to_now() -> None:
+    assert judged([look(0.0, OUT), job(0.0), look(10.0, OUT)], now=25.0).held["backup"] == 15.0
+
+
+def test_a_clock_that_steps_back_refunds_nothing_and_charges_nothing_twice() -> None:
+    records: list[Record] = [
+        look(0.0, OUT),
+        job(0.0),
+        look(10.0, OUT),
+        look(30.0, OUT),
+        look(20.0, OUT),
+        look(40.0, OUT),
+    ]
+    assert judged(records).held["backup"] == 30.0
+
+
+@pytest.mark.parametrize(
+    "excuse",
+    [
+        [job(25.0)],
+        [job(-1000.0)],
+        [job(None, kind=None, void=True)],
+        [job(0.0, 20.0)],
+        [job(0.0, 20.0), job(20.0, name="b2")],
+        [job(29.0, 5000.0)],
+    ],
+)
+def test_nothing_that_is_written_later_refunds_what_was_spent(excuse: list[JobLine]) -> None:
+    records: list[Record] = [look(0.0, OUT), job(0.0), look(10.0, OUT), look(30.0, OUT), *excuse, look(40.0, OUT)]
+    assert judged(records).held["backup"] == 30.0
+
+
+def test_a_budget_is_one_episodes() -> None:
+    records: list[Record] = [look(0.0, OUT), job(0.0), look(10.0, OUT), look(30.0, OUT), *looks(40.0, 140.0)]
+    assert judged(records).held["backup"] == 0.0
+    assert judged(records).episode_since is None
+    assert judged([*records, *looks(150.0, 250.0, OUT)]).held["backup"] < 110.0
+
+
+def test_a_job_on_a_calm_line_spends_nothing() -> None:
+    verdict = judged([look(0.0), job(0.0), *looks(10.0, 500.0)])
+    assert (verdict.state, verdict.condition, verdict.held["backup"]) == (State.WARNING, "active-backup", 0.0)
+
+
+def test_lines_count_from_the_look_after_they_arrived_whatever_times_they_claim() -> None:
+    records: list[Record] = [*looks(0.0, 100.0, OUT), job(0.0), look(110.0, OUT)]
+    assert states(records) == [
+        (0.0, State.CRITICAL, "delay-out-of-bounds"),
+        (110.0, State.WARNING, "active-backup"),
+    ]
+    assert judged(records).held["backup"] == 0.0
+
+
+def test_a_line_that_no_look_has_seen_yet_counts_now() -> None:
+    assert judged([look(0.0), job(5.0)], now=6.0).condition == "active-backup"
+    assert judged([look(0.0), job(5.0), job(5.0, 6.0)], now=7.0).condition == "in-range"
+
+
+# --- overrun
+
+
+@pytest.mark.parametrize(("running", "state"), [(64800.0, State.WARNING), (64801.0, State.CRITICAL)])
+def test_a_job_that_claims_to_run_for_longer_than_its_limit_is_critical_in_range(running: float, state: State) -> None:
+    verdict = judged([look(0.0), job(100.0 - running), look(100.0)])
+    assert verdict.state == state
+    if state == State.CRITICAL:
+        assert verdict.condition == "job-overrun"
+        assert "backup is running for 64801 seconds (limit 64800, --max-backup-behind)" in verdict.message
+
+
+def test_an_unbroken_run_of_jobs_of_a_kind_is_one_run() -> None:
+    limits = LIMITS._replace(max_backup_behind=100.0)
+    records: list[Record] = [look(0.0)]
+    for t in range(0, 200, 10):
+        records += [job(t - 5.0, name=f"b{t}"), look(t + 10.0)]
+        records.append(job(t - 5.0, t + 10.0, name=f"b{t}"))
+    changes = states(records, limits)
+    assert changes[1:3] == [(10.0, State.WARNING, "active-backup"), (120.0, State.CRITICAL, "job-overrun")]
+
+
+def test_a_run_is_broken_by_one_look_without_a_job_of_the_kind() -> None:
+    limits = LIMITS._replace(max_backup_behind=100.0)
+    records: list[Record] = [
+        look(0.0),
+        job(0.0),
+        *looks(10.0, 90.0),
+        job(0.0, 95.0),
+        look(100.0),
+        job(105.0, name="b2"),
+    ]
+    records += looks(110.0, 200.0)
+    assert not any(finding(v, "job-overrun") for v in verdicts(records, limits))
+
+
+def test_another_kind_is_another_run() -> None:
+    limits = LIMITS._replace(max_backup_behind=100.0, max_deshard_behind=100.0)
+    records: list[Record] = [
+        look(0.0),
+        job(0.0),
+        *looks(10.0, 90.0),
+        job(90.0, name="d", kind="deshard"),
+        job(0.0, 95.0),
+    ]
+    records += looks(100.0, 190.0)
+    assert not any(finding(v, "job-overrun") for v in verdicts(records, limits))
+
+
+def test_a_run_goes_on_through_failed_looks() -> None:
+    limits = LIMITS._replace(max_backup_behind=100.0)
+    records: list[Record] = [look(0.0), job(0.0), look(10.0), look(60.0, error="server-down"), job(60.0), look(111.0)]
+    verdict = judged(records, limits)
+    assert finding(verdict, "job-overrun") is not None
+    assert "101 seconds (limit 100" in verdict.message
+
+
+def test_an_added_kind_has_its_own_limit_and_option() -> None:
+    limits = LIMITS._replace(job_limits=(("index", 50.0),))
+    verdict = judged([look(0.0), job(0.0, kind="index"), look(51.0)], limits)
+    assert verdict.condition == "job-overrun"
+    assert "index is running for 51 seconds (limit 50, --max-job-behind)" in verdict.message
+
+
+# --- the recovery window
+
+
+def test_the_recovery_window_opens_when_the_job_finishes_and_shuts_when_the_line_is_back() -> None:
+    records: list[Record] = [look(0.0), job(0.0), *looks(10.0, 100.0, OUT), job(0.0, 105.0), *looks(110.0, 200.0, OUT)]
+    records += looks(210.0, 400.0)
+    assert states(records) == [
+        (0.0, State.OK, "in-range"),
+        (10.0, State.WARNING, "active-backup"),
+        (110.0, State.WARNING, "backup-recovery-window"),
+        (220.0, State.OK, "in-range"),  # two samples far off one way tell a cliff from a wild sample
+    ]
+
+
+def test_the_text_of_the_recovery_window() -> None:
+    records: list[Record] = [
+        look(0.0, OUT),
+        job(0.0, kind="deshard"),
+        look(10.0, OUT),
+        job(0.0, 10.0, kind="deshard"),
+        look(20.0, OUT),
+    ]
+    verdict = judged(records)
+    assert verdict.condition == "deshard-recovery-window"
+    assert verdict.message.startswith(
+        "Replication delay intercept is out of bounds, currently in recovery window for deshard which completed 10 "
+        "seconds ago"
+    )
+    assert "limit 21600, --max-recovery-time" in verdict.message
+
+
+def test_the_recovery_window_is_over_after_its_time() -> None:
+    limits = LIMITS._replace(max_recovery_time=100.0)
+    records: list[Record] = [look(0.0, OUT), job(0.0), look(10.0, OUT), job(0.0, 10.0), *looks(20.0, 130.0, OUT)]
+    assert states(records, limits)[1:] == [
+        (10.0, State.WARNING, "active-backup"),
+        (20.0, State.WARNING, "backup-recovery-window"),
+        (120.0, State.CRITICAL, "recovery-exceeded"),
+    ]
+
+
+def test_a_job_that_claims_to_have_just_finished_again_and_again_gets_one_recovery_budget() -> None:
+    limits = LIMITS._replace(max_recovery_time=100.0)
+    records: list[Record] = [look(0.0, OUT)]
+    for t in range(0, 300, 10):
+        records += [job(t - 1.0, float(t)), look(t + 10.0, OUT)]
+    assert states(records, limits)[1:] == [
+        (10.0, State.WARNING, "backup-recovery-window"),
+        (120.0, State.CRITICAL, "recovery-exceeded"),
+    ]
+
+
+@pytest.mark.parametrize(("in_range_for", "condition"), [(580.0, "backup-recovery-window"), (590.0, "other")])
+def test_a_line_that_recovered_for_longer_than_a_window_and_is_lost_again_is_news(
+    in_range_for: float, condition: str
+) -> None:
+    """Counted from its finish, ten seconds before; and the first sample far off is on trial, so still in range."""
+    records: list[Record] = [look(0.0), job(0.0), *looks(10.0, 50.0), job(0.0, 50.0)]
+    records += looks(60.0, 60.0 + in_range_for)
+    records += looks(70.0 + in_range_for, 170.0 + in_range_for, OUT)
+    last = judged(records)
+    if condition == "other":
+        assert (last.state, last.condition) == (State.CRITICAL, "delay-out-of-bounds")
+    else:
+        assert (last.state, last.condition) == (State.WARNING, condition)
+
+
+def test_time_in_range_before_the_job_finished_is_no_recovery() -> None:
+    records: list[Record] = [*looks(0.0, 2000.0), job(2000.0), *looks(2010.0, 2100.0), job(2000.0, 2100.0)]
+    records += looks(2110.0, 2210.0, OUT)
+    assert judged(records).condition == "backup-recovery-window"
+
+
+def test_another_job_opens_a_recovery_window_of_its_own() -> None:
+    records: list[Record] = [look(0.0), job(0.0), look(10.0), job(0.0, 10.0), *looks(20.0, 1000.0)]
+    records += [job(1000.0, name="b2"), look(1010.0), job(1000.0, 1010.0, name="b2"), *looks(1020.0, 1120.0, OUT)]
+    assert judged(records).condition == "backup-recovery-window"
+
+
+def test_a_recovery_that_a_job_held_before_is_not_held_by_its_trend_as_well() -> None:
+    limits = LIMITS._replace(max_recovery_time=100.0)
+    records: list[Record] = [
+        look(0.0, OUT),
+        job(0.0),
+        look(10.0, OUT),
+        job(0.0, 10.0),
+        *looks(20.0, 400.0, lambda t: OUT - 3.0 * t),
+    ]
+    verdict = judged(records, limits)
+    assert (verdict.state, verdict.condition) == (State.CRITICAL, "recovery-exceeded")
+    assert verdict.message.startswith("Replication delay intercept recovery exceeded window")
+
+
+def test_the_same_recovery_without_a_job_is_held_by_its_trend() -> None:
+    verdict = judged(looks(20.0, 400.0, lambda t: OUT - 3.0 * t))
+    assert (verdict.state, verdict.condition) == (State.WARNING, "recovering-above-maximum")
+
+
+# --- what a fold keeps of records
+
+
+def test_records_that_can_never_matter_again_are_forgotten() -> None:
+    fold = folded([look(0.0), *(job(0.0, 5.0, name=f"b{i}") for i in range(100)), look(10.0)])
+    assert len(fold._jobs) == 100
+    fold.add(look(10.0 + 21600.0, CALM))
+    assert len(fold._jobs) == 100
+    fold.add(look(10.0 + 21601.0, CALM))
+    assert len(fold._jobs) == 0
+
+
+def test_a_job_that_was_forgotten_and_finishes_again_grants_nothing() -> None:
+    records: list[Record] = [
+        look(0.0),
+        job(0.0, 5.0),
+        look(10.0),
+        look(50000.0),
+        job(None, 50000.0, kind=None),
+        look(50010.0, OUT),
+    ]
+    verdict = judged(records)
+    assert verdict.state == State.CRITICAL
+    assert finding(verdict, "job-record-invalid") is not None

@@ -1,0 +1,737 @@
+"""The verdict, row by row: what is found at a look, what a job holds back, and which finding comes first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from judge_builders import CALM, LIMITS, finding, folded, job, judged, look, looks, states, verdicts
+
+from check_delayed_repl.judge.jobs import NO_JOBS, JobsNow
+from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
+from check_delayed_repl.judge.trend import NO_FIT, NO_TREND, Fit
+from check_delayed_repl.judge.verdict import ABOVE, BELOW, IN_RANGE, Situation, line_verdict, worst_first
+from check_delayed_repl.limits import Limits
+from check_delayed_repl.records import Record, Sample
+
+NATIVE: dict[str, Any] = {"io": "Yes", "sql": "Yes", "sql_delay": 7200}
+OUT = 20000.0
+STARTED = job(0.0)
+
+
+def only(verdict: Verdict, condition: str) -> Finding:
+    """The finding of that name, which must be there and lead."""
+    assert verdict.condition == condition
+    return verdict.findings[0]
+
+
+# --- never held back
+
+HARD: list[tuple[str, list[Record], list[str]]] = [
+    ("connect-failed", [look(10.0, error="connect-failed", message="access denied")], ["access denied"]),
+    ("timeout", [look(10.0, error="timeout", message="no answer within 10 s")], ["no answer within 10 s", "--timeout"]),
+    ("not-a-replica", [look(10.0, error="not-a-replica", message="no channel")], ["no channel"]),
+    ("status-unreadable", [look(10.0, error="status-unreadable", message="needs X")], ["needs X"]),
+    ("status-unreadable", [look(10.0, io="Sideways")], ["'Sideways'"]),
+    ("status-unreadable", [look(10.0, sql="Preparing")], ["'Preparing'"]),
+    ("status-unreadable", [look(10.0, sql="")], ["''"]),
+    ("io-error", [look(10.0, io="Connecting", io_errno=2003, io_error="cannot reach")], ["2003", "cannot reach"]),
+    ("io-error", [look(10.0, io="No", io_errno=1236)], ["1236"]),
+    ("sql-error", [look(10.0, sql="No", sql_errno=1062, sql_error="Duplicate", sql_delay=7200)], ["1062", "Duplicate"]),
+    ("heartbeat-missing", [look(10.0, error="heartbeat-missing", message="no row")], ["no row"]),
+    ("heartbeat-unreadable", [look(10.0, error="heartbeat-unreadable", message="ts 'x'")], ["ts 'x'"]),
+    ("heartbeat-unreadable", [look(10.0, 1.1e10)], ["11000000000"]),
+    ("heartbeat-from-future", [look(10.0, -1.01)], ["--heartbeat-timezone", "1"]),
+    ("heartbeat-from-future", [look(10.0, -3600.0)], ["--heartbeat-timezone", "3600"]),
+    ("heartbeat-from-future", [look(10.0, local=-1.01)], ["--heartbeat-timezone"]),
+    (
+        "source-heartbeat-dead",
+        [look(t, CALM + t, ts=1.0, relay_log=("b", int(t)), seconds_behind=7100) for t in (10.0, 40.0, 71.0)],
+        ["61 seconds", "limit 60, --max-seconds-behind"],
+    ),
+    (
+        "source-heartbeat-dead",
+        [
+            look(t, ts=1.0, io="Yes", sql="Yes", source_log=("b", 5), relay_log=("b", 5), sql_delay=7200)
+            for t in (10.0, 40.0, 71.0)
+        ],
+        ["61 seconds", "limit 60, --max-seconds-behind"],
+    ),
+    ("delay-setting-lost", [look(10.0, **NATIVE), look(20.0, sql_delay=0)], ["0", "7200", "5400", "--min-delay-time"]),
+    ("delay-setting-lost", [look(10.0, **NATIVE), look(20.0, sql_delay=5399)], ["5399"]),
+    ("job-overrun", [job(-64801.0), look(10.0)], ["64811", "64800", "--max-backup-behind"]),
+    ("clock-stepped", [look(1000.0), look(10.0)], ["990", "limit 2", "history prune --future"]),
+]
+
+
+@pytest.mark.parametrize(("condition", "records", "said"), HARD)
+@pytest.mark.parametrize("under_a_job", [False, True])
+def test_what_is_never_held_back(condition: str, records: list[Record], said: list[str], under_a_job: bool) -> None:
+    before: list[Record] = [look(0.0), *([STARTED] if under_a_job else [])]
+    last = records[-1]
+    assert isinstance(last, Sample)
+    verdict = judged([*before, *records], now=last.t)
+    first = only(verdict, condition)
+    assert (first.state, first.held) == (State.CRITICAL, False)
+    for words in said:
+        assert words in first.message
+    assert "\n" not in first.message
+
+
+NEARLY: list[list[Record]] = [
+    [look(10.0, local=-1.0)],
+    [look(10.0, io="Yes", io_errno=0, sql="Yes", sql_errno=0)],
+    # A ts that stands still, for as long as it may.
+    [look(t, CALM + t, ts=1.0, relay_log=("b", int(t)), seconds_behind=7000) for t in (10.0, 40.0, 70.0)],
+    # One that stands still because its transactions are slow: the server itself falls behind as well.
+    [
+        look(t, CALM + t, ts=1.0, relay_log=("b", int(t)), seconds_behind=int(CALM + t) - 60)
+        for t in (10.0, 40.0, 100.0)
+    ],
+    [look(t, CALM + t, ts=1.0, relay_log=("b", int(t))) for t in (10.0, 40.0, 100.0)],
+    # Nothing is applied meanwhile: it may be the thread that stands still.
+    [look(t, CALM + t, ts=1.0, relay_log=("b", 1), seconds_behind=0) for t in (10.0, 40.0, 100.0)],
+    # Drained, but for one look in between, or with a delay pending, or a thread that does not run.
+    [
+        look(t, ts=1.0, io="Yes", sql="Yes", source_log=("b", 5), relay_log=("b", 5 - (t == 40.0)))
+        for t in (10.0, 40.0, 100.0)
+    ],
+    [
+        look(t, ts=1.0, io="Yes", sql="Yes", source_log=("b", 5), relay_log=("b", 5), sql_remaining=3)
+        for t in (10.0, 40.0, 100.0)
+    ],
+    [look(t, ts=1.0, io="Connecting", sql="Yes", source_log=("b", 5), relay_log=("b", 5)) for t in (10.0, 40.0, 69.0)],
+    [
+        look(t, ts=float(t), io="Yes", sql="Yes", source_log=("b", 5), relay_log=("b", 5))
+        for t in (10.0, 40.0, 70.0, 100.0)
+    ],
+    # Another server's row is another heartbeat.
+    [
+        look(t, ts=1.0, heartbeat_id=int(t // 50), io="Yes", sql="Yes", source_log=("b", 5), relay_log=("b", 5))
+        for t in (10.0, 40.0, 70.0, 100.0)
+    ],
+    [look(10.0, sql_delay=0)],
+    [look(10.0, sql_delay=3600)],
+    [look(10.0, sql_delay=3600), look(20.0, sql_delay=3600)],
+    [look(10.0, **NATIVE), look(20.0, sql_delay=5400)],
+    [look(10.0, **NATIVE), look(20.0)],
+    [look(10.0, **NATIVE), look(20.0, sql_delay=0), look(30.0, sql_delay=7200)],
+    [job(-64790.0), look(10.0)],
+    [look(12.0), look(10.0)],
+]
+
+
+@pytest.mark.parametrize("records", NEARLY)
+def test_what_is_just_not_wrong(records: list[Record]) -> None:
+    last = records[-1]
+    assert isinstance(last, Sample)
+    verdict = judged([look(0.0), *records], now=last.t)
+    assert verdict.state != State.CRITICAL, verdict.findings
+
+
+def test_a_delay_of_one_second_ahead_is_no_heartbeat_from_the_future() -> None:
+    verdict = judged([look(10.0, -1.0)])
+    assert verdict.condition == "delay-out-of-bounds"
+    assert finding(verdict, "heartbeat-from-future") is None
+
+
+def test_the_largest_credible_delay_is_out_of_bounds_and_readable() -> None:
+    assert judged([look(10.0, 1e10)]).condition == "delay-out-of-bounds"
+
+
+def test_looks_that_failed_do_not_find_the_relay_log_drained() -> None:
+    limits = LIMITS._replace(job_stops_server=("backup",))
+    drained = look(0.0, ts=1.0, io="Yes", sql="Yes", source_log=("b", 5), relay_log=("b", 5), sql_delay=7200)
+    records: list[Record] = [
+        drained,
+        job(0.0),
+        *(look(t, error="server-down", message="refused") for t in (10.0, 40.0, 70.0)),
+    ]
+    verdict = judged(records, limits)
+    assert finding(verdict, "source-heartbeat-dead") is None
+    assert verdict.state == State.WARNING
+
+
+def test_a_dead_heartbeat_stays_dead_while_pt_slave_delay_waits() -> None:
+    """Its SQL thread runs once a minute, and only then does the server say how far behind it is."""
+    records: list[Record] = []
+    for i in range(40):
+        runs = i % 6 == 0
+        records.append(
+            look(
+                10.0 * i,
+                CALM + 10.0 * i,
+                ts=1.0,
+                io="Yes",
+                sql="Yes" if runs else "No",
+                relay_log=("b", i // 6),
+                seconds_behind=int(CALM) if runs else None,
+                sql_delay=0,
+            )
+        )
+    changes = states(records)
+    assert [condition for _, _, condition in changes] == ["in-range", "source-heartbeat-dead"]
+
+
+def test_a_local_heartbeat_is_not_judged_where_there_is_none() -> None:
+    limits = LIMITS._replace(local_heartbeat=False)
+    cases: list[dict[str, Any]] = [{"local": -5.0}, {"local": 500.0}, {"local_missing": True}]
+    for seen in cases:
+        assert judged([look(10.0, **seen)], limits).state == State.OK
+
+
+@pytest.mark.parametrize(("mode", "lost"), [("auto", True), ("native", True), ("external", False)])
+def test_the_delay_setting_matters_where_the_server_itself_delays(mode: str, lost: bool) -> None:
+    limits = LIMITS._replace(delay_mode=mode)
+    verdict = judged([look(0.0, **NATIVE), look(10.0, sql_delay=0)], limits)
+    assert (verdict.condition == "delay-setting-lost") == lost
+
+
+def test_the_delay_setting_is_lost_for_as_long_as_it_is() -> None:
+    records: list[Record] = [look(0.0, **NATIVE), *looks(10.0, 10000.0, sql_delay=0)]
+    assert judged(records).condition == "delay-setting-lost"
+
+
+# --- a source that changed
+
+
+def failover(until: float) -> list[Record]:
+    """The source is server 1, then server 2, whose heartbeat has yet to come through the delay line."""
+    return [
+        *looks(0.0, 100.0, source_id=1, heartbeat_id=1),
+        *looks(110.0, until, source_id=2, heartbeat_id=1),
+    ]
+
+
+def test_another_servers_heartbeat_serves_after_a_failover_for_as_long_as_a_delay_may_be() -> None:
+    verdict = judged(failover(200.0))
+    first = only(verdict, "source-changed")
+    assert first.state == State.WARNING
+    for words in ("server 2", "server 1", "90 seconds", "limit 9000, --max-delay-time"):
+        assert words in first.message
+    assert judged(failover(9110.0)).condition == "source-changed"
+    late = only(judged(failover(9120.0)), "heartbeat-missing")
+    assert late.state == State.CRITICAL
+    for words in ("source 2", "server 1", "9010 seconds", "limit 9000, --max-delay-time"):
+        assert words in late.message
+
+
+def test_the_new_sources_own_heartbeat_ends_the_change() -> None:
+    assert judged([*failover(200.0), look(210.0, source_id=2, heartbeat_id=2)]).condition == "in-range"
+
+
+def test_a_second_failover_counts_anew() -> None:
+    records: list[Record] = [*failover(9000.0), *looks(9010.0, 9200.0, source_id=3, heartbeat_id=1)]
+    verdict = judged(records)
+    assert "190 seconds" in only(verdict, "source-changed").message
+
+
+def test_a_failed_look_does_not_end_a_change_of_source() -> None:
+    records: list[Record] = [*failover(200.0), look(210.0, error="timeout"), look(220.0, source_id=2, heartbeat_id=1)]
+    assert "110 seconds" in only(judged(records), "source-changed").message
+
+
+# --- worker
+
+
+def test_a_worker_must_have_looked_lately() -> None:
+    fold = folded([look(0.0)])
+    assert fold.verdict(60.0, worker=True).condition == "in-range"
+    late = fold.verdict(60.1, worker=True)
+    assert (late.state, late.condition) == (State.CRITICAL, "worker-missing")
+    assert "limit 60, --max-last-seen" in late.message
+    assert fold.verdict(60.1).condition == "in-range"
+
+
+def test_no_sample_at_all_is_a_missing_worker() -> None:
+    for records in ([], [STARTED]):
+        verdict = judged(list(records), now=100.0)
+        assert (verdict.state, verdict.condition) == (State.CRITICAL, "worker-missing")
+        assert "--max-last-seen" in verdict.message
+
+
+def test_a_missing_worker_is_not_held_by_a_job() -> None:
+    assert folded([look(0.0), STARTED, look(10.0)]).verdict(100.0, worker=True).condition == "worker-missing"
+
+
+# --- the clock
+
+
+@pytest.mark.parametrize(("ahead", "stepped"), [(2.0, False), (2.1, True), (1e9, True)])
+def test_a_sample_from_the_future_is_a_clock_that_stepped(ahead: float, stepped: bool) -> None:
+    verdict = judged([look(0.0), look(10.0 + ahead), look(10.0)], now=10.0)
+    assert (verdict.condition == "clock-stepped") == stepped
+    assert judged([look(0.0), look(10.0 + ahead), look(11.0 + ahead)]).state == State.OK
+
+
+# --- held by a job
+
+HELD: list[tuple[str, list[dict[str, Any]], list[str]]] = [
+    ("io-stopped", [{"io": "No"}], []),
+    (
+        "io-stopped",
+        [{"io": "Connecting"}] * 8,
+        ["70 seconds", "limit 60, --max-seconds-behind"],
+    ),
+    ("io-stopped", [{"io": "Preparing"}] * 4 + [{"io": "Connecting"}] * 4, ["70 seconds"]),
+    ("sql-stopped", [NATIVE, NATIVE | {"sql": "No"}], []),
+    ("local-heartbeat-stale", [{"local": 60.1}], ["60.1 seconds", "limit 60, --max-seconds-behind"]),
+    ("local-heartbeat-stale", [{"local_missing": True}], ["--no-local-heartbeat"]),
+]
+
+
+@pytest.mark.parametrize(("condition", "seen", "said"), HELD)
+def test_what_a_job_holds_back(condition: str, seen: list[dict[str, Any]], said: list[str]) -> None:
+    records: list[Record] = [look(10.0 * i, **one) for i, one in enumerate(seen, 1)]
+    first = only(judged([look(0.0), *records]), condition)
+    assert (first.state, first.held) == (State.CRITICAL, False)
+    for words in said:
+        assert words in first.message
+    under_a_job = judged([look(0.0), job(0.0), *records])
+    held = finding(under_a_job, condition)
+    assert held is not None
+    assert (held.state, held.held, held.message) == (State.WARNING, True, first.message)
+    assert (under_a_job.state, under_a_job.condition) == (State.WARNING, "active-backup")
+
+
+@pytest.mark.parametrize(("condition", "seen", "said"), HELD)
+def test_what_a_job_holds_back_is_charged_to_it_and_critical_when_its_budget_is_spent(
+    condition: str, seen: list[dict[str, Any]], said: list[str]
+) -> None:
+    limits = LIMITS._replace(max_backup_behind=100.0)
+    steady = [*seen, *([seen[-1]] * 30)]
+    records: list[Record] = [look(0.0)]
+    for i, one in enumerate(steady, 1):
+        # A new job each time, so that none overruns by its own claim.
+        records += [job(10.0 * i, name="b"), look(10.0 * i, **one)]
+    last = judged(records, limits)
+    assert last.held["backup"] > 100.0
+    spent = finding(last, condition)
+    assert spent is not None
+    assert (spent.state, spent.held) == (State.CRITICAL, False)
+
+
+NOT_WRONG: list[list[dict[str, Any]]] = [
+    [{"io": "Connecting"}] * 7,
+    [{"io": "Preparing"}] * 7,
+    [*([{"io": "Connecting"}] * 7), {"io": "Yes"}, {"io": "Connecting"}],
+    [{"sql": "No"}],
+    [{"sql": "No", "sql_delay": 0}],
+    [{"local": 60.0}],
+    [{"local": 0.0}],
+]
+
+
+@pytest.mark.parametrize("seen", NOT_WRONG)
+def test_what_needs_no_job_to_be_in_order(seen: list[dict[str, Any]]) -> None:
+    assert judged([look(0.0), *(look(10.0 * i, **one) for i, one in enumerate(seen, 1))]).state == State.OK
+
+
+@pytest.mark.parametrize(
+    ("mode", "sql_delay", "stopped"),
+    [
+        ("auto", 7200, True),
+        ("auto", 0, False),
+        ("auto", None, False),
+        ("native", 0, True),
+        ("native", None, True),
+        ("external", 7200, False),
+    ],
+)
+def test_a_stopped_sql_thread_is_wrong_where_the_server_itself_delays(
+    mode: str, sql_delay: int | None, stopped: bool
+) -> None:
+    limits = LIMITS._replace(delay_mode=mode)
+    verdict = judged([look(0.0, sql_delay=sql_delay), look(10.0, sql="No")], limits)
+    assert (verdict.condition == "sql-stopped") == stopped
+
+
+def test_an_error_is_said_once_and_not_as_a_stopped_thread_too() -> None:
+    verdict = judged([look(0.0, **NATIVE), look(10.0, io="No", io_errno=1, sql="No", sql_errno=2)])
+    assert [f.condition for f in verdict.findings] == ["io-error", "sql-error", "in-range"]
+
+
+# --- a server that a job stops
+
+
+def test_a_server_that_is_down_is_held_for_the_jobs_that_stop_it_alone() -> None:
+    down = look(10.0, error="server-down", message="connection refused")
+    limits = LIMITS._replace(job_stops_server=("deshard",))
+    for line, of, state in (
+        (None, limits, State.CRITICAL),
+        (job(0.0), limits, State.CRITICAL),
+        (job(0.0, kind="deshard"), LIMITS, State.CRITICAL),
+        (job(0.0, kind="deshard"), limits, State.WARNING),
+    ):
+        verdict = judged([look(0.0), *([line] if line else []), down], of)
+        assert verdict.state == state
+        found = finding(verdict, "server-down")
+        assert found is not None
+        assert found.held == (state == State.WARNING)
+        assert "connection refused" in found.message
+
+
+def test_a_server_that_stays_down_is_held_for_its_jobs_budget() -> None:
+    limits = LIMITS._replace(job_stops_server=("backup",), max_backup_behind=100.0)
+    records: list[Record] = [look(0.0)]
+    for t in range(10, 300, 10):
+        records += [job(float(t), name="b"), look(float(t), error="server-down")]
+    changes = states(records, limits)
+    assert (10.0, State.WARNING, "active-backup") in changes
+    critical = next(t for t, state, _ in changes if state == State.CRITICAL)
+    assert critical == 120.0
+
+
+def test_a_server_that_a_job_stops_for_long_is_held_though_nothing_is_fetched_meanwhile() -> None:
+    limits = LIMITS._replace(job_stops_server=("backup",))
+    records: list[Record] = [look(0.0, io="Yes", sql="Yes", source_log=("b", 1), relay_log=("b", 1)), job(0.0)]
+    records += [look(t, error="server-down") for t in range(10, 1900, 10)]
+    assert judged(records, limits).state == State.WARNING
+
+
+# --- logs that stand still
+
+
+def logs(until: float, **seen: Any) -> list[Sample]:
+    return looks(0.0, until, every=100.0, source_log=("b", 7), relay_log=("b", 3), **seen)
+
+
+def test_a_source_log_that_stands_still() -> None:
+    assert judged(logs(1800.0, io="Yes")).state == State.OK
+    first = only(judged(logs(1900.0, io="Yes")), "source-log-stale")
+    assert first.state == State.CRITICAL
+    assert "1900 seconds (limit 1800, --max-master-behind)" in first.message
+
+
+@pytest.mark.parametrize(
+    ("seen", "held"),
+    [
+        ({"io": "No"}, True),
+        ({"io": "No", "io_errno": 0}, True),
+        ({"io": "Yes"}, False),
+        ({"io": "Connecting"}, False),
+        ({}, False),
+        ({"io": "No", "io_errno": 1236}, False),
+    ],
+)
+def test_a_stale_source_log_is_held_while_the_io_thread_is_stopped_without_error(
+    seen: dict[str, Any], held: bool
+) -> None:
+    records: list[Record] = [*logs(1800.0), STARTED, look(1900.0, source_log=("b", 7), **seen)]
+    found = finding(judged(records), "source-log-stale")
+    assert found is not None
+    assert found.held == held
+    assert found.state == (State.WARNING if held else State.CRITICAL)
+
+
+def test_a_relay_log_that_stands_still_is_held_by_any_job() -> None:
+    records = looks(0.0, 28800.0, every=600.0, relay_log=("b", 3), sql="Yes")
+    assert judged(records).state == State.OK
+    records += looks(28900.0, 28900.0, relay_log=("b", 3), sql="Yes")
+    first = only(judged(records), "relay-log-stale")
+    assert (first.state, first.held) == (State.CRITICAL, False)
+    assert "28900 seconds (limit 28800, --max-relay-behind)" in first.message
+    held = finding(judged([*records, job(28900.0), look(28910.0, relay_log=("b", 3), sql="Yes")]), "relay-log-stale")
+    assert held is not None
+    assert held.held
+
+
+def test_log_ages_count_from_the_first_sample_and_from_every_move() -> None:
+    verdict = judged(logs(500.0))
+    assert (verdict.source_log_age, verdict.relay_log_age) == (500.0, 500.0)
+    moved = judged([*logs(500.0), look(510.0, source_log=("b", 8), relay_log=("c", 3)), look(530.0)])
+    assert (moved.source_log_age, moved.relay_log_age) == (20.0, 20.0)
+    assert judged([*logs(500.0)], now=525.0).source_log_age == 525.0
+    assert (judged([look(0.0)]).source_log_age, judged([look(0.0)]).relay_log_age) == (None, None)
+
+
+@pytest.mark.parametrize(("thread", "log"), [("io", "source_log"), ("sql", "relay_log")])
+def test_log_ages_count_from_the_first_look_that_finds_the_thread_running_again(thread: str, log: str) -> None:
+    place: dict[str, Any] = {log: ("b", 1)}
+    no, yes = place | {thread: "No"}, place | {thread: "Yes"}
+    stopped = [look(t, **no) for t in (100.0, 200.0)]
+    running = [look(t, **yes) for t in (300.0, 330.0)]
+    assert getattr(judged([look(0.0, **yes), *stopped, *running]), f"{log}_age") == 30.0
+    assert getattr(judged([look(0.0, **place), *stopped]), f"{log}_age") == 200.0
+
+
+def test_a_source_log_whose_thread_is_found_running_again_is_not_stale_at_once() -> None:
+    records: list[Record] = [*logs(1800.0, io="No"), look(5000.0, io="Yes", source_log=("b", 7))]
+    assert finding(judged(records), "source-log-stale") is None
+
+
+# --- the delay line, by records
+
+
+@pytest.mark.parametrize(
+    ("delay", "condition"),
+    [
+        (5400.0, "in-range"),
+        (9000.0, "in-range"),
+        (5399.9, "delay-out-of-bounds"),
+        (9000.1, "delay-out-of-bounds"),
+        (-0.5, "delay-out-of-bounds"),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 2, 3, 30])
+def test_both_bounds_are_in_range(delay: float, condition: str, count: int) -> None:
+    verdict = judged(looks(0.0, 10.0 * (count - 1), delay))
+    assert verdict.condition == condition
+    assert verdict.state == (State.OK if condition == "in-range" else State.CRITICAL)
+
+
+def test_the_texts_of_a_line_in_range_and_out_of_bounds() -> None:
+    assert judged(looks(0.0, 100.0)).message == (
+        "Replication delay 7200 seconds is within 5400 to 9000 (--min-delay-time, --max-delay-time), slope 0"
+    )
+    assert judged(looks(0.0, 100.0, 9500.0)).message == (
+        "Replication delay intercept is out of bounds, and slope does not indicate recovery: 9500 seconds is above the "
+        "maximum 9000 (--max-delay-time); slope 0 (recovery takes 0.1 or more towards the range, --min-recovery-slope)"
+    )
+
+
+def test_a_line_that_fills() -> None:
+    changes = states(looks(0.0, 8000.0, lambda t: t))
+    assert [(state, condition) for _, state, condition in changes] == [
+        (State.CRITICAL, "delay-out-of-bounds"),
+        (State.WARNING, "recovering-below-minimum"),
+        (State.OK, "in-range"),
+    ]
+    assert changes[1][0] <= 40.0
+    assert changes[2][0] == pytest.approx(5400.0, abs=10.0)
+
+
+def test_a_line_that_drains_says_when_it_is_back() -> None:
+    verdict = judged(looks(0.0, 600.0, lambda t: 12000.0 - 2.0 * t))
+    assert verdict.state == State.WARNING
+    assert verdict.message.startswith("Replication delay intercept recovering - above maximum with slope -2: 10800")
+    assert "maximum 9000 (--max-delay-time)" in verdict.message
+    assert "back in range in 900 seconds" in verdict.message
+    assert "of 9000 seconds, --max-trend-time" in verdict.message
+    below = judged(looks(0.0, 600.0, lambda t: 3000.0 + 0.5 * t))
+    assert below.message.startswith("Replication delay intercept recovering - below minimum with slope 0.5: 3300")
+    assert "back in range in 4200 seconds" in below.message
+
+
+def test_a_trend_holds_for_its_budget_and_no_longer() -> None:
+    limits = LIMITS._replace(max_trend_time=100.0)
+    seen = list(verdicts(looks(0.0, 400.0, lambda t: 12000.0 - 2.0 * t), limits))
+    earlier = [None, *seen]
+    changes = [(v.at, v.condition) for v, w in zip(seen, earlier, strict=False) if not w or w.condition != v.condition]
+    assert changes[1][1] == "recovering-above-maximum"
+    since = changes[1][0]
+    assert changes[2] == (since + 110.0, "recovery-exceeded")
+    assert seen[-1].state == State.CRITICAL
+    assert "limit 100, --max-trend-time" in seen[-1].message
+    at_the_limit = next(v for v in seen if v.at == since + 100.0)
+    assert (at_the_limit.held["trend"], at_the_limit.state) == (100.0, State.WARNING)
+
+
+def test_nothing_counts_as_recovering_without_a_trend() -> None:
+    for count in (1, 2):
+        verdict = judged(looks(0.0, 10.0 * (count - 1), lambda t: 12000.0 - 50.0 * t))
+        assert verdict.condition == "delay-out-of-bounds"
+        assert "no trend yet" in verdict.message
+
+
+def test_a_look_that_failed_neither_ends_nor_starts_an_episode() -> None:
+    out = looks(0.0, 100.0, OUT)
+    failed = [look(t, error="timeout") for t in (110.0, 120.0)]
+    assert judged([*out, *failed]).episode_since == 0.0
+    assert judged([*out, *failed, look(130.0, OUT)]).episode_since == 0.0
+    assert judged([*looks(0.0, 100.0), *failed]).episode_since is None
+
+
+def test_an_episode_begins_with_the_first_sample_that_is_out_or_held() -> None:
+    assert judged([look(0.0), STARTED, look(10.0, io="No"), look(20.0, io="No")]).episode_since == 10.0
+    assert judged([look(0.0), look(10.0, OUT), look(20.0, OUT), look(30.0, OUT)]).episode_since in (10.0, 20.0, 30.0)
+    assert judged(looks(0.0, 50.0)).episode_since is None
+
+
+def test_one_look_in_range_and_in_order_ends_an_episode() -> None:
+    records: list[Record] = [look(0.0), STARTED, *looks(10.0, 100.0, io="No")]
+    assert judged(records).held["backup"] == 90.0
+    after = judged([*records, look(110.0, io="Yes")])
+    assert (after.episode_since, after.held["backup"]) == (None, 0.0)
+
+
+def test_with_nothing_known_the_fault_is_the_plugins() -> None:
+    verdict = judged([Sample(0.0)])
+    assert (verdict.state, verdict.condition) == (State.UNKNOWN, "internal-error")
+
+
+# --- the delay line, row by row
+
+
+def fitted(slope: float, intercept: float, correlation: float) -> Fit:
+    return NO_FIT._replace(
+        trend=Trend(slope, intercept, correlation, 61, 600.0), young=False, slope_error=0.0, before=NO_TREND
+    )
+
+
+def row(fit: Fit, side: int, **more: Any) -> tuple[str, State, tuple[str, ...]]:
+    situation = Situation(fit, side, (), NO_JOBS, False, {}, False)._replace(**more)
+    verdict = line_verdict(situation, LIMITS)
+    return verdict.finding.condition, verdict.finding.state, verdict.holding
+
+
+ACTIVE = JobsNow({"backup": 10.0, "deshard": 5.0}, ("backup", 1.0), ())
+DONE = JobsNow({}, ("deshard", 1.0), ())
+LEVEL = fitted(0.0, 9500.0, 0.0)
+FALLING = fitted(-0.5, 9500.0, -0.9)
+RISING = fitted(0.5, 5000.0, 0.9)
+INSIDE = (7000.0, 7001.0, 7002.0)
+BOTH = ("backup", "deshard")
+OK, W, C = State.OK, State.WARNING, State.CRITICAL
+
+
+@pytest.mark.parametrize(
+    ("fit", "side", "more", "condition", "state", "holding"),
+    [
+        (LEVEL, ABOVE, {"jobs": ACTIVE}, "active-backup", W, BOTH),
+        (LEVEL, IN_RANGE, {"jobs": ACTIVE}, "active-backup", W, BOTH),
+        (LEVEL, ABOVE, {"jobs": ACTIVE, "held": {"backup": 64800.0}}, "active-backup", W, BOTH),
+        (LEVEL, ABOVE, {"jobs": ACTIVE, "held": {"backup": 64800.1}}, "active-deshard", W, BOTH),
+        (
+            LEVEL,
+            ABOVE,
+            {"jobs": ACTIVE, "held": {"backup": 64801.0, "deshard": 32401.0}},
+            "backup-recovery-window",
+            W,
+            ("recovery",),
+        ),
+        (LEVEL, IN_RANGE, {}, "in-range", OK, ()),
+        (LEVEL, IN_RANGE, {"jobs": DONE}, "in-range", OK, ()),
+        (LEVEL, ABOVE, {"jobs": DONE}, "deshard-recovery-window", W, ("recovery",)),
+        (FALLING, ABOVE, {"jobs": DONE}, "deshard-recovery-window", W, ("recovery",)),
+        (LEVEL, ABOVE, {"jobs": DONE, "held": {"recovery": 21600.0}}, "deshard-recovery-window", W, ("recovery",)),
+        (LEVEL, ABOVE, {"jobs": DONE, "recovered": True}, "delay-out-of-bounds", C, ()),
+        (FALLING, ABOVE, {"jobs": DONE, "recovered": True}, "recovering-above-maximum", W, ("trend",)),
+        (FALLING, ABOVE, {"job_held": True}, "recovery-exceeded", C, ()),
+        (
+            FALLING,
+            ABOVE,
+            {"jobs": DONE, "held": {"recovery": 21600.1}, "job_held": True},
+            "recovery-exceeded",
+            C,
+            (),
+        ),
+        (LEVEL, ABOVE, {"latest": INSIDE, "job_held": True}, "recovery-exceeded", C, ()),
+        (LEVEL, ABOVE, {"latest": INSIDE}, "recovering-real-value", W, ("trend",)),
+        (FALLING, ABOVE, {"latest": INSIDE}, "recovering-real-value", W, ("trend",)),
+        (LEVEL, ABOVE, {"latest": INSIDE[1:]}, "delay-out-of-bounds", C, ()),
+        (LEVEL, ABOVE, {"latest": (8998.0, 8998.0, 8998.0)}, "recovering-real-value", W, ("trend",)),
+        (LEVEL, ABOVE, {"latest": (8998.0, 8998.1, 8998.0)}, "delay-out-of-bounds", C, ()),
+        (LEVEL, ABOVE, {"latest": (5402.0, 5402.0, 5402.0)}, "recovering-real-value", W, ("trend",)),
+        (LEVEL, ABOVE, {"latest": (5402.0, 5402.0, 5401.9)}, "delay-out-of-bounds", C, ()),
+        (LEVEL, ABOVE, {"latest": INSIDE, "held": {"trend": 9000.0}}, "recovering-real-value", W, ("trend",)),
+        (LEVEL, ABOVE, {"latest": INSIDE, "held": {"trend": 9000.1}}, "delay-out-of-bounds", C, ()),
+        (FALLING, ABOVE, {}, "recovering-above-maximum", W, ("trend",)),
+        (RISING, BELOW, {}, "recovering-below-minimum", W, ("trend",)),
+        (FALLING, ABOVE, {"held": {"trend": 9000.0}}, "recovering-above-maximum", W, ("trend",)),
+        (FALLING, ABOVE, {"held": {"trend": 9000.1}}, "recovery-exceeded", C, ()),
+        (LEVEL, ABOVE, {"held": {"trend": 9000.1}}, "delay-out-of-bounds", C, ()),
+        (fitted(-0.1, 9500.0, -0.5), ABOVE, {}, "recovering-above-maximum", W, ("trend",)),
+        (fitted(-0.0999, 9500.0, -0.5), ABOVE, {}, "delay-out-of-bounds", C, ()),
+        (fitted(-0.1, 9500.0, -0.4999), ABOVE, {}, "delay-out-of-bounds", C, ()),
+        (fitted(0.1, 5000.0, 0.5), BELOW, {}, "recovering-below-minimum", W, ("trend",)),
+        (fitted(0.0999, 5000.0, 0.5), BELOW, {}, "delay-out-of-bounds", C, ()),
+        (fitted(0.1, 5000.0, 0.4999), BELOW, {}, "delay-out-of-bounds", C, ()),
+        (fitted(0.5, 9500.0, 0.9), ABOVE, {}, "delay-out-of-bounds", C, ()),
+        (fitted(-0.5, 5000.0, -0.9), BELOW, {}, "delay-out-of-bounds", C, ()),
+    ],
+)
+def test_the_first_row_that_fits(
+    fit: Fit, side: int, more: dict[str, Any], condition: str, state: State, holding: tuple[str, ...]
+) -> None:
+    assert row(fit, side, **more) == (condition, state, holding)
+
+
+def test_the_real_value_of_a_narrow_range_has_a_narrow_margin() -> None:
+    limits = LIMITS._replace(min_delay_time=100.0, max_delay_time=105.0)
+    inside = Situation(fitted(0.0, 110.0, 0.0), ABOVE, (100.5, 104.5, 102.0), NO_JOBS, False, {}, False)
+    assert line_verdict(inside, limits).finding.condition == "recovering-real-value"
+    outside = inside._replace(latest=(100.5, 104.6, 102.0))
+    assert line_verdict(outside, limits).finding.condition == "delay-out-of-bounds"
+
+
+# --- which finding comes first
+
+RANKED = [
+    "connect-failed",
+    "timeout",
+    "not-a-replica",
+    "status-unreadable",
+    "io-error",
+    "sql-error",
+    "heartbeat-missing",
+    "heartbeat-unreadable",
+    "heartbeat-from-future",
+    "source-heartbeat-dead",
+    "worker-missing",
+    "delay-setting-lost",
+    "job-overrun",
+    "clock-stepped",
+    "history-unavailable",
+    "server-down",
+    "io-stopped",
+    "sql-stopped",
+    "local-heartbeat-stale",
+    "source-log-stale",
+    "relay-log-stale",
+    "recovery-exceeded",
+    "delay-out-of-bounds",
+]
+
+
+def test_among_equals_the_order_of_the_tables_decides() -> None:
+    findings = [Finding(State.CRITICAL, condition, "") for condition in RANKED]
+    assert [f.condition for f in worst_first(findings[::-1])] == RANKED
+
+
+def test_the_worst_comes_first_and_what_is_held_last() -> None:
+    findings = [
+        Finding(State.OK, "in-range", ""),
+        Finding(State.WARNING, "io-stopped", "", held=True),
+        Finding(State.WARNING, "active-index", ""),
+        Finding(State.UNKNOWN, "internal-error", ""),
+        Finding(State.CRITICAL, "delay-out-of-bounds", ""),
+        Finding(State.WARNING, "job-record-invalid", ""),
+        Finding(State.WARNING, "index-recovery-window", ""),
+    ]
+    assert [f.condition for f in worst_first(findings)] == [
+        "delay-out-of-bounds",
+        "internal-error",
+        "active-index",
+        "index-recovery-window",
+        "job-record-invalid",
+        "io-stopped",
+        "in-range",
+    ]
+
+
+def test_everything_that_is_wrong_is_said() -> None:
+    records: list[Record] = [
+        look(0.0, **NATIVE, source_log=("b", 1), relay_log=("b", 1)),
+        look(40000.0, OUT, io="No", sql="No", sql_delay=0, local=100.0, source_log=("b", 1), relay_log=("b", 1)),
+    ]
+    assert [f.condition for f in judged(records).findings] == [
+        "delay-setting-lost",
+        "io-stopped",
+        "sql-stopped",
+        "local-heartbeat-stale",
+        "source-log-stale",
+        "relay-log-stale",
+        "delay-out-of-bounds",
+    ]
+
+
+def test_a_thread_that_a_job_stops_is_not_the_condition() -> None:
+    records: list[Record] = [look(0.0, **NATIVE), STARTED, look(10.0, OUT, **NATIVE | {"sql": "No"})]
+    findings = judged(records).findings
+    assert [(f.condition, f.held) for f in findings] == [("active-backup", False), ("sql-stopped", True)]
+
+
+def test_what_is_absent_is_not_judged() -> None:
+    assert [f.condition for f in judged([look(0.0)]).findings] == ["in-range"]
+    assert [f.condition for f in judged([look(0.0), look(1e6)], Limits()).findings] == ["in-range"]
