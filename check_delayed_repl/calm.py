@@ -160,9 +160,9 @@ def pass_over(looks: Looks, start: int, end: int, fold: Fold) -> None:
         if last is not None:
             # With the look before it, the move is seen for what it is.
             traces |= {start + max(0, last - 1), start + last}
-    last = _last(_advances(looks, start, end, fold))
-    if last is not None:
-        traces.add(start + last)
+    if looks.ts is not None:
+        # Whether changes pass a heartbeat by is told by every look after its last advance.
+        traces |= set(range(start + (_last(_advances(looks, start, end, fold)) or 0), end))
     t = looks.t
     oldest = int(np.searchsorted(t[start:end], t[end - 1] - fold.reach)) + start
     oldest = max(start, min(oldest, end - 3))

@@ -326,9 +326,8 @@ class _Columns:
     def looks(self, start: int, end: int, samples: Lines) -> Looks:
         """The lines [start, end), which are all sound."""
         floats = {name: _led(column[start:end]) for name, column in self._floats.items()}
+        # The first look, which stands before itself here, is not later than that, and so not like it.
         alike = credible(floats["t"], floats["delay"])
-        # The look before the first is not known here.
-        alike[1] = False
         for column in (*self._wholes.items(), *self._states.items()):
             if column[0] not in ("sql", "sql_remaining"):
                 alike &= ~moves_of(_led(column[1][start:end]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -103,24 +103,29 @@ def line(looks: int, **columns: Any) -> list[Record]:
     return records
 
 
+def bent(end: int, pace: int = 1) -> Callable[[int], float]:
+    """A delay that falls by 15 a look, or more slowly, and from `end` on stands still just inside the bounds."""
+    return lambda i: 190.0 if i < end - 5 * pace else 103.0 if i >= end else 103.0 + 15.0 * (end - i) / pace
+
+
 @pytest.mark.parametrize(
-    ("columns", "condition"),
+    ("columns", "condition", "changes"),
     [
-        ({"io": lambda i: "Connecting" if i > 30 else "Yes"}, "io-stopped"),
-        ({"local": lambda i: 26.0 if i == 33 else 0.5}, "local-heartbeat-stale"),
-        ({"local": lambda i: -1.5 if i == 33 else 0.5}, "heartbeat-from-future"),
-        ({"source_log": lambda i: ("bin.000002", min(i, 30))}, "source-log-stale"),
-        ({"relay_log": lambda i: ("bin.000002", min(i, 30))}, "relay-log-stale"),
-        ({"ts": lambda i: T + min(i, 30), "seconds_behind": 0}, "source-heartbeat-dead"),
-        ({"sql": lambda i: "No" if i > 30 else "Yes", "sql_delay": 150}, "sql-stopped"),
-        ({"sql_delay": lambda i: 50 if i > 30 else 150}, "delay-setting-lost"),
-        ({"heartbeat_id": lambda i: 2 if i > 30 else 1}, "source-changed"),
-        ({"io_errno": lambda i: 1236 if i == 33 else 0}, "io-error"),
-        ({"delay": lambda i: 150.0 + max(0, i - 30)}, "delay-out-of-bounds"),
+        ({"io": lambda i: "Connecting" if i > 30 else "Yes"}, "io-stopped", {}),
+        ({"local": lambda i: 26.0 if i == 33 else 0.5}, "local-heartbeat-stale", {}),
+        ({"local": lambda i: -1.5 if i == 33 else 0.5}, "heartbeat-from-future", {}),
+        ({"source_log": lambda i: ("bin.000002", min(i, 30))}, "source-log-stale", {}),
+        ({"relay_log": lambda i: ("bin.000002", min(i, 30))}, "relay-log-stale", {}),
+        ({"ts": lambda i: T + min(i, 30), "seconds_behind": 0}, "source-heartbeat-dead", {}),
+        ({"sql": lambda i: "No" if i > 30 else "Yes", "sql_delay": 150}, "sql-stopped", {}),
+        ({"sql_delay": lambda i: 50 if i > 30 else 150}, "delay-setting-lost", {}),
+        ({"heartbeat_id": lambda i: 2 if i > 30 else 1}, "source-changed", {}),
+        ({"io_errno": lambda i: 1236 if i == 33 else 0}, "io-error", {}),
+        ({"delay": lambda i: 150.0 + max(0, i - 30)}, "delay-out-of-bounds", {}),
         # Within the last minute lie fewer than six looks: the window reaches back to those before the gaps.
-        ({"delay": lambda i: 196.0 if i < 34 else 198.9, "step": lambda i: 61.0 if i > 30 else 10.0}, None),
-        ({"delay": lambda i: 150.0 if i % 9 else 190.0}, None),
-        ({"external": True, "relay_log": lambda i: ("bin.000002", min(i, 30) // 3)}, None),
+        ({"delay": lambda i: 196.0 if i < 34 else 198.9, "step": lambda i: 61.0 if i > 30 else 10.0}, None, {}),
+        ({"delay": lambda i: 150.0 if i % 9 else 190.0}, None, {}),
+        ({"external": True, "relay_log": lambda i: ("bin.000002", min(i, 30) // 3)}, None, {}),
         (
             {
                 "relay_log": lambda i: ("bin.000002", i),
@@ -128,14 +133,32 @@ def line(looks: int, **columns: Any) -> list[Record]:
                 "sql_remaining": None,
             },
             None,
+            {},
         ),
+        ({"sql": lambda i: "Perhaps" if i == 33 else "No", "external": True}, "status-unreadable", {}),
+        ({"delay": lambda i: 1e12 if i == 33 else 150.0}, "heartbeat-unreadable", {"max_delay_time": 1e300}),
+        ({"delay": lambda i: -1.5 if i == 33 else 150.0}, "heartbeat-from-future", {"min_delay_time": 0.0}),
+        # Three looks are the newest ones, however long ago.
+        ({"step": lambda i: 4000.0 if i > 30 else 10.0}, None, {}),
+        # The newest looks are in range, but the line that goes through older ones is not.
+        ({"delay": bent(40), "step": lambda i: 61.0 if i > 30 else 10.0}, "recovering-real-value", {"fit": "window"}),
+        ({"delay": bent(60, 5)}, "recovering-real-value", {"fit": "window", "window": 300.0}),
+        # A clock that is set back, by a little and by more.
+        ({"step": lambda i: -1.0 if i == 33 else 10.0}, None, {}),
+        ({"step": lambda i: -100.0 if i == 33 else 10.0}, "clock-stepped", {}),
     ],
 )
-def test_what_the_judge_finds_on_a_calm_line_is_found(columns: dict[str, Any], condition: str | None) -> None:
+def test_what_the_judge_finds_on_a_calm_line_is_found(
+    columns: dict[str, Any], condition: str | None, changes: dict[str, Any]
+) -> None:
     records = line(120, **columns)
-    [(quick, plain)] = both(records, LIMITS)
+    limits = LIMITS._replace(**changes)
+    [(quick, plain)] = both(records, limits)
     assert quick == plain
     assert condition in [None, *(ruling.condition for ruling in quick[0])]
-    for size in range(1, 120, 7):
-        *_, (quick, plain) = both(records[:size], LIMITS)
-        assert quick[1:] == plain[1:]
+    for size in (5, 7, 31):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(replaying, "BATCH", size)
+            patch.setattr(replaying, "MIN_CALM", 2)
+            for quick, plain in both(records, limits):
+                assert quick == plain

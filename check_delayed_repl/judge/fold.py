@@ -110,9 +110,7 @@ class Fold:
         brief: set[str] = set()
         for line in self._arriving:
             self._jobs.add(line, self._clock)
-            exception = self._jobs.grants(line.id, since, t)
-            if exception is not None:
-                brief.add(exception)
+            brief |= self._jobs.grants(line.id, since, t)
         self._arriving.clear()
         if t > since > float("-inf"):
             now = self._jobs.at(t)

@@ -95,19 +95,20 @@ class Jobs:
                 views.append(JobView(job.id, kind, "completed", started, job.finished_at, job.finished_at - started))
         return JobsNow({kind: active[kind] for kind in self._kinds if kind in active}, completed, tuple(views))
 
-    def grants(self, job_id: str, *moments: float) -> str | None:
-        """The exception that this job gives a reason for at one of these moments: its kind, or `recovery`."""
+    def grants(self, job_id: str, *moments: float) -> set[str]:
+        """The exceptions that this job gives a reason for at any of these moments: its kind, or `recovery`."""
         job, _ = self._live.get(job_id, (None, 0.0))
+        found: set[str] = set()
         if job is None:
-            return None
+            return found
         for now in moments:
             if self._invalid(job, now):
                 continue
             if job.finished_at is None or job.finished_at > now:
-                return job.kind
-            if now - job.finished_at <= self._limits.max_recovery_time:
-                return RECOVERY
-        return None
+                found.add(job.kind or "")
+            elif now - job.finished_at <= self._limits.max_recovery_time:
+                found.add(RECOVERY)
+        return found
 
     def _invalid(self, job: JobLine, now: float) -> str:
         """Why a record grants nothing; empty where it is sound."""

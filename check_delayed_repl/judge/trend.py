@@ -31,6 +31,9 @@ NOISE_WIDTH = 4.5
 """Standard deviations of noise that are still noise."""
 TRIAL_SHARE = 0.1
 """Of the window: how long samples stay on trial."""
+LEAST_JITTER = 1.0
+JITTER_WIDTH = 2.5
+"""Seconds, and standard deviations of noise, that one sample lies above the true delay at most, or nearly so."""
 MIN_NOISE_SAMPLES = 7
 """One wild sample spoils three of these, which must not be half of them."""
 STEEP = -1.0
@@ -208,7 +211,7 @@ def _stretch(points: Sequence[Point], window: float, noise: float) -> tuple[Sequ
             # It may have begun to rise before the newest sample on the line, as far as that lies above the line; and
             # it has, where its first sample off the line is higher than the time between allows.
             lost = off > rise * (t - stretch[-1][0]) + max(0.0, last_off) + tolerance
-            lasted += max(0.0, first_off - tolerance)
+            lasted += max(0.0, first_off - max(LEAST_JITTER, JITTER_WIDTH * noise))
         stale = slope < STEEP
         outlasts = len(trial) >= len(stretch) and lasted >= stretch[-1][0] - stretch[0][0] - 1e-6
         if lost or stale or lasted >= trial_time - 1e-6 or outlasts:
