@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
                 _live(session, args)
             else:
                 _frames(session, args)
-    except (KeyboardInterrupt, Ended):
+    except Ended:
         pass
     finally:
         session.close()
@@ -209,12 +209,12 @@ def _other_screen() -> Iterator[Callable[[float, _Looking | None], str]]:
 
 @contextmanager
 def _ends_on_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the view as properly as a key does."""
+    """Signals end the view as properly as a key does; Ctrl-C too where whoever started this ignores it."""
 
     def end(number: int, where: FrameType | None) -> None:  # noqa: ARG001
         raise Ended
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:

@@ -145,6 +145,7 @@ def bent(end: int, pace: int = 1) -> Callable[[int], float]:
         ({"delay": bent(60, 5)}, "recovering-real-value", {"fit": "window", "window": 300.0}),
         # A clock that is set back, by a little and by more.
         ({"step": lambda i: -1.0 if i == 33 else 10.0}, None, {}),
+        ({"step": lambda i: {33: -1.0, 34: 0.5}.get(i, 10.0)}, None, {}),
         ({"step": lambda i: -100.0 if i == 33 else 10.0}, "clock-stepped", {}),
     ],
 )
@@ -156,7 +157,7 @@ def test_what_the_judge_finds_on_a_calm_line_is_found(
     [(quick, plain)] = both(records, limits)
     assert quick == plain
     assert condition in [None, *(ruling.condition for ruling in quick[0])]
-    for size in (5, 7, 31):
+    for size in (5, 7, 31, 34):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(replaying, "BATCH", size)
             patch.setattr(replaying, "MIN_CALM", 2)

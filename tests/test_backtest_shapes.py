@@ -114,7 +114,8 @@ def jitter(chance: random.Random) -> float:
 def broken(chance: random.Random, line: bytes) -> bytes:
     """Something else in the place of a line, which may be broken already."""
     try:
-        json.loads(line)
+        if not isinstance(json.loads(line), dict):
+            return line
     except ValueError:
         return line
     match chance.choice(["number", "number", "byte", "insert", "cut", "order", "other"]):
