@@ -172,6 +172,17 @@ def test_mysql_contract(promise: MySQLPromise, server: Server) -> None:
     promise(server)
 
 
+def wait_until_stopped(pid: int) -> None:
+    """A stop signal takes effect a moment after it was sent, thread by thread."""
+    deadline = time.monotonic() + 10
+    while not all(
+        task.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "T"
+        for task in Path(f"/proc/{pid}/task").iterdir()
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @pytest.mark.integration
 def test_a_server_that_hangs(server: Private) -> None:
     server.fresh()
@@ -179,6 +190,7 @@ def test_a_server_that_hangs(server: Private) -> None:
     history.add_records(R, [full(1.0)])
     server.process.send_signal(signal.SIGSTOP)
     try:
+        wait_until_stopped(server.process.pid)
         history.deadline = time.monotonic() + 1
         began = time.monotonic()
         with pytest.raises(HistoryUnavailable, match="no answer until the deadline"):

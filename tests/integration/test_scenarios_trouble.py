@@ -187,7 +187,8 @@ def test_failover_to_another_source(scene: Scene) -> None:
         assert scene.inline("--master-server-id", "3", *limits).what == ("OK", "in-range")
     moments = scene.replay(*limits)
     assert_only(between(moments, began), "OK", "WARNING")
-    assert_only_conditions(between(moments, changed, arrived), "source-changed", "in-range")
+    # On a busy machine the catching-up after the failover, which is recorded as a job, may still be going on.
+    assert_only_conditions(between(moments, changed, arrived), "source-changed", "in-range", "failover-recovery-window")
     samples = [moment.sample for moment in moments if moment.sample.error is None]
     assert {(sample.source_id, sample.heartbeat_id) for sample in samples} == {(1, 1), (3, 1), (3, 3)}
 
