@@ -30,17 +30,16 @@ def test_every_line_of_a_row_keeps_its_promise(name: str) -> None:
     assert not broken
 
 
-THREE_PAUSES = pytest.mark.xfail(strict=True, reason="long pauses in a row leave no lower low-water mark")
-
-
 @pytest.mark.parametrize(
     ("name", "number"),
     [
         ("bump-in-range", 140),
         ("bump-in-range", 181),
         ("ragged", 112),
-        pytest.param("ragged", 128, marks=THREE_PAUSES),
-        pytest.param("ragged", 282, marks=THREE_PAUSES),
+        ("ragged", 128),
+        ("ragged", 282),
+        ("turn", 78),
+        ("lost-from-saw-tooth", 10),
         ("leak", 193),
     ],
 )

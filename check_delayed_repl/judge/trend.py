@@ -10,6 +10,8 @@ or starts. One line across such a break predicts nonsense, so the fit covers the
   of the window, or could not be on the way back in that time any more (a delay rises at most one second a second), or
   outlast a stretch that is itself that young, or the line falls too fast to wait for. One sample alone never wins.
 * A stretch that bends, too gently for any sample to be off, is cut at the bend.
+* On a saw-tooth, each tooth of which is a stretch, the teeth's band stands for the line: samples outside it go on trial
+  in the same way, for a spike on top of a tooth looks like a thread that has stopped.
 
 Where no sample is off, all of this comes to plain least squares over the whole window.
 """
@@ -45,6 +47,12 @@ MIN_BEND = 20.0
 a thousand windows."""
 QUIETEST = 0.1
 """Seconds: no line is so quiet that less than this is a bend."""
+MIN_TEETH = 3
+"""So many teeth within a window make a saw-tooth of it..."""
+TOOTH_SHARE = 1.2
+"""...where they are no higher than this, in trials: pt-slave-delay lets a minute's changes gather."""
+PAUSE_SHARE = 0.12
+"""Of the window: how long a ragged line's pause, or what looks like one, may last."""
 MARK_SHARE = 0.15
 """Of the window: how long one water mark lasts; longer than a trial, so that a ragged line's every pause is bridged."""
 
@@ -61,6 +69,8 @@ class Fit(NamedTuple):
     """The stretch is younger than a trial: its slope counts only where it is sure."""
     before: Trend
     """The last stretch before this one that was no mere pause."""
+    whole: Trend
+    """All of the window's samples, while the stretch may still be a mere pause."""
     low_marks: Trend
     """How the line's low-water marks move: slope and correlation over the two latest; no slope where there are none."""
     high_marks: Trend
@@ -68,7 +78,7 @@ class Fit(NamedTuple):
 
 
 NO_TREND = Trend()
-NO_FIT = Fit(NO_TREND, 0.0, inf, True, NO_TREND, NO_TREND, NO_TREND)
+NO_FIT = Fit(NO_TREND, 0.0, inf, True, NO_TREND, NO_TREND, NO_TREND, NO_TREND)
 
 
 def least_squares(points: Sequence[Point]) -> Trend:
@@ -101,20 +111,22 @@ def fit(points: Sequence[Point], window: float, segment: bool = True) -> Fit:
     noise = _noise(points)
     before = NO_TREND
     if segment:
+        points = _within_teeth(points, window, noise)
         stretch, before = _stretch(points, window, noise)
         stretch = _after_bend(stretch, window)
     else:
         stretch = points
     marks = (NO_TREND, NO_TREND) if len(stretch) == len(points) else _marks(points, window)
-    n = len(stretch)
+    n, span = len(stretch), stretch[-1][0] - stretch[0][0]
+    pausing = segment and n < len(points) and span < PAUSE_SHARE * window
+    whole = least_squares(points) if pausing else NO_TREND
     if not _has_three_times(stretch):
-        span = stretch[-1][0] - stretch[0][0]
-        return Fit(Trend(None, points[-1][1], None, n, span), 0.0, inf, True, before, *marks)
+        return Fit(Trend(None, points[-1][1], None, n, span), 0.0, inf, True, before, whole, *marks)
     trend = least_squares(stretch)
     young = segment and trend.span < TRIAL_SHARE * window
     slope_error = _slope_error(stretch, trend, noise) if young else 0.0
     end_error = noise * sqrt((4.0 * n - 2.0) / (n * (n + 1.0)))
-    return Fit(trend, end_error, slope_error, young, before, *marks)
+    return Fit(trend, end_error, slope_error, young, before, whole, *marks)
 
 
 def _has_three_times(points: Sequence[Point]) -> bool:
@@ -127,7 +139,8 @@ def fitted(points: Sequence[Point], window: float, segment: bool = True) -> Sequ
     """The samples that `fit` draws its line through."""
     if not points or not segment:
         return points
-    return _after_bend(_stretch(points, window, _noise(points))[0], window)
+    noise = _noise(points)
+    return _after_bend(_stretch(_within_teeth(points, window, noise), window, noise)[0], window)
 
 
 class _Line:
@@ -160,12 +173,12 @@ class _Line:
         return self.d0 + self.sy / n + slope * x, slope, sqrt(1.0 + 1.0 / n + x * x / spread)
 
 
-def _noise(points: Sequence[Point]) -> float:
+def _noise(points: Sequence[Point], fall: float = inf) -> float:
     """Standard deviation of the jitter: how far samples lie from between their neighbours, so that breaks, being few,
-    do not count."""
+    do not count; nor do falls by more than `fall` from one sample to the next."""
     apart = []
     for (t0, d0), (t1, d1), (t2, d2) in zip(points, points[1:], points[2:], strict=False):
-        if t2 > t0:
+        if t2 > t0 and d0 - d1 <= fall and d1 - d2 <= fall:
             w = (t1 - t0) / (t2 - t0)
             apart.append(abs(d1 - d0 - w * (d2 - d0)) / sqrt(1.0 + w * w + (1.0 - w) * (1.0 - w)))
     if len(apart) < MIN_NOISE_SAMPLES:
@@ -174,9 +187,82 @@ def _noise(points: Sequence[Point]) -> float:
     return 1.4826 * apart[len(apart) // 2]
 
 
+def _tolerance(noise: float) -> float:
+    """Seconds off the line that are noise."""
+    return max(MIN_TOLERANCE, NOISE_WIDTH * noise)
+
+
+def _jitter(noise: float) -> float:
+    """Seconds that one sample lies above the true delay at most, or nearly so."""
+    return max(LEAST_JITTER, JITTER_WIDTH * noise)
+
+
+def _within_teeth(points: Sequence[Point], window: float, noise: float) -> Sequence[Point]:
+    """A saw-tooth without its dips and spikes; any other line as it is."""
+    tolerance = _tolerance(noise)
+    trial_time = TRIAL_SHARE * window
+    band = _band([d for t, d in points if t <= points[-1][0] - trial_time], tolerance)
+    if band is None or band[1] - band[0] > TOOTH_SHARE * trial_time:
+        return points
+    low, high = band
+    noise = _noise(points, tolerance)
+    kept: list[Point] = []
+    trial: list[Point] = []
+    for point in (*points, None):
+        if point is not None and not low - tolerance <= point[1] <= high + tolerance:
+            trial.append(point)
+            continue
+        if trial and not _is_bump(trial, kept, low, high, trial_time, noise):
+            kept += trial
+        trial = []
+        if point is not None:
+            kept.append(point)
+    return kept
+
+
+def _band(delays: Sequence[float], tolerance: float) -> tuple[float, float] | None:
+    """How low and how high a saw-tooth's teeth reach; None where there are no teeth.
+
+    Tops lie above bottoms, whichever tooth they are of: a noisy slope has none. One dip and one spike do not count.
+    """
+    tops: list[float] = []
+    bottoms: list[float] = []
+    fell = False
+    for before, now in zip(delays, delays[1:], strict=False):
+        falls = now < before - tolerance
+        if falls and not fell:
+            tops.append(before)
+        elif fell and not falls:
+            bottoms.append(before)
+        fell = falls
+    if min(len(tops), len(bottoms)) < MIN_TEETH:
+        return None
+    tops.sort()
+    bottoms.sort()
+    return (bottoms[1], tops[-2]) if tops[1] > bottoms[-2] + tolerance else None
+
+
+def _is_bump(
+    trial: Sequence[Point], kept: Sequence[Point], low: float, high: float, trial_time: float, noise: float
+) -> bool:
+    """Samples off a saw-tooth's band are a dip or a spike so far: neither too long for one, nor too deep or steep."""
+    if len(trial) == 1:
+        return True
+    (begin, first), (end, last) = trial[0], trial[-1]
+    lasted = end - begin
+    if last < low:
+        return lasted < trial_time - 1e-6 and low - last <= trial_time - lasted + _tolerance(noise)
+    # It rose through the band's edge that much earlier, and jitter must not make a stopped thread look younger.
+    lasted += max(0.0, first - high + _jitter(noise))
+    if kept and last > kept[-1][1] + end - kept[-1][0] + _tolerance(noise):
+        return False
+    falls_back = last < trial[-2][1] - _tolerance(noise)
+    return lasted < (2.0 if falls_back else 1.0) * trial_time - 1e-6
+
+
 def _stretch(points: Sequence[Point], window: float, noise: float) -> tuple[Sequence[Point], Trend]:
     """The latest straight stretch, and the line of the one before it."""
-    tolerance = max(MIN_TOLERANCE, NOISE_WIDTH * noise)
+    tolerance = _tolerance(noise)
     if len(points) < 3 or _straight(points, tolerance):
         return points, NO_TREND
     end = _after_bend(points, window)
@@ -211,7 +297,7 @@ def _stretch(points: Sequence[Point], window: float, noise: float) -> tuple[Sequ
             # It may have begun to rise before the newest sample on the line, as far as that lies above the line; and
             # it has, where its first sample off the line is higher than the time between allows.
             lost = off > rise * (t - stretch[-1][0]) + max(0.0, last_off) + tolerance
-            lasted += max(0.0, first_off - max(LEAST_JITTER, JITTER_WIDTH * noise))
+            lasted += max(0.0, first_off - _jitter(noise))
         stale = slope < STEEP
         outlasts = len(trial) >= len(stretch) and lasted >= stretch[-1][0] - stretch[0][0] - 1e-6
         if lost or stale or lasted >= trial_time - 1e-6 or outlasts:

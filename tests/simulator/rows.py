@@ -220,6 +220,74 @@ def bump_in_range(rng: Random) -> Line:
     return Line(f"at {base:.1f}, {words}", lambda t: base + bump(t), 1500.0, _ok)
 
 
+def bump_on_saw_tooth(rng: Random) -> Line:
+    """A tooth's own rise carries a spike further up, and a dip makes a tooth rise from further down."""
+    height = rng.choice((60.0, rng.uniform(20.0, 60.0)))
+    base = _in_range(rng, height)
+    interval = rng.choice((60.0, rng.uniform(height, 1.3 * height)))
+    phase = rng.uniform(0.0, interval)
+    begin = rng.uniform(700.0, 760.0)
+    lasts = rng.choice((50.0, rng.uniform(5.0, 50.0)))
+    speed = rng.choice((5.0, 20.0, 100.0))
+    stops = rng.random() < 0.5
+
+    def tooth(t: float) -> float:
+        return base + height * ((t + phase) % interval) / interval
+
+    # A spike: nothing is applied, and then all of it at some speed. A dip: too much is applied, and then nothing.
+    top = tooth(begin)
+
+    def delay(t: float) -> float:
+        x = t - begin
+        if x < 0.0:
+            return tooth(t)
+        if not stops:
+            return min(tooth(t), max(base + height, tooth(t)) - lasts + x) if x < lasts else tooth(t)
+        return top + x if x < lasts else max(tooth(t), top + lasts - speed * (x - lasts))
+
+    words = "spike" if stops else "dip"
+    return Line(
+        f"teeth of {height:.0f} s in {interval:.0f} s from {base:.1f}, {words} of {lasts:.0f} s at {begin:.0f}, back at "
+        f"{speed:g} s/s",
+        delay,
+        1500.0,
+        _ok,
+    )
+
+
+def lost_from_saw_tooth(rng: Random) -> Line:
+    """The SQL thread stops, or whatever stops it dies, on a line of teeth."""
+    height = rng.choice((60.0, rng.uniform(20.0, 60.0)))
+    base = _in_range(rng, height)
+    phase = rng.uniform(0.0, height)
+    begin = rng.uniform(700.0, 760.0)
+    stops = rng.random() < 0.5
+    speed = 1.0 if stops else -rng.choice((1.0, 5.0, 100.0, 1e6))
+
+    def tooth(t: float) -> float:
+        return base + (t + phase) % height
+
+    start = tooth(begin)
+    crossing = begin + ((HIGH if stops else LOW) - start) / speed
+
+    def delay(t: float) -> float:
+        return tooth(t) if t < begin else max(0.0, start + speed * (t - begin))
+
+    def broken(judged: list[Judged]) -> Judged | None:
+        in_time = [j for j in judged if crossing - EVERY <= j.t <= crossing + 60.0]
+        if not any(j.state == State.CRITICAL for j in in_time):
+            return in_time[-1]
+        return _first(judged, lambda j: j.t >= crossing + 60.0 and j.state != State.CRITICAL)
+
+    return Line(
+        f"teeth of {height:.0f} s from {base:.1f}, then {speed:g} s/s at {begin:.0f}, crosses at {crossing:.0f}",
+        delay,
+        crossing + 400.0,
+        broken,
+        start=max(0.0, crossing - 2500.0),
+    )
+
+
 def bump_while_recovering(rng: Random) -> Line:
     if rng.random() < 0.5:
         slope, start = -rng.uniform(0.15, 1.0), HIGH + 2000.0
@@ -409,10 +477,12 @@ ROWS = {
     "quiet": Row("quiet, in range", "OK, always", quiet),
     "saw-tooth": Row("pt-slave-delay's saw-tooth of up to 60 s, in range", "OK, always", saw_tooth),
     "bump-in-range": Row("a dip or spike of up to 60 s, in range", "OK throughout", bump_in_range),
+    "bump-on-saw-tooth": Row("a dip or spike of up to 50 s on a saw-tooth, in range", "OK throughout", bump_on_saw_tooth),
     "bump-recovering": Row("a dip or spike of up to 60 s, while recovering", "never CRITICAL", bump_while_recovering),
     "wild": Row("one wild sample", "disturbs at most three verdicts", wild),
     "cliff": Row("a cliff back into range", "never worse; OK again within 120 s", cliff),
     "lost": Row("the line is lost", "CRITICAL within 60 s, or 80 s where it is just out", lost),
+    "lost-from-saw-tooth": Row("a saw-tooth is lost", "CRITICAL within 60 s", lost_from_saw_tooth),
     "leak": Row("a leak, or a stopped SQL thread, across a bound", "CRITICAL within 60 s, no flapping", leak),
     "turn": Row("the slope turns, out of bounds", "recognised within 120 s", turn),
     "ragged": Row("a ragged catch-up", "recovering", ragged),
