@@ -19,6 +19,7 @@ Where no sample is off, all of this comes to plain least squares over the whole 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import inf, sqrt
 from typing import NamedTuple
 
@@ -228,7 +229,7 @@ def _band(delays: Sequence[float], tolerance: float) -> tuple[float, float] | No
     tops: list[float] = []
     bottoms: list[float] = []
     fell = False
-    for before, now in zip(delays, delays[1:], strict=False):
+    for before, now in pairwise(delays):
         falls = now < before - tolerance
         if falls and not fell:
             tops.append(before)

@@ -247,8 +247,8 @@ def bump_on_saw_tooth(rng: Random) -> Line:
 
     words = "spike" if stops else "dip"
     return Line(
-        f"teeth of {height:.0f} s in {interval:.0f} s from {base:.1f}, {words} of {lasts:.0f} s at {begin:.0f}, back at "
-        f"{speed:g} s/s",
+        f"teeth of {height:.0f} s in {interval:.0f} s from {base:.1f}, {words} of {lasts:.0f} s at {begin:.0f}, "
+        f"back at {speed:g} s/s",
         delay,
         1500.0,
         _ok,
@@ -477,7 +477,9 @@ ROWS = {
     "quiet": Row("quiet, in range", "OK, always", quiet),
     "saw-tooth": Row("pt-slave-delay's saw-tooth of up to 60 s, in range", "OK, always", saw_tooth),
     "bump-in-range": Row("a dip or spike of up to 60 s, in range", "OK throughout", bump_in_range),
-    "bump-on-saw-tooth": Row("a dip or spike of up to 50 s on a saw-tooth, in range", "OK throughout", bump_on_saw_tooth),
+    "bump-on-saw-tooth": Row(
+        "a dip or spike of up to 50 s on a saw-tooth, in range", "OK throughout", bump_on_saw_tooth
+    ),
     "bump-recovering": Row("a dip or spike of up to 60 s, while recovering", "never CRITICAL", bump_while_recovering),
     "wild": Row("one wild sample", "disturbs at most three verdicts", wild),
     "cliff": Row("a cliff back into range", "never worse; OK again within 120 s", cliff),
