@@ -5,7 +5,7 @@ are made general. Those named `-unannounced` are of the same time as the one wit
 `stories.txt` has what the judge said of each, and what of it matters is asserted here by itself.
 
     CHECK_DELAYED_REPL_RECORDINGS=FOLDER tests/run --integration    keeps the recordings of a run in a folder
-    python tests/test_real_recordings.py                            writes stories.txt anew, to be read before it is kept
+    python tests/test_real_recordings.py                            writes stories.txt anew, to be read before kept
 """
 
 from __future__ import annotations
