@@ -1,6 +1,6 @@
 """`python -m tests.simulator`: how well alarms are raised, by the project and by simpler rules.
 
-python -m tests.simulator [years] [--replicas N] [--days N] [--seed TEXT]   alarms over replica-years
+python -m tests.simulator [years] [--replicas N] [--days N] [--jobs N]      alarms over replica-years
 python -m tests.simulator rows [--lines N] [ROW ...]                        the promises about the trend
 python -m tests.simulator rows ROW --show NUMBER                            one line of a row, look by look
 python -m tests.simulator record NUMBER [--days N]                          one replica's recording, as JSON Lines
@@ -9,8 +9,12 @@ python -m tests.simulator record NUMBER [--days N]                          one 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing import Pool
 from random import Random
 
 from check_delayed_repl.history.recording import dumps
@@ -33,6 +37,7 @@ def main(arguments: list[str]) -> int:
         one.add_argument("--days", type=int, default=73, help="days of each replica (73: five make a year)")
         one.add_argument("--incident-every", type=float, default=4.0, help="days between incidents, on average")
         one.add_argument("--seed", default="")
+        one.add_argument("--jobs", type=int, default=1, help="processes that share the work")
     promises = commands.add_parser("rows", help="the promises about the trend")
     promises.add_argument("row", nargs="*", choices=[[], *rows.ROWS])
     promises.add_argument("--lines", type=int, default=300)
@@ -51,7 +56,8 @@ def main(arguments: list[str]) -> int:
         for line in map(dumps, Year(args.replica, args.days, args.incident_every, args.seed)):
             print(line)
         return 0
-    return show_years(args.replicas, args.days, args.incident_every, args.seed)
+    years = [Year(number, args.days, args.incident_every, args.seed) for number in range(args.replicas)]
+    return show_years(years, args.jobs)
 
 
 def show_rows(names: list[str], lines: int) -> int:
@@ -86,15 +92,23 @@ def show(name: str, number: int) -> int:
     return 0
 
 
-def show_years(replicas: int, days: int, incident_every: float, seed: str) -> int:
-    """Every rule's pages over so many replicas' days; 1 where an incident was missed or false pages are too many."""
+def judged(year: Year) -> tuple[Year, dict[str, list[score.Alarm]]]:
+    """A replica's days, with the incidents in them, and every rule's alarms."""
+    alarms = score.judge(year)
+    year.watchers.clear()
+    return year, alarms
+
+
+def show_years(years: Sequence[Year], jobs: int) -> int:
+    """Every rule's pages over these replicas' days; 1 where an incident was missed or false pages are too many."""
     scores = {rule: score.Score() for rule in score.RULES}
     began = time.monotonic()
-    for number in range(replicas):
-        year = Year(number, days, incident_every, seed)
-        for rule, alarms in score.judge(year).items():
-            scores[rule].add(year, alarms)
-        print(f"\r{number + 1} of {replicas} replicas", end="", file=sys.stderr, flush=True)
+    # Ctrl-C ends it early, with what is known by then.
+    with Pool(jobs, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool, suppress(KeyboardInterrupt):
+        for done, (year, found) in enumerate(pool.imap_unordered(judged, years), 1):
+            for rule, alarms in found.items():
+                scores[rule].add(year, alarms)
+            print(f"\r{done} of {len(years)} replicas", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     ours = scores[score.OURS]
     print(f"{ours.years:.2f} replica-years, a look every 10 s ({time.monotonic() - began:.0f} s)\n")
