@@ -200,13 +200,14 @@ def _jitter(noise: float) -> float:
 
 def _within_teeth(points: Sequence[Point], window: float, noise: float) -> Sequence[Point]:
     """A saw-tooth without its dips and spikes; any other line as it is."""
+    # Short teeth look like noise where their falls are not left out.
+    noise = min(noise, _noise(points, MIN_TOLERANCE))
     tolerance = _tolerance(noise)
     trial_time = TRIAL_SHARE * window
     band = _band([d for t, d in points if t <= points[-1][0] - trial_time], tolerance)
     if band is None or band[1] - band[0] > TOOTH_SHARE * trial_time:
         return points
     low, high = band
-    noise = _noise(points, tolerance)
     kept: list[Point] = []
     trial: list[Point] = []
     for point in (*points, None):
@@ -253,8 +254,8 @@ def _is_bump(
     lasted = end - begin
     if last < low:
         return lasted < trial_time - 1e-6 and low - last <= trial_time - lasted + _tolerance(noise)
-    # It rose through the band's edge that much earlier, and jitter must not make a stopped thread look younger.
-    lasted += max(0.0, first - high + _jitter(noise))
+    # It rose through the band's edge that much earlier.
+    lasted += max(0.0, first - high - _jitter(noise))
     if kept and last > kept[-1][1] + end - kept[-1][0] + _tolerance(noise):
         return False
     falls_back = last < trial[-2][1] - _tolerance(noise)
