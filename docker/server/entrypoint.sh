@@ -95,7 +95,7 @@ initialise() {
 
   socket=/run/mysqld/init.sock root_now=
   if [[ $family == mysql ]]; then
-    "$@" --skip-networking --skip-mysqlx --skip-replica-start --socket="$socket" &
+    "$@" --skip-networking --loose-skip-mysqlx --loose-skip-replica-start --socket="$socket" &
   else
     "$@" --skip-networking --skip-slave-start --socket="$socket" --loose-wsrep-on=OFF &
   fi
@@ -115,6 +115,11 @@ initialise() {
     fi
   fi
 
+  local set_password="ALTER USER 'root'@'localhost' IDENTIFIED BY $(quoted "$root_password")"
+  if [[ $(sql -N -e 'SELECT VERSION()') == 5.6.* ]]; then
+    set_password="SET PASSWORD FOR 'root'@'localhost' = PASSWORD($(quoted "$root_password"))"
+  fi
+
   # None of this is for replicas: each server makes its own accounts.
   {
     echo "SET @@SESSION.sql_log_bin = 0;"
@@ -125,7 +130,7 @@ initialise() {
     [[ $family == mariadb ]] && echo "DELETE FROM mysql.global_priv WHERE user = '' OR (user = 'root' AND host NOT IN
       ('localhost', $(quoted "$root_host")));"
     echo "FLUSH PRIVILEGES;"
-    echo "ALTER USER 'root'@'localhost' IDENTIFIED BY $(quoted "$root_password");"
+    echo "$set_password;"
   } | sql mysql
   root_now=$root_password
   {

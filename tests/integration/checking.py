@@ -193,10 +193,10 @@ def make_account(
     With `only="history"` the server is the one of the shared history at the mysql:// URL `history`.
     """
     version = ".".join(map(str, server.version))
-    grants = granted(server.family, version, role, history, who[0])
+    grants = granted(server.kind, version, role, history, who[0])
     statements = grants.history if only == "history" else grants.replica
     assert any("<password>" in statement for statement in statements)
-    server.unlogged(f"DROP USER IF EXISTS {account(who)}")
+    server.drop_account(who)
     server.sql(*(statement.replace("<password>", who[1]) for statement in statements))
     return [statement for statement in statements if statement.startswith("GRANT ")]
 

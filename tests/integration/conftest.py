@@ -12,18 +12,38 @@ import pytest
 
 if TYPE_CHECKING:
     from .checking import Scene
+    from .matrix import Watched
     from .monitoring import Site
     from .servers import Family, Kit, Pair
 
 HERE = Path(__file__).parent
+EVERY_FAMILY = ("mysql", "mariadb", "mysql56", "mariadb118")
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever stands in this folder is an integration test."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Whatever stands in this folder is an integration test; a fault runs on the families that it is marked `on`."""
+    left_out = []
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.integration)
+            if item.path.name.startswith("test_faults_"):
+                item.add_marker(pytest.mark.fault)
+            if not runs_here(item):
+                left_out.append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def runs_here(item: pytest.Item) -> bool:
+    """Whether a test is for the family that it is about to run on."""
+    marker = item.get_closest_marker("on")
+    callspec = getattr(item, "callspec", None)
+    family = callspec.params.get("fault_family") if callspec else None
+    if family == "mysql" and "external" in getattr(item, "fixturenames", ()):
+        return False  # pt-slave-delay does not work with it
+    return marker is None or family is None or family in marker.args
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -60,11 +80,9 @@ def family(request: pytest.FixtureRequest) -> Family:
 
 
 @pytest.fixture(scope="session")
-def pair(kit: Kit, family: Family) -> Iterator[Pair]:
+def pair(kit: Kit, family: Family) -> Pair:
     """A source and its delayed replica for the whole session, in whatever state the last test left them."""
-    made = kit.pair(family)
-    yield made
-    made.close()
+    return kit.shared_pair(family)
 
 
 @pytest.fixture
@@ -86,6 +104,39 @@ def scene(settled: Pair, tmp_path: Path, request: pytest.FixtureRequest) -> Scen
     from .checking import Scene
 
     return Scene(settled, tmp_path, title_of(request))
+
+
+@pytest.fixture(scope="session", params=[pytest.param(name, marks=getattr(pytest.mark, name)) for name in EVERY_FAMILY])
+def fault_family(request: pytest.FixtureRequest) -> Family:
+    """As `family`, with the old and the new servers too: for the faults."""
+    chosen: Family = request.param
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def fault_pair(kit: Kit, fault_family: Family) -> Pair:
+    """As `pair`, which it is where the family is the same."""
+    return kit.shared_pair(fault_family)
+
+
+@pytest.fixture
+def watched(fault_pair: Pair, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Watched]:
+    """A healthy pair with a worker that looks at it every second, and the check seen OK; see matrix.py."""
+    from .checking import Scene
+    from .matrix import watching
+
+    with watching(Scene(fault_pair.settle(), tmp_path, title_of(request))) as ready:
+        yield ready
+
+
+@pytest.fixture
+def external(fault_pair: Pair, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Watched]:
+    """As `watched`, on a replica that pt-slave-delay delays; where it supports the server."""
+    from .checking import Scene
+    from .matrix import watching
+
+    with watching(Scene(fault_pair.delay_from_outside(), tmp_path, title_of(request))) as ready:
+        yield ready
 
 
 def title_of(request: pytest.FixtureRequest) -> str:

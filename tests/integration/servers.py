@@ -4,7 +4,7 @@ The layers, from the ground up:
 
 - `wait_until` waits for a condition, with a deadline; nothing here sleeps for a fixed time.
 - `Server` is one MySQL or MariaDB server in a container: root's SQL, its replication, its process (stop, kill, hang).
-- `Heartbeat` is one pt-heartbeat in a container, writing to one server.
+- `Heartbeat` is one pt-heartbeat in a container, writing to one server; `SlaveDelay` one pt-slave-delay.
 - `Pair` is a source, a replica delayed by the server itself, and a heartbeat on each. `Pair.heal()` makes it healthy
   again whatever a test has done to it.
 - `Kit` makes them, knows the images, the TLS material and the run's label, and removes everything at the end.
@@ -16,8 +16,9 @@ A test gets a healed pair from the fixture `healthy` (see conftest.py), for each
         ...  # run the check with healthy.options
         # no cleaning up: the next test's fixture heals the pair
 
-Images are named by the environment (tests/run sets it): CHECK_DELAYED_REPL_{MYSQL,MARIADB}_IMAGE and
-CHECK_DELAYED_REPL_{MYSQL,MARIADB}_HEARTBEAT_IMAGE. An official image serves as well as one built from docker/.
+Images are named by the environment (tests/run sets it): CHECK_DELAYED_REPL_{FAMILY}_IMAGE and
+CHECK_DELAYED_REPL_{FAMILY}_HEARTBEAT_IMAGE, where FAMILY is MYSQL, MARIADB, MYSQL56 or MARIADB118. An official image
+serves as well as one built from docker/.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -50,8 +51,9 @@ from testcontainers.core.network import Network
 
 import docker
 
-Family = Literal["mysql", "mariadb"]
-FAMILIES: tuple[Family, ...] = ("mysql", "mariadb")
+Kind = Literal["mysql", "mariadb"]
+Family = Literal["mysql", "mariadb", "mysql56", "mariadb118"]
+"""A kind of server, and an old or a new one of it where a number follows."""
 
 LABEL = "check-delayed-repl.tests"
 """Label of every container and network made here; its value is the run's id."""
@@ -63,9 +65,13 @@ MONITOR = ("monitor", "monitor-secret")
 """The check's account, with the least rights that it needs."""
 HEARTBEAT = ("heartbeat", "heartbeat-secret")
 REPLICATION = ("repl", "repl-secret")
+SLAVE_DELAY = ("slave_delay", "slave-delay-secret")
+_MARIADB_SLAVE_DELAY_RIGHTS = "REPLICATION SLAVE ADMIN, SLAVE MONITOR"
 
 DELAY_S = 10
 """How long a healthy replica is delayed, in seconds."""
+SLAVE_DELAY_INTERVAL_S = 3
+"""How often pt-slave-delay looks: the delay is a saw-tooth between DELAY_S and a second more than both together."""
 HEARTBEAT_TABLE = "percona.heartbeat"
 
 _SYSTEM_DATABASES = ("information_schema", "mysql", "performance_schema", "sys")
@@ -80,7 +86,7 @@ class NotInTime(AssertionError):
 
 
 def wait_until(
-    condition: Callable[[], T], deadline_s: float, what: str, *, interval_s: float = 0.2, retry: bool = True
+    condition: Callable[[], T | None], deadline_s: float, what: str, *, interval_s: float = 0.2, retry: bool = True
 ) -> T:
     """Wait until `condition` gives something true, and return it.
 
@@ -177,15 +183,32 @@ def free_port() -> int:
     raise RuntimeError("no free TCP port between 20000 and 32000")
 
 
+def kind_of(family: Family) -> Kind:
+    """Whose SQL a family understands."""
+    return "mariadb" if family.startswith("mariadb") else "mysql"
+
+
 class Server:
     """A server in a container. Its port on the test's side stays the same for as long as it lives.
 
-    SQL is run as root. `channel` is a MySQL channel or a MariaDB connection name; empty is the default one.
+    SQL is run as root. `channel` is a MySQL channel or a MariaDB connection name; empty is the default one. `tmpfs` are
+    small disks in the container: folder → mount options, such as ``size=1m``. They are empty again after a stop.
     """
 
-    def __init__(self, kit: Kit, family: Family, name: str, server_id: int, network: Network, *options: str) -> None:
+    def __init__(
+        self,
+        kit: Kit,
+        family: Family,
+        name: str,
+        server_id: int,
+        network: Network,
+        *options: str,
+        tmpfs: Mapping[str, str] | None = None,
+    ) -> None:
         self.kit = kit
+        self.tmpfs = dict(tmpfs or {})
         self.family: Family = family
+        self.kind: Kind = kind_of(family)
         self.name = name
         """The server's name in the containers' network."""
         self.server_id = server_id
@@ -204,26 +227,28 @@ class Server:
 
     def launch(self) -> Server:
         """Make the container and start it; returns before the server answers (`wait_ready` waits)."""
-        prefix = self.family.upper()
+        prefix = self.kind.upper()
         options = [
             f"--server-id={self.server_id}",
             "--log-bin=bin",
             "--relay-log=relay",
             "--binlog-format=ROW",
-            "--ssl-ca=/tls/ca.pem",
-            "--ssl-cert=/tls/server-cert.pem",
-            "--ssl-key=/tls/server-key.pem",
             # Made for tests: small, and no waiting for the disk.
             "--innodb-buffer-pool-size=64M",
             "--innodb-flush-log-at-trx-commit=0",
             "--innodb-doublewrite=OFF",
             "--sync-binlog=0",
         ]
+        if self.kind == "mysql":
+            options += ["--gtid-mode=ON", "--enforce-gtid-consistency=ON"]
         if self.family == "mysql":
-            options += ["--gtid-mode=ON", "--enforce-gtid-consistency=ON", "--log-replica-updates=ON"]
-            options += ["--loose-mysqlx=OFF", "--loose-innodb-redo-log-capacity=8M"]
+            options += ["--log-replica-updates=ON", "--loose-mysqlx=OFF", "--loose-innodb-redo-log-capacity=8M"]
         else:
             options += ["--log-slave-updates=ON"]
+        if self.family == "mysql56":
+            options += ["--innodb-log-file-size=8M"]
+        else:  # whose TLS nobody speaks any more
+            options += ["--ssl-ca=/tls/ca.pem", "--ssl-cert=/tls/server-cert.pem", "--ssl-key=/tls/server-key.pem"]
         self._container = (
             DockerContainer(self.kit.image(self.family))
             .with_env(f"{prefix}_ROOT_PASSWORD", ROOT_PASSWORD)
@@ -235,6 +260,7 @@ class Server:
             .with_network_aliases(self.name)
             .with_kwargs(labels=self.kit.labels, hostname=self.name)
         )
+        self._container.tmpfs.update(self.tmpfs)
         for file in (self.kit.tls.ca, self.kit.tls.server_cert, self.kit.tls.server_key):
             self._container.with_copy_into_container(file, f"/tls/{file.name}")
         self._container.start()
@@ -406,11 +432,11 @@ class Server:
     @property
     def _modern(self) -> bool:
         """Whether the server says REPLICA and SOURCE."""
-        return self.family == "mysql" and self.version >= (8, 0, 23)
+        return self.kind == "mysql" and self.version >= (8, 0, 23)
 
     def replication(self, verb: str, threads: str = "", channel: str = "") -> None:
         """START or STOP replication: `threads` is empty (both), SQL_THREAD or IO_THREAD."""
-        if self.family == "mariadb":
+        if self.kind == "mariadb":
             self.sql(f"{verb} SLAVE {literal(channel) if channel else ''} {threads}")
         else:
             role = "REPLICA" if self._modern else "SLAVE"
@@ -465,16 +491,16 @@ class Server:
 
     def _change_source(self, options: dict[str, Any], channel: str) -> None:
         use_gtid = options.pop("use", False)
-        if use_gtid and self.family == "mysql":
+        if use_gtid and self.kind == "mysql":
             options.update({"AUTO_POSITION": 1, "RETRY_COUNT": 86400})
         role = "SOURCE" if self._modern else "MASTER"
         parts = [f"{role}_{name} = {literal(value)}" for name, value in options.items()]
-        if use_gtid and self.family == "mariadb":
+        if use_gtid and self.kind == "mariadb":
             parts.append("MASTER_USE_GTID = slave_pos")
-        if use_gtid and self.family == "mysql" and self.version >= (8,):
+        if use_gtid and self.kind == "mysql" and self.version >= (8,):
             parts.append("GET_SOURCE_PUBLIC_KEY = 1" if self._modern else "GET_MASTER_PUBLIC_KEY = 1")
         what = ", ".join(parts)
-        if self.family == "mariadb":
+        if self.kind == "mariadb":
             self.sql(f"CHANGE MASTER {literal(channel) if channel else ''} TO {what}")
         else:
             verb = "CHANGE REPLICATION SOURCE TO" if self._modern else "CHANGE MASTER TO"
@@ -486,7 +512,7 @@ class Server:
 
     def statuses(self) -> dict[str, dict[str, Any]]:
         """Every channel's status row by column name, by channel."""
-        if self.family == "mariadb":
+        if self.kind == "mariadb":
             return {str(row["Connection_name"]): row for row in self.rows("SHOW ALL SLAVES STATUS")}
         rows = self.rows("SHOW REPLICA STATUS" if self._modern else "SHOW SLAVE STATUS")
         return {str(row.get("Channel_Name", "")): row for row in rows}
@@ -501,7 +527,7 @@ class Server:
 
     def forget_replication(self) -> None:
         """Stop and remove every channel, and forget every GTID and binary log: this server never replicated."""
-        if self.family == "mariadb":
+        if self.kind == "mariadb":
             for channel in self.statuses():
                 self.sql(f"STOP SLAVE {literal(channel)}", f"RESET SLAVE {literal(channel)} ALL")
             self.sql("RESET MASTER", "SET GLOBAL gtid_slave_pos = ''")
@@ -512,12 +538,16 @@ class Server:
 
     def executed(self) -> str:
         """The GTIDs that this server has written or applied."""
-        name = "gtid_executed" if self.family == "mysql" else "gtid_binlog_pos"
+        name = "gtid_executed" if self.kind == "mysql" else "gtid_binlog_pos"
         return str(self.value(f"SELECT @@GLOBAL.{name}") or "")
 
     def wait_for(self, gtids: str, deadline_s: float) -> None:
         """Wait until these GTIDs (of `executed`) are applied here."""
-        function = "WAIT_FOR_EXECUTED_GTID_SET" if self.family == "mysql" else "MASTER_GTID_WAIT"
+        if self.family == "mysql56":
+            applied = f"SELECT GTID_SUBSET({literal(gtids)}, @@GLOBAL.gtid_executed)"
+            wait_until(lambda: self.value(applied), deadline_s, f"{self.name} has applied {gtids}")
+            return
+        function = "WAIT_FOR_EXECUTED_GTID_SET" if self.kind == "mysql" else "MASTER_GTID_WAIT"
         result = self.value(f"SELECT {function}({literal(gtids)}, {deadline_s:g})") if gtids else 0
         if result != 0:
             raise NotInTime(f"{self.name} has not applied {gtids} within {deadline_s:g} s")
@@ -533,7 +563,7 @@ class Server:
             "SELECT user, host FROM mysql.user WHERE user NOT IN (" + ", ".join(map(literal, _SYSTEM_ACCOUNTS)) + ")"
         )
         statements = [f"DROP USER {literal(user)}@{literal(host)}" for user, host in accounts]
-        if self.family == "mysql":
+        if self.kind == "mysql":
             admin = "SESSION_VARIABLES_ADMIN" if self.version >= (8, 0, 14) else "SUPER"
             heartbeat_rights = f"REPLICATION CLIENT, {admin}"
         else:
@@ -549,25 +579,29 @@ class Server:
 
     def make_monitor(self) -> None:
         """The check's account, with the least rights that it needs. The heartbeat table must exist."""
-        rights = "REPLICATION CLIENT" if self.family == "mysql" else "SLAVE MONITOR"
+        rights = "REPLICATION CLIENT" if self.kind == "mysql" else "SLAVE MONITOR"
+        self.drop_account(MONITOR)
         self.unlogged(
-            f"DROP USER IF EXISTS {account(MONITOR)}",
             f"CREATE USER {account(MONITOR)} IDENTIFIED BY {literal(MONITOR[1])}",
             f"GRANT {rights} ON *.* TO {account(MONITOR)}",
             f"GRANT SELECT ON {HEARTBEAT_TABLE} TO {account(MONITOR)}",
         )
 
+    def drop_account(self, who: tuple[str, str]) -> None:
+        """Drop an account of MONITOR's kind, if it is there."""
+        if self.value(f"SELECT 1 FROM mysql.user WHERE user = {literal(who[0])} AND host = '%'"):
+            self.unlogged(f"DROP USER {account(who)}")
+
     def calm(self) -> None:
         """End every session but replication's and the heartbeat's, and put global settings back."""
         settings = {
+            "super_read_only": "OFF",
             "require_secure_transport": "OFF",
             "max_connections": "151",
             "read_only": "OFF",
             "offline_mode": "OFF",
         }
         with self.session() as run:
-            if self.family == "mysql":
-                run("SET GLOBAL super_read_only = OFF")
             for name, value in settings.items():
                 if run(f"SHOW GLOBAL VARIABLES LIKE '{name}'"):
                     run(f"SET GLOBAL {name} = {value}")
@@ -598,65 +632,134 @@ def account(who: tuple[str, str]) -> str:
     return f"{literal(who[0])}@'%'"
 
 
-class Heartbeat:
-    """A pt-heartbeat in a container of its own, which writes to one server once a second.
+class Companion:
+    """A program in a container of its own, beside a server."""
 
-    It starts pt-heartbeat again a second after it has lost its server. A `local` one stays out of the binary log.
-    """
+    program = "heartbeat"
 
-    def __init__(self, kit: Kit, server: Server, network: Network, *, local: bool) -> None:
+    def __init__(self, kit: Kit, server: Server, network: Network) -> None:
         self.kit = kit
         self.server = server
-        self.local = local
         self._network = network
         self._container: DockerContainer | None = None
+
+    def _made(self) -> DockerContainer:
+        """The container, to be started."""
+        raise NotImplementedError
+
+    @property
+    def container(self) -> Any:
+        """The Docker library's own object."""
+        if self._container is None:
+            raise RuntimeError(f"{type(self).__name__} of {self.server.name} was not started")
+        return self._container.get_wrapped_container()
 
     @property
     def running(self) -> bool:
         if self._container is None:
             return False
-        container: Any = self._container.get_wrapped_container()
-        container.reload()
-        return bool(container.attrs["State"]["Running"])
+        self.container.reload()
+        return bool(self.container.attrs["State"]["Running"])
 
     def start(self) -> None:
-        """Start it, where it does not run; returns before the first row is written."""
+        """Start it, where it does not run; returns before it has done anything."""
         if self._container is None:
             self._container = (
-                DockerContainer(self.kit.heartbeat_image(self.server.family))
-                .with_env("HEARTBEAT_HOST", self.server.name)
-                .with_env("HEARTBEAT_USER", HEARTBEAT[0])
-                .with_env("HEARTBEAT_PASSWORD", HEARTBEAT[1])
-                .with_env("HEARTBEAT_TABLE", HEARTBEAT_TABLE)
-                .with_env("HEARTBEAT_LOCAL", "yes" if self.local else "no")
-                .with_network(self._network)
-                .with_kwargs(labels=self.kit.labels)
+                self._made().with_network(self._network).with_kwargs(labels=self.kit.labels, entrypoint=[self.program])
             )
             self._container.start()
         elif not self.running:
-            self._container.get_wrapped_container().start()
+            self.container.start()
         else:
-            self._container.get_wrapped_container().kill(signal="SIGCONT")
+            self.container.kill(signal="SIGCONT")
 
     def stop(self) -> None:
-        """End it at once."""
-        if self._container is not None and self.running:
-            container: Any = self._container.get_wrapped_container()
-            container.kill()
-            wait_until(lambda: not self.running, 20, f"the heartbeat of {self.server.name} has ended")
+        """End it at once (SIGKILL)."""
+        self._end("SIGKILL")
+
+    def _end(self, signal: str) -> None:
+        if self.running:
+            self.container.kill(signal=signal)
+            wait_until(lambda: not self.running, 20, f"{type(self).__name__} of {self.server.name} has ended")
 
     def logs(self) -> str:
-        """What pt-heartbeat has said."""
-        if self._container is None:
-            return ""
-        raw: bytes = self._container.get_wrapped_container().logs()
-        return raw.decode(errors="replace")
+        """What it has said."""
+        return "" if self._container is None else str(self.container.logs().decode(errors="replace"))
 
     def close(self) -> None:
         """Remove the container."""
         if self._container is not None:
             self._container.stop()
             self._container = None
+
+
+class Heartbeat(Companion):
+    """A pt-heartbeat, which writes to one server once a second.
+
+    It starts pt-heartbeat again a second after it has lost its server. A `local` one stays out of the binary log.
+    `environment` is added to what docker/heartbeat/entrypoint.sh is told, `arguments` go to pt-heartbeat.
+    """
+
+    def __init__(
+        self,
+        kit: Kit,
+        server: Server,
+        network: Network,
+        *arguments: str,
+        local: bool,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(kit, server, network)
+        self.local = local
+        self.arguments = arguments
+        self.environment = environment or {}
+
+    def _made(self) -> DockerContainer:
+        return (
+            DockerContainer(self.kit.heartbeat_image(self.server.family))
+            .with_envs(
+                HEARTBEAT_HOST=self.server.name,
+                HEARTBEAT_USER=HEARTBEAT[0],
+                HEARTBEAT_PASSWORD=HEARTBEAT[1],
+                HEARTBEAT_TABLE=HEARTBEAT_TABLE,
+                HEARTBEAT_LOCAL="yes" if self.local else "no",
+                **self.environment,
+            )
+            .with_command(list(self.arguments))
+        )
+
+
+class SlaveDelay(Companion):
+    """A pt-slave-delay, which keeps one replica DELAY_S late by stopping and starting its SQL thread in turn.
+
+    Killed (`stop`), it leaves the SQL thread as it is, which is stopped sooner or later.
+    """
+
+    program = "slave-delay"
+
+    def _made(self) -> DockerContainer:
+        return DockerContainer(self.kit.heartbeat_image(self.server.family)).with_envs(
+            SLAVE_DELAY_HOST=self.server.name,
+            SLAVE_DELAY_USER=SLAVE_DELAY[0],
+            SLAVE_DELAY_PASSWORD=SLAVE_DELAY[1],
+            SLAVE_DELAY=str(DELAY_S),
+            SLAVE_DELAY_INTERVAL=str(SLAVE_DELAY_INTERVAL_S),
+        )
+
+    def start(self) -> None:
+        """Start it, its account made anew. The SQL thread must run: it would not start otherwise."""
+        if not self.running:
+            self.server.drop_account(SLAVE_DELAY)
+            rights = "SUPER, REPLICATION CLIENT" if self.server.kind == "mysql" else _MARIADB_SLAVE_DELAY_RIGHTS
+            self.server.unlogged(
+                f"CREATE USER {account(SLAVE_DELAY)} IDENTIFIED BY {literal(SLAVE_DELAY[1])}",
+                f"GRANT {rights} ON *.* TO {account(SLAVE_DELAY)}",
+            )
+        super().start()
+
+    def terminate(self) -> None:
+        """End it cleanly (SIGTERM): it lets the SQL thread run."""
+        self._end("SIGTERM")
 
 
 class Pair:
@@ -668,6 +771,7 @@ class Pair:
     def __init__(self, kit: Kit, family: Family) -> None:
         self.kit = kit
         self.family: Family = family
+        self.kind: Kind = kind_of(family)
         self.delay = DELAY_S
         self.channel = ""
         """The channel that replicates from the source; empty is the default one."""
@@ -676,6 +780,7 @@ class Pair:
         self.replica = Server(kit, family, "replica", 2, self.network)
         self.heartbeat = Heartbeat(kit, self.source, self.network, local=False)
         self.local_heartbeat = Heartbeat(kit, self.replica, self.network, local=True)
+        self.slave_delay = SlaveDelay(kit, self.replica, self.network)
         self.second: Server | None = None
         """A second source (id 3), once `add_second` was called."""
         self.second_heartbeat: Heartbeat | None = None
@@ -761,6 +866,7 @@ class Pair:
         """
         self.delay = delay
         self.channel = channel
+        self.slave_delay.close()
         self.drop_second()
         attempts = (self._heal_replica, self._heal_both, self._make_anew)
         for number, attempt in enumerate(attempts):
@@ -833,6 +939,16 @@ class Pair:
         replica.replicate_from(self.source, self.delay, self.channel)
         self.local_heartbeat.start()
 
+    def delay_from_outside(self) -> Pair:
+        """Healthy, and delayed by pt-slave-delay in place of the server itself; until the next `settle` or `heal`."""
+        self.heal(delay=0)
+        self.slave_delay.start()
+        try:
+            wait_until(lambda: (self.seen_delay() or 0) >= DELAY_S - 1, 40, "pt-slave-delay delays")
+        except NotInTime as error:
+            raise NotInTime(f"{error}\n{self.slave_delay.logs()}") from None
+        return self
+
     # Beyond one source
 
     def add_second(self) -> Server:
@@ -859,7 +975,7 @@ class Pair:
         self.heartbeat.stop()
         second.wait_for(self.source.executed(), 30)
         second.stop_all()
-        if self.family == "mariadb":
+        if self.kind == "mariadb":
             second.sql("RESET SLAVE ALL")
         else:
             second.sql("RESET REPLICA ALL" if second.version >= (8, 0, 23) else "RESET SLAVE ALL")
@@ -907,6 +1023,7 @@ class Pair:
     def close(self) -> None:
         """Remove the servers, the heartbeats and the network."""
         self.drop_second()
+        self.slave_delay.close()
         self.heartbeat.close()
         self.local_heartbeat.close()
         self.source.close()
@@ -935,6 +1052,7 @@ class Kit:
         self._shared: Network | None = None
         self._servers: list[Server] = []
         self._pairs: list[Pair] = []
+        self._shared_pairs: dict[Family, Pair] = {}
 
     def socket_folder(self) -> Path:
         """A new folder for a server's socket; a server runs as a user of its container's."""
@@ -949,7 +1067,7 @@ class Kit:
         return os.environ.get(f"CHECK_DELAYED_REPL_{family.upper()}_IMAGE") or default
 
     def heartbeat_image(self, family: Family) -> str:
-        """The pt-heartbeat that a family's servers get: a new one for MySQL, an old one for MariaDB."""
+        """The pt-heartbeat that a family's servers get: a new one for new servers, an old one for the others."""
         default = f"check-delayed-repl-heartbeat-{family}:latest"
         return os.environ.get(f"CHECK_DELAYED_REPL_{family.upper()}_HEARTBEAT_IMAGE") or default
 
@@ -964,6 +1082,12 @@ class Kit:
         pair = Pair(self, family)
         self._pairs.append(pair)
         return pair.heal()
+
+    def shared_pair(self, family: Family) -> Pair:
+        """The one pair of a family that tests share; made when first asked for."""
+        if family not in self._shared_pairs:
+            self._shared_pairs[family] = self.pair(family)
+        return self._shared_pairs[family]
 
     def launched(self, pair: Pair) -> bool:
         """Whether both servers of a pair exist."""
