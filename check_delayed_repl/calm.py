@@ -171,13 +171,13 @@ def pass_over(looks: Looks, start: int, end: int, fold: Fold) -> None:
 
 
 def _advances(looks: Looks, start: int, end: int, fold: Fold) -> Flags | None:
-    """Where the source's heartbeat is newer than any before."""
+    """Where the source's heartbeat is another than before."""
     known = fold.seen.heartbeat
     if looks.ts is None or known is None or np.isnan(looks.ts[start]):
         return None
     ts = looks.ts[start:end]
-    newest = np.maximum.accumulate(np.concatenate(((known[1],), ts)))
-    return ts > newest[:-1]
+    moves: Flags = ts != np.concatenate(((known[1],), ts[:-1]))
+    return moves
 
 
 def _restarts(looks: Looks) -> Flags | None:

@@ -18,6 +18,12 @@ SAVE_EVERY = 20_000
 """Records folded between two saves, so that a long first folding is not lost to a timeout."""
 
 
+WORTH_LEAVING_OUT = 5_000
+"""Samples that are folded before anything cleverer would have begun."""
+ROOMS = (3600.0, 86400.0, 4 * 86400.0)
+"""Seconds of the newest samples in which to find the line well in range, should it not always be so."""
+
+
 def judged(
     history: History, replica: str, limits: Limits, now: float | None = None, *, worker: bool = False
 ) -> Verdict:
@@ -53,6 +59,30 @@ def _kept(history: History, replica: str, key: str, limits: Limits) -> tuple[Fol
         arrival, text = kept
         fold = Fold.load(text, limits)
         if fold is not None:
-            fold.restore(history.window(replica, fold.clock - fold.reach, arrival))
+            fold.restore(history.delays(replica, fold.clock - fold.reach, arrival))
             return fold, arrival
-    return Fold(limits), 0
+    return _begun_late(history, replica, limits) or (Fold(limits), 0)
+
+
+def _begun_late(history: History, replica: str, limits: Limits) -> tuple[Fold, int] | None:
+    """A fold that began late in a long history and is as good as the whole one by now, and the last arrival in it."""
+    newest = history.newest_sample_t(replica)
+    if newest is None:
+        return None
+    from check_delayed_repl.judge.resume import LateFold
+
+    for room in ROOMS:
+        found = history.first_since(replica, newest - LateFold.needs(limits) - room)
+        if found is None:
+            continue
+        first, first_t = found
+        past = history.past(replica, first)
+        if past.samples < WORTH_LEAVING_OUT:
+            return None
+        late = LateFold(limits, past, first_t)
+        for number, record in history.records(replica, first - 1):
+            if not number or late.hopeless:
+                break
+            if late.add(record, number):
+                return late.fold, number
+    return None

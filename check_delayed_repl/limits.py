@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from typing import NamedTuple
+
+from check_delayed_repl.light import NamedTuple
 
 BUILT_IN_KINDS = ("backup", "deshard")
 KIND_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,31}\Z")

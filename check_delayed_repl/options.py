@@ -10,12 +10,18 @@ import argparse
 import os
 import re
 from collections.abc import Sequence
-from typing import Any, NoReturn
 
 from check_delayed_repl import __version__
+from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.limits import KIND_PATTERN, LimitError, Limits, option, plain
 from check_delayed_repl.observe.target import SSL_MODES, Target
 from check_delayed_repl.records import CHANNEL_SEPARATOR
+
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+# argparse asks for a translation of its own words. There is none, and to find that out costs as much as parsing.
+argparse._ = lambda text: text  # type: ignore[attr-defined]
 
 HELP_WIDTH = 96
 """Columns of --help, whatever the terminal's width: the text stands in the README too."""
@@ -194,6 +200,11 @@ def filled(text: str) -> str:
     return text
 
 
+def channel(text: str) -> str:
+    """A channel's name; the empty one is a name too, where others stand beside it."""
+    return filled(text) if text else text
+
+
 def table(text: str) -> str:
     """`database.table`, plain identifiers both."""
     if not re.fullmatch(r"[\w$-]{1,64}\.[\w$-]{1,64}", text):
@@ -277,9 +288,10 @@ def add_connection_options(parser: argparse.ArgumentParser) -> None:
     add("--ssl-key", type=filled, metavar="FILE", help="the client's key")
     add(
         "--channel",
-        type=filled,
+        type=channel,
         metavar="NAME",
-        help="replication channel (MySQL) or connection name (MariaDB); needed where there are several",
+        help="replication channel (MySQL) or connection name (MariaDB); needed where there are several ('' for the one "
+        "without a name)",
     )
     add(
         "-t",

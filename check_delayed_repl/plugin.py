@@ -12,9 +12,9 @@ from _thread import allocate_lock, start_new_thread
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import NoReturn
 
 from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
+from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.limits import Limits, plain
 from check_delayed_repl.options import (
     Parser,
@@ -29,6 +29,9 @@ from check_delayed_repl.options import (
     target_from,
 )
 from check_delayed_repl.records import Sample
+
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 DESCRIPTION = """\
 Checks a MySQL or MariaDB replica that is delayed on purpose: that its delay line is as long as

@@ -6,7 +6,7 @@ can all speak of the same things.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from check_delayed_repl.light import NamedTuple
 
 Position = tuple[str, int]
 """A place in the source's binary log: file name and byte position."""
@@ -91,6 +91,21 @@ class JobLine(NamedTuple):
 
 
 Record = Sample | JobLine
+
+
+class Past(NamedTuple):
+    """What is left of a replica's older records where judging begins after them."""
+
+    samples: int
+    """How many there are."""
+    newest_t: float | None
+    """The greatest `t` among them."""
+    sql_delay: int | None
+    """The largest delay setting."""
+    bare: bool
+    """Nothing but delays and failures was ever seen."""
+    jobs: tuple[JobLine, ...]
+    """All job lines, in order of arrival."""
 
 
 def merge_job(earlier: JobLine | None, line: JobLine) -> JobLine:

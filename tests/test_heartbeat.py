@@ -222,6 +222,13 @@ def test_garbage_is_a_finding(row: tuple[bytes | None, ...]) -> None:
     assert caught.value.message.isprintable()
 
 
+@pytest.mark.parametrize("row", [(b"geheim", b"t", b"1.0", b"2"), (b"1", b"t", b"geheim", b"2")])
+def test_our_password_is_not_repeated(row: tuple[bytes | None, ...]) -> None:
+    with pytest.raises(LookFailed, match=r"'\*\*\*'"):
+        read_heartbeats(answering(row), "percona.heart`beat", "geheim")
+    assert heartbeat.shown([Beat(b"my geheim", 1.0)], "geheim") == "'my ***'"
+
+
 @pytest.mark.parametrize(
     ("number", "condition", "says"),
     [

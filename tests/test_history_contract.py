@@ -15,7 +15,7 @@ import pytest
 
 from check_delayed_repl.history import History, HistoryUnavailable
 from check_delayed_repl.history.recording import LARGEST
-from check_delayed_repl.records import JobLine, Record, Sample
+from check_delayed_repl.records import JobLine, Past, Record, Sample
 
 Open = Callable[[], History]
 Promise = Callable[[Open], None]
@@ -183,8 +183,33 @@ def the_window_is_exact_whatever_the_clock_did(open_: Open) -> None:
         for upto, _ in all_of_them:
             expected = [record for arrival, record in all_of_them if arrival <= upto and record.t >= since]
             assert history.window(R, since, upto) == expected
+            assert sorted(history.delays(R, since, upto)) == sorted(Sample(s.t, s.delay) for s in expected)
     assert history.window(R, 0.0, 2**80) == [record for _, record in all_of_them]
     assert history.newest_sample_t(R) == 140.0
+
+
+@promise
+def what_is_left_of_older_records_is_told(open_: Open) -> None:
+    history = open_()
+    history.add_records("db8", [full(10.0, ts=900.0, sql_delay=99999)])
+    job = JobLine(120.0, "b1", "backup", 100.0)
+    lines: list[Record] = [
+        Sample(100.0, 5.0),
+        Sample(140.0, 7.0),
+        job,
+        full(110.0, ts=70.0, sql_delay=50),
+        Sample(150.0, 1.0),
+    ]
+    history.add_records(R, lines)
+    first = arrivals(history)
+    assert history.past(R, first[0]) == Past(0, None, None, True, ())
+    assert history.past(R, first[3]) == Past(2, 140.0, None, True, (job,))
+    assert history.past(R, first[4]) == Past(3, 140.0, 50, False, (job,))
+    assert history.first_since(R, 105.0) == (first[3], 110.0)
+    assert history.first_since(R, 140.0) == (first[1], 140.0)
+    assert history.first_since(R, 150.5) is None
+    assert history.first_since("nobody", 0.0) is None
+    assert history.past("nobody", 2**40).samples == 0
 
 
 @promise

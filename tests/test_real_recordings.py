@@ -41,6 +41,8 @@ SPECIAL = {
     "a-backup-stops-the-server": ("--job-stops-server", "backup"),
     "failover-to-another-source": ("--max-delay-time", "20", "--max-job-behind", "failover=60"),
     "the-delay-setting-is-lost-and-set-again": ("--min-delay-time", "8"),
+    "pt-slave-delay-dies": ("--max-delay-time", "22"),
+    "a-job-is-forgotten": ("--max-backup-behind", "8", "--max-deshard-behind", "8"),
 }
 """Scenario → further options that it is about."""
 
@@ -101,7 +103,7 @@ def told() -> dict[str, str]:
 
 def test_every_recording_has_its_story() -> None:
     assert sorted(told()) == NAMES
-    assert {name.split("-", 1)[0] for name in NAMES} == {"mysql", "mariadb"}
+    assert {name.split("-", 1)[0] for name in NAMES} == {"mysql", "mysql56", "mariadb", "mariadb118"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -184,6 +186,21 @@ class TestWhatMatters:
         for sample, verdict in looks(f"{family}-the-replica-{what}"):
             if sample.error is not None:
                 assert (verdict.state.name, verdict.condition) == ("CRITICAL", sample.error)
+
+
+@pytest.mark.parametrize("name", ["mysql-a-clock-that-is-wrong", "mysql56-a-clock-that-is-wrong"])
+def test_a_clock_that_was_set_back_is_no_dead_heartbeat(name: str) -> None:
+    """The source's clock is 30 s ahead for a while and then 30 s behind, its heartbeat being written all the time."""
+    conditions = {finding.condition for _, verdict in looks(name) for finding in verdict.findings}
+    assert {"heartbeat-from-future", "delay-out-of-bounds"} <= conditions
+    assert "source-heartbeat-dead" not in conditions
+
+
+@pytest.mark.parametrize("family", ["mariadb", "mariadb118", "mysql56"])
+def test_pt_slave_delay_is_missed(family: str) -> None:
+    """First it dies with the SQL thread stopped, then, started again, with the thread running."""
+    found = moments(f"{family}-pt-slave-delay-dies")
+    assert [m.state for m in found] == ["OK", "CRITICAL", "WARNING", "OK", "CRITICAL", "WARNING", "OK"]
 
 
 if __name__ == "__main__":

@@ -154,6 +154,11 @@ def test_no_value_makes_it_stumble(values: dict[str, bytes | None]) -> None:
 def test_our_password_is_not_repeated() -> None:
     row = {**OLD, "Last_IO_Error": b"using password: geheim"}
     assert parse_status(answer(row), None, "geheim").io_error == "using password: ***"
+    with pytest.raises(LookFailed, match=r"replica_io_running is 'Yes\*\*\*'"):
+        parse_status(answer({**OLD, "Slave_IO_Running": b"Yesgeheim"}), None, "geheim")
+    both = answer({**OLD, "Connection_name": b"geheim"}, {**OLD, "Connection_name": b"x"})
+    with pytest.raises(LookFailed, match=r"name one with --channel: \*\*\*, x"):
+        parse_status(both, None, "geheim")
 
 
 # --- which statement ---

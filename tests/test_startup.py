@@ -46,6 +46,7 @@ OWN = {
     "check_delayed_repl.judge.outcome",
     "check_delayed_repl.judge.trend",
     "check_delayed_repl.judge.verdict",
+    "check_delayed_repl.light",
     "check_delayed_repl.limits",
     "check_delayed_repl.observe",
     "check_delayed_repl.observe.target",
@@ -91,7 +92,7 @@ STANDARD = {
 }
 STANDARD_INLINE = STANDARD | {
     *("array", "configparser", "decimal", "getpass", "hashlib", "pwd", "select", "selectors", "socket", "struct"),
-    *("termios", "threading"),
+    "termios",
 }
 HEAVY = {
     "asyncio",

@@ -11,9 +11,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from math import isfinite
-from typing import Any
 
+from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.records import LOOK_ERRORS, JobLine, Position, Record, Sample
+
+if TYPE_CHECKING:
+    from typing import Any
 
 SAMPLE_ERRORS = frozenset(
     {

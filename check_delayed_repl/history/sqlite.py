@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
-from typing import TypeVar
 
 from check_delayed_repl.history import HistoryUnavailable
 from check_delayed_repl.history.tables import (
@@ -30,9 +29,13 @@ from check_delayed_repl.history.tables import (
     text_or_none,
     whole_or_none,
 )
+from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.records import Position, Sample
 
-_Result = TypeVar("_Result")
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    _Result = TypeVar("_Result")
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x64526570  # dRep

@@ -20,14 +20,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from math import isfinite
-from typing import Any, NamedTuple, TypeVar
 
 from check_delayed_repl.history import FUTURE_S, HistoryUnavailable
 from check_delayed_repl.history.recording import LARGEST, job_line
-from check_delayed_repl.records import JobLine, Record, Sample, job_names
+from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
+from check_delayed_repl.records import JobLine, Past, Record, Sample, job_names
 
-Row = tuple[Any, ...]
-_Result = TypeVar("_Result")
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias, TypeVar
+
+    _Result = TypeVar("_Result")
+
+Row: TypeAlias = "tuple[Any, ...]"
 
 SAMPLE_COLUMNS = (
     "t, delay, error, message, ts, source_id, heartbeat_id, local_age, local_missing, io_thread, sql_thread,"
@@ -300,6 +304,32 @@ class Tables:
             (number, since_t, min(upto, LARGEST - 1)),
         )
         return [sample for _, sample in rows]
+
+    def delays(self, replica: str, since_t: float, upto: int) -> list[Sample]:
+        number = self._read(lambda: self._known(replica))
+        rows = self._select(
+            f"SELECT t, delay FROM sample {self.by_t} WHERE replica = ? AND t >= ? AND arrival <= ?",
+            (number, since_t, min(upto, LARGEST - 1)),
+        )
+        return [Sample(t, delay) for t, delay in rows]
+
+    def first_since(self, replica: str, t: float) -> tuple[int, float] | None:
+        number = self._read(lambda: self._known(replica))
+        rows = self._select(
+            f"SELECT arrival, t FROM sample {self.by_t} WHERE replica = ? AND t >= ? ORDER BY t LIMIT 1", (number, t)
+        )
+        return (int(rows[0][0]), float(rows[0][1])) if rows else None
+
+    def past(self, replica: str, before: int) -> Past:
+        number = self._read(lambda: self._known(replica))
+        ((samples, newest_t, sql_delay, *seen),) = self._select(
+            "SELECT COUNT(*), MAX(t), MAX(sql_delay), MAX(ts), MAX(source_id), MAX(source_pos), MAX(relay_pos),"
+            " MAX(io_thread), MAX(sql_thread) FROM sample WHERE replica = ? AND arrival < ?",
+            (number, before),
+        )
+        jobs = tuple(job_from(row) for row in self._all_jobs(job_names(replica), before - 1))
+        bare = sql_delay is None and seen == [None] * len(seen)
+        return Past(samples, newest_t, sql_delay, bare, jobs)
 
     def newest_look(self, replica: str) -> Sample | None:
         rows = self._select(

@@ -34,7 +34,7 @@ from check_delayed_repl.judge.verdict import (
 from check_delayed_repl.limits import Limits, kind_option, plain
 from check_delayed_repl.records import JobLine, Record, Sample
 
-FOLD_VERSION = 4
+FOLD_VERSION = 5
 """Changes with the rules: a cache that an older judge left is worth nothing."""
 
 MIN_FITTED = 6
@@ -48,11 +48,12 @@ MAX_CLOCK_STEP = 2.0
 class Fold:
     """One replica's records, folded under one set of limits."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, sql_delay: int | None = None) -> None:
+        """`sql_delay`: the largest setting that was seen before the records that are to be added."""
         self.limits = limits
         self._jobs = Jobs(limits)
         self._arriving: list[JobLine] = []
-        self._seen = Observed()
+        self._seen = Observed(sql_delay)
         self._points: list[Point] = []
         self._latest: tuple[float, ...] = ()
         self._last: Sample | None = None
@@ -215,6 +216,19 @@ class Fold:
     @property
     def in_episode(self) -> bool:
         return self._episode_since is not None
+
+    def calm_at(self, sample: Sample) -> bool:
+        """This look, the newest one, found nothing wrong and the line in range beyond doubt, and no job is active."""
+        t = sample.t
+        return not (
+            sample.error is not None
+            or t < self._clock
+            or self._runs
+            or self._arriving
+            or self.in_episode
+            or holdable_facts(sample, self._seen, self.limits, t)
+            or not self._surely_in_range(t)
+        )
 
     def at_rest(self, t: float) -> bool:
         """No episode, nothing charged, and from `t` on no job that is active or has to be reported.

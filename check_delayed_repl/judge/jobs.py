@@ -97,15 +97,16 @@ class Jobs:
 
     def grants(self, job_id: str, *moments: float) -> set[str]:
         """The exceptions that this job gives a reason for at any of these moments: its kind, or `recovery`."""
-        job, _ = self._live.get(job_id, (None, 0.0))
+        if job_id not in self._live:
+            return set()
+        job, _ = self._live[job_id]
         found: set[str] = set()
-        if job is None:
-            return found
         for now in moments:
             if self._invalid(job, now):
                 continue
             if job.finished_at is None or job.finished_at > now:
-                found.add(job.kind or "")
+                assert job.kind is not None
+                found.add(job.kind)
             elif now - job.finished_at <= self._limits.max_recovery_time:
                 found.add(RECOVERY)
         return found

@@ -140,7 +140,7 @@ def _dead_heartbeat(s: Sample, seen: Observed, limits: Limits) -> list[Fact]:
     """The source's writer is dead: ts stands still, though changes still arrive or none are left to wait for."""
     since = seen.heartbeat_since
     limit = limits.max_seconds_behind
-    if since is None or s.t - since <= limit:
+    if since is None:
         return []
     running = seen.running_since
     passed_by = running is not None and s.t - max(since, running) > limit and seen.passed_by_s > limit

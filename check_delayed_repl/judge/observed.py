@@ -30,12 +30,13 @@ class Observed:
         "source_changed_since",
     )
 
-    def __init__(self) -> None:
-        self.native = False
+    def __init__(self, sql_delay: int | None = None) -> None:
+        """`sql_delay`: the largest setting of earlier looks."""
+        self.native = bool(sql_delay and sql_delay > 0)
         """The server itself has been seen to delay."""
-        self.sql_delay_max: int | None = None
+        self.sql_delay_max = sql_delay
         self.heartbeat: tuple[int | None, float] | None = None
-        """The source's newest heartbeat: whose row it is, and its ts."""
+        """The source's newest heartbeat: whose row it is, and its ts; not the greatest, where a clock was set back."""
         self.heartbeat_since: float | None = None
         """When that heartbeat was first seen."""
         self.heartbeat_relay_log: Position | None = None
@@ -69,7 +70,8 @@ class Observed:
         if s.ts is not None:
             heartbeat = (s.heartbeat_id, s.ts)
             known = self.heartbeat
-            if known is None or known[0] != heartbeat[0] or s.ts > known[1]:
+            # A writer whose clock was set back goes on from an earlier time, and is alive all the same.
+            if known is None or known[0] != heartbeat[0] or s.ts > known[1] or (s.ts < known[1] and self._is_later(t)):
                 self.heartbeat, self.heartbeat_since, self.heartbeat_relay_log = heartbeat, t, s.relay_log
                 self.passed_by_s = 0.0
         if (s.error is not None or s.io is not None) and (s.io != "Yes" or (self.native and s.sql != "Yes")):
@@ -112,6 +114,10 @@ class Observed:
                     self.drained_since = t
             else:
                 self.drained_since = None
+
+    def _is_later(self, t: float) -> bool:
+        """Later than the look that saw the newest heartbeat: no straggler, that has seen an older one."""
+        return self.heartbeat_since is None or t > self.heartbeat_since
 
     def dump(self) -> list[object]:
         return [getattr(self, name) for name in self.__slots__]

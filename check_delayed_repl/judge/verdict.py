@@ -94,7 +94,7 @@ def line_verdict(now: Situation, limits: Limits) -> LineVerdict:
             (RECOVERY,),
         )
     if now.job_held:
-        why = f"held for {plain(held.get(RECOVERY, 0.0), 0)} seconds" if not recovery_left else "none is open any more"
+        why = f"held for {plain(held[RECOVERY], 0)} seconds" if not recovery_left else "none is open any more"
         return LineVerdict(
             _exceeded(f"{why} (limit {plain(limits.max_recovery_time)}, --max-recovery-time); {line}"), ()
         )
@@ -191,6 +191,7 @@ def recovering(fit: Fit, side: int, limits: Limits) -> float | None:
         return (
             trend.slope is not None
             and trend.correlation is not None
+            and trend.slope * way > 0.0
             and trend.slope * way >= limits.min_recovery_slope
             and abs(trend.correlation) >= limits.min_correlation
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
-from typing import NamedTuple
 
-from check_delayed_repl.observe.server import Answer, LookFailed, Refused, clean
+from check_delayed_repl.light import NamedTuple
+from check_delayed_repl.observe.server import Answer, LookFailed, Refused, clean, scrubbed
 from check_delayed_repl.records import Sample
 
 # SYSDATE and not NOW: a statement that had to wait for a lock must not read a clock from before its rows.
@@ -54,8 +54,10 @@ class Choice(NamedTuple):
     """Whose row serves."""
 
 
-def read_heartbeats(ask: Ask, table: str) -> Heartbeats:
-    """All heartbeat rows of `database.table`. Raises LookFailed with `heartbeat-missing` or `heartbeat-unreadable`."""
+def read_heartbeats(ask: Ask, table: str, secret: str = "") -> Heartbeats:
+    """All heartbeat rows of `database.table`. Raises LookFailed with `heartbeat-missing` or `heartbeat-unreadable`,
+    and without the `secret` in its words.
+    """
     database, _, name = table.partition(".")
     quoted = f"`{database.replace('`', '``')}`.`{name.replace('`', '``')}`"
     try:
@@ -67,9 +69,9 @@ def read_heartbeats(ask: Ask, table: str) -> Heartbeats:
     for row in answer.rows:
         if len(row) != 4:
             raise LookFailed("heartbeat-unreadable", f"{table}: a row of {len(row)} columns in place of 4")
-        server_id = _number(row[0], f"{table}: a row's server_id")
-        own_id = _number(row[3], "the server's own id")
-        beats.setdefault(server_id, []).append(Beat(row[1], _clock(row[2])))
+        server_id = _number(row[0], f"{table}: a row's server_id", secret)
+        own_id = _number(row[3], "the server's own id", secret)
+        beats.setdefault(server_id, []).append(Beat(row[1], _clock(row[2], secret)))
     return Heartbeats(own_id, beats)
 
 
@@ -201,24 +203,26 @@ def age(beats: list[Beat], zone: tzinfo | None, expected: float | None) -> tuple
     return newest
 
 
-def shown(beats: list[Beat]) -> str:
+def shown(beats: list[Beat], secret: str = "") -> str:
     """The `ts` of rows, for people."""
-    texts = ("NULL" if beat.ts is None else repr(clean(beat.ts.decode("ascii", "replace"), 40)) for beat in beats)
-    return clean(", ".join(texts), 120)
+    return clean(", ".join(_shown(beat.ts, secret) for beat in beats), 120)
 
 
-def _number(value: bytes | None, what: str) -> int:
+def _shown(value: bytes | None, secret: str) -> str:
+    """A value in quotes, or NULL."""
+    return "NULL" if value is None else repr(clean(scrubbed(value.decode("ascii", "replace"), secret), 40))
+
+
+def _number(value: bytes | None, what: str, secret: str) -> int:
     text = "" if value is None else value.decode("ascii", "replace")
     if not _NUMBER.fullmatch(text):
-        raise LookFailed(
-            "heartbeat-unreadable", f"{what} is {'NULL' if value is None else repr(clean(text, 40))}, not a number"
-        )
+        raise LookFailed("heartbeat-unreadable", f"{what} is {_shown(value, secret)}, not a number")
     return int(text)
 
 
-def _clock(value: bytes | None) -> float:
+def _clock(value: bytes | None, secret: str) -> float:
     text = "" if value is None else value.decode("ascii", "replace")
     # 0 is what a server says of a time that it cannot tell.
     if not _CLOCK.fullmatch(text) or float(text) <= 0:
-        raise LookFailed("heartbeat-unreadable", f"the server's clock reads {clean(text, 40) or 'NULL'!r}")
+        raise LookFailed("heartbeat-unreadable", f"the server's clock reads {_shown(value, secret)}")
     return float(text)

@@ -8,12 +8,12 @@ PyMySQL in the same process.
 from __future__ import annotations
 
 import sys
+from _thread import allocate_lock
 from importlib import import_module
-from threading import Lock
 from types import ModuleType
 
 _LATER = ("ssl", "traceback")
-_lock = Lock()
+_lock = allocate_lock()
 
 
 class _Later(ModuleType):

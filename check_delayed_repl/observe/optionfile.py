@@ -61,11 +61,14 @@ def _lines(path: str) -> list[str]:
     try:
         # Without O_NONBLOCK, opening a named pipe would wait for a writer, maybe for ever.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(handle, "rb") as file:
+        try:
             mode = os.fstat(handle).st_mode
             if not stat.S_ISREG(mode) and not os.path.samefile(path, os.devnull):
                 raise OptionFileError(f"{path}: the option file is no regular file")
-            data = file.read(MAX_BYTES + 1)
+            with open(handle, "rb", closefd=False) as file:
+                data = file.read(MAX_BYTES + 1)
+        finally:
+            os.close(handle)
     except OSError as error:
         raise OptionFileError(f"{path}: cannot read the option file: {error.strerror}") from None
     except ValueError:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
 
+from check_delayed_repl.light import NamedTuple
 from check_delayed_repl.observe.server import Answer, LookFailed, Refused, clean, scrubbed
 from check_delayed_repl.records import Position
 
@@ -115,11 +115,33 @@ def _order(version: str) -> tuple[str, ...]:
     return (SHOW_REPLICA, SHOW_SLAVE, SHOW_ALL_SLAVES)
 
 
+Row = dict[str, bytes | None]
+
+
+class _Unreadable(Exception):
+    """A value that the status cannot have."""
+
+    def __init__(self, column: str, value: bytes | None) -> None:
+        super().__init__(column)
+        self.column = column
+        self.value = value
+
+
 def parse_status(answer: Answer, channel: str | None, secret: str = "") -> ReplicationStatus:
     """The channel's row; the only one where `channel` is None. Raises LookFailed."""
     names = [_plain_name(column) for column in answer.columns]
     rows = [dict(zip(names, row, strict=False)) for row in answer.rows]
-    row = _choose(rows, channel)
+    row = _choose(rows, channel, secret)
+    try:
+        return _status(row, secret)
+    except _Unreadable as odd:
+        shown = "NULL" if odd.value is None else repr(clean(scrubbed(odd.value.decode("utf-8", "replace"), secret), 60))
+        raise LookFailed(
+            "status-unreadable", f"the replication status cannot be understood: {odd.column} is {shown}"
+        ) from None
+
+
+def _status(row: Row, secret: str) -> ReplicationStatus:
     return ReplicationStatus(
         channel=_channel(row),
         source_id=_whole(row, "source_server_id"),
@@ -129,8 +151,8 @@ def parse_status(answer: Answer, channel: str | None, secret: str = "") -> Repli
         io_error=scrubbed(_text(row, "last_io_error"), secret),
         sql_errno=_whole(row, "last_sql_errno"),
         sql_error=scrubbed(_text(row, "last_sql_error"), secret),
-        source_log=_position(row, "source_log_file", "read_source_log_pos"),
-        relay_log=_position(row, "relay_source_log_file", "exec_source_log_pos"),
+        source_log=_position(row, "source_log_file", "read_source_log_pos", secret),
+        relay_log=_position(row, "relay_source_log_file", "exec_source_log_pos", secret),
         relay_log_space=_whole(row, "relay_log_space"),
         # Servers that cannot delay by themselves have neither of these columns.
         sql_delay=_whole(row, "sql_delay") if "sql_delay" in row else None,
@@ -144,21 +166,18 @@ def _plain_name(column: str) -> str:
     return column.lower().replace("master", "source").replace("slave", "replica")
 
 
-Row = dict[str, bytes | None]
-
-
 def _channel(row: Row) -> str:
     """The channel that a row tells of: MySQL's name for it or MariaDB's; empty for the one without a name."""
     return (row.get("channel_name") or row.get("connection_name") or b"").decode("utf-8", "replace")
 
 
-def _choose(rows: list[Row], channel: str | None) -> Row:
+def _choose(rows: list[Row], channel: str | None, secret: str) -> Row:
     if not rows:
         raise LookFailed(
             "not-a-replica", "no replication channel is configured on this server: check --host, or set it up again"
         )
     there = [_channel(row) for row in rows]
-    listed = ", ".join(clean(name, 64) or "'' (the one without a name)" for name in there)
+    listed = ", ".join(clean(scrubbed(name, secret), 64) or "'' (the one without a name)" for name in there)
     if channel is None:
         if len(rows) > 1:
             raise LookFailed(
@@ -175,11 +194,6 @@ def _choose(rows: list[Row], channel: str | None) -> Row:
     return fitting[0]
 
 
-def _unreadable(column: str, value: bytes | None) -> LookFailed:
-    shown = "NULL" if value is None else repr(clean(value.decode("utf-8", "replace"), 60))
-    return LookFailed("status-unreadable", f"the replication status cannot be understood: {column} is {shown}")
-
-
 def _value(row: Row, column: str) -> bytes | None:
     if column not in row:
         raise LookFailed("status-unreadable", f"the replication status cannot be understood: it has no {column}")
@@ -194,7 +208,7 @@ def _whole(row: Row, column: str) -> int:
     """A number that is there and not negative."""
     number = _maybe(row, column)
     if number is None or number < 0:
-        raise _unreadable(column, row[column])
+        raise _Unreadable(column, row[column])
     return number
 
 
@@ -205,7 +219,7 @@ def _maybe(row: Row, column: str) -> int | None:
         return None
     text = value.decode("utf-8", "replace")
     if not _SIGNED.fullmatch(text) or abs(int(text)) >= _LARGEST:
-        raise _unreadable(column, value)
+        raise _Unreadable(column, value)
     return int(text)
 
 
@@ -213,12 +227,12 @@ def _state(row: Row, column: str, states: tuple[str, ...]) -> str:
     value = _value(row, column)
     text = (value or b"").decode("utf-8", "replace").capitalize()
     if text not in states:
-        raise _unreadable(column, value)
+        raise _Unreadable(column, value)
     return text
 
 
-def _position(row: Row, file_column: str, place_column: str) -> Position | None:
+def _position(row: Row, file_column: str, place_column: str, secret: str) -> Position | None:
     """A place in the source's binary log; None where the server has not named a file yet."""
-    file = clean(_text(row, file_column), 255)
+    file = clean(scrubbed(_text(row, file_column), secret), 255)
     place = _whole(row, place_column)
     return (file, place) if file else None

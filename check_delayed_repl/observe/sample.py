@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
 
+from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.observe import heartbeat
 from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.observe.replication import ReplicationStatus, read_status
@@ -23,6 +23,7 @@ from check_delayed_repl.records import Sample
 
 if TYPE_CHECKING:
     from datetime import tzinfo
+    from typing import Any
 
     from check_delayed_repl.observe.wire import Connection
 
@@ -98,7 +99,7 @@ class Observer:
             asking, connection.server_version, self._target.channel, self._statement, self._secret
         )
         seen.update(_of_status(status))
-        beats = heartbeat.read_heartbeats(asking, self._target.heartbeat_table)
+        beats = heartbeat.read_heartbeats(asking, self._target.heartbeat_table, self._secret)
         seen["t"] = time.time()
         self._of_heartbeats(status, beats, zone, previous, seen)
 
@@ -151,13 +152,14 @@ class Observer:
         if found is None:
             raise LookFailed(
                 "heartbeat-unreadable",
-                f"{table}: the ts of server {choice.heartbeat_id} is no time: {heartbeat.shown(rows)}",
+                f"{table}: the ts of server {choice.heartbeat_id} is no time: {heartbeat.shown(rows, self._secret)}",
             )
         seen.update(source_id=choice.source_id, heartbeat_id=choice.heartbeat_id, delay=found[0], ts=found[1])
         if self._target.local_heartbeat and "local" not in seen and not seen.get("local_missing"):
             rows = beats.beats[beats.own_id or 0]
             raise LookFailed(
-                "heartbeat-unreadable", f"{table}: the ts of this server's own row is no time: {heartbeat.shown(rows)}"
+                "heartbeat-unreadable",
+                f"{table}: the ts of this server's own row is no time: {heartbeat.shown(rows, self._secret)}",
             )
 
     @staticmethod

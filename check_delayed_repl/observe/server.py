@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import socket
 import time
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
 from check_delayed_repl.limits import plain
 from check_delayed_repl.observe.optionfile import OptionFileError, read_group
 from check_delayed_repl.observe.target import SSL_MODES, Target
@@ -19,6 +19,7 @@ from check_delayed_repl.records import CHANNEL_SEPARATOR
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
+    from typing import NoReturn
 
     from check_delayed_repl.observe.wire import Connection
 

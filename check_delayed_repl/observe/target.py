@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from check_delayed_repl.light import NamedTuple
 
 SSL_MODES = ("disabled", "preferred", "required", "verify-ca", "verify-identity")
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 import io
 import socket
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from pymysql import converters
 from pymysql.connections import Connection as PyMySQLConnection
 from pymysql.constants import CLIENT
 
+from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
-    from typing import TypeAlias
+    from typing import Any, NoReturn, TypeAlias
 
     Base: TypeAlias = PyMySQLConnection[Any]
 else:

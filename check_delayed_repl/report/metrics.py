@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import NamedTuple
 
 from check_delayed_repl.judge.outcome import Verdict
+from check_delayed_repl.light import NamedTuple
 from check_delayed_repl.limits import Limits, plain
 from check_delayed_repl.records import Sample
 

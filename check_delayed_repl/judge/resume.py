@@ -1,0 +1,82 @@
+"""Judging that begins in the middle of a long history, at a place that nothing older reaches beyond.
+
+Folding a month's records takes a while, and is done once for every set of limits. But a fold forgets: the trend reaches
+back an hour at most, a look in range ends the episode and all that was charged to it, and a job is over for good once
+it was finished for longer than max-recovery-time. So a fold that begins late comes to say what the whole one says, once
+
+* everything it is given lies later than everything it is not given, and no older job is open or has just finished;
+* a look well in range has come after more samples than a trend reaches back to: the line's side is the same from then;
+* another has come max-recovery-time later: whatever a job is still to claim, it claims for a time that both have seen;
+* what the older looks had left in `Observed` has been seen anew: heartbeat, positions, threads.
+"""
+
+from __future__ import annotations
+
+from check_delayed_repl.judge.fold import Fold
+from check_delayed_repl.judge.observed import Observed
+from check_delayed_repl.limits import Limits
+from check_delayed_repl.records import JobLine, Past, Record, Sample
+
+
+class LateFold:
+    """A fold that begins after a replica's `past`, with the first sample after it."""
+
+    def __init__(self, limits: Limits, past: Past, first_t: float) -> None:
+        self.fold = Fold(limits, past.sql_delay)
+        self._limits = limits
+        self._past = past
+        self._first_t = first_t
+        self._settled: float | None = None
+        """When the line's side was beyond doubt for the first time."""
+        self.hopeless = past.newest_t is not None and past.newest_t >= first_t
+        self._older_jobs: dict[str, JobLine] = {}
+        for line in past.jobs:
+            self._older_jobs[line.id] = line
+        self._over = max((_over(line) for line in self._older_jobs.values()), default=float("-inf"))
+
+    @staticmethod
+    def needs(limits: Limits) -> float:
+        """Seconds of samples without which it cannot be as good as the whole one."""
+        return Fold(limits).reach + limits.max_recovery_time
+
+    def add(self, record: Record, arrival: int) -> bool:
+        """The next record; whether the fold now is as good as the whole one."""
+        self.fold.add(record, arrival)
+        if isinstance(record, JobLine):
+            # What it is merged with depends on when its older lines were forgotten.
+            self.hopeless = self.hopeless or record.id in self._older_jobs
+            return False
+        t = record.t
+        if t < self._first_t + self.fold.reach or not self.fold.calm_at(record):
+            return False
+        if self._settled is None:
+            self._settled = t
+        return (
+            not self.hopeless
+            and t - self._settled >= self._limits.max_recovery_time
+            and t - self._over > self._limits.max_recovery_time
+            and self._seen_anew(record, self.fold.seen)
+        )
+
+    def _seen_anew(self, s: Sample, seen: Observed) -> bool:
+        """Nothing in what has been seen would be otherwise if older looks had been seen too."""
+        if None in (s.ts, s.source_id, s.io, s.sql, s.source_log, s.relay_log):
+            return self._past.bare
+        since, running = seen.heartbeat_since, seen.running_since
+        return (
+            since is not None
+            and since > self._first_t
+            and (running is None or running <= since)
+            and (seen.source_log_since or 0.0) > self._first_t
+            and (seen.relay_log_since or 0.0) > self._first_t
+            and seen.drained_since is None
+            and seen.source_changed is None
+            and s.io == "Yes"
+        )
+
+
+def _over(line: JobLine) -> float:
+    """From when a job with this last line is over: at once, where it was void, and never, while it is open."""
+    if line.void:
+        return float("-inf")
+    return float("inf") if line.finished_at is None else line.finished_at
