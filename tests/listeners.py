@@ -11,6 +11,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 from check_delayed_repl.observe.target import Target
 
@@ -54,9 +55,9 @@ def listening(*talks: Talk, path: str | None = None) -> Iterator[Target]:
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
+        thread.join(2)  # first, so that nobody is let in after this
         for caller in callers:
             caller.close()
-        thread.join(2)
 
 
 # --- what a server says, in its own words ---
@@ -161,6 +162,60 @@ def HEALTHY(caller: socket.socket) -> None:  # noqa: N802  a talk like the other
             caller.sendall(STATUS_ANSWER)
         else:
             caller.sendall(BEATS_ANSWER if b"SELECT" in statement else okay(1))
+
+
+def living(delay: float = 5.0) -> Talk:
+    """A healthy replica whose line moves: its clock is this machine's, and its source writes all the time."""
+
+    def talk(caller: socket.socket) -> None:
+        logged_in(caller)
+        while statement := heard(caller):
+            clock = time.time()
+            place = int(clock * 100) % 10**9
+            if b"SHOW" in statement:
+                status = STATUS | {
+                    b"Read_Source_Log_Pos": b"%d" % (place + 100),
+                    b"Exec_Source_Log_Pos": b"%d" % place,
+                    b"SQL_Delay": b"%d" % delay,
+                    b"Seconds_Behind_Source": b"%d" % delay,
+                    b"SQL_Remaining_Delay": b"1",
+                }
+                caller.sendall(table(list(status), list(status.values())))
+            elif b"SELECT" in statement:
+                beats: list[list[bytes | None]] = [
+                    [one, stamp(clock - age), b"%.6f" % clock, b"2"] for one, age in ((b"1", delay), (b"2", 0.5))
+                ]
+                caller.sendall(table([b"server_id", b"ts", b"clock", b"own"], *beats))
+            else:
+                caller.sendall(okay(1))
+
+    return talk
+
+
+def stamp(t: float) -> bytes:
+    """A time as pt-heartbeat writes it."""
+    return datetime.fromtimestamp(t, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").encode()
+
+
+class Moody:
+    """A peer that is well, or treats its callers as `unkind` says; whenever it changes, it hangs up on them all."""
+
+    def __init__(self, unkind: Talk, kind: Talk | None = None) -> None:
+        self._unkind = unkind
+        self._kind = kind or living()
+        self._callers: list[socket.socket] = []
+        self.well = True
+
+    def __call__(self, caller: socket.socket) -> None:
+        self._callers.append(caller)
+        (self._kind if self.well else self._unkind)(caller)
+
+    def turn(self, well: bool) -> None:
+        self.well = well
+        callers, self._callers = self._callers, []
+        for caller in callers:
+            with contextlib.suppress(OSError):
+                caller.shutdown(socket.SHUT_RDWR)
 
 
 def silent(caller: socket.socket) -> None:

@@ -31,7 +31,7 @@ from check_delayed_repl.limits import Limits
 from check_delayed_repl.options import Parser, add_connection_options, add_judging_options, limits_from
 from check_delayed_repl.records import Record, Sample
 
-from .servers import ROOT_PASSWORD, NotInTime, Pair, Server, account, wait_until
+from .servers import ROOT_PASSWORD, NotInTime, Pair, Server, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS_VARIABLE = "CHECK_DELAYED_REPL_RECORDINGS"

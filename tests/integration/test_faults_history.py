@@ -1,0 +1,588 @@
+"""What may befall the worker and the SQLite history: nothing is ever OK that is not, and nothing written is lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from listeners import listening, living
+
+from . import matrix
+from .checking import ROOT
+from .lone import INTERVAL_S, LAST_SEEN_S, Lone
+from .matrix import essential
+from .servers import wait_until
+
+MISSED_S = LAST_SEEN_S + 2 * INTERVAL_S + 4
+"""Until a worker is missed, a busy machine's time included."""
+AT_ONCE_S = 8.0
+"""Until a history that cannot be read is told: one run of the check, on a busy machine."""
+
+
+@pytest.fixture
+def lone(tmp_path: Path) -> Iterator[Lone]:
+    """A healthy made-up replica, and a history in a folder of its own."""
+    (tmp_path / "state").mkdir()
+    with listening(living()) as target:
+        yield Lone(target, str(tmp_path / "state" / "history.db"), tmp_path)
+
+
+@pytest.fixture
+def running(lone: Lone) -> Iterator[tuple[Lone, subprocess.Popen[bytes]]]:
+    """The same with a worker, and the check seen OK."""
+    with lone.worker() as worker:
+        lone.expect("OK", "in-range", 30)
+        yield lone, worker
+
+
+Running = tuple[Lone, "subprocess.Popen[bytes]"]
+
+
+def companions(lone: Lone) -> list[Path]:
+    """The history's file and the two beside it."""
+    return [Path(lone.where + end) for end in ("", "-wal", "-shm")]
+
+
+# --- the worker ---
+
+
+@essential
+def test_worker_killed(running: Running) -> None:
+    lone, worker = running
+    with ExitStack() as stack:
+        with lone.fault(
+            "9.1", "Worker killed", "worker-missing", "killed and started again at once", within=MISSED_S
+        ) as it:
+            worker.kill()
+            worker.wait()
+            it.caused()
+            assert "--max-last-seen" in it.detected().message
+            it.stays(1)
+            second = stack.enter_context(lone.worker(log="second.log"))
+        second.kill()
+        stack.enter_context(lone.worker(log="third.log"))
+        lone.stays_ok(LAST_SEEN_S + 1)
+
+
+@essential
+def test_worker_stuck(running: Running) -> None:
+    lone, worker = running
+    with lone.fault("9.2", "Worker stuck (SIGSTOP)", "worker-missing", "stuck for a second", within=MISSED_S) as it:
+        worker.send_signal(signal.SIGSTOP)
+        it.detected()
+        it.stays(1)
+        worker.send_signal(signal.SIGCONT)
+    worker.send_signal(signal.SIGSTOP)
+    lone.stays_ok(1)
+    worker.send_signal(signal.SIGCONT)
+    lone.stays_ok(2)
+
+
+@contextmanager
+def stepped_clock(lone: Lone) -> Iterator[Callable[[float], None]]:
+    """A worker whose clock can be stepped, by so many seconds from the machine's; the check seen OK."""
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    if not found:
+        pytest.skip("a worker's clock is stepped by libfaketime: apt-get install faketime")
+    control = lone.folder / "clock"
+
+    def step(seconds: float) -> None:
+        # In one move: the worker may read it at any moment.
+        part = control.with_suffix(".part")
+        part.write_text(f"{seconds:+.1f}\n")
+        part.replace(control)
+
+    step(0)
+    with lone.worker(
+        LD_PRELOAD=str(found[0]),
+        FAKETIME_TIMESTAMP_FILE=str(control),
+        FAKETIME_NO_CACHE="1",
+        FAKETIME_DONT_FAKE_MONOTONIC="1",
+        FAKETIME_DISABLE_SHM="1",
+    ):
+        lone.expect("OK", "in-range", 30)
+        yield step
+
+
+@essential
+def test_clock_stepped_ahead(lone: Lone) -> None:
+    with stepped_clock(lone) as step:
+        with lone.fault(
+            "9.3", "Worker's clock stepped ahead", "clock-stepped", "ahead by a second", within=AT_ONCE_S, back=30
+        ) as it:
+            step(8)
+            it.detected()
+            it.stays(1)
+            step(0)
+        step(1)
+        lone.stays_ok(3)
+        step(0)
+        lone.stays_ok(2)
+        # By an hour: it would be told for an hour, were the samples not taken out.
+        step(3600)
+        lone.expect("CRITICAL", "clock-stepped", AT_ONCE_S)
+        step(0)
+        time.sleep(2 * INTERVAL_S)
+        prune = ["-m", "check_delayed_repl.tool", "history", "prune", "--future", "--history", lone.where]
+        subprocess.run([sys.executable, *prune], cwd=ROOT, check=True, capture_output=True)
+        lone.expect("OK", "in-range", AT_ONCE_S)
+
+
+def test_clock_stepped_behind(lone: Lone) -> None:
+    with stepped_clock(lone) as step:
+        with lone.fault(
+            "9.4", "Worker's clock stepped behind", "worker-missing", "behind by a second", within=MISSED_S, back=30
+        ) as it:
+            step(-3600)
+            it.detected()
+            it.stays(1)
+            step(0)
+        step(-1)
+        lone.stays_ok(3)
+
+
+def test_two_workers(running: Running) -> None:
+    """No fault: each look is kept, and told once."""
+    lone, _ = running
+    with lone.worker(log="second.log"):
+        began = time.time()
+        lone.stays_ok(6)
+        looks = [sample for sample in lone.samples() if sample.t > began]
+    lone.stays_ok(LAST_SEEN_S)
+    assert len(looks) > 1.4 * 6 / INTERVAL_S
+    intact(lone)
+    matrix.record(
+        "9.5", "Two workers at once", state="OK", condition="in-range", seconds=0, looks=0, back_s=0, twin="one worker"
+    )
+
+
+def intact(lone: Lone) -> None:
+    with closing(sqlite3.connect(lone.where)) as checked:
+        assert checked.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+# --- the file ---
+
+
+def flip_pages(path: Path) -> None:
+    """Damages the head of every page but the first."""
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with path.open("r+b") as file:
+        for start in range(4096, path.stat().st_size, 4096):
+            file.seek(start)
+            file.write(bytes(random.Random(start).randrange(256) for _ in range(64)))
+
+
+def flip_head(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with path.open("r+b") as file:
+        file.write(b"# my notes\n")
+
+
+def halve(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+@pytest.mark.parametrize(
+    ("number", "title", "damage"),
+    [
+        pytest.param("9.6", "History corrupt: pages overwritten", flip_pages, marks=essential),
+        ("9.7", "History corrupt: its head overwritten", flip_head),
+        ("9.8", "History cut to half of its size", halve),
+        ("9.9", "History cut to nothing", empty),
+    ],
+)
+def test_damaged(running: Running, number: str, title: str, damage: Callable[[Path], None]) -> None:
+    lone, _ = running
+    moved = lone.folder / "moved"
+    moved.mkdir()
+    # The twin first: it is packed anew while it is in use.
+    with closing(sqlite3.connect(lone.where, timeout=20)) as other:
+        other.execute("VACUUM")
+    lone.stays_ok(2)
+    conditions = ("history-unavailable", "worker-missing")
+    with lone.fault(number, title, conditions, "packed anew (VACUUM) while in use", within=MISSED_S) as it:
+        damage(Path(lone.where))
+        it.detected()
+        it.stays(1)
+        inline = lone.inline()
+        assert inline.state == "CRITICAL"
+        for file in companions(lone):
+            if file.exists():
+                shutil.move(file, moved)
+    intact(lone)
+
+
+@essential
+def test_deleted(running: Running) -> None:
+    lone, _ = running
+    lone.stays_ok(1)
+    prune = ["-m", "check_delayed_repl.tool", "history", "prune", "--keep", "1", "--history", lone.where]
+    subprocess.run([sys.executable, *prune], cwd=ROOT, check=True, capture_output=True)
+    lone.stays_ok(1)
+    with lone.fault(
+        "9.10", "History deleted while in use", ("worker-missing", "history-unavailable"), "pruned", within=AT_ONCE_S
+    ) as it:
+        for file in companions(lone):
+            file.unlink(missing_ok=True)
+        it.detected()
+
+
+def test_folder_deleted(running: Running) -> None:
+    """Looks are kept in memory for as long as there is nowhere to write them."""
+    lone, _ = running
+    folder = Path(lone.where).parent
+    with lone.fault(
+        "9.11", "History's folder deleted", "history-unavailable", "another file in it deleted", within=AT_ONCE_S
+    ) as it:
+        shutil.rmtree(folder)
+        gone = time.time()
+        it.detected()
+        it.stays(2)
+        folder.mkdir()
+    lone.complete(gone)
+    (folder / "other").touch()
+    (folder / "other").unlink()
+    lone.stays_ok(1)
+
+
+@pytest.fixture
+def bound(lone: Lone) -> Lone:
+    """Commands that are bound by permissions: root alone would not be."""
+    if os.geteuid() == 0:
+        drop = "-dac_override,-dac_read_search,-fowner"
+        lone.prefix = ("setpriv", f"--bounding-set={drop}", f"--inh-caps={drop}")
+        if shutil.which("setpriv") is None:
+            pytest.skip("root without root's rights needs setpriv, of the package util-linux")
+    return lone
+
+
+@essential
+def test_read_only(bound: Lone) -> None:
+    """The worker is started again, and may no longer write."""
+    with bound.worker():
+        bound.expect("OK", "in-range", 30)
+    with bound.worker(log="twin.log"):
+        bound.stays_ok(2)
+    with ExitStack() as stack:
+        with (
+            bound.fault(
+                "9.12",
+                "History read-only for the worker",
+                ("history-unavailable", "worker-missing"),
+                "started again, and may write",
+                within=MISSED_S,
+            ) as it,
+            read_only(bound),
+        ):
+            started = time.time()
+            second = stack.enter_context(bound.worker(log="second.log"))
+            it.detected()
+            it.stays(2)
+            inline = bound.inline()
+            assert inline.what == ("CRITICAL", "history-unavailable")
+            assert "needs the permission to write" in inline.message
+        bound.complete(started + START_S)
+        assert second.poll() is None
+
+
+@contextmanager
+def read_only(lone: Lone) -> Iterator[None]:
+    """Nobody may write to the history, or beside it."""
+    folder = Path(lone.where).parent
+    files = [file for file in companions(lone) if file.exists()]
+    for file in files:
+        file.chmod(0o444)
+    folder.chmod(0o555)
+    try:
+        yield
+    finally:
+        folder.chmod(0o755)
+        for file in files:
+            file.chmod(0o664)
+
+
+START_S = 2.0
+"""A worker's first look after it was started."""
+
+
+@contextmanager
+def small_disk(lone: Lone, size: str) -> Iterator[Path]:
+    """A disk of its own for the history."""
+    folder = lone.folder / "disk"
+    folder.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("a small disk can only be mounted by root")
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"no disk can be mounted here: {done.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@essential
+def test_disk_full(lone: Lone) -> None:
+    with small_disk(lone, "3m") as disk:
+        lone.where = lone.worker_where = str(disk / "history.db")
+        with lone.worker():
+            lone.expect("OK", "in-range", 30)
+            (disk / "twin").write_bytes(b"x" * (1 << 20))
+            lone.stays_ok(2)
+            with lone.fault(
+                "9.13", "History's disk full", ("worker-missing", "history-unavailable"), "nearly full", within=MISSED_S
+            ) as it:
+                full = time.time()
+                with filling(disk / "filler"):
+                    it.detected()
+                    it.stays(1)
+                    inline = lone.inline()
+                    assert inline.what == ("CRITICAL", "history-unavailable")
+                    assert "no space left" in inline.message
+                (disk / "filler").unlink()
+            lone.complete(full)
+        intact(lone)
+
+
+@contextmanager
+def filling(path: Path) -> Iterator[None]:
+    """Somebody who takes every free byte of a disk, again and again."""
+    done = threading.Event()
+
+    def fill() -> None:
+        with path.open("ab", buffering=0) as file:
+            while not done.is_set():
+                with suppress(OSError):
+                    while True:
+                        file.write(b"x" * 512)
+                done.wait(0.01)
+
+    thread = threading.Thread(target=fill, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(10)
+
+
+HOLDER = """
+import os, signal, sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], timeout=30, isolation_level=None)
+connection.execute("BEGIN EXCLUSIVE")
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+@contextmanager
+def stuck_holder(lone: Lone) -> Iterator[None]:
+    """A process that holds the history's lock, and is stopped."""
+    with subprocess.Popen([sys.executable, "-c", HOLDER, lone.where], stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout
+            assert holder.stdout.readline() == b"held\n"
+            holder.send_signal(signal.SIGSTOP)
+            yield
+        finally:
+            holder.kill()
+
+
+@essential
+def test_locked(running: Running) -> None:
+    """In this mode of SQLite readers go on while somebody writes, so it is the worker that is missed."""
+    lone, _ = running
+    with stuck_holder(lone):
+        time.sleep(1)
+    lone.stays_ok(1)
+    with lone.fault(
+        "9.14", "History locked by a stuck process", "worker-missing", "locked for a second", within=MISSED_S
+    ) as it:
+        locked = time.time()
+        with stuck_holder(lone):
+            it.caused()
+            it.detected()
+            it.stays(1)
+            inline = lone.inline()
+            assert inline.what == ("CRITICAL", "history-unavailable")
+            assert "is locked by another process" in inline.message
+    lone.complete(locked)
+
+
+SCHEMA_OF_TOMORROW = """
+import check_delayed_repl.history.sqlite as it
+it.MIGRATIONS[it.SCHEMA_VERSION] = ("ALTER TABLE replica ADD COLUMN mood TEXT",)
+it.SCHEMA_VERSION += 1
+"""
+
+
+def test_newer_schema(running: Running) -> None:
+    """Another program of tomorrow has brought the file to its own schema."""
+    lone, _ = running
+    with lone.fault(
+        "9.15", "History of a newer schema", "history-unavailable", "of this schema, used by another", within=AT_ONCE_S
+    ) as it:
+        with closing(sqlite3.connect(lone.where, timeout=20)) as other:
+            (version,) = other.execute("PRAGMA user_version").fetchone()
+            other.execute("PRAGMA user_version = 99")
+        assert "upgrade this program" in it.detected().message
+        it.stays(1)
+        with closing(sqlite3.connect(lone.where, timeout=20)) as other:
+            other.execute(f"PRAGMA user_version = {version}")
+    with closing(sqlite3.connect(lone.where, timeout=20)) as other:
+        other.execute("SELECT COUNT(*) FROM sample").fetchone()
+        lone.stays_ok(1)
+
+
+def test_older_schema(lone: Lone, tmp_path: Path) -> None:
+    """No fault: the program of tomorrow takes over the file of today, and all that is in it."""
+    (tmp_path / "sitecustomize.py").write_text(SCHEMA_OF_TOMORROW)
+    with lone.worker():
+        lone.expect("OK", "in-range", 30)
+    before = lone.samples()
+    with lone.worker(log="tomorrow.log", PYTHONPATH=f"{tmp_path}:{ROOT}"):
+        wait_until(lambda: version_of(lone) == 2, 20, "the file is brought to the new schema")
+        # Today's check says so, in place of judging what it may not understand.
+        assert "upgrade this program" in lone.expect("CRITICAL", "history-unavailable", AT_ONCE_S).message
+        wait_until(lambda: count(lone) > len(before) + 2, 20, "the worker goes on")
+    with closing(sqlite3.connect(lone.where)) as other:
+        kept = [t for (t,) in other.execute("SELECT t FROM sample ORDER BY arrival")]
+    assert kept[: len(before)] == [sample.t for sample in before]
+    matrix.record(
+        "9.16", "History of an older schema: brought up to date", state="OK", condition="in-range", seconds=0, looks=0,
+        back_s=0, twin="of this schema",
+    )  # fmt: skip
+
+
+def version_of(lone: Lone) -> int:
+    with closing(sqlite3.connect(lone.where)) as other:
+        return int(other.execute("PRAGMA user_version").fetchone()[0])
+
+
+def count(lone: Lone) -> int:
+    with closing(sqlite3.connect(lone.where)) as other:
+        return int(other.execute("SELECT COUNT(*) FROM sample").fetchone()[0])
+
+
+# --- killed at any moment ---
+
+REPLICAS = 10
+QUICK_S = 0.1
+"""Between two looks of the worker that is killed."""
+WRITTEN_S = 0.2 + 3 * QUICK_S + 1.0
+"""From a look to its place in the history, on a busy machine."""
+BORN_S = 6.0
+"""From the start of a worker to its first look, on a busy machine."""
+
+
+@essential
+def test_killed_at_random(lone: Lone) -> None:
+    killed(lone, 20, "some")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("part", range(5))
+def test_killed_at_random_100_times_more(lone: Lone, part: int) -> None:
+    killed(lone, 100, f"part {part}")
+
+
+def killed(lone: Lone, times: int, seed: str) -> None:
+    """Kills a worker again and again: every look that somebody has seen stays, and only the dead time is missing."""
+    chance = random.Random(seed)
+    config = lone.folder / "fleet.toml"
+    names = [f"r{number}" for number in range(REPLICAS)]
+    config.write_text(
+        f'[defaults]\nuser = "monitor"\ninterval = {QUICK_S}\nhost = "127.0.0.1"\nport = {lone.target.port}\n'
+        + "".join(f'[[replica]]\nreplica = "{name}"\n' for name in names)
+    )
+    seen: dict[str, dict[int, float]] = {name: {} for name in names}
+    births, deaths = [], []
+    for place in range(times):
+        births.append(time.time())
+        with lone.worker("--config", str(config)) as worker:
+            # Every fourth may be killed while it starts, and every second of the others while it writes.
+            if place % 4:
+                wait_for_look(lone, births[-1])
+            time.sleep(chance.uniform(0.0, 1.0))
+            if place % 4 in (1, 3):
+                wait_for_write(Path(lone.where + "-wal"))
+            look_at(lone, seen)
+            worker.kill()
+            deaths.append(time.time())
+            worker.wait()
+        look_at(lone, seen)
+        if place % 20 == 19:
+            intact(lone)
+    for name in names:
+        looks = sorted(seen[name].values())
+        assert len(looks) > times / 2, "most workers live long enough to look"
+        for last, first in pairwise(looks):
+            if first - last > WRITTEN_S:
+                assert any(last <= death <= last + WRITTEN_S for death in deaths), f"{name}: lost looks after {last}"
+                assert any(birth <= first <= birth + BORN_S for birth in births), f"{name}: no looks until {first}"
+
+
+def wait_for_look(lone: Lone, born: float) -> None:
+    """Waits for a look that was taken after that time."""
+    wait_until(lambda: newest(lone) > born, 60, "the worker looks", interval_s=0.05)
+
+
+def newest(lone: Lone) -> float:
+    """When the newest look was taken; 0 where there is none."""
+    with closing(sqlite3.connect(lone.where, timeout=20)) as other:
+        if not other.execute("PRAGMA user_version").fetchone()[0]:
+            return 0.0
+        return float(other.execute("SELECT COALESCE(MAX(t), 0) FROM sample").fetchone()[0])
+
+
+def wait_for_write(path: Path) -> None:
+    """Waits for the moment in which the worker writes."""
+
+    def mark() -> tuple[int, int]:
+        try:
+            found = path.stat()
+        except OSError:
+            return 0, 0
+        return found.st_size, found.st_mtime_ns
+
+    before = mark()
+    end = time.monotonic() + 2
+    while mark() == before and time.monotonic() < end:
+        pass
+
+
+def look_at(lone: Lone, seen: dict[str, dict[int, float]]) -> None:
+    """Reads all: what was there once must be there for ever. Adds what is new."""
+    there: dict[str, dict[int, float]] = {name: {} for name in seen}
+    if Path(lone.where).exists():
+        with closing(sqlite3.connect(lone.where, timeout=20)) as other:
+            if other.execute("PRAGMA user_version").fetchone()[0]:
+                looks = "SELECT name, arrival, t FROM sample JOIN replica ON replica.number = sample.replica"
+                for name, arrival, t in other.execute(looks):
+                    there[name][arrival] = t
+    for name in seen:
+        assert seen[name].items() <= there[name].items(), f"{name} has lost looks"
+    seen.update(there)
