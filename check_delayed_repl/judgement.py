@@ -69,16 +69,17 @@ def _begun_late(history: History, replica: str, limits: Limits) -> tuple[Fold, i
     newest = history.newest_sample_t(replica)
     if newest is None:
         return None
-    from check_delayed_repl.judge.resume import LateFold
-
+    needed = Fold(limits).reach + limits.max_recovery_time
     for room in ROOMS:
-        found = history.first_since(replica, newest - LateFold.needs(limits) - room)
+        found = history.first_since(replica, newest - needed - room)
         if found is None:
             continue
         first, first_t = found
         past = history.past(replica, first)
         if past.samples < WORTH_LEAVING_OUT:
             return None
+        from check_delayed_repl.judge.resume import LateFold
+
         late = LateFold(limits, past, first_t)
         for number, record in history.records(replica, first - 1):
             if not number or late.hopeless:

@@ -88,7 +88,7 @@ STANDARD = {
         "gettext",
     ),
     *("importlib", "itertools", "json", "keyword", "locale", "math", "numbers", "operator", "re", "reprlib", "sqlite3"),
-    *("types", "typing", "warnings", "zlib"),
+    *("types", "warnings", "zlib"),
 }
 STANDARD_INLINE = STANDARD | {
     *("array", "configparser", "decimal", "getpass", "hashlib", "pwd", "select", "selectors", "socket", "struct"),
@@ -105,6 +105,7 @@ HEAVY = {
     "ssl",
     "subprocess",
     "tempfile",
+    "typing",
     "urllib",
 }
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from check_delayed_repl.judge.outcome import JobView
+from check_delayed_repl.light import NamedTuple
 from check_delayed_repl.limits import KIND_PATTERN, Limits
 from check_delayed_repl.records import JobLine, merge_job
 

@@ -7,9 +7,8 @@ names the service's condition where several are equally bad.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from check_delayed_repl.judge.observed import WAITING, Observed
+from check_delayed_repl.light import NamedTuple
 from check_delayed_repl.limits import Limits, plain
 from check_delayed_repl.records import Sample
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
 
+from check_delayed_repl.light import NamedTuple
 from check_delayed_repl.records import Sample
 
 

@@ -34,11 +34,6 @@ class LateFold:
             self._older_jobs[line.id] = line
         self._over = max((_over(line) for line in self._older_jobs.values()), default=float("-inf"))
 
-    @staticmethod
-    def needs(limits: Limits) -> float:
-        """Seconds of samples without which it cannot be as good as the whole one."""
-        return Fold(limits).reach + limits.max_recovery_time
-
     def add(self, record: Record, arrival: int) -> bool:
         """The next record; whether the fold now is as good as the whole one."""
         self.fold.add(record, arrival)

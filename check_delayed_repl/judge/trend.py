@@ -21,9 +21,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from math import inf, sqrt
-from typing import NamedTuple
 
 from check_delayed_repl.judge.outcome import Trend
+from check_delayed_repl.light import NamedTuple
 
 Point = tuple[float, float]
 """(t, delay), seconds both."""

@@ -1,6 +1,6 @@
 """How many checks a satellite executes: Icinga 2's own scheduler, and many replicas that a worker looks at.
 
-    python -m tests.integration.capacity [SERVICES [INTERVAL [SECONDS]]]      (from the repository's root)
+    python -m tests.bench.capacity [SERVICES [INTERVAL [SECONDS]]]      (from the repository's root)
 
 Needs a Docker engine and the images that tests/run makes. Prints checks a second, how late they were, and the CPU time
 that they took: one real replica, watched under many names. The machine is one container; what its processes use is
@@ -12,9 +12,9 @@ from __future__ import annotations
 import sys
 import time
 
-from .icinga import Icinga
-from .monitoring import Site, Station, example, make_accounts
-from .servers import Kit, wait_until
+from tests.integration.icinga import Icinga
+from tests.integration.monitoring import Site, Station, example, make_accounts
+from tests.integration.servers import Kit, wait_until
 
 TICKS_A_SECOND = 100
 

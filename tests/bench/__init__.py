@@ -1,0 +1,1 @@
+"""What a check and a worker cost, measured beside other checks on real servers: tests/bench/run."""

@@ -1,0 +1,186 @@
+"""The delay's setting is lost, the SQL thread stops or is stuck, and how the line comes back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+
+from .breaking import THROUGH_S, delay_above, replicated
+from .checking import Scene, assert_only, between, changes
+from .matrix import Watched
+from .servers import Server
+
+SLOW_ON_THE_REPLICA = "SLEEP(IF(@@GLOBAL.server_id = 2, {}, 0))"
+"""An expression that takes so many seconds where a statement is applied, and none on the source."""
+ANNOUNCED = ("OK", "WARNING")
+"""What a look may say while a job is recorded."""
+
+
+@contextmanager
+def job(scene: Scene, kind: str = "backup") -> Iterator[None]:
+    """A job that is recorded from before the block until after it, and seen as such."""
+    number = scene.start(kind)
+    scene.expect("WARNING", f"active-{kind}", 20)
+    yield
+    scene.finish(number)
+
+
+def test_delay_setting(watched: Watched) -> None:
+    replica = watched.replica
+    with watched.fault("5.2", "Delay: set to 0", "delay-setting-lost", within=4) as it:
+        replica.set_delay(0)
+        it.detected()
+        replica.set_delay(watched.pair.delay)
+    with watched.fault("5.1", "Delay: lost by resetting the replica", "delay-setting-lost", within=4) as it:
+        replica.stop_all()
+        replica.sql("RESET REPLICA" if replica._modern else "RESET SLAVE")
+        replica.start_all()
+        outcome = it.detected()
+        assert "it was 10 before" in outcome.message
+        assert watched.scene.inline().condition == "delay-setting-lost"
+        replica.set_delay(watched.pair.delay)
+    with watched.twin("5.2", "set to another delay in range, as a job", state=ANNOUNCED, watch=5), job(watched.scene):
+        replica.set_delay(9)
+    with watched.twin("5.1", "stopped and started, as a job", state=ANNOUNCED, watch=3), job(watched.scene):
+        replica.stop_all()
+        replica.start_all()
+
+
+def test_sql_thread_is_stopped(watched: Watched) -> None:
+    """By hand; and for so long that it has to catch up, which it does at once."""
+    scene, replica = watched.scene, watched.replica
+    with watched.fault("5.3", "SQL thread: stopped by hand", "sql-stopped", within=4) as it:
+        replica.stop_sql()
+        it.detected()
+        assert scene.inline().condition == "sql-stopped"
+        replica.start_sql()
+    title = "SQL thread: stopped for long, then a cliff"
+    with watched.fault("5.7", title, ("sql-stopped", "delay-out-of-bounds"), within=4, back=20) as it:
+        replica.stop_sql()
+        it.detected()
+        delay_above(scene, 34)
+        assert "delay-out-of-bounds" in scene.judged().conditions
+        it.mending()
+        replica.start_sql()
+    falling = changes(between(scene.replay(), it.mending_t or 0))
+    first = next(number for number, (state, _) in enumerate(falling) if state != "CRITICAL")
+    assert all(state != "CRITICAL" for state, _ in falling[first:]), falling
+    with (
+        watched.twin("5.3", "the same, as a job", state=ANNOUNCED),
+        watched.twin("5.7", "the same, as a job", state=ANNOUNCED, watch=0),
+        job(scene),
+    ):
+        replica.stop_sql()
+        delay_above(scene, 20)
+        replica.start_sql()
+
+
+def test_stuck_behind_a_long_alter(watched: Watched) -> None:
+    """Both threads run, and the next change waits for a lock on its table."""
+    source, replica, scene = watched.source, watched.replica, watched.scene
+    source.sql("CREATE DATABASE IF NOT EXISTS stuck")
+    source.sql("DROP TABLE IF EXISTS stuck.entry", "CREATE TABLE stuck.entry (id INT PRIMARY KEY)")
+    replicated(replica, "SHOW TABLES FROM stuck LIKE 'entry'")
+    with watched.twin("5.5", "an ALTER that waits for nobody", watch=THROUGH_S):
+        source.sql("ALTER TABLE stuck.entry ADD COLUMN first INT")
+    title = "SQL thread: stuck in a long ALTER TABLE"
+    with watched.fault("5.5", title, "delay-out-of-bounds", within=21) as it, replica.session() as reader:
+        reader("BEGIN")
+        reader("SELECT * FROM stuck.entry")
+        source.sql("ALTER TABLE stuck.entry ADD COLUMN second INT")
+        it.caused()
+        outcome = it.detected()
+        assert "--max-delay-time" in outcome.message
+        assert scene.inline().condition == "delay-out-of-bounds"
+        reader("ROLLBACK")
+
+
+def test_stuck_behind_a_read_lock(watched: Watched) -> None:
+    replica = watched.replica
+    with watched.twin("5.4", "the lock is held for two seconds", watch=5), replica.session() as session:
+        session("FLUSH TABLES WITH READ LOCK")
+        time.sleep(2)
+        session("UNLOCK TABLES")
+    with (
+        watched.fault("5.4", "SQL thread: stuck behind a read lock", "local-heartbeat-stale", within=9) as it,
+        replica.session() as session,
+    ):
+        session("FLUSH TABLES WITH READ LOCK")
+        it.caused()
+        it.detected()
+        delay_above(watched.scene, 17)
+        it.wait_for(lambda outcome: "delay-out-of-bounds" in outcome.conditions, 15, "the line is out as well")
+        assert watched.scene.inline().condition == "local-heartbeat-stale"
+        session("UNLOCK TABLES")
+
+
+def test_stuck_in_a_huge_transaction(watched: Watched) -> None:
+    """Which the replica takes twenty seconds for."""
+    source, replica = watched.source, watched.replica
+    source.sql(
+        "CREATE DATABASE IF NOT EXISTS huge",
+        "DROP TABLE IF EXISTS huge.entry",
+        "CREATE TABLE huge.entry (id INT PRIMARY KEY AUTO_INCREMENT, value INT NOT NULL)",
+        "INSERT INTO huge.entry (value) VALUES " + ", ".join(["(0)"] * 200),
+    )
+    replicated(replica, "SELECT 1 FROM huge.entry")
+    with watched.twin("5.6", "a transaction of two seconds", watch=THROUGH_S + 2):
+        update_slowly(source, 2)
+    with watched.fault("5.6", "SQL thread: one huge transaction", "delay-out-of-bounds", within=21) as it:
+        update_slowly(source, 20)
+        it.caused()
+        it.detected()
+        it.mending()
+
+
+def update_slowly(source: Server, seconds: float) -> None:
+    """Update two hundred rows in one transaction that takes the replica so long."""
+    nap = SLOW_ON_THE_REPLICA.format(seconds / 200)
+    source.sql("SET SESSION binlog_format = 'STATEMENT'", f"UPDATE huge.entry SET value = value + 1 + {nap}")
+
+
+def test_catches_up_slowly_under_write_load(watched: Watched) -> None:
+    """The delay falls by some tenths of a second each second: out of bounds, and on its way back."""
+    scene, replica = watched.scene, watched.replica
+    options = ("--max-trend-time", "120")
+    with heavy_load(watched.source):
+        with watched.twin("5.8", "the same load", watch=THROUGH_S + 5):
+            pass
+        title = "SQL thread: catches up slowly under write load"
+        condition = "recovering-above-maximum"
+        with watched.fault("5.8", title, condition, state="WARNING", within=12, options=options, back=90) as it:
+            replica.stop_sql()
+            delay_above(scene, 36)
+            replica.start_sql()
+            it.caused()
+            it.detected()
+            assert scene.inline(*options).what == ("WARNING", condition)
+    moments = scene.replay(*options)
+    first = next(moment.t for moment in moments if moment.t > it.cause_t and moment.condition == condition)
+    assert_only(between(moments, first), "OK", "WARNING")
+
+
+@contextmanager
+def heavy_load(source: Server) -> Iterator[None]:
+    """Meanwhile, writes that keep the replica busy for half of the time."""
+    source.sql(
+        "CREATE DATABASE IF NOT EXISTS heavy",
+        "CREATE TABLE IF NOT EXISTS heavy.entry (id INT PRIMARY KEY AUTO_INCREMENT, value INT NOT NULL)",
+    )
+    done = Event()
+
+    def write() -> None:
+        with source.session() as run:
+            run("SET SESSION binlog_format = 'STATEMENT'")
+            while not done.wait(0.5):
+                run(f"INSERT INTO heavy.entry (value) VALUES ({SLOW_ON_THE_REPLICA.format(0.25)})")
+
+    writer = Thread(target=write, name="heavy load", daemon=True)
+    writer.start()
+    try:
+        yield
+    finally:
+        done.set()
+        writer.join(60)
