@@ -102,6 +102,8 @@ class Past(NamedTuple):
     """The greatest `t` among them."""
     sql_delay: int | None
     """The largest delay setting."""
+    local: bool
+    """Whether a local heartbeat was ever asked for."""
     bare: bool
     """Nothing but delays and failures was ever seen."""
     jobs: tuple[JobLine, ...]

@@ -202,9 +202,9 @@ def what_is_left_of_older_records_is_told(open_: Open) -> None:
     ]
     history.add_records(R, lines)
     first = arrivals(history)
-    assert history.past(R, first[0]) == Past(0, None, None, True, ())
-    assert history.past(R, first[3]) == Past(2, 140.0, None, True, (job,))
-    assert history.past(R, first[4]) == Past(3, 140.0, 50, False, (job,))
+    assert history.past(R, first[0]) == Past(0, None, None, False, True, ())
+    assert history.past(R, first[3]) == Past(2, 140.0, None, False, True, (job,))
+    assert history.past(R, first[4]) == Past(3, 140.0, 50, True, False, (job,))
     assert history.first_since(R, 105.0) == (first[3], 110.0)
     assert history.first_since(R, 140.0) == (first[1], 140.0)
     assert history.first_since(R, 150.5) is None

@@ -196,6 +196,18 @@ def test_a_clock_that_was_set_back_is_no_dead_heartbeat(name: str) -> None:
     assert "source-heartbeat-dead" not in conditions
 
 
+def test_a_look_that_does_not_ask_for_the_local_heartbeat_is_no_good_news() -> None:
+    """Another check, with --no-local-heartbeat, looks in between while the local heartbeat is stale."""
+    name = "mysql-a-look-that-does-not-ask-for-the-local-heartbeat"
+    assert [sample.local for sample, _ in looks(name)].count(None) == 1
+    assert [m[1:] for m in moments(name)] == [
+        ("OK", "in-range"),
+        ("CRITICAL", "local-heartbeat-stale"),
+        ("OK", "in-range"),
+    ]
+    assert {m.state for m in moments(name, "--no-local-heartbeat")} == {"OK"}
+
+
 @pytest.mark.parametrize("family", ["mariadb", "mariadb118", "mysql56"])
 def test_pt_slave_delay_is_missed(family: str) -> None:
     """First it dies with the SQL thread stopped, then, started again, with the thread running."""

@@ -34,8 +34,9 @@ def past_of(records: list[Record]) -> Past:
     delays = [s.sql_delay for s in samples if s.sql_delay is not None]
     jobs = tuple(r for r in records if isinstance(r, JobLine))
     newest = max((s.t for s in samples), default=None)
+    local = any(s.local is not None or s.local_missing for s in samples)
     bare = not (seen or beats or delays)
-    return Past(len(samples), newest, max(delays, default=None), bare, jobs)
+    return Past(len(samples), newest, max(delays, default=None), local, bare, jobs)
 
 
 def compared(records: list[Record], cut: int, limits: Limits) -> int:
@@ -138,6 +139,13 @@ def test_what_is_left_out_may_still_matter(older: Record) -> None:
 
 def test_a_heartbeat_from_the_future_is_forgotten() -> None:
     assert is_good([calm(T - 20.0, ts=T + 5000.0)])
+
+
+def test_a_local_heartbeat_that_nobody_asks_for_any_more_is_not_forgotten() -> None:
+    silent: list[Record] = [calm(r.t, local=None) for r in CALM if isinstance(r, Sample)]
+    assert is_good([calm(T - 20.0, local=None)], silent)
+    assert not is_good([calm(T - 20.0)], silent)
+    assert is_good([calm(T - 20.0)], [*CALM[:5], *silent[5:]])
 
 
 def test_a_job_that_is_over_does_not_matter() -> None:

@@ -34,7 +34,7 @@ from check_delayed_repl.judge.verdict import (
 from check_delayed_repl.limits import Limits, kind_option, plain
 from check_delayed_repl.records import JobLine, Record, Sample
 
-FOLD_VERSION = 5
+FOLD_VERSION = 6
 """Changes with the rules: a cache that an older judge left is worth nothing."""
 
 MIN_FITTED = 6

@@ -197,7 +197,11 @@ def holdable_facts(s: Sample, seen: Observed, limits: Limits, now: float) -> lis
     if s.sql == "No" and not s.sql_errno and native(seen, limits):
         facts.append(Fact("sql-stopped", "SQL thread is stopped: no changes are applied"))
     if limits.local_heartbeat:
-        if s.local_missing:
+        age, missing = s.local, s.local_missing
+        if s.error is None and age is None and not missing and seen.local:
+            # Somebody else's look, who did not ask for it: it says nothing new.
+            age, missing = seen.local
+        if missing:
             facts.append(
                 Fact(
                     "local-heartbeat-stale",
@@ -205,11 +209,11 @@ def holdable_facts(s: Sample, seen: Observed, limits: Limits, now: float) -> lis
                     "or give --no-local-heartbeat where it must not be written to",
                 )
             )
-        elif s.local is not None and s.local > limits.max_seconds_behind:
+        elif age is not None and age > limits.max_seconds_behind:
             facts.append(
                 Fact(
                     "local-heartbeat-stale",
-                    f"Local heartbeat is {plain(s.local, 1)} seconds old "
+                    f"Local heartbeat is {plain(age, 1)} seconds old "
                     f"(limit {plain(limits.max_seconds_behind)}, --max-seconds-behind): "
                     "is pt-heartbeat running on the replica?",
                 )

@@ -26,6 +26,7 @@ class Observed:
         "io_running",
         "sql_running",
         "io_waiting_since",
+        "local",
         "source_changed",
         "source_changed_since",
     )
@@ -54,6 +55,8 @@ class Observed:
         self.io_running: bool | None = None
         self.sql_running: bool | None = None
         self.io_waiting_since: float | None = None
+        self.local: tuple[float | None, bool] | None = None
+        """The local heartbeat's age, and whether its row was missing, at the newest look that asked for it."""
         self.source_changed: int | None = None
         """The new source, while another server's heartbeat still serves for it."""
         self.source_changed_since: float | None = None
@@ -67,6 +70,8 @@ class Observed:
                 self.native = True
             if self.sql_delay_max is None or s.sql_delay > self.sql_delay_max:
                 self.sql_delay_max = s.sql_delay
+        if s.local is not None or s.local_missing:
+            self.local = (s.local, s.local_missing)
         if s.ts is not None:
             heartbeat = (s.heartbeat_id, s.ts)
             known = self.heartbeat

@@ -55,6 +55,8 @@ class LateFold:
 
     def _seen_anew(self, s: Sample, seen: Observed) -> bool:
         """Nothing in what has been seen would be otherwise if older looks had been seen too."""
+        if seen.local is None and self._past.local:
+            return False
         if None in (s.ts, s.source_id, s.io, s.sql, s.source_log, s.relay_log):
             return self._past.bare
         since, running = seen.heartbeat_since, seen.running_since
