@@ -323,8 +323,9 @@ class Tables:
     def past(self, replica: str, before: int) -> Past:
         number = self._read(lambda: self._known(replica))
         ((samples, newest_t, sql_delay, local, missing, *seen),) = self._select(
-            "SELECT COUNT(*), MAX(t), MAX(sql_delay), MAX(local_age), MAX(local_missing), MAX(ts), MAX(source_id), MAX(source_pos), MAX(relay_pos),"
-            " MAX(io_thread), MAX(sql_thread) FROM sample WHERE replica = ? AND arrival < ?",
+            "SELECT COUNT(*), MAX(t), MAX(sql_delay), MAX(local_age), MAX(local_missing), MAX(ts), MAX(source_id),"
+            " MAX(source_pos), MAX(relay_pos), MAX(io_thread), MAX(sql_thread) FROM sample"
+            " WHERE replica = ? AND arrival < ?",
             (number, before),
         )
         jobs = tuple(job_from(row) for row in self._all_jobs(job_names(replica), before - 1))
