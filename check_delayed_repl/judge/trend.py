@@ -200,6 +200,8 @@ def _jitter(noise: float) -> float:
 
 def _within_teeth(points: Sequence[Point], window: float, noise: float) -> Sequence[Point]:
     """A saw-tooth without its dips and spikes; any other line as it is."""
+    if sum(1 for (_, d0), (_, d1) in pairwise(points) if d1 < d0 - MIN_TOLERANCE) < MIN_TEETH:
+        return points
     # Short teeth look like noise where their falls are not left out.
     noise = min(noise, _noise(points, MIN_TOLERANCE))
     tolerance = _tolerance(noise)
