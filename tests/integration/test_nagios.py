@@ -266,7 +266,7 @@ def test_a_dead_worker_is_one_call_not_one_for_each_replica(nagios: Nagios) -> N
     assert nagios.told() == [*before, page]
     nagios.station.worker("db8")
     nagios.expect("db8", "OK", "", 20)
-    wait_until(lambda: nagios.told()[-1] == ("dba-oncall", "RECOVERY", *WORKER, "OK"), 10, "its recovery is told")
+    wait_until(lambda: nagios.told()[-1] == ("dba-oncall", "RECOVERY", *WORKER, "OK"), 30, "its recovery is told")
     time.sleep(2)
     assert len(nagios.told()) == len(before) + 2, "a recovery from what nobody was told of"
 
