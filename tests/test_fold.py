@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from judge_builders import LIMITS, folded, job, judged, look, looks, verdicts
+from judge_builders import LIMITS, finding, folded, job, judged, look, looks, verdicts
 
 from check_delayed_repl.history import open_history
 from check_delayed_repl.history.recording import dumps, read
-from check_delayed_repl.judge.fold import FOLD_VERSION, Fold, judge
-from check_delayed_repl.judge.outcome import State
+from check_delayed_repl.judge.fold import FOLD_VERSION, Fold, judge, spread
+from check_delayed_repl.judge.outcome import Finding, JobView, State, Trend, Verdict
+from check_delayed_repl.judge.trend import NO_FIT
+from check_delayed_repl.judge.verdict import ABOVE, IN_RANGE
 from check_delayed_repl.judgement import judged as judged_from
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import Record, Sample
@@ -131,6 +134,7 @@ def test_a_recording_of_the_records_is_judged_alike() -> None:
 def test_judge_folds_and_judges() -> None:
     assert judge(NIGHT, LIMITS, 3200.0) == judged(NIGHT, now=3200.0)
     assert judge(looks(0.0, 10.0), LIMITS, 500.0, worker=True).condition == "worker-missing"
+    assert judge(looks(0.0, 10.0), LIMITS, 500.0).condition == "in-range"
 
 
 @pytest.mark.parametrize(
@@ -200,3 +204,324 @@ def test_no_recording_is_a_fault(rows: list[tuple[float, float | None, str | Non
     for verdict in verdicts(records):
         assert verdict.findings
         assert all("\n" not in f.message for f in verdict.findings)
+
+
+# --- what is said of time, of jobs and of what nobody saw
+
+
+def test_of_a_replica_that_nobody_has_looked_at_nothing_is_known() -> None:
+    text = (
+        "No sample of this replica has ever been recorded (limit 60 seconds, --max-last-seen): is delayed-repl worker "
+        "running, and is the name right (--replica)?"
+    )
+    missing = Finding(State.CRITICAL, "worker-missing", text)
+    for fold in (folded([]), folded([job(0.0)])):
+        assert fold.verdict(7.0) == Verdict(7.0, (missing,), Trend(), None, (), {}, None, None, None, None)
+
+
+def said(verdict: Verdict, condition: str) -> str:
+    found = finding(verdict, condition)
+    assert found is not None
+    return found.message
+
+
+def test_a_late_worker_in_words() -> None:
+    late = folded([look(1000.0)]).verdict(1061.4, worker=True)
+    assert said(late, "worker-missing") == "Worker was last seen 61 seconds ago (limit 60, --max-last-seen)"
+    assert late.worker_age == pytest.approx(61.4)
+    assert folded([look(1000.0)]).verdict(990.0).worker_age == 0.0
+
+
+def test_a_clock_that_stepped_in_words() -> None:
+    stepped = folded([look(1000.0)]).verdict(900.6)
+    assert said(stepped, "clock-stepped") == (
+        "Clock stepped: a stored sample lies 99 seconds in the future (limit 2); wait for it, or take it out with "
+        "delayed-repl history prune --future"
+    )
+
+
+def test_an_overrun_and_an_invalid_record_in_words() -> None:
+    wrong = job(100.0, 99.0, name="wrong")
+    verdict = folded([look(0.0), job(-64800.0), wrong, look(1.4)]).verdict(1.4)
+    assert said(verdict, "job-overrun") == (
+        "Job overrun: backup is running for 64801 seconds (limit 64800, --max-backup-behind)"
+    )
+    assert said(verdict, "job-record-invalid") == (
+        "Job record wrong is invalid and grants nothing: finishes before it starts (delayed-repl job void ends it)"
+    )
+
+
+def test_what_is_said_where_nothing_is_known() -> None:
+    assert folded([Sample(0.0)]).verdict(0.0).findings == (
+        Finding(State.UNKNOWN, "internal-error", "Nothing is known about the delay"),
+    )
+
+
+def test_a_delay_that_the_newest_look_did_not_see_is_said_to_be_old() -> None:
+    failed = look(70.0, error="timeout")
+    records = [*looks(0.0, 50.0), failed]
+    assert said(folded(records).verdict(90.6), "in-range").endswith(", slope 0; last known 41 seconds ago")
+    assert "last known" not in said(folded(records[:-1]).verdict(90.0), "in-range")
+    assert said(folded([*looks(0.0, 50.0), look(40.0, error="timeout")]).verdict(40.0), "in-range").endswith(
+        "; last known 0 seconds ago"
+    )
+
+
+def test_a_delay_stays_known_when_its_sample_is_too_old_to_fit() -> None:
+    fold = folded([*looks(0.0, 50.0, OUT), look(60.0, error="timeout"), look(9000.0, error="timeout")])
+    verdict = fold.verdict(9000.0)
+    assert verdict.trend == Trend(None, OUT, None, 0, 0.0)
+    assert said(verdict, "delay-out-of-bounds").endswith("--min-recovery-slope)")
+    assert fold.line(9000.0)[1:] == (NO_FIT._replace(trend=verdict.trend), ABOVE)
+
+
+def test_a_job_on_a_replica_of_which_nothing_is_known_is_said_all_the_same() -> None:
+    verdict = folded([Sample(0.0), job(0.0), Sample(10.0)]).verdict(15.4)
+    assert verdict.message == "Active backup: running 15 seconds (limit 64800), --max-backup-behind; unknown"
+
+
+def test_the_line_is_what_the_verdict_rests_on() -> None:
+    fold = folded(looks(0.0, 1000.0, OUT))
+    points, its_fit, side = fold.line(1000.0)
+    assert list(points) == [(10.0 * i, OUT) for i in range(40, 101)]
+    assert its_fit.trend == fold.verdict(1000.0).trend
+    assert side == ABOVE
+
+
+@pytest.mark.parametrize("worker", [False, True])
+def test_without_words_the_findings_are_the_same(worker: bool) -> None:
+    fold = Fold(LIMITS)
+    for record in NIGHT:
+        fold.add(record)
+        for now in (fold.clock, fold.clock + 61.0) if isinstance(record, Sample) else ():
+            plain, worded = (fold.verdict(now, worker=worker, worded=w) for w in (False, True))
+            assert [(f.state, f.condition, f.held) for f in plain.findings] == [
+                (f.state, f.condition, f.held) for f in worded.findings
+            ]
+            assert plain.held == worded.held
+
+
+# --- episodes
+
+
+def test_held_names_every_exception() -> None:
+    limits = LIMITS._replace(job_limits=(("index", 40.0),))
+    assert folded([look(0.0)], limits).verdict(0.0).held == dict.fromkeys(
+        ("backup", "deshard", "index", "recovery", "trend"), 0.0
+    )
+
+
+def test_an_episode_of_a_held_finding_begins_and_ends_with_it() -> None:
+    records: list[Record] = [look(0.0), job(0.0), *looks(10.0, 40.0, io="No"), look(50.0, io="Yes")]
+    since = [verdict.episode_since for verdict in verdicts(records)]
+    assert since == [None, 10.0, 10.0, 10.0, 10.0, None]
+
+
+def test_a_finding_that_a_failed_look_hides_goes_on_being_held() -> None:
+    records: list[Record] = [look(0.0), job(0.0), look(10.0, io="No"), look(20.0, error="timeout"), look(40.0, io="No")]
+    last = list(verdicts(records))[-1]
+    assert (last.episode_since, last.held["backup"]) == (10.0, 30.0)
+
+
+def test_a_failed_look_that_a_job_accounts_for_is_charged_though_it_begins_no_episode() -> None:
+    limits = LIMITS._replace(job_stops_server=("backup",))
+    down = [look(t, error="server-down") for t in (10.0, 20.0, 30.0)]
+    verdict = folded([look(0.0), job(0.0), *down], limits).verdict(35.0)
+    assert (verdict.episode_since, verdict.held["backup"]) == (None, 25.0)
+
+
+def test_a_trend_that_held_is_no_job_that_held() -> None:
+    """A line that recovers by itself, stops, and recovers again, is held by its trend both times."""
+    records = [
+        *looks(0.0, 300.0, lambda t: 12000.0 - 2.0 * t),
+        *looks(310.0, 800.0, 11400.0),
+        *looks(810.0, 1100.0, lambda t: 11400.0 - 2.0 * (t - 800.0)),
+    ]
+    conditions = [verdict.condition for verdict in verdicts(records)]
+    assert conditions[-1] == "recovering-above-maximum"
+    assert "recovery-exceeded" not in conditions
+
+
+def test_judging_and_folding_say_the_same_of_the_line() -> None:
+    """A line that leaves its range by a little and comes back as slowly: it is back when the episode ends."""
+    records = looks(0.0, 3000.0, lambda t: 9015.0 - abs(t - 1500.0) * 0.02 + (t // 10.0 % 2.0) * 3.0)
+    fold, seen = Fold(LIMITS), []
+    for record in records:
+        fold.add(record)
+        verdict = fold.verdict(record.t)
+        out = verdict.episode_since is not None
+        assert (verdict.condition == "in-range") == (not out) == (fold.line(record.t)[2] == IN_RANGE)
+        seen.append(out)
+    assert (seen[0], any(seen), seen[-1]) == (False, True, False)
+
+
+def test_a_verdict_shows_what_it_is_about() -> None:
+    last = look(10.0, io="Yes")
+    verdict = folded([look(0.0), job(0.0), last]).verdict(12.0)
+    assert verdict.sample == last
+    assert verdict.jobs == (JobView("b1", "backup", "active", 0.0, None, 12.0),)
+
+
+def test_samples_that_were_not_fitted_are_not_fitted_after_loading_either() -> None:
+    records: list[Record] = [*looks(0.0, 100.0), look(110.0, -5.0), look(120.0, 1e11), look(130.0), Sample(140.0)]
+    fold = folded(records)
+    assert reloaded(fold, records).verdict(140.0) == fold.verdict(140.0)
+
+
+def test_a_cache_takes_no_more_room_than_it_must() -> None:
+    text = folded(NIGHT).dump()
+    assert text == json.dumps(json.loads(text), separators=(",", ":"))
+
+
+@pytest.mark.parametrize("again", range(560, 640, 10))
+def test_a_line_that_has_recovered_stays_news_however_often_it_comes_back(again: int) -> None:
+    """In range for more than a window after the job; lost; in range for about a window; lost again."""
+    back = 1210.0 + again
+    records: list[Record] = [look(0.0), job(0.0), look(10.0), job(0.0, 10.0), *looks(20.0, 1000.0)]
+    records += [*looks(1010.0, 1200.0, OUT), *looks(1210.0, back), *looks(back + 10.0, back + 200.0, OUT)]
+    assert folded(records).verdict(back + 200.0).condition == "delay-out-of-bounds"
+
+
+def test_a_look_without_a_delay_ends_no_episode_however_long_ago_the_last_delay_was() -> None:
+    assert folded([*looks(0.0, 100.0, OUT), Sample(9000.0)]).verdict(9000.0).episode_since == 0.0
+
+
+def test_the_trend_of_an_earlier_moment_is_that_of_the_samples_until_then() -> None:
+    fold = folded(looks(0.0, 600.0, lambda t: OUT - t))
+    trends = [fold.verdict(now).trend for now in (600.0, 300.0, 600.0)]
+    assert [(trend.samples, trend.intercept) for trend in trends] == [(61, 19400.0), (31, 19700.0), (61, 19400.0)]
+
+
+def test_what_is_not_fetched_is_held_by_a_job_that_stopped_the_server_alone() -> None:
+    limits = LIMITS._replace(job_stops_server=("backup",))
+    seen = look(0.0, io="Yes", source_log=("b", 1))
+    for last, held in (
+        (look(1900.0, error="server-down"), True),
+        (look(1900.0, error="timeout"), False),
+        (look(1900.0, io="Yes", source_log=("b", 1)), False),
+        (look(1900.0, io="No", source_log=("b", 1)), True),
+    ):
+        stale = finding(folded([seen, job(0.0), last], limits).verdict(1900.0), "source-log-stale")
+        assert stale is not None
+        assert stale.held == held
+    down = folded([seen, job(0.0), look(1900.0, error="server-down")]).verdict(1900.0)
+    stale = finding(down, "source-log-stale")
+    assert stale is not None
+    assert not stale.held
+
+
+def test_a_job_that_came_and_went_between_two_looks_is_charged_for_the_time_between() -> None:
+    out = looks(0.0, 100.0, OUT)
+    done = folded([*out, job(101.0, 105.0), look(110.0, OUT)]).verdict(110.0)
+    assert (done.held["backup"], done.held["recovery"]) == (10.0, 0.0)
+    void = job(None, kind=None, void=True)
+    taken_back = folded([*out, job(101.0), void, look(110.0, OUT)]).verdict(110.0)
+    assert (taken_back.held["backup"], taken_back.held["recovery"]) == (10.0, 0.0)
+    assert folded([job(0.0), void, look(10.0, OUT)]).verdict(10.0).held["backup"] == 0.0  # nobody had looked before
+
+
+def test_time_that_has_not_come_yet_is_not_given_back() -> None:
+    fold = folded([look(0.0, OUT), job(0.0), look(10.0, OUT), look(40.0, OUT)])
+    assert [fold.verdict(now).held["backup"] for now in (0.0, 39.0, 40.0, 41.0)] == [30.0, 30.0, 30.0, 31.0]
+
+
+def test_a_cache_of_a_fold_that_has_seen_one_failed_look() -> None:
+    data = json.loads(folded([look(10.0, error="timeout")]).dump())
+    kept = ("clock", "episode_since", "episode_arrival", "job_held", "holding", "held", "runs", "latest", "recovered")
+    assert [data[name] for name in kept] == [10.0, None, None, False, [], {}, {}, [], None]
+    assert json.loads(folded([]).dump())["clock"] is None
+    assert json.loads(folded([look(10.0)]).dump())["job_held"] is False
+
+
+# --- the shortcut that spares the fit
+
+
+def test_no_fit_ends_further_off_than_its_spread() -> None:
+    assert [spread(n) for n in (1, 3, 36, 100)] == pytest.approx([5.5, 4.0, 4.0, 5.5])
+    assert spread(61) == pytest.approx(math.sqrt(61) / 2 + 5 / math.sqrt(61))
+
+
+def test_a_calm_line_is_not_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    fold = folded(looks(0.0, 600.0, lambda t: 7200.0 + t % 3.0))
+    monkeypatch.setattr("check_delayed_repl.judge.fold.fit", None)
+    for sample in looks(610.0, 900.0):
+        fold.add(sample)
+    assert fold.verdict(900.0, worded=False).condition == "in-range"
+
+
+# --- calm, and rest
+
+DOWN = look(110.0, error="server-down")
+CALM_LOOK = look(110.0, io="Yes")
+BEFORE: list[Record] = [*looks(0.0, 100.0, io="Yes")]
+
+
+@pytest.mark.parametrize(
+    ("records", "calm"),
+    [
+        ([*BEFORE, CALM_LOOK], True),
+        ([*BEFORE, CALM_LOOK._replace(t=100.0)], True),  # no later than the newest, but no earlier
+        ([*BEFORE, CALM_LOOK._replace(t=95.0)], False),
+        ([*BEFORE, look(110.0, error="timeout")], False),
+        ([*BEFORE, look(110.0, io="No")], False),
+        ([*BEFORE, look(110.0, OUT)], False),
+        ([*BEFORE, look(110.0, 5401.0)], False),
+        ([*BEFORE, job(100.0), CALM_LOOK], False),
+        ([*BEFORE, job(100.0), job(100.0, 105.0), CALM_LOOK], True),
+        ([*looks(0.0, 110.0, OUT)], False),
+    ],
+)
+def test_when_a_look_is_calm(records: list[Record], calm: bool) -> None:
+    newest = records[-1]
+    assert isinstance(newest, Sample)
+    fold = folded(records)
+    assert fold.calm_at(newest) == calm
+    fold.add(job(110.0))
+    assert not fold.calm_at(newest)
+
+
+@pytest.mark.parametrize(
+    ("records", "rest"),
+    [
+        (BEFORE, True),
+        ([*BEFORE, look(110.0, error="timeout")], True),
+        ([*BEFORE, look(110.0, io="No")], False),
+        ([*looks(0.0, 110.0, OUT)], False),
+        ([*BEFORE, job(100.0), CALM_LOOK], False),
+        ([*BEFORE, job(100.0), DOWN], False),
+        ([*BEFORE, job(100.0), job(100.0, 105.0), CALM_LOOK], True),
+        ([*BEFORE, job(100.0, 99.0), CALM_LOOK], False),
+        ([*BEFORE, job(100.0)], False),
+        ([*BEFORE, job(100.0, 105.0)], False),
+    ],
+)
+def test_when_a_fold_is_at_rest(records: list[Record], rest: bool) -> None:
+    assert folded(records, LIMITS._replace(job_stops_server=("backup",))).at_rest(110.0) == rest
+
+
+def test_a_job_that_stopped_the_server_for_a_failed_look_is_no_rest_even_when_it_is_void() -> None:
+    fold = folded([*BEFORE, job(100.0), DOWN], LIMITS._replace(job_stops_server=("backup",)))
+    for record in (job(None, kind=None, void=True), DOWN._replace(t=120.0)):
+        fold.add(record)
+        assert not fold.at_rest(120.0)
+
+
+@pytest.mark.parametrize("until", [230.0, 700.0, 9000.0, 50000.0])
+def test_to_pass_over_a_calm_stretch_is_to_add_every_look_of_it(until: float) -> None:
+    before = [*BEFORE, job(100.0), look(110.0), job(100.0, 105.0), *looks(120.0, 200.0, lambda t: 7200.0 + t / 100.0)]
+    calm = looks(210.0, until, lambda t: 7200.0 + t % 7.0, io="Yes", sql="Yes")
+    added, passed = folded(before), folded(before)
+    for sample in calm:
+        added.add(sample)
+    points = [(s.t, s.delay) for s in calm if s.delay is not None and s.t >= until - passed.reach]
+    passed.pass_over(210.0, [calm[0], calm[1], calm[-1]], points)
+    assert passed.dump() == added.dump()
+    assert passed.points == added.points
+    assert passed.verdict(until) == added.verdict(until)
+    assert passed.last == calm[-1]
+
+
+def test_a_setting_from_before_the_records_counts() -> None:
+    fold = Fold(LIMITS, 7200)
+    fold.add(look(0.0, sql_delay=0))
+    assert fold.verdict(0.0).condition == "delay-setting-lost"

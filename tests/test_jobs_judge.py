@@ -6,7 +6,7 @@ import pytest
 from judge_builders import CALM, LIMITS, finding, folded, job, judged, look, looks, states, verdicts
 
 from check_delayed_repl.judge.jobs import NO_JOBS, Jobs, JobsNow
-from check_delayed_repl.judge.outcome import State
+from check_delayed_repl.judge.outcome import JobView, State
 from check_delayed_repl.records import JobLine, Record
 
 OUT = 20000.0
@@ -76,12 +76,42 @@ def test_a_completed_job_counts_for_as_long_as_recovery_may_take(since: float, o
     assert (jobs_at(100.0 + since, job(0.0, 100.0)).completed is not None) == open_
 
 
+def test_a_job_that_takes_no_time_is_a_job() -> None:
+    assert jobs_at(150.0, job(100.0, 100.0)).completed == ("backup", 50.0)
+
+
+def test_of_two_that_finished_at_the_same_moment_the_one_written_first_counts() -> None:
+    lines = (job(0.0, 100.0, name="x", kind="deshard"), job(0.0, 100.0, name="y"))
+    assert jobs_at(150.0, *lines).completed == ("deshard", 50.0)
+
+
+def test_what_is_shown_of_each_job() -> None:
+    now = jobs_at(
+        150.0,
+        job(100.0, 160.0, name="running"),
+        job(200.0, name="about to start", kind="index"),
+        job(90.0, 120.0, name="done", kind="deshard"),
+        job(100.0, 99.0, name="wrong"),
+        job(None, 120.0, name="lone", kind=None),
+        job(0.0, 10.0, name="long done"),
+        arrived=150.0,
+    )
+    assert now.views == (
+        JobView("running", "backup", "active", 100.0, 160.0, 50.0),
+        JobView("about to start", "index", "active", 200.0, None, 0.0),
+        JobView("done", "deshard", "completed", 90.0, 120.0, 30.0),
+        JobView("wrong", "backup", "invalid", 100.0, 99.0, None, "finishes before it starts"),
+        JobView("lone", "?", "invalid", None, 120.0, None, "finishes a job that never started"),
+        JobView("long done", "backup", "completed", 0.0, 10.0, 10.0),
+    )
+
+
 # --- records that grant nothing
 
 INVALID = [
     (job(100.0, 99.0), "finishes before it starts"),
-    (job(100.0, kind="rebuild"), "kind 'rebuild' has no limit"),
-    (job(100.0, kind=""), "kind '' cannot name a kind"),
+    (job(100.0, kind="rebuild"), "kind 'rebuild' has no limit (--max-job-behind rebuild=SECONDS gives it one)"),
+    (job(100.0, kind=""), "kind '' cannot name a kind of job"),
     (job(None, kind=None), "never started"),
     (job(None, 120.0, kind=None), "never started"),
     (job(None, kind="backup"), "never started"),
@@ -424,7 +454,54 @@ def test_the_same_recovery_without_a_job_is_held_by_its_trend() -> None:
     assert (verdict.state, verdict.condition) == (State.WARNING, "recovering-above-maximum")
 
 
+# --- what a line grants at any of several moments
+
+
+@pytest.mark.parametrize(
+    ("line", "moments", "granted"),
+    [
+        (job(100.0), (150.0,), {"backup"}),
+        (job(100.0, kind="index"), (150.0, 160.0), {"index"}),
+        (job(100.0, 151.0), (150.0,), {"backup"}),
+        (job(100.0, 150.0), (150.0,), {"recovery"}),
+        (job(100.0, 150.0), (149.0, 151.0), {"backup", "recovery"}),
+        (job(100.0, 150.0), (150.0 + 21600.0,), {"recovery"}),
+        (job(100.0, 150.0), (150.0 + 21600.1,), set()),
+        (job(210.0), (150.0,), {"backup"}),
+        (job(211.0), (150.0,), set()),
+        (job(211.0), (150.0, 160.0), {"backup"}),  # sound at the later moment alone
+        (job(211.0), (160.0, 150.0), {"backup"}),
+        (job(100.0, 99.0), (150.0,), set()),
+        (job(100.0, kind="rebuild"), (150.0,), set()),
+        (VOID, (150.0,), set()),
+        (job(100.0), (), set()),
+    ],
+)
+def test_what_a_line_grants(line: JobLine, moments: tuple[float, ...], granted: set[str]) -> None:
+    jobs = Jobs(LIMITS._replace(job_limits=(("index", 40.0),)))
+    jobs.add(line, 0.0)
+    assert jobs.grants("b1", *moments) == granted
+    assert jobs.grants("another", *moments) == set()
+
+
 # --- what a fold keeps of records
+
+
+def test_a_job_is_kept_until_a_window_after_its_finish_and_after_its_arrival() -> None:
+    for finished, arrived in ((30000.0, 0.0), (0.0, 30000.0)):
+        jobs = Jobs(LIMITS)
+        jobs.add(job(0.0, finished), arrived)
+        jobs.forget(30000.0 + 21600.0)
+        assert len(jobs) == 1
+        jobs.forget(30000.0 + 21600.1)
+        assert len(jobs) == 0
+
+
+def test_a_job_that_runs_is_kept_for_ever() -> None:
+    jobs = Jobs(LIMITS)
+    jobs.add(job(0.0), 0.0)
+    jobs.forget(1e9)
+    assert len(jobs) == 1
 
 
 def test_records_that_can_never_matter_again_are_forgotten() -> None:

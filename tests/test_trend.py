@@ -12,7 +12,27 @@ from hypothesis import strategies as st
 from judge_builders import LIMITS, folded, judged, look, looks
 from scipy import stats
 
-from check_delayed_repl.judge.trend import NO_FIT, Point, fit, least_squares
+from check_delayed_repl.judge.trend import (
+    NO_FIT,
+    NO_TREND,
+    Point,
+    _after_bend,
+    _band,
+    _is_bump,
+    _jitter,
+    _Line,
+    _marks,
+    _noise,
+    _rank_correlation,
+    _slope_error,
+    _straight,
+    _straight_end,
+    _tolerance,
+    _within_teeth,
+    fit,
+    fitted,
+    least_squares,
+)
 
 finite_delays = st.floats(-1.0, 1e10)
 gaps = st.floats(0.0, 600.0).map(lambda gap: 0.0 if gap < 1e-3 else gap)
@@ -258,3 +278,437 @@ def test_a_calm_line_is_judged_as_if_every_sample_were_fitted(data: st.DataObjec
         for one in (quick, slow):
             one.add(look(10.0 * i, delay), i)
         assert quick.dump() == slow.dump()
+
+
+# --- the parts, against what statistics has for them
+
+
+def ragged(count: int, seed: int, every: float = 10.0) -> list[Point]:
+    """Noise on a slope, at uneven times."""
+    rng = Random(seed)
+    times = [every * i + rng.uniform(0.0, 0.7 * every) for i in range(count)]
+    return [(t, 7200.0 - 0.3 * t + rng.gauss(0.0, 2.0)) for t in times]
+
+
+@pytest.mark.parametrize("sigma", [0.5, 2.0, 20.0])
+@pytest.mark.parametrize("slope", [-5.0, 0.0, 1.0])
+def test_noise_is_a_standard_deviation_whatever_the_slope_and_the_times(sigma: float, slope: float) -> None:
+    rng = Random(1)
+    times = [10.0 * i + rng.uniform(0.0, 8.0) for i in range(4000)]
+    points = [(t, 7200.0 + slope * t + rng.gauss(0.0, sigma)) for t in times]
+    assert _noise(points) == pytest.approx(sigma, rel=0.05)
+
+
+def test_noise_is_told_by_seven_samples_between_two_others() -> None:
+    zigzag = [(10.0 * i, 7200.0 + i % 2) for i in range(9)]
+    assert _noise(zigzag) == pytest.approx(1.4826 / math.sqrt(1.5))
+    assert _noise(zigzag[:8]) == 0.0
+
+
+def test_samples_of_one_moment_tell_no_noise() -> None:
+    assert _noise([(0.0, 7200.0 + i % 2) for i in range(30)]) == 0.0
+
+
+def test_falls_are_no_noise_where_that_is_asked_for() -> None:
+    """A fall of five every third sample spoils all the rest, unless it is left out; one of just five is not more."""
+    teeth = [(10.0 * i, 7200.0 - 5.0 * (i // 3)) for i in range(60)]
+    assert _noise(teeth) > 1.0
+    assert _noise(teeth, 5.0) == _noise(teeth)
+    assert _noise(teeth, 4.9) == 0.0
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 40])
+def test_a_running_line_foretells_what_least_squares_does(count: int) -> None:
+    points = ragged(count, count)
+    line = _Line(points[0])
+    for point in points[1:]:
+        line.add(*point)
+    x, y = zip(*points, strict=True)
+    expected = stats.linregress(x, y)
+    mean = sum(x) / count
+    for t in (x[-1], x[-1] + 10.0, x[0], mean):
+        foretold, slope, width = line.at(t)
+        assert foretold == pytest.approx(expected.intercept + expected.slope * t)
+        assert slope == pytest.approx(expected.slope)
+        assert width == pytest.approx(math.sqrt(1.0 + 1.0 / count + (t - mean) ** 2 / sum((v - mean) ** 2 for v in x)))
+
+
+def test_a_running_line_of_one_moment_foretells_its_mean_and_is_not_sure() -> None:
+    line = _Line((5.0, 7000.0))
+    assert line.at(15.0) == (7000.0, 0.0, math.inf)
+    line.add(5.0, 7010.0)
+    assert line.at(15.0) == (7005.0, 0.0, math.inf)
+
+
+def test_the_error_of_a_slope_is_the_standard_error_or_what_the_noise_makes_of_it() -> None:
+    points = ragged(20, 3)
+    x, y = zip(*points, strict=True)
+    error = stats.linregress(x, y).stderr
+    assert _slope_error(points, least_squares(points), 0.0) == pytest.approx(error)
+    width = math.sqrt(sum((v - sum(x) / len(x)) ** 2 for v in x))
+    assert _slope_error(points, least_squares(points), 50.0) == pytest.approx(50.0 / width)
+
+
+@given(st.lists(st.integers(0, 9).map(float), min_size=2, max_size=30))
+def test_the_correlation_of_ranks_is_spearmans(values: list[float]) -> None:
+    if len(set(values)) < 2:
+        assert _rank_correlation(values) == 0.0
+    else:
+        assert _rank_correlation(values) == pytest.approx(stats.spearmanr(range(len(values)), values).statistic)
+
+
+def test_an_intercepts_error_is_that_of_the_end_of_a_line_through_evenly_spaced_samples() -> None:
+    rng = Random(4)
+    points = [(10.0 * i, 7200.0 + rng.uniform(-1.5, 1.5)) for i in range(61)]
+    n = len(points)
+    t_end, mean = points[-1][0], sum(t for t, _ in points) / n
+    leverage = 1.0 / n + (t_end - mean) ** 2 / sum((t - mean) ** 2 for t, _ in points)
+    assert fit(points, 600.0).end_error == pytest.approx(_noise(points) * math.sqrt(leverage))
+
+
+@given(windows(least=1), st.booleans(), st.sampled_from((6.0, 60.0, 600.0)))
+def test_what_is_fitted_is_what_the_fit_says_it_is(points: list[Point], segment: bool, window: float) -> None:
+    drawn = fitted(points, window, segment)
+    trend = fit(points, window, segment).trend
+    assert (len(drawn), drawn[-1][0] - drawn[0][0]) == (trend.samples, trend.span)
+    assert set(drawn) <= set(points)
+    if not segment:
+        assert drawn == points
+
+
+def test_nothing_is_fitted_of_nothing() -> None:
+    assert fitted([], 600.0) == []
+
+
+# --- straightness
+
+
+@pytest.mark.parametrize(("off", "straight"), [(2.999, True), (3.001, False)])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_line_is_straight_where_no_sample_is_off_by_more_than_the_tolerance(
+    off: float, straight: bool, sign: float
+) -> None:
+    # The middle one of many is off its own line by all but a hundredth.
+    points = [(10.0 * i, 7200.0 + 0.5 * i) for i in range(101)]
+    points[50] = (500.0, 7225.0 + sign * off / (1.0 - 1.0 / 101.0))
+    assert _straight(points, 3.0) == straight
+
+
+def test_samples_of_one_moment_are_straight() -> None:
+    assert _straight([(5.0, 7000.0), (5.0, 9000.0)], 3.0)
+
+
+def test_the_straight_end_begins_after_the_last_sample_that_is_off() -> None:
+    points = [(10.0 * i, 7200.0 + 0.5 * i) for i in range(30)]
+    assert _straight_end(points, 3.0) == points
+    for broken in (0, 10, 26):
+        moved = [(t, d + (40.0 if i <= broken else 0.0)) for i, (t, d) in enumerate(points)]
+        assert _straight_end(moved, 3.0) == points[broken + 1 :]
+
+
+def test_the_straight_end_takes_a_sample_within_the_tolerance_of_where_the_rest_foretells_it() -> None:
+    end = [(10.0 * i, 7200.0) for i in range(1, 6)]
+    width = math.sqrt(1.0 + 1.0 / 5.0 + 30.0**2 / 1000.0)
+    for off, taken in ((3.0 * width - 0.001, True), (3.0 * width + 0.001, False)):
+        for sign in (1.0, -1.0):
+            assert (len(_straight_end([(0.0, 7200.0 + sign * off), *end], 3.0)) == 6) == taken
+
+
+# --- bends
+
+
+@pytest.mark.parametrize("at", [10, 20, 30, 48])
+@pytest.mark.parametrize("turn", [0.1, -0.1, 1.0])
+def test_a_stretch_is_cut_at_its_bend(at: int, turn: float) -> None:
+    """Noise of a second at most, in a fixed pattern; the bend shows by two minutes after it."""
+    points = [(10.0 * i, 7200.0 + 0.5 * (i % 3) + turn * 10.0 * max(0, i - at)) for i in range(61)]
+    cut = _after_bend(points, 600.0)
+    assert abs(len(points) - len(cut) - at) <= 3
+    assert cut == points[len(points) - len(cut) :]
+
+
+def test_a_bend_counts_once_the_line_has_gone_on_for_a_fifth_of_the_window() -> None:
+    for after, cut in ((12, True), (11, False)):
+        # A step rather than a turn, so that it is plain where the line parts.
+        points = [(10.0 * i, 7200.0 + 0.1 * (i % 3) + (5.0 if i >= 40 else 0.0)) for i in range(41 + after)]
+        assert (len(_after_bend(points, 600.0)) == after + 1) == cut
+
+
+def test_no_bend_is_seen_in_so_few_samples_or_so_little() -> None:
+    def bent(count: int, turn: float) -> list[Point]:
+        return [(10.0 * i, 7200.0 + turn * 10.0 * max(0, i - count // 2)) for i in range(count)]
+
+    assert len(_after_bend(bent(8, 1.0), 100.0)) < 8
+    assert len(_after_bend(bent(7, 1.0), 100.0)) == 7
+    assert len(_after_bend(bent(40, 0.01), 600.0)) < 40
+    assert len(_after_bend(bent(40, 0.001), 600.0)) == 40
+
+
+# --- young stretches, pauses and what came before them
+
+
+def test_a_stretch_is_young_until_it_has_lasted_a_trial() -> None:
+    for lasts, young in ((50.0, True), (60.0, False)):
+        points = [(10.0 * i, 7200.0) for i in range(int(lasts / 10.0) + 1)]
+        result = fit(points, 600.0)
+        assert result.young == young
+        assert not fit(points, 600.0, segment=False).young
+
+
+def test_a_young_stretch_knows_what_came_before_it_and_the_whole_window() -> None:
+    falls = [(10.0 * i, 12000.0 - 20.0 * i) for i in range(41)]
+    stands = [(400.0 + 10.0 * i, 11200.0 + 10.0 * i) for i in range(1, 6)]
+    result = fit([*falls, *stands], 600.0)
+    assert (result.trend.samples, result.trend.slope, result.young) == (6, 1.0, True)
+    assert result.before.slope == pytest.approx(-2.0)
+    assert result.whole == least_squares([*falls, *stands])
+    straight = fit(falls, 600.0)
+    assert (straight.before, straight.whole, straight.low_marks, straight.high_marks) == (NO_TREND,) * 4
+
+
+# --- water marks
+
+
+def test_water_marks_are_the_extremes_of_the_two_latest_stretches_of_time() -> None:
+    """A minute and a half each. Every sample counts as the median of itself and its neighbours."""
+    older = [(10.0 * i, 9000.0 + d) for i, d in enumerate((20, 20, 20, 20, 5, 5, 5, 40, 40, 40))]
+    newer = [(100.0 + 10.0 * i, 8000.0 + d) for i, d in enumerate((30, 30, 30, 70, 70, 70, 10, 10, 10))]
+    low, high = _marks([*older, *newer], 600.0)
+    # From 9005 at 40 to 8010 at 160, and from 9040 at 70 to 8070 at 130.
+    assert low.slope == pytest.approx((8010.0 - 9005.0) / (160.0 - 40.0))
+    assert high.slope == pytest.approx((8070.0 - 9040.0) / (130.0 - 70.0))
+    assert (low.intercept, high.intercept) == (8010.0, 8070.0)
+    assert low.correlation == high.correlation
+    assert low.correlation is not None
+    assert low.correlation < -0.6
+    assert (low.samples, low.span) == (17, 160.0)
+
+
+def test_a_sample_that_stands_alone_is_no_water_mark() -> None:
+    level = [(10.0 * i, 9000.0) for i in range(19)]
+    for at in (3, 15):
+        for value in (0.0, 1e6):
+            wild = [*level]
+            wild[at] = (10.0 * at, value)
+            low, high = _marks(wild, 600.0)
+            assert (low.slope, low.intercept, high.slope, high.intercept) == (0.0, 9000.0, 0.0, 9000.0)
+
+
+def test_there_are_no_water_marks_of_too_few_samples() -> None:
+    assert _marks([(30.0 * i, 9000.0) for i in range(7)], 600.0) != (NO_TREND, NO_TREND)
+    assert _marks([(60.0 * i, 9000.0) for i in range(7)], 600.0) == (NO_TREND, NO_TREND)
+    assert _marks([(0.0, 9000.0)] * 9, 600.0) == (NO_TREND, NO_TREND)
+
+
+# --- on trial: what is off the line, and for how long it may be
+
+
+def after(slope: float, offs: list[float], on: int = 61, last: float = 0.0) -> list[Point]:
+    """A line of so many samples, the newest one `last` above it, and then samples that are off it by so much."""
+    line = [(10.0 * i, 7200.0 + slope * 10.0 * i) for i in range(on + len(offs))]
+    above = [*([0.0] * (on - 1)), last, *offs]
+    return [(t, d + off) for (t, d), off in zip(line, above, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("slope", "offs", "left_out"),
+    [
+        (0.0, [4.0], True),
+        (0.0, [-4.0], True),
+        (0.0, [1e6], True),  # one sample alone never wins
+        # Dips: a minute at most, and no deeper than a rise of 1 s/s makes up for in what is left of it.
+        (0.0, [-53.0] * 2, True),
+        (0.0, [-53.1] * 2, False),
+        (0.0, [-43.0] * 3, True),
+        (0.0, [-43.1] * 3, False),
+        (0.0, [-10.0] * 6, True),
+        (0.0, [-10.0] * 7, False),
+        # On a line that rises by itself, a dip is made up for more slowly; on one that falls, faster.
+        (0.5, [-28.0] * 2, True),
+        (0.5, [-28.1] * 2, False),
+        (-0.5, [-78.0] * 2, True),
+        (-0.5, [-78.1] * 2, False),
+        (1.0, [-4.0] * 2, False),
+        # Spikes: no higher than a rise of 1 s/s makes them.
+        (0.0, [23.0] * 2, True),
+        (0.0, [23.1] * 2, False),
+        (0.5, [13.0] * 2, True),
+        (0.5, [13.1] * 2, False),
+        # They began earlier by as long as that rise took, less what may be jitter.
+        (0.0, [10.0] * 6, True),
+        (0.0, [10.0] * 7, False),
+        (0.0, [11.0] * 5, True),
+        (0.0, [11.0] * 6, False),
+        (0.0, [10.9] * 6, True),
+        # A line that falls fast moves on while one waits for samples to come back to it.
+        (-0.9, [-10.0] * 2, True),
+        (-1.1, [-10.0], True),
+        (-1.1, [-10.0] * 2, False),
+        # What comes back was a dip or a spike, and what follows it is a new one.
+        (0.0, [-10.0] * 6 + [0.0] + [-10.0] * 6, True),
+        (0.0, [10.0] * 6 + [0.0] + [10.0] * 6, True),
+    ],
+)
+def test_samples_on_trial_are_left_out_until_they_win(slope: float, offs: list[float], left_out: bool) -> None:
+    points = after(slope, offs)
+    on = [p for p, off in zip(points, [*([0.0] * 61), *offs], strict=True) if off == 0.0]
+    assert (fitted(points, 600.0) == on) == left_out
+
+
+@pytest.mark.parametrize(
+    ("last", "off", "left_out"),
+    [(2.0, 24.5, True), (2.0, 25.5, False), (-2.0, 22.5, True), (-2.0, 23.5, False)],
+)
+def test_a_spike_may_have_begun_before_the_last_sample_on_the_line(last: float, off: float, left_out: bool) -> None:
+    points = after(0.0, [off] * 2, last=last)
+    assert (fitted(points, 600.0) == points[:61]) == left_out
+
+
+@pytest.mark.parametrize(
+    ("times", "left_out"),
+    [
+        ([30.0, 40.0], True),
+        ([30.0, 40.0, 50.0], False),
+        ([30.0, 35.0, 40.0], True),  # as many samples, but not as long
+        ([30.0, 40.0, 49.9], True),
+        ([30.0, 50.1], True),  # as long, but not as many samples
+    ],
+)
+def test_a_trial_that_outlasts_a_young_stretch_wins(times: list[float], left_out: bool) -> None:
+    on = [(0.0, 7200.0), (10.0, 7200.0), (20.0, 7200.0)]
+    assert (fitted([*on, *((t, 7190.0) for t in times)], 600.0) == on) == left_out
+
+
+def test_samples_that_won_are_a_line_of_their_own_and_tried_alike() -> None:
+    first = after(0.0, [-100.0] * 20)
+    assert fitted(first, 600.0) == first[61:]
+    assert fitted([*first, (810.0, 7200.0), (820.0, 7100.0)], 600.0) == [*first[61:], (820.0, 7100.0)]
+
+
+@pytest.mark.parametrize(
+    ("slope", "count", "known"),
+    [(-0.5, 3, False), (-0.5, 4, True), (0.0, 3, False), (0.0, 4, True), (0.5, 6, False), (0.5, 7, True)],
+)
+def test_a_stretch_that_lasted_is_remembered_and_one_that_rises_only_when_it_was_no_mere_pause(
+    slope: float, count: int, known: bool
+) -> None:
+    points = after(slope, [-500.0] * 2, on=count)
+    before = fit(points, 600.0).before
+    assert before == (least_squares(points[:count]) if known else NO_TREND)
+
+
+@pytest.mark.parametrize(
+    ("every", "count", "pausing", "young"),
+    [
+        (10.0, 6, True, True),
+        (10.0, 7, True, False),
+        (10.0, 8, True, False),
+        (12.0, 7, False, False),  # 72 seconds
+        (10.0, 9, False, False),
+    ],
+)
+def test_a_stretch_is_young_for_a_minute_and_may_be_a_pause_for_a_little_longer(
+    every: float, count: int, pausing: bool, young: bool
+) -> None:
+    cliff = [*((every * i, 40000.0) for i in range(30)), *((every * (30 + i), 7200.0 + i % 2) for i in range(count))]
+    result = fit(cliff, 600.0)
+    assert result.trend.samples == count
+    assert result.whole == (least_squares(cliff) if pausing else NO_TREND)
+    assert result.young == young
+    assert (result.slope_error > 0.0) == young
+    assert result.low_marks != NO_TREND
+
+
+@pytest.mark.parametrize(("noise", "tolerance", "jitter"), [(0.0, 3.0, 1.0), (0.6, 3.0, 1.5), (2.0, 9.0, 5.0)])
+def test_what_is_noise_grows_with_the_noise(noise: float, tolerance: float, jitter: float) -> None:
+    assert (_tolerance(noise), _jitter(noise)) == pytest.approx((tolerance, jitter))
+
+
+# --- saw-teeth
+
+
+def test_a_band_reaches_from_the_second_lowest_bottom_to_the_second_highest_top() -> None:
+    teeth = [7250.0, 7200.0, 7230.0, 7260.0, 7190.0, 7255.0, 7203.0, 7100.0, 7300.0, 7205.0, 7240.0]
+    assert _band(teeth, 3.0) == (7190.0, 7260.0)
+
+
+def test_there_is_no_band_of_fewer_than_three_teeth() -> None:
+    teeth = [7200.0, 7250.0] * 4
+    assert _band(teeth[:8], 3.0) == (7200.0, 7250.0)
+    assert _band(teeth[:7], 3.0) is None  # the third fall has not ended
+    assert _band(teeth[1:7], 3.0) is None
+    assert _band([], 3.0) is None
+
+
+def test_falls_within_the_tolerance_are_no_teeth_and_a_fall_in_steps_is_one() -> None:
+    assert _band([7203.0, 7200.0] * 8, 3.0) is None
+    assert _band([7250.0, 7230.0, 7200.0] * 4 + [7250.0], 3.0) == (7200.0, 7250.0)
+
+
+def test_tops_lie_above_all_bottoms_but_one() -> None:
+    """A slope with noise on it falls time and again, but from ever other heights."""
+    assert _band([7260.0, 7200.0, 7202.0, 7140.0, 7142.0, 7080.0, 7082.0, 7020.0, 7022.0], 3.0) is None
+    for top, found in ((7213.1, True), (7213.0, False)):
+        assert (_band([top, 7200.0, top, 7210.0, top, 7210.0, top], 3.0) is not None) == found
+
+
+BUMPS: list[tuple[list[Point], bool]] = [
+    ([(100.0, 0.0)], True),  # one sample alone
+    ([(100.0, 1e6)], True),
+    # Below: for less than a minute, and no deeper than what is left of it makes up for.
+    ([(100.0, 7150.0), (110.0, 7147.0)], True),
+    ([(100.0, 7150.0), (110.0, 7146.9)], False),
+    ([(100.0, 7190.0), (159.0, 7196.0)], True),
+    ([(100.0, 7190.0), (160.0, 7199.0)], False),
+    # Above: for less than a minute, with the time that it took to rise from the band's edge, less what may be jitter.
+    ([(100.0, 7265.0), (155.0, 7265.0)], True),
+    ([(100.0, 7265.0), (156.0, 7265.0)], False),
+    ([(100.0, 7261.0), (159.0, 7261.0)], True),
+    ([(100.0, 7261.0), (160.0, 7261.0)], False),
+    # One that is falling back may take as long again.
+    ([(100.0, 7261.0), (150.0, 7290.0), (219.0, 7286.9)], True),
+    ([(100.0, 7261.0), (150.0, 7290.0), (219.0, 7287.0)], False),
+    ([(100.0, 7261.0), (150.0, 7290.0), (220.0, 7286.9)], False),
+    # No higher than a rise of 1 s/s since the newest sample within the band.
+    ([(100.0, 7270.0), (110.0, 7283.0)], True),
+    ([(100.0, 7270.0), (110.0, 7283.1)], False),
+]
+
+
+@pytest.mark.parametrize(("trial", "bump"), BUMPS)
+def test_what_is_off_a_saw_tooths_band_is_a_dip_or_a_spike_for_a_minute(trial: list[Point], bump: bool) -> None:
+    kept = [(80.0, 7240.0), (90.0, 7260.0)]
+    assert _is_bump(trial, kept, 7200.0, 7260.0, 60.0, 0.0) == bump
+
+
+def test_a_spike_before_any_sample_within_the_band_may_be_of_any_height() -> None:
+    assert _is_bump([(100.0, 7261.0), (110.0, 9000.0)], [], 7200.0, 7260.0, 60.0, 0.0)
+
+
+def saw(count: int, height: float = 50.0, every: float = 10.0) -> list[Point]:
+    """Teeth of a minute: up by a sixth of the height with every sample but the sixth, which is the bottom again."""
+    return [(every * i, 7200.0 + height / 5.0 * (i % 6)) for i in range(count)]
+
+
+def test_a_saw_tooth_loses_its_bumps_and_nothing_else() -> None:
+    points = saw(61)
+    assert list(_within_teeth(points, 600.0, 0.0)) == points
+    for where in (20, 44, 60):
+        for value in (7100.0, 7300.0):
+            wild = [*points]
+            wild[where] = (10.0 * where, value)
+            assert list(_within_teeth(wild, 600.0, 0.0)) == [p for p in points if p[0] != 10.0 * where]
+
+
+def test_a_thread_that_has_stopped_is_a_bump_for_a_minute() -> None:
+    """Samples rise from the last bottom on, and through the band's edge at 600; jitter may be a second of that."""
+    points = [*saw(55), *((10.0 * i, 7200.0 + 10.0 * (i - 54)) for i in range(55, 67))]
+    assert list(_within_teeth(points[:66], 600.0, 0.0)) == points[:60]
+    assert list(_within_teeth(points, 600.0, 0.0)) == points
+
+
+@pytest.mark.parametrize(("height", "teeth"), [(72.0, True), (72.5, False)])
+def test_teeth_are_no_higher_than_a_little_more_than_a_minute(height: float, teeth: bool) -> None:
+    points = [*saw(61, height)]
+    points[58] = (580.0, 6000.0)
+    assert (len(_within_teeth(points, 600.0, 0.0)) == 60) == teeth

@@ -10,7 +10,18 @@ from judge_builders import CALM, LIMITS, finding, folded, job, judged, look, loo
 from check_delayed_repl.judge.jobs import NO_JOBS, JobsNow
 from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
 from check_delayed_repl.judge.trend import NO_FIT, NO_TREND, Fit
-from check_delayed_repl.judge.verdict import ABOVE, BELOW, IN_RANGE, Situation, line_verdict, worst_first
+from check_delayed_repl.judge.verdict import (
+    ABOVE,
+    BELOW,
+    IN_RANGE,
+    Situation,
+    back_in_range,
+    describe,
+    line_verdict,
+    recovering,
+    side_of,
+    worst_first,
+)
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import Record, Sample
 
@@ -651,7 +662,7 @@ def test_the_real_value_of_a_narrow_range_has_a_narrow_margin() -> None:
     limits = LIMITS._replace(min_delay_time=100.0, max_delay_time=105.0)
     inside = Situation(fitted(0.0, 110.0, 0.0), ABOVE, (100.5, 104.5, 102.0), NO_JOBS, False, {}, False)
     assert line_verdict(inside, limits).finding.condition == "recovering-real-value"
-    outside = inside._replace(latest=(100.5, 104.6, 102.0))
+    outside = inside._replace(latest=(100.5, 104.52, 102.0))
     assert line_verdict(outside, limits).finding.condition == "delay-out-of-bounds"
 
 
@@ -735,3 +746,301 @@ def test_a_thread_that_a_job_stops_is_not_the_condition() -> None:
 def test_what_is_absent_is_not_judged() -> None:
     assert [f.condition for f in judged([look(0.0)]).findings] == ["in-range"]
     assert [f.condition for f in judged([look(0.0), look(1e6)], Limits()).findings] == ["in-range"]
+
+
+# --- the delay line in words
+
+ABOVE_MAXIMUM = "9500 seconds is above the maximum 9000 (--max-delay-time)"
+BELOW_MINIMUM = "5000 seconds is below the minimum 5400 (--min-delay-time)"
+INDEX = LIMITS._replace(job_limits=(("index", 40.0),))
+HELD_SO_FAR: dict[str, Any] = {"held": {"trend": 12.4}}
+
+
+@pytest.mark.parametrize(
+    ("fit", "side", "more", "text"),
+    [
+        (
+            LEVEL,
+            ABOVE,
+            {"jobs": JobsNow({"backup": 10.4}, None, ())},
+            f"Active backup: running 10 seconds (limit 64800), --max-backup-behind; {ABOVE_MAXIMUM}",
+        ),
+        (
+            NO_FIT,
+            IN_RANGE,
+            {"jobs": JobsNow({"index": 10.4}, None, ())},
+            "Active index: running 10 seconds (limit 40), --max-job-behind; unknown",
+        ),
+        (
+            NO_FIT._replace(trend=NO_TREND._replace(intercept=7200.04)),
+            IN_RANGE,
+            {},
+            "Replication delay 7200 seconds is within 5400 to 9000 (--min-delay-time, --max-delay-time)",
+        ),
+        (
+            fitted(-0.1234, 7200.06, -0.9),
+            IN_RANGE,
+            {},
+            (
+                "Replication delay 7200.1 seconds is within 5400 to 9000 (--min-delay-time, --max-delay-time), "
+                "slope -0.123"
+            ),
+        ),
+        (
+            LEVEL,
+            ABOVE,
+            {"jobs": JobsNow({}, ("index", 5.4), ())},
+            (
+                "Replication delay intercept is out of bounds, currently in recovery window for index which completed "
+                f"5 seconds ago (limit 21600, --max-recovery-time); {ABOVE_MAXIMUM}"
+            ),
+        ),
+        (
+            LEVEL,
+            ABOVE,
+            {"job_held": True, "held": {"recovery": 21600.4}},
+            (
+                "Replication delay intercept recovery exceeded window: held for 21600 seconds (limit 21600, "
+                f"--max-recovery-time); {ABOVE_MAXIMUM}"
+            ),
+        ),
+        (
+            LEVEL,
+            ABOVE,
+            {"job_held": True, "held": {"recovery": 21600.0}},
+            (
+                "Replication delay intercept recovery exceeded window: none is open any more (limit 21600, "
+                f"--max-recovery-time); {ABOVE_MAXIMUM}"
+            ),
+        ),
+        (
+            LEVEL,
+            ABOVE,
+            {"latest": (7000.0, 7001.0, 7002.26)} | HELD_SO_FAR,
+            (
+                "Replication delay intercept recovering - real value within range: 7002.3 seconds; "
+                f"{ABOVE_MAXIMUM}; held for 12 of 9000 seconds, --max-trend-time"
+            ),
+        ),
+        (
+            fitted(-0.1234, 9500.0, -0.9),
+            ABOVE,
+            HELD_SO_FAR,
+            (
+                f"Replication delay intercept recovering - above maximum with slope -0.123: {ABOVE_MAXIMUM}; back in "
+                "range in 4052 seconds at this slope; held for 12 of 9000 seconds, --max-trend-time"
+            ),
+        ),
+        (
+            fitted(0.1234, 5000.0, 0.9),
+            BELOW,
+            {},
+            (
+                f"Replication delay intercept recovering - below minimum with slope 0.123: {BELOW_MINIMUM}; back in "
+                "range in 3241 seconds at this slope; held for 0 of 9000 seconds, --max-trend-time"
+            ),
+        ),
+        (
+            fitted(-0.1234, 9500.0, -0.9),
+            ABOVE,
+            {"held": {"trend": 9000.4}},
+            (
+                "Replication delay intercept recovery exceeded window: recovering with slope -0.123 for 9000 seconds "
+                f"(limit 9000, --max-trend-time); {ABOVE_MAXIMUM}"
+            ),
+        ),
+        (
+            NO_FIT._replace(trend=NO_TREND._replace(intercept=5000.0)),
+            BELOW,
+            {},
+            (
+                f"Replication delay intercept is out of bounds, and slope does not indicate recovery: {BELOW_MINIMUM}; "
+                "no trend yet (recovery takes 0.1 or more towards the range, --min-recovery-slope)"
+            ),
+        ),
+        (
+            fitted(0.0456, 9500.0, 0.9),
+            ABOVE,
+            {},
+            (
+                f"Replication delay intercept is out of bounds, and slope does not indicate recovery: {ABOVE_MAXIMUM}; "
+                "slope 0.046 (recovery takes 0.1 or more towards the range, --min-recovery-slope)"
+            ),
+        ),
+    ],
+)
+def test_each_row_in_words(fit: Fit, side: int, more: dict[str, Any], text: str) -> None:
+    situation = Situation(fit, side, (), NO_JOBS, False, {}, False)._replace(**more)
+    assert line_verdict(situation, INDEX).finding.message == text
+
+
+@pytest.mark.parametrize(
+    ("intercept", "side", "text"),
+    [
+        (5399.94, BELOW, "5399.9 seconds is below the minimum 5400 (--min-delay-time)"),
+        (5399.96, BELOW, "5400 seconds is at the minimum 5400 (--min-delay-time)"),
+        (5400.04, BELOW, "5400 seconds is at the minimum 5400 (--min-delay-time)"),
+        (5400.06, BELOW, "5400.1 seconds is above the minimum 5400 (--min-delay-time)"),
+        (9000.06, ABOVE, "9000.1 seconds is above the maximum 9000 (--max-delay-time)"),
+        (8999.96, ABOVE, "9000 seconds is at the maximum 9000 (--max-delay-time)"),
+        (8999.94, ABOVE, "8999.9 seconds is below the maximum 9000 (--max-delay-time)"),
+    ],
+)
+def test_a_line_that_is_still_out_within_its_margin_is_not_said_to_be_where_it_is_not(
+    intercept: float, side: int, text: str
+) -> None:
+    assert describe(NO_TREND._replace(intercept=intercept), side, LIMITS) == text
+
+
+def test_a_line_is_at_a_bound_from_a_twentieth_of_a_second_on() -> None:
+    limits = LIMITS._replace(min_delay_time=0.0, max_delay_time=0.0)
+    for side in (BELOW, ABOVE):
+        for at in (-0.05, 0.05):
+            assert "is at the m" in describe(NO_TREND._replace(intercept=at), side, limits)
+
+
+# --- budgets of nothing
+
+
+def test_a_limit_of_nothing_holds_at_the_moment_itself() -> None:
+    none = LIMITS._replace(max_backup_behind=0.0, max_recovery_time=0.0, max_trend_time=0.0)
+
+    def condition(fit: Fit, jobs: JobsNow, held: dict[str, float]) -> str:
+        return line_verdict(Situation(fit, ABOVE, (), jobs, False, held, False), none).finding.condition
+
+    running, done = JobsNow({"backup": 0.0}, None, ()), JobsNow({}, ("backup", 0.0), ())
+    assert condition(LEVEL, running, {}) == "active-backup"
+    assert condition(LEVEL, running, {"backup": 0.1}) == "delay-out-of-bounds"
+    assert condition(LEVEL, done, {}) == "backup-recovery-window"
+    assert condition(LEVEL, done, {"recovery": 0.1}) == "delay-out-of-bounds"
+    assert condition(FALLING, NO_JOBS, {}) == "recovering-above-maximum"
+    assert condition(FALLING, NO_JOBS, {"trend": 0.1}) == "recovery-exceeded"
+
+
+# --- which side the line is on
+
+
+@pytest.mark.parametrize(
+    ("intercept", "before", "side"),
+    [
+        (5399.9, IN_RANGE, BELOW),
+        (5400.0, IN_RANGE, IN_RANGE),
+        (9000.0, IN_RANGE, IN_RANGE),
+        (9000.1, IN_RANGE, ABOVE),
+        # Uncertain by three seconds: a line that was out is back once it is six inside.
+        (5405.9, BELOW, BELOW),
+        (5406.0, BELOW, IN_RANGE),
+        (5405.9, ABOVE, IN_RANGE),
+        (5405.9, IN_RANGE, IN_RANGE),
+        (8994.1, ABOVE, ABOVE),
+        (8994.0, ABOVE, IN_RANGE),
+        (8994.1, BELOW, IN_RANGE),
+        (8994.1, IN_RANGE, IN_RANGE),
+        (9500.0, BELOW, ABOVE),
+        (5000.0, ABOVE, BELOW),
+        (None, ABOVE, ABOVE),
+        (None, BELOW, BELOW),
+        (None, IN_RANGE, IN_RANGE),
+    ],
+)
+def test_a_line_that_was_out_is_back_only_beyond_doubt(intercept: float | None, before: int, side: int) -> None:
+    fit = NO_FIT._replace(trend=NO_TREND._replace(intercept=intercept), end_error=3.0)
+    assert side_of(fit, before, LIMITS) == side
+
+
+# --- recovering
+
+
+def towards(slope: float | None, intercept: float | None = None, correlation: float | None = None) -> Trend:
+    """A trend with as good a correlation as its direction can have, unless another is given."""
+    sure = None if slope is None else -1.0 if slope < 0 else 1.0
+    return Trend(slope, intercept, sure if correlation is None else correlation, 61, 600.0)
+
+
+STILL = towards(0.0, 9500.0, 0.0)
+OLD = NO_FIT._replace(trend=STILL, young=False, slope_error=0.0)
+YOUNG = NO_FIT._replace(trend=STILL, young=True, slope_error=0.1)
+
+
+@pytest.mark.parametrize(
+    ("fit", "side", "slope"),
+    [
+        (NO_FIT, ABOVE, None),
+        (OLD, ABOVE, None),
+        (OLD._replace(trend=towards(-0.3)), ABOVE, -0.3),
+        (OLD._replace(trend=towards(-0.3, correlation=0.6)), ABOVE, -0.3),  # as far from nothing, either way
+        (OLD._replace(trend=Trend(-0.3, 9500.0, None)), ABOVE, None),
+        # A young stretch: its slope counts where it is sure.
+        (YOUNG._replace(trend=towards(-0.3)), ABOVE, -0.3),
+        (YOUNG._replace(trend=towards(0.3)), BELOW, 0.3),
+        (YOUNG._replace(trend=towards(-0.299)), ABOVE, None),
+        (YOUNG._replace(trend=towards(0.299)), BELOW, None),
+        (YOUNG._replace(trend=towards(-0.3), slope_error=0.101), ABOVE, None),
+        (OLD._replace(trend=towards(-0.3), slope_error=0.101), ABOVE, -0.3),
+        # While it is young, the stretch before it speaks for the line, where it was out itself.
+        (YOUNG._replace(before=towards(-0.2, 9000.1)), ABOVE, -0.2),
+        (YOUNG._replace(before=towards(-0.2, 9000.0)), ABOVE, None),
+        (YOUNG._replace(before=towards(0.2, 5399.9)), BELOW, 0.2),
+        (YOUNG._replace(before=towards(0.2, 5400.0)), BELOW, None),
+        (YOUNG._replace(before=towards(-0.2)), ABOVE, None),
+        (YOUNG._replace(before=towards(0.2, 9000.1)), ABOVE, None),
+        (YOUNG._replace(before=towards(-0.09, 9000.1)), ABOVE, None),
+        (OLD._replace(before=towards(-0.2, 9000.1)), ABOVE, None),
+        # The whole window, while the stretch may be a mere pause.
+        (OLD._replace(whole=towards(-0.2, 9000.1)), ABOVE, -0.2),
+        (OLD._replace(whole=towards(-0.2, 9000.0)), ABOVE, None),
+        (OLD._replace(whole=towards(0.2, 5399.9)), BELOW, 0.2),
+        (OLD._replace(whole=towards(0.2, 5400.0)), BELOW, None),
+        (OLD._replace(whole=towards(-0.09, 9000.1)), ABOVE, None),
+        # Low-water marks of a line above its range, high-water marks of one below.
+        (OLD._replace(low_marks=towards(-0.2)), ABOVE, -0.2),
+        (OLD._replace(high_marks=towards(-0.2)), ABOVE, None),
+        (OLD._replace(high_marks=towards(0.2)), BELOW, 0.2),
+        (OLD._replace(low_marks=towards(0.2)), BELOW, None),
+        (OLD._replace(low_marks=towards(-0.2, correlation=0.9)), ABOVE, None),  # the ranks say otherwise
+        (OLD._replace(high_marks=towards(0.2, correlation=-0.9)), BELOW, None),
+    ],
+)
+def test_at_which_slope_a_line_recovers(fit: Fit, side: int, slope: float | None) -> None:
+    assert recovering(fit, side, LIMITS) == slope
+
+
+def test_marks_that_say_nothing_are_no_recovery_however_little_is_asked_for() -> None:
+    limits = LIMITS._replace(min_correlation=0.0)
+    assert recovering(OLD._replace(low_marks=towards(-0.2, correlation=0.0)), ABOVE, limits) is None
+    assert recovering(OLD._replace(high_marks=towards(0.2, correlation=0.0)), BELOW, limits) is None
+
+
+def test_a_level_line_does_not_recover_however_little_is_asked_for() -> None:
+    limits = LIMITS._replace(min_recovery_slope=0.0, min_correlation=0.0).checked()
+    for level in (OLD, OLD._replace(low_marks=towards(0.0, correlation=-0.9))):
+        assert recovering(level, ABOVE, limits) is None
+    assert recovering(OLD._replace(trend=towards(-1e-6)), ABOVE, limits) == -1e-6
+    verdict = judged(looks(0.0, 600.0, 20000.0), limits)
+    assert (verdict.state, verdict.condition) == (State.CRITICAL, "delay-out-of-bounds")
+
+
+@pytest.mark.parametrize(
+    ("intercept", "slope", "seconds"),
+    [(9500.0, -0.5, 1000.0), (5000.0, 0.5, 800.0), (8990.0, -0.5, 0.0), (5410.0, 0.5, 0.0), (9000.0, -0.5, 0.0)],
+)
+def test_when_a_line_is_back_in_range(intercept: float, slope: float, seconds: float) -> None:
+    assert back_in_range(towards(slope, intercept), slope, LIMITS) == seconds
+
+
+def test_every_condition_has_a_rank_that_added_kinds_share() -> None:
+    order = [
+        "active-backup",
+        "in-range",
+        "index-recovery-window",
+        "recovery-exceeded",
+        "recovering-real-value",
+        "recovering-below-minimum",
+        "recovering-above-maximum",
+        "delay-out-of-bounds",
+        "job-record-invalid",
+        "source-changed",
+        "internal-error",
+    ]
+    findings = [Finding(State.WARNING, condition, "") for condition in order]
+    assert [f.condition for f in worst_first(findings[::-1])] == order

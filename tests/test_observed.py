@@ -1,0 +1,236 @@
+"""What a run of looks adds up to: since when each thing stands still, runs, waits or has changed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from judge_builders import CALM, look
+
+from check_delayed_repl.judge.observed import Observed
+from check_delayed_repl.records import Sample
+
+RUNNING: dict[str, Any] = {"io": "Yes", "sql": "Yes"}
+DRAINED: dict[str, Any] = RUNNING | {"source_log": ("b", 5), "relay_log": ("b", 5)}
+
+
+def observed(*samples: Sample) -> Observed:
+    result = Observed()
+    for sample in samples:
+        result.add(sample)
+    return result
+
+
+def run(*seen: dict[str, Any]) -> Observed:
+    """Looks ten seconds apart, the first at 10."""
+    return observed(*(look(10.0 * i, **one) for i, one in enumerate(seen, 1)))
+
+
+def test_nothing_is_known_of_nothing() -> None:
+    names = Observed.__slots__
+    known = dict(zip(names, Observed().dump(), strict=True))
+    assert known == dict.fromkeys(names) | {"native": False, "passed_by_s": 0.0}
+
+
+# --- the delay setting
+
+
+def test_a_server_that_once_delayed_is_one_that_delays() -> None:
+    assert not run({}, {"sql_delay": 0}, {"sql_delay": -5}).native
+    assert run({"sql_delay": 1}, {"sql_delay": 0}, {}).native
+
+
+def test_the_largest_setting_is_remembered() -> None:
+    assert run({}).sql_delay_max is None
+    assert run({"sql_delay": 0}).sql_delay_max == 0
+    assert Observed(60).sql_delay_max == 60
+    assert [Observed(setting).native for setting in (None, 0, -5, 1)] == [False, False, False, True]
+    assert run({"sql_delay": 60}, {"sql_delay": 7200}, {"sql_delay": 0}, {}).sql_delay_max == 7200
+
+
+# --- the source's heartbeat
+
+
+def test_a_heartbeat_counts_from_the_look_that_first_saw_it() -> None:
+    still = run({"ts": 5.0, "relay_log": ("b", 1)}, {"ts": 5.0, "relay_log": ("b", 2)}, {}, {"ts": 5.0})
+    assert (still.heartbeat, still.heartbeat_since, still.heartbeat_relay_log) == ((None, 5.0), 10.0, ("b", 1))
+    moved = run({"ts": 5.0, "relay_log": ("b", 1)}, {"ts": 6.0, "relay_log": ("b", 2)})
+    assert (moved.heartbeat, moved.heartbeat_since, moved.heartbeat_relay_log) == ((None, 6.0), 20.0, ("b", 2))
+
+
+def test_a_heartbeat_that_goes_back_is_another_unless_a_straggler_saw_it() -> None:
+    """A writer whose clock was set back is alive; a look from before the newest heartbeat has seen an older one."""
+    back = observed(look(10.0, ts=5.0), look(20.0, ts=4.0))
+    assert (back.heartbeat, back.heartbeat_since) == ((None, 4.0), 20.0)
+    for straggler in (look(20.0, ts=4.0), look(10.0, ts=4.0)):
+        late = observed(look(20.0, ts=5.0), straggler)
+        assert (late.heartbeat, late.heartbeat_since) == ((None, 5.0), 20.0)
+
+
+def test_another_servers_row_is_another_heartbeat_however_old() -> None:
+    other = run({"ts": 5.0, "heartbeat_id": 1}, {"ts": 4.0, "heartbeat_id": 2})
+    assert (other.heartbeat, other.heartbeat_since) == ((2, 4.0), 20.0)
+
+
+def at(position: int, behind: int | None, **more: Any) -> dict[str, Any]:
+    """Both threads run, the heartbeat stands still, and the applied position is this one."""
+    return RUNNING | {"ts": 5.0, "relay_log": ("b", position), "seconds_behind": behind} | more
+
+
+@pytest.mark.parametrize(
+    ("looks", "expected"),
+    [
+        ([at(1, 7000)], 0.0),  # nothing was applied since the heartbeat
+        ([at(1, 7000), at(1, 7000)], 0.0),
+        ([at(1, 7000), at(2, 7000)], CALM - 7000.0),
+        ([at(1, 7000), at(2, 7000), at(3, 7100)], CALM - 7000.0),  # the most that was seen
+        ([at(1, 7000), at(2, 7100), at(3, 7000)], CALM - 7000.0),
+        ([at(1, 7000), at(2, 9000)], 0.0),  # never less than nothing
+        ([at(1, 7000), at(2, None)], 0.0),
+        ([at(1, 7000), at(2, 7000, delay=None)], 0.0),
+        ([at(1, 7000), at(2, 7000), at(3, 7000, ts=6.0)], 0.0),  # a new heartbeat counts anew
+        ([at(1, 7000, relay_log=None), at(2, 7000)], 0.0),  # unknown where it stood
+        ([at(1, 7000), at(2, 7000, relay_log=None)], 0.0),
+        ([at(1, 7000), at(2, 7000), at(2, 7000, io="No")], 0.0),
+        ([at(1, 7000), at(2, 7000), {"error": "timeout"}], 0.0),
+        ([at(1, 7000), at(2, 7000), {}], CALM - 7000.0),  # a look that saw no thread disturbs nothing
+    ],
+)
+def test_by_how_much_the_heartbeat_is_passed_by(looks: list[dict[str, Any]], expected: float) -> None:
+    assert run(*looks).passed_by_s == expected
+
+
+# --- replication runs
+
+
+@pytest.mark.parametrize(
+    ("looks", "since"),
+    [
+        ([RUNNING], 10.0),
+        ([RUNNING, RUNNING], 10.0),
+        ([{}], 10.0),
+        ([RUNNING, RUNNING | {"io": "Connecting"}], None),
+        ([RUNNING, RUNNING | {"io": "No"}, RUNNING], 30.0),
+        ([RUNNING, {"error": "timeout"}], None),
+        ([RUNNING, {"error": "server-down"}, RUNNING], 30.0),
+        ([RUNNING, RUNNING | {"error": "heartbeat-missing"}], 10.0),  # the threads were seen, and run
+        ([RUNNING, RUNNING | {"sql": "No"}], 10.0),  # pt-slave-delay's way
+        ([RUNNING | {"sql_delay": 7200}, RUNNING], 10.0),
+        ([RUNNING | {"sql_delay": 7200}, RUNNING | {"sql": "No"}], None),
+        ([RUNNING | {"sql_delay": 7200}, {"io": "Yes"}], None),
+    ],
+)
+def test_since_when_replication_runs_undisturbed(looks: list[dict[str, Any]], since: float | None) -> None:
+    assert run(*looks).running_since == since
+
+
+# --- a drained relay log
+
+
+@pytest.mark.parametrize(
+    ("looks", "since"),
+    [
+        ([DRAINED], 10.0),
+        ([DRAINED, DRAINED], 10.0),
+        ([DRAINED, {}], 10.0),  # saw no status
+        ([DRAINED, {"error": "timeout"}], None),
+        ([DRAINED, DRAINED | {"error": "heartbeat-missing"}], 10.0),
+        ([DRAINED, DRAINED | {"io": "No"}], None),
+        ([DRAINED, DRAINED | {"sql": "No"}], None),
+        ([DRAINED, DRAINED | {"sql": None}], None),
+        ([DRAINED, DRAINED | {"io": "Connecting", "sql": "Connecting"}], None),
+        ([DRAINED, DRAINED | {"relay_log": ("b", 4)}], None),
+        ([DRAINED, RUNNING], None),  # positions unknown
+        ([DRAINED, DRAINED | {"sql_remaining": 0}], None),
+        ([DRAINED, DRAINED | {"sql_remaining": 3}, DRAINED], 30.0),
+    ],
+)
+def test_since_when_the_relay_log_is_drained(looks: list[dict[str, Any]], since: float | None) -> None:
+    assert run(*looks).drained_since == since
+
+
+# --- positions
+
+
+@pytest.mark.parametrize(("thread", "log"), [("io", "source_log"), ("sql", "relay_log")])
+def test_since_when_a_position_stands_still(thread: str, log: str) -> None:
+    def since(*looks: dict[str, Any]) -> object:
+        return getattr(run(*looks), f"{log}_since")
+
+    here, there = {log: ("b", 1)}, {log: ("b", 2)}
+    yes, no = {thread: "Yes"}, {thread: "No"}
+    assert since({}) is None
+    assert since(here, here) == 10.0
+    assert since(here, {}, here) == 10.0
+    assert since(here, there) == 20.0
+    assert since(here, there, here) == 30.0
+    assert since(here | no, here | no) == 10.0
+    assert since(here | no, here | yes, here | yes) == 20.0
+    assert since(here, here | yes) == 10.0  # it had not been seen to stand
+    assert since(here | yes, {"error": "server-down"}, here | yes) == 30.0
+    assert since(here | yes, {"error": "timeout"}, here | yes) == 10.0
+    assert since(here | no, here, here | yes) == 30.0
+    assert getattr(run(here, there, {}), log) == ("b", 2)
+
+
+@pytest.mark.parametrize(
+    ("looks", "since"),
+    [
+        ([{"io": "Connecting"}], 10.0),
+        ([{"io": "Connecting"}, {"io": "Preparing"}], 10.0),
+        ([{"io": "Connecting"}, {}], 10.0),
+        ([{"io": "Connecting"}, {"io": "Yes"}], None),
+        ([{"io": "Connecting"}, {"io": "No"}], None),
+        ([{"io": "Connecting"}, {"io": "Connecting", "io_errno": 2003}], None),
+        ([{"io": "Connecting", "io_errno": 0}], 10.0),
+        ([{"io": "Connecting"}, {"io": "Yes"}, {"io": "Connecting"}], 30.0),
+    ],
+)
+def test_since_when_the_io_thread_waits(looks: list[dict[str, Any]], since: float | None) -> None:
+    assert run(*looks).io_waiting_since == since
+
+
+# --- a source that changed
+
+
+@pytest.mark.parametrize(
+    ("ids", "changed"),
+    [
+        ([(1, 1)], (None, None)),
+        ([(1, None)], (None, None)),
+        ([(None, 1)], (None, None)),
+        ([(1, 1), (2, 1)], (2, 20.0)),
+        ([(1, 1), (2, 1), (2, 1)], (2, 20.0)),
+        ([(1, 1), (2, 1), (None, None)], (2, 20.0)),
+        ([(1, 1), (2, 1), (3, 1)], (3, 30.0)),
+        ([(1, 1), (2, 1), (2, 2)], (None, None)),
+        ([(1, 1), (2, 1), (2, None)], (None, None)),
+    ],
+)
+def test_a_source_has_changed_until_its_own_heartbeat_serves(
+    ids: list[tuple[int | None, int | None]], changed: tuple[int | None, float | None]
+) -> None:
+    seen = run(*({"source_id": source, "heartbeat_id": heartbeat} for source, heartbeat in ids))
+    assert (seen.source_changed, seen.source_changed_since) == changed
+
+
+# --- the cache
+
+
+def test_what_was_observed_goes_through_a_cache_unchanged() -> None:
+    before = run(DRAINED | {"ts": 5.0, "heartbeat_id": 1, "source_id": 2, "sql_delay": 7200}, {"io": "Connecting"})
+    after = Observed()
+    after.load(json.loads(json.dumps(before.dump())))
+    assert after.dump() == before.dump()
+    assert after.heartbeat == (1, 5.0)
+    for one in (before, after):
+        one.add(look(30.0, **DRAINED))
+    assert after.dump() == before.dump()
+
+
+def test_a_cache_with_a_field_too_few_or_too_many_is_refused() -> None:
+    values = Observed().dump()
+    for wrong in (values[:-1], [*values, None]):
+        with pytest.raises(ValueError, match="zip"):
+            Observed().load(wrong)
