@@ -466,6 +466,8 @@ BEFORE: list[Record] = [*looks(0.0, 100.0, io="Yes")]
         ([*BEFORE, look(110.0, io="No")], False),
         ([*BEFORE, look(110.0, OUT)], False),
         ([*BEFORE, look(110.0, 5401.0)], False),
+        ([*looks(0.0, 1800.0, source_log=("b", 1))], True),
+        ([*looks(0.0, 1810.0, source_log=("b", 1))], False),
         ([*BEFORE, job(100.0), CALM_LOOK], False),
         ([*BEFORE, job(100.0), job(100.0, 105.0), CALM_LOOK], True),
         ([*looks(0.0, 110.0, OUT)], False),
@@ -506,9 +508,11 @@ def test_a_job_that_stopped_the_server_for_a_failed_look_is_no_rest_even_when_it
         assert not fold.at_rest(120.0)
 
 
+@pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("until", [230.0, 700.0, 9000.0, 50000.0])
-def test_to_pass_over_a_calm_stretch_is_to_add_every_look_of_it(until: float) -> None:
-    before = [*BEFORE, job(100.0), look(110.0), job(100.0, 105.0), *looks(120.0, 200.0, lambda t: 7200.0 + t / 100.0)]
+def test_to_pass_over_a_calm_stretch_is_to_add_every_look_of_it(until: float, known: bool) -> None:
+    long = [*BEFORE, job(100.0), look(110.0), job(100.0, 105.0), *looks(120.0, 200.0, lambda t: 7200.0 + t / 100.0)]
+    before = long if known else [look(200.0)]
     calm = looks(210.0, until, lambda t: 7200.0 + t % 7.0, io="Yes", sql="Yes")
     added, passed = folded(before), folded(before)
     for sample in calm:

@@ -346,6 +346,25 @@ def test_a_missing_row_is_said_once_whatever_age_comes_with_it() -> None:
     assert [fact.message.split(":")[0] for fact in found] == ["Local heartbeat has no row"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "fact"),
+    [
+        ({"local": 60.0}, None),
+        ({"local": 70.0}, "Local heartbeat is 70 seconds old"),
+        ({"local_missing": True}, "Local heartbeat has no row"),
+    ],
+)
+def test_a_look_that_did_not_ask_for_the_local_heartbeat_says_nothing_new(
+    asked: dict[str, Any], fact: str | None
+) -> None:
+    said = [] if fact is None else [fact]
+    for looks in ([look(0.0, **asked)], [look(0.0, **asked), look(10.0)]):
+        assert [found.message.split(" (")[0].split(":")[0] for found in holdable(*looks)] == said
+    assert holdable(look(0.0, **asked), look(10.0, error="timeout")) == []
+    assert holdable(look(0.0, **asked), look(10.0, local=1.0)) == []
+    assert holdable(look(0.0, **asked), look(10.0), limits=LIMITS._replace(local_heartbeat=False)) == []
+
+
 def test_logs_go_stale_between_looks() -> None:
     still = look(0.0, source_log=("b", 1), relay_log=("b", 1))
     assert holdable(still, now=1800.0) == []

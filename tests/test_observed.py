@@ -150,6 +150,16 @@ def test_since_when_the_relay_log_is_drained(looks: list[dict[str, Any]], since:
     assert run(*looks).drained_since == since
 
 
+# --- the local heartbeat
+
+
+def test_what_the_newest_look_saw_that_asked_for_the_local_heartbeat() -> None:
+    assert run({}).local is None
+    assert run({"local": 3.0}, {}).local == (3.0, False)
+    assert run({"local": 3.0}, {"local_missing": True}, {}).local == (None, True)
+    assert run({"local_missing": True}, {"local": 0.0}).local == (0.0, False)
+
+
 # --- positions
 
 

@@ -79,6 +79,23 @@ def test_least_squares_is_linregress(points: list[Point]) -> None:
     assert (trend.samples, trend.span) == (len(points), points[-1][0] - points[0][0])
 
 
+def test_samples_of_a_tenth_of_a_second_make_a_line_as_well() -> None:
+    trend = least_squares([(0.1 * i, 7200.0 + 0.5 * i) for i in range(4)])
+    assert (trend.slope, trend.intercept) == pytest.approx((5.0, 7201.5))
+
+
+def test_times_too_close_to_tell_apart_make_a_level_line_at_the_mean() -> None:
+    assert least_squares([(0.0, 1.0), (1e-200, 4.0)]) == (0.0, 2.5, 0.0, 2, 1e-200)
+
+
+def test_a_correlation_is_never_more_than_perfect() -> None:
+    for i in range(1, 100):
+        for slope in (0.01 * i, -0.01 * i):
+            correlation = least_squares([(10.0 * k, 7200.0 + slope * 10.0 * k) for k in range(61)]).correlation
+            assert correlation is not None
+            assert 0.999 < abs(correlation) <= 1.0
+
+
 @given(windows(least=3))
 def test_the_whole_window_is_fitted_where_that_is_asked_for(points: list[Point]) -> None:
     assume(len({t for t, _ in points}) >= 3)
@@ -126,6 +143,12 @@ def test_fewer_than_three_distinct_times_make_no_trend(points: list[Point], dela
     trend = fit(points, 600.0, segment).trend
     assert (trend.slope, trend.correlation) == (None, None)
     assert trend.intercept == delay
+
+
+@pytest.mark.parametrize("segment", [True, False])
+def test_one_sample_tells_the_delay_and_nothing_else(segment: bool) -> None:
+    alone = NO_FIT._replace(trend=NO_TREND._replace(intercept=7000.0, samples=1))
+    assert fit([(5.0, 7000.0)], 600.0, segment) == alone
 
 
 def test_nothing_is_fitted_to_nothing() -> None:
@@ -417,14 +440,36 @@ def test_the_straight_end_takes_a_sample_within_the_tolerance_of_where_the_rest_
 # --- bends
 
 
+@pytest.mark.parametrize("start", [0.0, 1.7e9])
 @pytest.mark.parametrize("at", [10, 20, 30, 48])
 @pytest.mark.parametrize("turn", [0.1, -0.1, 1.0])
-def test_a_stretch_is_cut_at_its_bend(at: int, turn: float) -> None:
+def test_a_stretch_is_cut_at_its_bend(at: int, turn: float, start: float) -> None:
     """Noise of a second at most, in a fixed pattern; the bend shows by two minutes after it."""
-    points = [(10.0 * i, 7200.0 + 0.5 * (i % 3) + turn * 10.0 * max(0, i - at)) for i in range(61)]
+    points = [(start + 10.0 * i, 7200.0 + 0.5 * (i % 3) + turn * 10.0 * max(0, i - at)) for i in range(61)]
     cut = _after_bend(points, 600.0)
     assert abs(len(points) - len(cut) - at) <= 3
     assert cut == points[len(points) - len(cut) :]
+
+
+def left_over(points: list[Point]) -> float:
+    x, y = zip(*points, strict=True)
+    slope, intercept, *_ = stats.linregress(x, y)
+    return float(sum((d - intercept - slope * t) ** 2 for t, d in points))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_bend_is_where_two_lines_leave_least_over(seed: int) -> None:
+    """Short windows of small numbers, in which nothing is too small to matter."""
+    rng = Random(seed)
+    n = rng.randrange(8, 20)
+    turn, at = rng.uniform(-3.0, 3.0), rng.randrange(n)
+    points = [(0.5 * i, 7200.0 + turn * 0.5 * max(0, i - at) + rng.gauss(0.0, 0.2)) for i in range(n)]
+    window = 0.5 * n
+    whole = left_over(points)
+    cuts = [k for k in range(3, n - 3) if points[-1][0] - points[k][0] >= 0.2 * window]
+    best, cut = min((left_over(points[:k]) + left_over(points[k:]), k) for k in cuts)
+    bends = whole / n > 0.01 and (whole - best) / 2.0 > 20.0 * max(best / (n - 4), 0.01)
+    assert _after_bend(points, window) == (points[cut:] if bends else points)
 
 
 def test_a_bend_counts_once_the_line_has_gone_on_for_a_fifth_of_the_window() -> None:
@@ -540,6 +585,7 @@ def after(slope: float, offs: list[float], on: int = 61, last: float = 0.0) -> l
         (0.0, [11.0] * 5, True),
         (0.0, [11.0] * 6, False),
         (0.0, [10.9] * 6, True),
+        (0.0, [5.0] + [12.0] * 5, True),  # by the first of them
         # A line that falls fast moves on while one waits for samples to come back to it.
         (-0.9, [-10.0] * 2, True),
         (-1.1, [-10.0], True),
@@ -575,14 +621,38 @@ def test_a_spike_may_have_begun_before_the_last_sample_on_the_line(last: float, 
     ],
 )
 def test_a_trial_that_outlasts_a_young_stretch_wins(times: list[float], left_out: bool) -> None:
-    on = [(0.0, 7200.0), (10.0, 7200.0), (20.0, 7200.0)]
-    assert (fitted([*on, *((t, 7190.0) for t in times)], 600.0) == on) == left_out
+    on = [(1000.0, 7200.0), (1010.0, 7200.0), (1020.0, 7200.0)]
+    assert (fitted([*on, *((1000.0 + t, 7190.0) for t in times)], 600.0) == on) == left_out
+
+
+def test_a_dip_that_turns_into_a_spike_began_with_the_dip() -> None:
+    line = after(0.0, [])
+    for last, left_out in ((669.9, True), (670.0, False)):
+        off = [(610.0, 7190.0), *((t, 7210.0) for t in (620.0, 630.0, 640.0, 650.0, 660.0, last))]
+        assert (fitted([*line, *off], 600.0) == line) == left_out
+
+
+@pytest.mark.parametrize(("off", "on"), [(3.05, True), (3.15, False)])
+def test_a_sample_is_on_the_line_within_the_tolerance_and_what_the_line_is_unsure_by(off: float, on: bool) -> None:
+    """A wild sample before it, lest the whole be taken for straight."""
+    points = after(0.0, [off])
+    points[30] = (300.0, 9000.0)
+    assert (fitted(points, 600.0)[-1] == points[-1]) == on
+
+
+def test_the_third_sample_may_be_a_wild_one() -> None:
+    points = [(0.0, 7200.0), (10.0, 7200.0), (20.0, 9000.0)]
+    assert fitted(points, 600.0) == points[:2]
 
 
 def test_samples_that_won_are_a_line_of_their_own_and_tried_alike() -> None:
     first = after(0.0, [-100.0] * 20)
     assert fitted(first, 600.0) == first[61:]
     assert fitted([*first, (810.0, 7200.0), (820.0, 7100.0)], 600.0) == [*first[61:], (820.0, 7100.0)]
+    young = after(0.0, [-500.0, -500.0, 300.0])
+    assert fitted(young, 600.0) == young[61:63]
+    risen = after(0.0, [-10.0] * 7 + [13.5] * 2)  # by more than 1 s/s and the tolerance, from the new line
+    assert fitted(risen, 600.0) == risen[-2:]
 
 
 @pytest.mark.parametrize(
@@ -595,6 +665,13 @@ def test_a_stretch_that_lasted_is_remembered_and_one_that_rises_only_when_it_was
     points = after(slope, [-500.0] * 2, on=count)
     before = fit(points, 600.0).before
     assert before == (least_squares(points[:count]) if known else NO_TREND)
+
+
+def test_two_samples_are_no_stretch_to_remember_and_three_are() -> None:
+    cliff = [(50.0, 2000.0), (60.0, 1990.0)]
+    two, three = [(0.0, 7000.0), (40.0, 6980.0)], [(0.0, 7000.0), (20.0, 6990.0), (40.0, 6980.0)]
+    assert fit([*two, *cliff], 600.0).before == NO_TREND
+    assert fit([*three, *cliff], 600.0).before == least_squares(three)
 
 
 @pytest.mark.parametrize(
@@ -628,7 +705,7 @@ def test_what_is_noise_grows_with_the_noise(noise: float, tolerance: float, jitt
 
 
 def test_a_band_reaches_from_the_second_lowest_bottom_to_the_second_highest_top() -> None:
-    teeth = [7250.0, 7200.0, 7230.0, 7260.0, 7190.0, 7255.0, 7203.0, 7100.0, 7300.0, 7205.0, 7240.0]
+    teeth = [7250.0, 7200.0, 7260.0, 7190.0, 7255.0, 7203.0, 7245.0, 7100.0, 7300.0, 7205.0, 7240.0]
     assert _band(teeth, 3.0) == (7190.0, 7260.0)
 
 
@@ -643,13 +720,20 @@ def test_there_is_no_band_of_fewer_than_three_teeth() -> None:
 def test_falls_within_the_tolerance_are_no_teeth_and_a_fall_in_steps_is_one() -> None:
     assert _band([7203.0, 7200.0] * 8, 3.0) is None
     assert _band([7250.0, 7230.0, 7200.0] * 4 + [7250.0], 3.0) == (7200.0, 7250.0)
+    assert _band([7250.0, 7247.0, 7200.0] * 4 + [7250.0], 3.0) == (7200.0, 7247.0)
+
+
+def test_small_rises_are_part_of_a_tooth() -> None:
+    assert _band([7248.0, 7250.0, 7200.0] * 4 + [7250.0], 3.0) == (7200.0, 7250.0)
+    assert _band([7250.0, 7200.0, 7201.0, 7202.0] * 4, 3.0) == (7200.0, 7250.0)
 
 
 def test_tops_lie_above_all_bottoms_but_one() -> None:
     """A slope with noise on it falls time and again, but from ever other heights."""
     assert _band([7260.0, 7200.0, 7202.0, 7140.0, 7142.0, 7080.0, 7082.0, 7020.0, 7022.0], 3.0) is None
     for top, found in ((7213.1, True), (7213.0, False)):
-        assert (_band([top, 7200.0, top, 7210.0, top, 7210.0, top], 3.0) is not None) == found
+        teeth = [7260.0, 7210.0, 7260.0, 7210.0, top, 7200.0, top, 7200.0, top, 7200.0, top]
+        assert (_band(teeth, 3.0) is not None) == found
 
 
 BUMPS: list[tuple[list[Point], bool]] = [
@@ -677,7 +761,7 @@ BUMPS: list[tuple[list[Point], bool]] = [
 
 @pytest.mark.parametrize(("trial", "bump"), BUMPS)
 def test_what_is_off_a_saw_tooths_band_is_a_dip_or_a_spike_for_a_minute(trial: list[Point], bump: bool) -> None:
-    kept = [(80.0, 7240.0), (90.0, 7260.0)]
+    kept = [(70.0, 7230.0), (80.0, 7240.0), (90.0, 7260.0)]
     assert _is_bump(trial, kept, 7200.0, 7260.0, 60.0, 0.0) == bump
 
 
@@ -705,6 +789,32 @@ def test_a_thread_that_has_stopped_is_a_bump_for_a_minute() -> None:
     points = [*saw(55), *((10.0 * i, 7200.0 + 10.0 * (i - 54)) for i in range(55, 67))]
     assert list(_within_teeth(points[:66], 600.0, 0.0)) == points[:60]
     assert list(_within_teeth(points, 600.0, 0.0)) == points
+
+
+@pytest.mark.parametrize(("value", "within"), [(7197.0, True), (7196.9, False), (7253.0, True), (7253.1, False)])
+def test_a_band_is_as_wide_as_its_teeth_and_the_noise(value: float, within: bool) -> None:
+    points = saw(61)
+    points[58] = (580.0, value)
+    assert (len(_within_teeth(points, 600.0, 0.0)) == 61) == within
+
+
+@pytest.mark.parametrize(("count", "teeth"), [(25, False), (26, True)])
+def test_a_saw_tooth_is_one_by_teeth_that_are_older_than_a_trial(count: int, teeth: bool) -> None:
+    """The third tooth's fall ends at 190."""
+    points = saw(count)
+    points[22] = (220.0, 7300.0)
+    assert (len(_within_teeth(points, 600.0, 0.0)) == count - 1) == teeth
+
+
+def test_three_falls_are_enough() -> None:
+    points = [*saw(20), *((10.0 * i, 7240.0) for i in range(20, 25)), (250.0, 7400.0)]
+    assert list(_within_teeth(points, 600.0, 0.0)) == points[:25]
+
+
+def test_short_teeth_are_not_taken_for_noise() -> None:
+    points = [(10.0 * i, 7200.0 + 10.0 * (i % 3)) for i in range(61)]
+    points[58] = (580.0, 7260.0)
+    assert len(_within_teeth(points, 600.0, _noise(points))) == 60
 
 
 @pytest.mark.parametrize(("height", "teeth"), [(72.0, True), (72.5, False)])

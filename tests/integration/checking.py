@@ -359,6 +359,14 @@ class Scene:
         """All that the history has of a replica, by way of `history export`."""
         return list(read(io.BytesIO(self._exported(name or self.name).encode())))
 
+    def look_after(self, t: float) -> None:
+        """Wait until the worker has looked later than `t`: what comes and goes between two looks leaves no trace."""
+
+        def looked() -> bool:
+            return any(isinstance(record, Sample) and record.t > t for record in self.recording())
+
+        wait_until(looked, 15, "a look has followed")
+
     def _exported(self, name: str) -> str:
         return tool("history", "export", "--history", self.history, "--replica", name)
 

@@ -12,7 +12,7 @@ import pytest
 
 from check_delayed_repl.records import Sample
 
-from .checking import CHECK, JOB, SCALED, WORKER, Scene, changes, check, make_account, revoked, story, tool
+from .checking import CHECK, JOB, SCALED, WORKER, Scene, changes, check, make_account, now, revoked, story, tool
 from .conftest import title_of
 from .servers import Family, Kit, Pair, Server, account, wait_until
 
@@ -95,6 +95,7 @@ def test_a_shared_history(scene: Scene, keeper: Server) -> None:
         assert scene.judged().what == ("WARNING", "active-backup")
         document = scene.judged_json()
         assert [entry["id"] for entry in document["jobs"]] == [job]
+        scene.look_after(now())
         scene.finish(job)
         assert scene.judged().what == ("OK", "in-range")
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import time
 
-from check_delayed_repl.records import Sample
-
 from .checking import (
     Moment,
     Scene,
@@ -40,10 +38,6 @@ def from_ok(moments: list[Moment]) -> list[Moment]:
 
 def wait_for_delay(scene: Scene, seconds: float) -> None:
     wait_until(lambda: (scene.pair.seen_delay() or 0) > seconds, 30, f"the delay is longer than {seconds:g} s")
-
-
-def newest_look(scene: Scene) -> float:
-    return max(record.t for record in scene.recording() if isinstance(record, Sample))
 
 
 def established(scene: Scene) -> None:
@@ -188,7 +182,7 @@ def test_a_backup_stops_the_server(scene: Scene) -> None:
         finished = scene.finish(job)
         scene.expect("OK", "in-range", 25, *may_stop)
         scene.expect("OK", "in-range", 25, *may_stop, name=SILENT)
-        wait_until(lambda: newest_look(scene) > finished, 15, "a look has followed the job")
+        scene.look_after(finished)
     moments = from_ok(scene.replay(*may_stop))
     assert changes(moments)[:2] == [OK, ACTIVE], story(moments)
     assert_only(moments, "OK", "WARNING")
