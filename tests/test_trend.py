@@ -356,6 +356,17 @@ def test_a_running_line_foretells_what_least_squares_does(count: int) -> None:
         assert width == pytest.approx(math.sqrt(1.0 + 1.0 / count + (t - mean) ** 2 / sum((v - mean) ** 2 for v in x)))
 
 
+def test_samples_of_a_tenth_of_a_second_tell_a_slope_and_its_error() -> None:
+    points = [(0.1 * i, 7200.0 + 0.5 * i + i % 2) for i in range(4)]
+    line = _Line(points[0])
+    for point in points[1:]:
+        line.add(*point)
+    x, y = zip(*points, strict=True)
+    expected = stats.linregress(x, y)
+    assert line.at(0.0)[:2] == pytest.approx((expected.intercept, expected.slope))
+    assert _slope_error(points, least_squares(points), 0.0) == pytest.approx(expected.stderr)
+
+
 def test_a_running_line_of_one_moment_foretells_its_mean_and_is_not_sure() -> None:
     line = _Line((5.0, 7000.0))
     assert line.at(15.0) == (7000.0, 0.0, math.inf)
@@ -419,6 +430,11 @@ def test_a_line_is_straight_where_no_sample_is_off_by_more_than_the_tolerance(
 
 def test_samples_of_one_moment_are_straight() -> None:
     assert _straight([(5.0, 7000.0), (5.0, 9000.0)], 3.0)
+
+
+def test_samples_of_which_some_are_of_one_moment_are_straight_as_others_are() -> None:
+    assert not _straight([(0.0, 7000.0), (10.0, 7000.0), (10.0, 9000.0)], 3.0)
+    assert not _straight([(0.0, 7000.0), (0.0, 9000.0), (10.0, 8000.0)], 3.0)
 
 
 def test_the_straight_end_begins_after_the_last_sample_that_is_off() -> None:
@@ -489,6 +505,14 @@ def test_no_bend_is_seen_in_so_few_samples_or_so_little() -> None:
     assert len(_after_bend(bent(40, 0.001), 600.0)) == 40
 
 
+@pytest.mark.parametrize(("mean_square", "seen"), [(0.0098, False), (0.0102, True)])
+def test_a_line_that_lies_within_a_tenth_of_a_second_of_straight_has_no_bend(mean_square: float, seen: bool) -> None:
+    shape = [(10.0 * i, float(max(0, i - 30))) for i in range(61)]
+    scale = math.sqrt(mean_square / (left_over(shape) / 61.0))
+    points = [(t, 7200.0 + scale * d) for t, d in shape]
+    assert (len(_after_bend(points, 600.0)) < 61) == seen
+
+
 # --- young stretches, pauses and what came before them
 
 
@@ -529,6 +553,24 @@ def test_water_marks_are_the_extremes_of_the_two_latest_stretches_of_time() -> N
     assert (low.samples, low.span) == (17, 160.0)
 
 
+def test_what_is_older_than_two_marks_is_no_part_of_them() -> None:
+    old = [(10.0 * i, 1000.0) for i in range(-10, 1)]
+    low, high = _marks([*old, *((10.0 * i, 9000.0) for i in range(1, 19))], 600.0)
+    assert (low.slope, low.intercept, high.slope, high.intercept) == (0.0, 9000.0, 0.0, 9000.0)
+
+
+def test_a_mark_ends_with_the_sample_that_is_as_old_as_it_is_long() -> None:
+    older = [*((10.0 * i, 9000.0) for i in range(8)), (80.0, 9030.0), (90.0, 9060.0)]
+    high = _marks([*older, *((10.0 * i, 9500.0) for i in range(10, 19))], 600.0)[1]
+    assert high.slope == pytest.approx((9500.0 - 9060.0) / (100.0 - 90.0))
+
+
+def test_two_wild_samples_of_one_moment_are_no_water_mark() -> None:
+    level = [(10.0 * i, 9000.0) for i in range(19)]
+    low, _ = _marks([*level[:5], (45.0, 0.0), (45.0, 0.0), *level[5:]], 600.0)
+    assert (low.slope, low.intercept) == (0.0, 9000.0)
+
+
 def test_a_sample_that_stands_alone_is_no_water_mark() -> None:
     level = [(10.0 * i, 9000.0) for i in range(19)]
     for at in (3, 15):
@@ -540,7 +582,8 @@ def test_a_sample_that_stands_alone_is_no_water_mark() -> None:
 
 
 def test_there_are_no_water_marks_of_too_few_samples() -> None:
-    assert _marks([(30.0 * i, 9000.0) for i in range(7)], 600.0) != (NO_TREND, NO_TREND)
+    for first, known in ((0, True), (1, True), (2, False)):
+        assert (_marks([(30.0 * i, 9000.0) for i in range(first, 7)], 600.0) != (NO_TREND, NO_TREND)) == known
     assert _marks([(60.0 * i, 9000.0) for i in range(7)], 600.0) == (NO_TREND, NO_TREND)
     assert _marks([(0.0, 9000.0)] * 9, 600.0) == (NO_TREND, NO_TREND)
 
@@ -782,6 +825,12 @@ def test_a_saw_tooth_loses_its_bumps_and_nothing_else() -> None:
             wild = [*points]
             wild[where] = (10.0 * where, value)
             assert list(_within_teeth(wild, 600.0, 0.0)) == [p for p in points if p[0] != 10.0 * where]
+
+
+def test_what_rises_faster_than_a_delay_can_is_no_bump_of_a_saw_tooth() -> None:
+    wild = saw(61)
+    wild[44:46] = [(440.0, 7260.0), (450.0, 7310.0)]
+    assert list(_within_teeth(wild, 600.0, 0.0)) == wild
 
 
 def test_a_thread_that_has_stopped_is_a_bump_for_a_minute() -> None:
