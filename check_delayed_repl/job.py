@@ -22,6 +22,8 @@ HELP = "record planned work, such as a backup: start, finish, void, run, list"
 
 START_WAIT_S = 1.0
 """How long `run` waits for its start to be recorded before it starts the command all the same."""
+LOOK_S = 1.0
+"""Seconds after which `job run` looks whether its command is still there, should nobody have told it of its end."""
 RETRY_S = 5.0
 """How long `run` waits before it tries again to record its start."""
 CLOCK_SLACK_S = 5.0
@@ -403,8 +405,9 @@ def _run_command(command: list[str], passed_on: set[int], mask: set[int]) -> int
         _warn(f"{command[0]} cannot be run: {error.strerror}")
         return NOT_FOUND if isinstance(error, FileNotFoundError | NotADirectoryError) else CANNOT_RUN
     while True:
-        received = signal.sigwaitinfo(passed_on | {signal.SIGCHLD})
-        if received.si_signo == signal.SIGCHLD:
+        # Whoever calls this from a program with other threads may have SIGCHLD taken by one of them: look anyway.
+        received = signal.sigtimedwait(passed_on | {signal.SIGCHLD}, LOOK_S)
+        if received is None or received.si_signo == signal.SIGCHLD:
             gone, status = os.waitpid(child, os.WNOHANG)
             if gone:
                 code = os.waitstatus_to_exitcode(status)

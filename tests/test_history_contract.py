@@ -292,7 +292,7 @@ def pruning_removes_what_is_old_and_spares_what_judging_needs(open_: Open) -> No
     assert stored(history, "gone") == [full(old + 1)]
     assert removed == before - len(left) + 2
     assert history.newest_look("gone") == full(old + 1)
-    assert history.prune(500.0) == 0
+    assert history.prune(560.0) == 0, "what is left is younger, however long this takes"
     assert history.prune(0.0, "unknown") == 0
     history.add_records(R, [Sample(now, 1.0)])
     assert arrivals(history)[-1] > newest, "arrival numbers are never given twice"
