@@ -171,7 +171,7 @@ class Machine:
         jitter = rng.uniform(-kind.jitter, kind.jitter)
         beat = self.applied
         if self.writer_died is not None and self.writer_died < beat < (self.writer_mended or beat + 1.0):
-            beat = self.writer_died
+            beat, jitter = self.writer_died, 0.0  # a row that nobody writes stands still
         delay = self.now - beat + jitter
         sql = self.sql_runs and not self.waits
         local = rng.uniform(0.0, 1.0) if self.local_died is None else self.now - self.local_died
