@@ -225,7 +225,7 @@ def small(kit: Kit, fault_family: Family) -> Iterator[Server]:
     server.close()
 
 
-@on("mysql", "mariadb", "mariadb118")
+@on("mysql", "mariadb")  # MariaDB 11.8 was seen to end itself, and its data on the small disk with it
 def test_disk_full(small: Server, tmp_path: Path) -> None:
     with listening(living()) as target:
         lone = Lone(target, url(small, WORKER, tmp_path), tmp_path)
