@@ -630,9 +630,9 @@ def after(slope: float, offs: list[float], on: int = 61, last: float = 0.0) -> l
         (0.0, [10.9] * 6, True),
         (0.0, [5.0] + [12.0] * 5, True),  # by the first of them
         # A line that falls fast moves on while one waits for samples to come back to it.
-        (-0.9, [-10.0] * 2, True),
-        (-1.1, [-10.0], True),
-        (-1.1, [-10.0] * 2, False),
+        (-0.99, [-10.0] * 2, True),
+        (-1.01, [-10.0], True),
+        (-1.01, [-10.0] * 2, False),
         # What comes back was a dip or a spike, and what follows it is a new one.
         (0.0, [-10.0] * 6 + [0.0] + [-10.0] * 6, True),
         (0.0, [10.0] * 6 + [0.0] + [10.0] * 6, True),
