@@ -71,7 +71,7 @@ def test_every_option_that_it_names_exists() -> None:
     prose = re.sub(r"^    pt-heartbeat.*\n(?:.*--set-vars.*\n)?", "", prose, flags=re.MULTILINE)
     theirs = {"--utc", "--check-read-only", "--create-table", "--create-table-engine"}
     known = "\n".join(help_of(command_line) for command_line in (*COMMAND_LINES, *ACTION_LINES))
-    for command in (["tests/run"], [sys.executable, "-m", "tests.fuzz"]):
+    for command in (["tests/run"], *([sys.executable, "-m", f"tests.{name}"] for name in ("fuzz", "simulator"))):
         known += subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     named = set(re.findall(r"--[a-z][a-z-]+[a-z]", prose)) - theirs
     assert [option for option in sorted(named) if option not in known] == []
