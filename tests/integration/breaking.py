@@ -229,6 +229,7 @@ def by_relay(pair: Pair) -> Iterator[Relay]:
 def start_over(pair: Pair) -> None:
     """Set up replication anew, from what the source has now: what it has no binary logs of is let go."""
     source, replica = pair.source, pair.replica
+    pair.whole = False
     has = source.executed()
     replica.forget_replication()
     replica.sql(f"SET GLOBAL {'gtid_slave_pos' if replica.kind == 'mariadb' else 'gtid_purged'} = {literal(has)}")

@@ -781,6 +781,8 @@ class Pair:
         self.heartbeat = Heartbeat(kit, self.source, self.network, local=False)
         self.local_heartbeat = Heartbeat(kit, self.replica, self.network, local=True)
         self.slave_delay = SlaveDelay(kit, self.replica, self.network)
+        self.whole = True
+        """The source's binary logs have all that it ever did, as a new server needs that replicates from the start."""
         self.second: Server | None = None
         """A second source (id 3), once `add_second` was called."""
         self.second_heartbeat: Heartbeat | None = None
@@ -851,7 +853,7 @@ class Pair:
 
     def settle(self) -> Pair:
         """Healthy, with no time spent on healing where it is, or soon will be, by itself."""
-        if self.delay == DELAY_S and not self.channel and self.second is None:
+        if self.delay == DELAY_S and not self.channel and self.second is None and self.whole:
             with suppress(NotInTime, *_UNREACHABLE, docker.errors.APIError):
                 for server in (self.source, self.replica):
                     server.calm()
@@ -884,7 +886,7 @@ class Pair:
             return False
         self._each(lambda server: server.revive())
         first_log = self.source.rows("SHOW BINARY LOGS")[0]["Log_name"]
-        if not str(first_log).endswith(".000001"):
+        if not self.whole or not str(first_log).endswith(".000001"):
             return False  # binary logs were purged: there is nothing left to replay
         self.source.calm()
         self.heartbeat.start()
@@ -911,6 +913,7 @@ class Pair:
 
     def _set_up(self) -> None:
         """An empty source with a heartbeat, and a replica of it."""
+        self.whole = True
         self.heartbeat.stop()
         self.source.calm()
         self.source.drop_databases()

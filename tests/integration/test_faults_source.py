@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from .breaking import THROUGH_S, end_sessions, heartbeats_move, kill_everybody, reset_source, start_over
 from .checking import between, story
 from .matrix import Watched, essential
-from .servers import REPLICATION, Pair
+from .servers import REPLICATION
 
 
 @essential
@@ -59,14 +57,6 @@ def test_source_loses_its_binary_logs(watched: Watched) -> None:
         start_over(watched.pair)
 
 
-@pytest.fixture
-def whole_logs(fault_pair: Pair) -> None:
-    """Binary logs with all that the source ever did, as a new server needs that replicates from the start."""
-    fault_pair.settle()._set_up()
-    fault_pair.wait_healthy(60)
-
-
-@pytest.mark.usefixtures("whole_logs")
 def test_failover(watched: Watched) -> None:
     """The old source's heartbeat serves until the new one's has come through the delay line."""
     pair, scene = watched.pair, watched.scene
