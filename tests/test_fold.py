@@ -441,6 +441,14 @@ def test_no_fit_ends_further_off_than_its_spread() -> None:
     assert spread(61) == pytest.approx(math.sqrt(61) / 2 + 5 / math.sqrt(61))
 
 
+@pytest.mark.parametrize(("inside", "sure"), [(4.0 * spread(61) + 0.1, True), (4.0 * spread(61) - 0.1, False)])
+@pytest.mark.parametrize(("bound", "way"), [(5400.0, 1.0), (9000.0, -1.0)])
+def test_a_fit_is_spared_where_it_cannot_end_out_of_bounds(bound: float, way: float, inside: float, sure: bool) -> None:
+    """Samples four seconds apart, and their middle so far inside the bound."""
+    fold = folded(looks(0.0, 600.0, lambda t: bound + way * inside + (2.0 if t % 20.0 else -2.0)))
+    assert fold._surely_in_range(600.0) == sure
+
+
 def test_a_calm_line_is_not_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
     fold = folded(looks(0.0, 600.0, lambda t: 7200.0 + t % 3.0))
     monkeypatch.setattr("check_delayed_repl.judge.fold.fit", None)
