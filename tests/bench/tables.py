@@ -73,8 +73,8 @@ def aged(rows: Iterable[Aged]) -> str:
         for row in rows
     )
     return (
-        "**With a history** of a look every 10 s and a backup a night. The very first check under new limits judges all"
-        " of it, in as many runs as --timeout leaves it; what it has done is kept.\n\n" + table(head, body)
+        "**With a history** of a look every 10 s and a backup a night. The very first check under new limits begins"
+        " late, where nothing older can matter; what it has done is kept.\n\n" + table(head, body)
     )
 
 
