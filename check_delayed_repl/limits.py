@@ -6,6 +6,7 @@ import math
 import re
 
 from check_delayed_repl.light import NamedTuple
+from check_delayed_repl.words import plain
 
 BUILT_IN_KINDS = ("backup", "deshard")
 KIND_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,31}\Z")
@@ -98,11 +99,3 @@ def option(field: str) -> str:
 def kind_option(kind: str) -> str:
     """The command-line option that limits how long a job of this kind may run."""
     return f"--max-{kind}-behind" if kind in BUILT_IN_KINDS else "--max-job-behind"
-
-
-def plain(value: float, digits: int = 6) -> str:
-    """A number as a plain decimal: never an exponent, no trailing zeros."""
-    text = f"{value:.{digits}f}"
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return "0" if text == "-0" else text

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 
 from check_delayed_repl import __version__
 from check_delayed_repl.light import TYPE_CHECKING
-from check_delayed_repl.limits import KIND_PATTERN, LimitError, Limits, option, plain
+from check_delayed_repl.limits import KIND_PATTERN, LimitError, Limits, option
 from check_delayed_repl.observe.target import SSL_MODES, Target
 from check_delayed_repl.records import CHANNEL_SEPARATOR
+from check_delayed_repl.words import plain
 
 if TYPE_CHECKING:
     from typing import Any, NoReturn
@@ -39,7 +40,7 @@ class UsageError(Exception):
     """The command was called wrongly. The message is one line and names the option."""
 
 
-class Shown(Exception):
+class HelpRequested(Exception):
     """--help or --version was asked for; `text` is what to print."""
 
     def __init__(self, text: str) -> None:
@@ -48,7 +49,7 @@ class Shown(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that prints nothing and never exits: it raises UsageError and Shown for the command to print.
+    """An ArgumentParser that prints nothing and never exits: UsageError and HelpRequested are for the command to print.
 
     Options are never guessed from a beginning, and the help has the same width everywhere.
     """
@@ -119,12 +120,12 @@ class _ShowHelp(argparse.Action):
         super().__init__(option_strings, **others)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        raise Shown(parser.format_help())
+        raise HelpRequested(parser.format_help())
 
 
 class _ShowVersion(_ShowHelp):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        raise Shown(f"{parser.prog.partition(' ')[0]} {__version__}\n")
+        raise HelpRequested(f"{parser.prog.partition(' ')[0]} {__version__}\n")
 
 
 def _unknown(argument: str) -> str:
@@ -465,8 +466,8 @@ def replica_name(args: argparse.Namespace) -> str:
     if args.replica:
         return str(args.replica)
     # Left to those who do not name it.
+    from check_delayed_repl.observe.connection import server_name
     from check_delayed_repl.observe.optionfile import OptionFileError
-    from check_delayed_repl.observe.server import server_name
 
     try:
         return server_name(target_from(args))

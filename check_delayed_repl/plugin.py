@@ -15,10 +15,10 @@ from contextlib import suppress
 
 from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
 from check_delayed_repl.light import TYPE_CHECKING
-from check_delayed_repl.limits import Limits, plain
+from check_delayed_repl.limits import Limits
 from check_delayed_repl.options import (
+    HelpRequested,
     Parser,
-    Shown,
     UsageError,
     add_connection_options,
     add_history_option,
@@ -29,6 +29,7 @@ from check_delayed_repl.options import (
     target_from,
 )
 from check_delayed_repl.records import Sample
+from check_delayed_repl.words import plain
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -107,7 +108,7 @@ def run(argv: Sequence[str]) -> int:
             raise UsageError(f"--keep: {plain(args.keep)} seconds is less than a trend may reach back")
         replica = replica_name(args)
         return _check(args, limits, replica, started + args.timeout)
-    except Shown as shown:
+    except HelpRequested as shown:
         return _print(shown.text, State.UNKNOWN)
     except UsageError as error:
         return _print(_status_line(str(error)), State.UNKNOWN)
@@ -132,7 +133,7 @@ def _check(args: Namespace, limits: Limits, replica: str, deadline: float) -> in
         if args.sampling == "worker":
             verdict = _judge_worker(args, limits, replica, deadline, watchdog)
         else:
-            verdict = _look_and_judge(args, limits, replica, deadline, watchdog)
+            verdict = _sample_and_judge(args, limits, replica, deadline, watchdog)
         output = render(verdict)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - no fault may go unsaid
         verdict = _unjudged(State.UNKNOWN, "internal-error", _describe(error, args.password))
@@ -158,7 +159,7 @@ def _renderer(args: Namespace, limits: Limits, replica: str) -> Callable[[Verdic
 def _judge_worker(args: Namespace, limits: Limits, replica: str, deadline: float, watchdog: _Watchdog) -> Verdict:
     """The verdict on what the worker saw."""
     from check_delayed_repl.history import HistoryUnavailable, open_history
-    from check_delayed_repl.judgement import judged
+    from check_delayed_repl.history.folding import judged
 
     watchdog.doing = "reading the history"
     try:
@@ -171,33 +172,33 @@ def _judge_worker(args: Namespace, limits: Limits, replica: str, deadline: float
         return _unjudged(State.CRITICAL, "history-unavailable", str(error))
 
 
-def _look_and_judge(args: Namespace, limits: Limits, replica: str, deadline: float, watchdog: _Watchdog) -> Verdict:
+def _sample_and_judge(args: Namespace, limits: Limits, replica: str, deadline: float, watchdog: _Watchdog) -> Verdict:
     """One look, added to the history, and the verdict on the whole.
 
     A history that fails does not keep the replica from being looked at, as long as there is time: who is called at
     night wants to know of both.
     """
     from check_delayed_repl.history import HistoryUnavailable, open_history
-    from check_delayed_repl.judgement import judged
+    from check_delayed_repl.history.folding import judged
     from check_delayed_repl.observe.sample import Observer
 
-    look_deadline = deadline - min(RESERVE, args.timeout / 10)
+    sample_deadline = deadline - min(RESERVE, args.timeout / 10)
     trouble = ""
     history = previous = last_t = None
     watchdog.doing = "opening the history"
     try:
         history = open_history(args.history, deadline)
-        previous = history.newest_look(replica)
+        previous = history.newest_sample(replica)
         last_t = history.newest_sample_t(replica)
     except HistoryUnavailable as error:
         trouble = str(error)
-        if time.monotonic() >= look_deadline:
+        if time.monotonic() >= sample_deadline:
             return _unjudged(State.CRITICAL, "history-unavailable", trouble)
 
     watchdog.doing = "looking at the replica"
     observer = Observer(target_from(args))
     try:
-        sample = observer.look(look_deadline, previous)
+        sample = observer.sample(sample_deadline, previous)
     finally:
         observer.close()
 
@@ -282,7 +283,7 @@ def _describe(error: BaseException, password: str | None) -> str:
 def _trace(error: BaseException, password: str | None) -> str:
     from traceback import format_exception
 
-    from check_delayed_repl.report.clean import clean
+    from check_delayed_repl.words import clean
 
     lines = "".join(format_exception(error)).splitlines()
     return "".join(f"{clean(_without(password, line))}\n" for line in lines)

@@ -12,7 +12,7 @@ Position = tuple[str, int]
 """A place in the source's binary log: file name and byte position."""
 
 # The conditions that a look may fail with. A failed look says why with one of these.
-LOOK_ERRORS = (
+SAMPLE_ERRORS = (
     "connect-failed",
     "timeout",
     "not-a-replica",
@@ -34,7 +34,7 @@ class Sample(NamedTuple):
     delay: float | None = None
     """Replica's clock minus the source's heartbeat as applied there, in seconds. Never clamped."""
     error: str | None = None
-    """Why the look failed: one of LOOK_ERRORS."""
+    """Why the look failed: one of SAMPLE_ERRORS."""
     message: str | None = None
     """The failure in words. Text from a server: untrusted."""
     ts: float | None = None
@@ -67,6 +67,14 @@ class Sample(NamedTuple):
     """Seconds that the SQL thread still waits before its next event; None where it is not waiting."""
     seconds_behind: int | None = None
     """The server's own Seconds_Behind_*: misleading, kept as a second witness."""
+    server: str | None = None
+    """The server's identity, `KIND:VALUE`: `uuid:…` (MySQL), `uid:UID/ID/PORT` or `id:ID/PORT` (MariaDB)."""
+    io_state: str | None = None
+    """The IO thread's state text. Text from a server: untrusted."""
+    filters: tuple[str, ...] | None = None
+    """The replication filters in force, each `COLUMN=VALUE`, as the status names them; empty: none."""
+    relay_limited: bool | None = None
+    """The IO thread waits for relay log space to be freed."""
 
 
 class JobLine(NamedTuple):

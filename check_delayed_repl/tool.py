@@ -12,18 +12,18 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from check_delayed_repl.history import HistoryUnavailable
-from check_delayed_repl.options import HELP_WIDTH, Parser, Shown, UsageError
+from check_delayed_repl.options import HELP_WIDTH, HelpRequested, Parser, UsageError
 
 PROG = "delayed-repl"
 
 COMMANDS = {
-    "worker": "check_delayed_repl.worker",
-    "job": "check_delayed_repl.job",
-    "history": "check_delayed_repl.history.command",
-    "backtest": "check_delayed_repl.backtest",
-    "diagnose": "check_delayed_repl.diagnose.command",
-    "watch": "check_delayed_repl.watch",
-    "grants": "check_delayed_repl.grants",
+    "worker": "check_delayed_repl.commands.worker",
+    "job": "check_delayed_repl.commands.job",
+    "history": "check_delayed_repl.commands.history",
+    "backtest": "check_delayed_repl.commands.backtest",
+    "diagnose": "check_delayed_repl.commands.diagnose",
+    "watch": "check_delayed_repl.commands.watch",
+    "grants": "check_delayed_repl.commands.grants",
 }
 """Name → module, in the order of the help."""
 
@@ -59,7 +59,7 @@ def run(argv: Sequence[str]) -> int:
     try:
         try:
             return _run(arguments[1:] if debug else arguments)
-        except Shown as shown:
+        except HelpRequested as shown:
             print(shown.text, end="")
             return 0
     except UsageError as error:
@@ -124,7 +124,7 @@ def _load(name: str) -> ModuleType:
 
 
 def _complain(text: str) -> None:
-    from check_delayed_repl.report.clean import clean
+    from check_delayed_repl.words import clean
 
     print(f"{PROG}: {clean(text)}", file=sys.stderr)
 

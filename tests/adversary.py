@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import copy
 
+from check_delayed_repl.judge.facts import HARD
 from check_delayed_repl.judge.fold import Fold
-from check_delayed_repl.judge.looks import HARD
 from check_delayed_repl.judge.outcome import State, Verdict
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import Sample

@@ -7,12 +7,12 @@ from typing import Any
 
 from judge_builders import folded, job, look
 
-from check_delayed_repl.diagnose.picture import Call, Picture, picture
+from check_delayed_repl.diagnose.dialect import Dialect
+from check_delayed_repl.diagnose.picture import Call, Diagnosis, picture
 from check_delayed_repl.diagnose.session import worker_findings
 from check_delayed_repl.judge.outcome import Finding, State
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import JobLine, Record, Sample
-from check_delayed_repl.report.dialect import Dialect
 
 NOW = 1795430460.0
 """2026-11-23 10:41:00 UTC."""
@@ -81,7 +81,7 @@ def scene(
     replica: str = "db1:3306",
     trust: tuple[str, ...] = TRUST,
     worker_age: float | None = None,
-) -> Picture:
+) -> Diagnosis:
     kept = list(records)
     return picture(
         folded(kept, limits or Limits()),
@@ -98,12 +98,12 @@ def scene(
     )
 
 
-def _wrong(error: str, message: str, dialect: Dialect | None = None, **options: Any) -> Callable[[], Picture]:
+def _wrong(error: str, message: str, dialect: Dialect | None = None, **options: Any) -> Callable[[], Diagnosis]:
     """A quiet line, and then a look that fails."""
     return lambda: scene([*line(end=-10), failed(error, message)], dialect, **options)
 
 
-def _odd(dialect: Dialect, since: float = -300.0, delay: Delay = 7200.0, **other: Any) -> Callable[[], Picture]:
+def _odd(dialect: Dialect, since: float = -300.0, delay: Delay = 7200.0, **other: Any) -> Callable[[], Diagnosis]:
     """A quiet line, and from `since` on something about the looks that is wrong."""
     return lambda: scene([*line(end=since - 10), *line(delay, start=since, **other)], dialect)
 
@@ -116,10 +116,10 @@ def _job_at(started: float, finished: float | None = None, kind: str = "backup",
     return job(NOW + started, None if finished is None else NOW + finished, kind=kind, name=name)
 
 
-def _active(kind: str, dialect: Dialect, **options: Any) -> Callable[[], Picture]:
+def _active(kind: str, dialect: Dialect, **options: Any) -> Callable[[], Diagnosis]:
     """Planned work for an hour, with the SQL thread stopped."""
 
-    def build() -> Picture:
+    def build() -> Diagnosis:
         before = line(start=-5400, end=-3610)
         during = line(
             lambda t: _rising(t, -3600), start=-3600, sql="No", relay_log=("bin.000121", 9), sql_remaining=None
@@ -129,7 +129,7 @@ def _active(kind: str, dialect: Dialect, **options: Any) -> Callable[[], Picture
     return build
 
 
-def _after_backup(ran: float, catching_up: float, slope: float, limits: Limits | None = None) -> Picture:
+def _after_backup(ran: float, catching_up: float, slope: float, limits: Limits | None = None) -> Diagnosis:
     """A backup of `ran` seconds that ended `catching_up` seconds ago."""
     start = -ran - catching_up
     top = 7200.0 + ran
@@ -143,26 +143,26 @@ def _after_backup(ran: float, catching_up: float, slope: float, limits: Limits |
     return scene(records, MYSQL, limits=limits, span=ran + catching_up + 1200, call=KEPT, replica="db1:3306#orders")
 
 
-def _trend_spent() -> Picture:
+def _trend_spent() -> Diagnosis:
     records = line(lambda t: 9500 - 0.11 * t, start=-3600, every=30, sql_remaining=None)
     return scene(records, MARIADB, limits=Limits(max_trend_time=1800), span=3600)
 
 
-def _real_value() -> Picture:
+def _real_value() -> Diagnosis:
     return scene([*line(9012.0, end=-30), *line(8985.0, start=-20)], MARIADB)
 
 
-def _overrun() -> Picture:
+def _overrun() -> Diagnosis:
     records = [*line(start=-600, end=-310), _job_at(-5400), *line(start=-300)]
     return scene(records, MYSQL, limits=Limits(max_backup_behind=3600), call=KEPT, replica="db1:3306#orders")
 
 
-def _invalid() -> Picture:
+def _invalid() -> Diagnosis:
     records: list[Record] = [*line(end=-310), _job_at(-300, -400, name="night-7"), *line(start=-300)]
     return scene(records, MARIADB, call=KEPT)
 
 
-def _worker_missing() -> Picture:
+def _worker_missing() -> Diagnosis:
     limits = Limits()
     return scene(
         line(end=-330),
@@ -174,22 +174,22 @@ def _worker_missing() -> Picture:
     )
 
 
-def _no_history() -> Picture:
+def _no_history() -> Diagnosis:
     trouble = Finding(
         State.CRITICAL, "history-unavailable", "history /srv/history.db: cannot be written: no space left on device"
     )
     return scene(line(start=-30, every=1), MARIADB, call=KEPT, more=[trouble], span=30)
 
 
-def _failover() -> Picture:
+def _failover() -> Diagnosis:
     return scene([*line(end=-310), *line(start=-300, source_id=3)], MYSQL, replica="db1:3306#orders")
 
 
-def _stepped() -> Picture:
+def _stepped() -> Diagnosis:
     return scene(line(end=120), MARIADB, call=KEPT)
 
 
-def _dead_writer() -> Picture:
+def _dead_writer() -> Diagnosis:
     stopped = NOW - 300 - 7200
 
     def dead(at: float) -> Sample:
@@ -199,7 +199,7 @@ def _dead_writer() -> Picture:
     return scene([*line(end=-310), *[dead(10.0 * i) for i in range(-30, 1)]], MARIADB)
 
 
-SCENES: dict[str, Callable[[], Picture]] = {
+SCENES: dict[str, Callable[[], Diagnosis]] = {
     "in-range": lambda: scene(line(), MARIADB),
     "in-range leaking": lambda: scene(line(lambda t: 8500 + 0.05 * t), MYSQL, replica="db1:3306#orders"),
     "in-range pt-slave-delay": lambda: scene(

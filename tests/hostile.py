@@ -7,9 +7,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from check_delayed_repl.backtest.replay import Summary
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import JobLine, Record, Sample
-from check_delayed_repl.replay import Tally
 
 LIMITS = Limits(
     max_seconds_behind=25,
@@ -166,6 +166,6 @@ SEEDS = st.integers(0, 2**32)
 LENGTHS = st.integers(1, 20)
 
 
-def summed(tally: Tally) -> dict[str, Any]:
+def summed(tally: Summary) -> dict[str, Any]:
     """All that a tally says."""
     return vars(tally) | {"seconds": tally.seconds, "longest": tally.longest}

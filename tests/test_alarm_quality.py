@@ -13,10 +13,10 @@ import pytest
 from simulator import rows, score
 from simulator.years import Incident, Year
 
+from check_delayed_repl.backtest.replay import StateChange, replay
 from check_delayed_repl.history.recording import dumps, read
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.records import JobLine, Sample
-from check_delayed_repl.replay import Ruling, replay
 
 LINES = int(os.environ.get("ALARM_QUALITY_LINES", "20"))
 """Random lines a row."""
@@ -126,7 +126,7 @@ def test_bells_ring_once_for_one_time_in_critical() -> None:
 def test_the_projects_own_rule_is_the_judge_itself() -> None:
     year = Year(2, 1, seed="x")
     alarms = score.judge(year)[score.OURS]
-    rulings = [r for r in replay(iter(Year(2, 1, seed="x")), year.profile.limits) if isinstance(r, Ruling)]
+    rulings = [r for r in replay(iter(Year(2, 1, seed="x")), year.profile.limits) if isinstance(r, StateChange)]
     entries = [
         b.t
         for a, b in zip([None, *rulings], rulings, strict=False)

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from check_delayed_repl import backtest
+from check_delayed_repl.backtest.replay import StateChange, Summary, replay
+from check_delayed_repl.backtest.tables import moment, span
+from check_delayed_repl.commands import backtest
 from check_delayed_repl.history.recording import RecordingError, dumps, read
 from check_delayed_repl.judge.fold import Fold, judge
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import JobLine, Record, Sample
-from check_delayed_repl.replay import Ruling, Tally, replay
-from check_delayed_repl.report.backtest import moment, span
 
 ROOT = Path(__file__).resolve().parent.parent
 T = 1_700_000_000.0
@@ -103,13 +103,13 @@ def _said(verdict: dict[str, Any]) -> tuple[str, str]:
     return verdict["state"], verdict["condition"]
 
 
-def rulings(records: list[Record], limits: Limits | None = None) -> list[Ruling]:
-    return [item for item in replay(records, limits or Limits()) if isinstance(item, Ruling)]
+def rulings(records: list[Record], limits: Limits | None = None) -> list[StateChange]:
+    return [item for item in replay(records, limits or Limits()) if isinstance(item, StateChange)]
 
 
-def tally(records: list[Record], limits: Limits | None = None) -> Tally:
+def tally(records: list[Record], limits: Limits | None = None) -> Summary:
     *_, last = replay(records, limits or Limits())
-    assert isinstance(last, Tally)
+    assert isinstance(last, Summary)
     return last
 
 
@@ -446,7 +446,7 @@ def test_calm_looks_are_passed_over_quickly() -> None:
 
 def test_replay_reads_a_recording_by_its_path(tmp_path: Path, night: list[Record]) -> None:
     path = written(tmp_path / "night.jsonl", night)
-    assert [item for item in replay(path, Limits()) if isinstance(item, Ruling)] == rulings(night)
+    assert [item for item in replay(path, Limits()) if isinstance(item, StateChange)] == rulings(night)
     (tmp_path / "bad.jsonl").write_text("nonsense\n")
     with pytest.raises(RecordingError):
         list(replay(tmp_path / "bad.jsonl", Limits()))

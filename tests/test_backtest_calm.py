@@ -12,20 +12,20 @@ from hostile import LENGTHS, LIMITS, SEEDS, Line, T, recording, summed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from check_delayed_repl import replay as replaying
-from check_delayed_repl.calm import alike_runs, calm, pass_over
+from check_delayed_repl.backtest import replay as replaying
+from check_delayed_repl.backtest.calm import alike_runs, calm, pass_over
+from check_delayed_repl.backtest.replay import Replay, StateChange, batches
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import JobLine, Record
-from check_delayed_repl.replay import Replay, Ruling, batches
 
 
 def both(records: list[Record], limits: Limits) -> Iterator[tuple[Any, Any]]:
     """What the two ways say after each batch: rulings, tally, and all that the judge will ever go on from."""
     quick, plain = Replay(limits), Replay(limits, hurry=False)
     for batch in batches(records):
-        said: list[list[Ruling]] = [[], []]
+        said: list[list[StateChange]] = [[], []]
         for part in batch:
             for way, rulings in zip((quick, plain), said, strict=True):
                 if isinstance(part, JobLine):

@@ -14,13 +14,13 @@ from hostile import LENGTHS, LIMITS, SEEDS, Line, recording, summed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from check_delayed_repl import shapes
-from check_delayed_repl.calm import Looks
+from check_delayed_repl.backtest import shapes
+from check_delayed_repl.backtest.calm import Looks
+from check_delayed_repl.backtest.replay import Replay, batches
+from check_delayed_repl.backtest.shapes import Reader, layout_of
 from check_delayed_repl.history.recording import RecordingError, dumps, read
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import JobLine, Record, Sample
-from check_delayed_repl.replay import Replay, batches
-from check_delayed_repl.shapes import Reader, layout_of
 
 FULL = (
     b'{"type":"sample","t":1700000010.0,"delay":7203.4,"ts":1699992806.6,"source_id":1,"local":0.6,"io":"Yes","sql":"Yes",'

@@ -17,18 +17,19 @@ from conftest import ROOT, Command
 from diagnose_scenes import CALL, KEPT, NOW, SCENES, jitter, line, scene, seen
 from judge_builders import job
 
-from check_delayed_repl import history
+from check_delayed_repl import history, words
+from check_delayed_repl.diagnose import document as diagnosis
+from check_delayed_repl.diagnose import plot
+from check_delayed_repl.diagnose.advice import advice
 from check_delayed_repl.diagnose.certainty import certainty, crossing
-from check_delayed_repl.diagnose.picture import Picture
+from check_delayed_repl.diagnose.dialect import Dialect
+from check_delayed_repl.diagnose.picture import Diagnosis
+from check_delayed_repl.diagnose.screen import plain
+from check_delayed_repl.diagnose.text import Pen, screen
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.judge.trend import fit
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import JobLine, Sample
-from check_delayed_repl.report import diagnosis, plot, words
-from check_delayed_repl.report.advice import advice
-from check_delayed_repl.report.dialect import Dialect
-from check_delayed_repl.report.screen import plain
-from check_delayed_repl.report.text import Pen, screen
 from check_delayed_repl.tool import run
 
 # --- words
@@ -130,11 +131,11 @@ def test_a_crossing_of_a_level_line_has_no_end() -> None:
 # --- what the picture says
 
 
-def text_of(picture: Picture) -> str:
+def text_of(picture: Diagnosis) -> str:
     return plain(screen(picture, Pen(zone=UTC)))
 
 
-def joined(picture: Picture) -> str:
+def joined(picture: Diagnosis) -> str:
     return " ".join(text_of(picture).split())
 
 

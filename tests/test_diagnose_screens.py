@@ -15,25 +15,26 @@ if __name__ == "__main__":
 import pytest
 from diagnose_scenes import SCENES
 
-from check_delayed_repl.diagnose.picture import Picture
-from check_delayed_repl.judge import looks, verdict
-from check_delayed_repl.report.screen import Line, coloured, plain, to_ascii
-from check_delayed_repl.report.text import WIDTH, Pen, frame, screen
+from check_delayed_repl.diagnose.picture import Diagnosis
+from check_delayed_repl.diagnose.screen import Line, coloured, plain, to_ascii
+from check_delayed_repl.diagnose.text import WIDTH, Pen, frame, screen
+from check_delayed_repl.judge import facts as looks
+from check_delayed_repl.judge import verdict
 
 GOLDEN = Path(__file__).parent / "golden" / "diagnose"
 FRAMES = ("backup-recovery-window", "recovering-below-minimum", "sql-stopped", "in-range")
 """Of these the live view is kept too."""
 
 
-def drawn(picture: Picture) -> str:
+def drawn(picture: Diagnosis) -> str:
     return plain(screen(picture, Pen(zone=UTC)))
 
 
-def framed(picture: Picture) -> str:
+def framed(picture: Diagnosis) -> str:
     return plain(frame(picture, Pen(zone=UTC), 40))
 
 
-def plotted(picture: Picture) -> str:
+def plotted(picture: Diagnosis) -> str:
     return to_ascii(plain(screen(picture, Pen(zone=UTC, unicode=False))))
 
 

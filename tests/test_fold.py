@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from judge_builders import LIMITS, finding, folded, job, judged, look, looks, verdicts
 
 from check_delayed_repl.history import open_history
+from check_delayed_repl.history.folding import judged as judged_from
 from check_delayed_repl.history.recording import dumps, read
 from check_delayed_repl.judge.fold import FOLD_VERSION, Fold, judge, spread
 from check_delayed_repl.judge.outcome import Finding, JobView, State, Trend, Verdict
 from check_delayed_repl.judge.trend import NO_FIT
 from check_delayed_repl.judge.verdict import ABOVE, IN_RANGE
-from check_delayed_repl.judgement import judged as judged_from
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import Record, Sample
 
@@ -294,11 +294,11 @@ def test_without_words_the_findings_are_the_same(worker: bool) -> None:
     for record in NIGHT:
         fold.add(record)
         for now in (fold.clock, fold.clock + 61.0) if isinstance(record, Sample) else ():
-            plain, worded = (fold.verdict(now, worker=worker, worded=w) for w in (False, True))
+            plain, with_messages = (fold.verdict(now, worker=worker, with_messages=w) for w in (False, True))
             assert [(f.state, f.condition, f.held) for f in plain.findings] == [
-                (f.state, f.condition, f.held) for f in worded.findings
+                (f.state, f.condition, f.held) for f in with_messages.findings
             ]
-            assert plain.held == worded.held
+            assert plain.held == with_messages.held
 
 
 # --- episodes
@@ -454,7 +454,7 @@ def test_a_calm_line_is_not_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("check_delayed_repl.judge.fold.fit", None)
     for sample in looks(610.0, 900.0):
         fold.add(sample)
-    assert fold.verdict(900.0, worded=False).condition == "in-range"
+    assert fold.verdict(900.0, with_messages=False).condition == "in-range"
 
 
 # --- calm, and rest

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from check_delayed_repl.observe import heartbeat
+from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed
 from check_delayed_repl.observe.heartbeat import Beat, Choice, Heartbeats, age, choose, read_heartbeats, times
-from check_delayed_repl.observe.server import Answer, LookFailed, Refused
 from check_delayed_repl.records import Sample
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -123,17 +123,17 @@ def test_the_row_that_is_named() -> None:
     assert chosen(1, beats(1, 2, 7), given_id=7) == (7, 7)
     assert chosen(9, beats(1, 2, 7), sample(1, 1), given_id=7) == (7, 7)
     with pytest.raises(
-        LookFailed, match=r"of server 8 \(named by --master-server-id\).*server 1, 2 \(this server\), 7"
+        SampleFailed, match=r"of server 8 \(named by --master-server-id\).*server 1, 2 \(this server\), 7"
     ):
         chosen(1, beats(1, 2, 7), given_id=8)
 
 
 def test_id_0_is_the_last_known_one() -> None:
     assert chosen(0, beats(2, 1, 3), sample(1, 1)) == (1, 1)
-    with pytest.raises(LookFailed, match="names no source") as caught:
+    with pytest.raises(SampleFailed, match="names no source") as caught:
         chosen(0, beats(2, 1))
     assert caught.value.condition == "heartbeat-missing"
-    with pytest.raises(LookFailed, match="names no source"):
+    with pytest.raises(SampleFailed, match="names no source"):
         chosen(0, beats(2, 1), sample(None))
 
 
@@ -152,7 +152,7 @@ def test_a_failover_from_first_to_last() -> None:
     assert third == (3, 3)
     # And now it must stay, even if another row is newer for a while.
     assert chosen(3, beats(2, 1, 3), sample(*third)) == (3, 3)
-    with pytest.raises(LookFailed, match="no heartbeat of server 3"):
+    with pytest.raises(SampleFailed, match="no heartbeat of server 3"):
         chosen(3, beats(2, 1), sample(*third))
 
 
@@ -169,13 +169,13 @@ def test_in_a_failover_rows_that_are_no_time_do_not_serve() -> None:
 
 def test_a_failover_without_any_foreign_row() -> None:
     for rows in (beats(2), beats()):
-        with pytest.raises(LookFailed) as caught:
+        with pytest.raises(SampleFailed) as caught:
             chosen(3, rows, sample(1, 1))
         assert caught.value.condition == "heartbeat-missing"
 
 
 def test_an_empty_table_says_so() -> None:
-    with pytest.raises(LookFailed, match="the table is empty"):
+    with pytest.raises(SampleFailed, match="the table is empty"):
         chosen(1, beats())
 
 
@@ -216,7 +216,7 @@ def test_rows_are_read() -> None:
     ],
 )
 def test_garbage_is_a_finding(row: tuple[bytes | None, ...]) -> None:
-    with pytest.raises(LookFailed) as caught:
+    with pytest.raises(SampleFailed) as caught:
         read_heartbeats(answering(row), "percona.heart`beat")
     assert caught.value.condition == "heartbeat-unreadable"
     assert caught.value.message.isprintable()
@@ -224,7 +224,7 @@ def test_garbage_is_a_finding(row: tuple[bytes | None, ...]) -> None:
 
 @pytest.mark.parametrize("row", [(b"geheim", b"t", b"1.0", b"2"), (b"1", b"t", b"geheim", b"2")])
 def test_our_password_is_not_repeated(row: tuple[bytes | None, ...]) -> None:
-    with pytest.raises(LookFailed, match=r"'\*\*\*'"):
+    with pytest.raises(SampleFailed, match=r"'\*\*\*'"):
         read_heartbeats(answering(row), "percona.heart`beat", "geheim")
     assert heartbeat.shown([Beat(b"my geheim", 1.0)], "geheim") == "'my ***'"
 
@@ -246,7 +246,7 @@ def test_what_the_server_refuses(number: int, condition: str, says: str) -> None
     def ask(_: str, __: str) -> Answer:
         raise Refused(number, "the server's words")
 
-    with pytest.raises(LookFailed) as caught:
+    with pytest.raises(SampleFailed) as caught:
         read_heartbeats(ask, "percona.heartbeat")
     assert caught.value.condition == condition
     assert says in caught.value.message

@@ -12,8 +12,8 @@ import pytest
 from conftest import Command
 from test_recording import EXAMPLE, RECORDS
 
+from check_delayed_repl.commands.history import moment
 from check_delayed_repl.history import open_history
-from check_delayed_repl.history.command import moment
 from check_delayed_repl.history.recording import read
 from check_delayed_repl.records import JobLine, Record, Sample
 

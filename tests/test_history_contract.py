@@ -68,7 +68,7 @@ def empty_history_knows_nothing(open_: Open) -> None:
     assert stored(history) == []
     assert list(history.job_lines(R)) == []
     assert history.window(R, 0, 10**9) == []
-    assert history.newest_look(R) is None
+    assert history.newest_sample(R) is None
     assert history.newest_sample_t(R) is None
     assert history.replicas() == []
     assert history.load_fold(R, "k") is None
@@ -216,14 +216,14 @@ def what_is_left_of_older_records_is_told(open_: Open) -> None:
 def the_newest_look_is_the_newest_that_saw_something(open_: Open) -> None:
     history = open_()
     history.add_records(R, [Sample(1.0, error="timeout")])
-    assert history.newest_look(R) is None
+    assert history.newest_sample(R) is None
     assert history.newest_sample_t(R) == 1.0
     history.add_records(R, [full(2.0), full(3.0), Sample(4.0, error="timeout")])
-    assert history.newest_look(R) == full(3.0)
+    assert history.newest_sample(R) == full(3.0)
     history.add_records(R, [Sample(5.0, error="heartbeat-missing", source_id=7), Sample(6.0, error="timeout")])
-    assert history.newest_look(R) == Sample(5.0, error="heartbeat-missing", source_id=7)
+    assert history.newest_sample(R) == Sample(5.0, error="heartbeat-missing", source_id=7)
     history.add_records(R, [Sample(7.0, 1.0)])
-    assert open_().newest_look(R) == Sample(7.0, 1.0)
+    assert open_().newest_sample(R) == Sample(7.0, 1.0)
     assert history.newest_sample_t(R) == 7.0
 
 
@@ -236,7 +236,7 @@ def samples_get_a_time_and_come_back(open_: Open) -> None:
     assert stored(history) == [sample]
     many = history.add_samples([(f"r{number}", full(time.time())) for number in range(450)])
     assert [stored(history, f"r{number}") for number in range(0, 450, 50)] == [[many[n]] for n in range(0, 450, 50)]
-    assert [history.newest_look(f"r{number}") for number in range(0, 450, 30)] == many[::30]
+    assert [history.newest_sample(f"r{number}") for number in range(0, 450, 30)] == many[::30]
     assert history.add_samples([]) == []
 
 
@@ -291,7 +291,7 @@ def pruning_removes_what_is_old_and_spares_what_judging_needs(open_: Open) -> No
     assert len([record for record in left if isinstance(record, JobLine)]) == 5
     assert stored(history, "gone") == [full(old + 1)]
     assert removed == before - len(left) + 2
-    assert history.newest_look("gone") == full(old + 1)
+    assert history.newest_sample("gone") == full(old + 1)
     assert history.prune(560.0) == 0, "what is left is younger, however long this takes"
     assert history.prune(0.0, "unknown") == 0
     history.add_records(R, [Sample(now, 1.0)])
@@ -370,7 +370,7 @@ def samples_from_the_future_can_be_taken_back(open_: Open) -> None:
     assert other.load_fold(R, "k") == (4, "{}")
     assert history.prune_future() == 2
     assert stored(history) == [full(now - 20, sql_delay=100), full(now - 10, sql_delay=50)]
-    assert history.newest_look(R) == full(now - 10, sql_delay=50)
+    assert history.newest_sample(R) == full(now - 10, sql_delay=50)
     assert history.load_fold(R, "k") is None
     assert history.load_fold("other", "k") == (5, "{}")
     other.save_fold(R, "k", 4, "{}")

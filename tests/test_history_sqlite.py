@@ -20,7 +20,7 @@ import check_delayed_repl.history as history_module
 import check_delayed_repl.history.sqlite as sqlite_module
 from check_delayed_repl.history import HistoryUnavailable, open_history
 from check_delayed_repl.history.sqlite import SCHEMA_VERSION, SQLiteHistory
-from check_delayed_repl.records import LOOK_ERRORS, JobLine, Sample
+from check_delayed_repl.records import SAMPLE_ERRORS, JobLine, Sample
 
 ROOT = Path(__file__).resolve().parent.parent
 handles: list[SQLiteHistory] = []
@@ -210,7 +210,7 @@ def test_a_damaged_file_gives_one_line_or_its_records(path: str, seed: int) -> N
         lambda h: list(h.records(R)),
         lambda h: h.add_sample(R, full(1.0)),
         lambda h: h.window(R, 0.0, 10**6),
-        lambda h: h.newest_look(R),
+        lambda h: h.newest_sample(R),
         lambda h: list(h.job_lines(R)),
         lambda h: h.prune(1.0),
         lambda h: h.prune_future(),
@@ -434,7 +434,7 @@ def test_verdict_cost_does_not_grow_with_age(path: str) -> None:
     connection.set_progress_handler(step, 10)
     assert len(history.window(R, 59_940.0, 10**9)) == 60
     assert len(list(history.records(R, 59_990))) == 10
-    assert history.newest_look(R) == Sample(59_999.0, 1.0)
+    assert history.newest_sample(R) == Sample(59_999.0, 1.0)
     assert history.newest_sample_t(R) == 59_999.0
     history.add_sample(R, Sample(60_000.0, 1.0))
     assert steps * 10 < 20_000
@@ -457,4 +457,4 @@ def test_a_day_of_looks_is_small(path: str) -> None:
 
 
 def test_words_are_stored_small_and_every_look_error_has_a_code() -> None:
-    assert set(sqlite_module._ERRORS) >= set(LOOK_ERRORS)
+    assert set(sqlite_module._ERRORS) >= set(SAMPLE_ERRORS)

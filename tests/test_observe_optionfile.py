@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from check_delayed_repl.observe.connection import server_name, settings
 from check_delayed_repl.observe.optionfile import OptionFileError, read_group
-from check_delayed_repl.observe.server import server_name, settings
 from check_delayed_repl.observe.target import Target
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from check_delayed_repl.judge import looks, verdict
+from check_delayed_repl.judge import facts as looks
+from check_delayed_repl.judge import verdict
 from check_delayed_repl.judge.outcome import Verdict
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.report.metrics import metrics

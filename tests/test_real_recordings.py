@@ -17,13 +17,13 @@ from typing import NamedTuple
 
 import pytest
 
+from check_delayed_repl.backtest.replay import StateChange, replay
 from check_delayed_repl.history.recording import read
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import Verdict
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.options import Parser, add_connection_options, add_judging_options, limits_from
 from check_delayed_repl.records import JobLine, Record, Sample
-from check_delayed_repl.replay import Ruling, replay
 
 FOLDER = Path(__file__).parent / "recordings"
 STORIES = FOLDER / "stories.txt"
@@ -114,8 +114,8 @@ def test_a_recording_is_judged_as_it_was_told(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_quick_way_and_a_kept_folding_say_the_same(name: str) -> None:
     limits = limits_of(name)
-    plain = [r for r in replay(records(name), limits, hurry=False) if isinstance(r, Ruling)]
-    assert [r for r in replay(records(name), limits) if isinstance(r, Ruling)] == plain
+    plain = [r for r in replay(records(name), limits, hurry=False) if isinstance(r, StateChange)]
+    assert [r for r in replay(records(name), limits) if isinstance(r, StateChange)] == plain
     fold, kept = Fold(limits), Fold(limits)
     seen: list[Sample] = []
     for record in records(name):

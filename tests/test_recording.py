@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from check_delayed_repl.history.recording import LARGEST, SAMPLE_ERRORS, RecordingError, dumps, read
-from check_delayed_repl.records import LOOK_ERRORS, JobLine, Record, Sample
+from check_delayed_repl.history.recording import LARGEST, RECORDED_ERRORS, RecordingError, dumps, read
+from check_delayed_repl.records import SAMPLE_ERRORS, JobLine, Record, Sample
 
 EXAMPLE = """\
 {"type":"sample","t":1700000000.0,"delay":7203.1}
@@ -52,7 +52,7 @@ places = st.none() | st.tuples(st.text(), whole)
 
 @st.composite
 def samples(draw: st.DrawFn) -> Sample:
-    error = draw(st.none() | st.sampled_from(sorted(SAMPLE_ERRORS)))
+    error = draw(st.none() | st.sampled_from(sorted(RECORDED_ERRORS)))
     local = draw(st.none() | finite)
     return Sample(
         t=draw(finite),
@@ -250,7 +250,7 @@ def test_no_number_that_json_does_not_have_is_written() -> None:
 
 
 def test_every_error_of_a_look_can_be_recorded() -> None:
-    assert set(LOOK_ERRORS) <= SAMPLE_ERRORS
+    assert set(SAMPLE_ERRORS) <= RECORDED_ERRORS
 
 
 def test_memory_does_not_grow_with_the_recording() -> None:

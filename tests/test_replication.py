@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed
 from check_delayed_repl.observe.replication import (
     SHOW_ALL_SLAVES,
     SHOW_REPLICA,
@@ -19,7 +20,6 @@ from check_delayed_repl.observe.replication import (
     read_status,
     version_numbers,
 )
-from check_delayed_repl.observe.server import Answer, LookFailed, Refused
 
 MARIADB = "5.5.5-10.11.6-MariaDB-0+deb12u1-log"
 OLD = {
@@ -91,12 +91,12 @@ def test_channels() -> None:
     both = answer(*rows)
     assert parse_status(both, "a").source_id == 5
     assert parse_status(both, "A").source_id == 5
-    with pytest.raises(LookFailed, match="there are 2 channels: name one with --channel: a, B") as caught:
+    with pytest.raises(SampleFailed, match="there are 2 channels: name one with --channel: a, B") as caught:
         parse_status(both, None)
     assert caught.value.condition == "not-a-replica"
-    with pytest.raises(LookFailed, match="there is no channel 'x'; check --channel; there are: a, B"):
+    with pytest.raises(SampleFailed, match="there is no channel 'x'; check --channel; there are: a, B"):
         parse_status(both, "x")
-    with pytest.raises(LookFailed, match="no replication channel is configured"):
+    with pytest.raises(SampleFailed, match="no replication channel is configured"):
         parse_status(Answer([], []), None)
     # The one without a name has a name for it.
     assert parse_status(answer(OLD, {**OLD, "Connection_name": b"x"}), "").channel == ""
@@ -130,7 +130,7 @@ BAD = [
 
 @pytest.mark.parametrize(("column", "value"), BAD)
 def test_absurd_values_are_a_finding(column: str, value: bytes | None) -> None:
-    with pytest.raises(LookFailed) as caught:
+    with pytest.raises(SampleFailed) as caught:
         parse_status(answer({**OLD, column: value}), None)
     assert caught.value.condition == "status-unreadable"
     assert caught.value.message.isprintable()
@@ -138,14 +138,14 @@ def test_absurd_values_are_a_finding(column: str, value: bytes | None) -> None:
 
 @pytest.mark.parametrize("column", sorted({column for column, _ in BAD} - {"SQL_Delay", "SQL_Remaining_Delay"}))
 def test_missing_columns_are_a_finding(column: str) -> None:
-    with pytest.raises(LookFailed, match="it has no") as caught:
+    with pytest.raises(SampleFailed, match="it has no") as caught:
         parse_status(answer({name: value for name, value in OLD.items() if name != column}), None)
     assert caught.value.condition == "status-unreadable"
 
 
 @given(st.dictionaries(st.sampled_from(sorted(OLD)), st.none() | st.binary(max_size=30)))
 def test_no_value_makes_it_stumble(values: dict[str, bytes | None]) -> None:
-    with suppress(LookFailed):
+    with suppress(SampleFailed):
         status = parse_status(answer({**OLD, **values}), None)
         assert status.io in ("Yes", "No", "Connecting", "Preparing")
         assert status.source_id >= 0
@@ -154,10 +154,10 @@ def test_no_value_makes_it_stumble(values: dict[str, bytes | None]) -> None:
 def test_our_password_is_not_repeated() -> None:
     row = {**OLD, "Last_IO_Error": b"using password: geheim"}
     assert parse_status(answer(row), None, "geheim").io_error == "using password: ***"
-    with pytest.raises(LookFailed, match=r"replica_io_running is 'Yes\*\*\*'"):
+    with pytest.raises(SampleFailed, match=r"replica_io_running is 'Yes\*\*\*'"):
         parse_status(answer({**OLD, "Slave_IO_Running": b"Yesgeheim"}), None, "geheim")
     both = answer({**OLD, "Connection_name": b"geheim"}, {**OLD, "Connection_name": b"x"})
-    with pytest.raises(LookFailed, match=r"name one with --channel: \*\*\*, x"):
+    with pytest.raises(SampleFailed, match=r"name one with --channel: \*\*\*, x"):
         parse_status(both, None, "geheim")
 
 
@@ -216,17 +216,17 @@ def test_the_statement_that_the_server_knows(version: str, answers: dict[str, An
 def test_the_privilege_that_is_missing_is_named(version: str, needed: str) -> None:
     assert privilege(version) == needed
     ask, _ = server(ALL=1227, REPLICA=1227, SLAVE=1227)
-    with pytest.raises(LookFailed, match=f"GRANT {needed} ON") as caught:
+    with pytest.raises(SampleFailed, match=f"GRANT {needed} ON") as caught:
         read_status(ask, version, None)
     assert caught.value.condition == "status-unreadable"
 
 
 def test_other_refusals() -> None:
     ask, _ = server(ALL=1205)
-    with pytest.raises(LookFailed, match=r"SHOW ALL SLAVES STATUS failed \(error 1205"):
+    with pytest.raises(SampleFailed, match=r"SHOW ALL SLAVES STATUS failed \(error 1205"):
         read_status(ask, MARIADB, None)
     ask, log = server()
-    with pytest.raises(LookFailed, match="knows no statement"):
+    with pytest.raises(SampleFailed, match="knows no statement"):
         read_status(ask, "1", None)
     assert len(log) == 3
 

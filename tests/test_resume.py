@@ -11,7 +11,7 @@ from hostile import LENGTHS, LIMITS, SEEDS, T, recording
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from check_delayed_repl import judgement
+from check_delayed_repl.history import folding as judgement
 from check_delayed_repl.history import open_history
 from check_delayed_repl.judge import fold as folding
 from check_delayed_repl.judge.fold import Fold
@@ -174,7 +174,7 @@ def test_a_long_history_is_not_read_from_its_beginning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bare: bool
 ) -> None:
     monkeypatch.setattr(judgement, "WORTH_LEAVING_OUT", 500)
-    monkeypatch.setattr(judgement, "ROOMS", (100.0, 2000.0))
+    monkeypatch.setattr(judgement, "LOOKBACKS", (100.0, 2000.0))
     history = open_history(str(tmp_path / "h.db"), time.monotonic() + 60)
     chance = random.Random(1)
     looks = [calm(T + 10.0 * i) for i in range(2000)]

@@ -40,8 +40,8 @@ OWN = {
     "check_delayed_repl.judge",
     "check_delayed_repl.judge.fold",
     "check_delayed_repl.judge.jobs",
-    "check_delayed_repl.judge.looks",
-    "check_delayed_repl.judgement",
+    "check_delayed_repl.judge.facts",
+    "check_delayed_repl.history.folding",
     "check_delayed_repl.judge.observed",
     "check_delayed_repl.judge.outcome",
     "check_delayed_repl.judge.trend",
@@ -54,7 +54,7 @@ OWN = {
     "check_delayed_repl.plugin",
     "check_delayed_repl.records",
     "check_delayed_repl.report",
-    "check_delayed_repl.report.clean",
+    "check_delayed_repl.words",
     "check_delayed_repl.report.metrics",
     "check_delayed_repl.report.nagios",
 }
@@ -64,7 +64,7 @@ OWN_INLINE = OWN | {
     "check_delayed_repl.observe.optionfile",
     "check_delayed_repl.observe.replication",
     "check_delayed_repl.observe.sample",
-    "check_delayed_repl.observe.server",
+    "check_delayed_repl.observe.connection",
     "check_delayed_repl.observe.wire",
 }
 LIBRARIES = {

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import State, Verdict
 from check_delayed_repl.limits import Limits
-from check_delayed_repl.records import LOOK_ERRORS, JobLine, Record, Sample
+from check_delayed_repl.records import SAMPLE_ERRORS, JobLine, Record, Sample
 
 EXAMPLES = int(os.environ.get("THEOREM_EXAMPLES", "120"))
 SETTINGS = settings(
@@ -157,7 +157,7 @@ class Adversary(RuleBasedStateMachine):
             self.delay = max(0.0, self.delay + slope * step)
             self._look(Sample(self.now + step, self.delay, io="Yes", sql="Yes", sql_delay=150))
 
-    @rule(step=steps, error=st.sampled_from((*LOOK_ERRORS, "server-down", "server-down")), times=st.integers(1, 6))
+    @rule(step=steps, error=st.sampled_from((*SAMPLE_ERRORS, "server-down", "server-down")), times=st.integers(1, 6))
     def fail(self, step: float, error: str, times: int) -> None:
         for _ in range(times):
             self._look(Sample(self.now + step, None, error, "in words"))
@@ -304,7 +304,7 @@ def test_what_is_never_held_back_is_critical_under_any_job(data: st.DataObject) 
     broken = data.draw(
         st.sampled_from(
             (
-                *(Sample(START + 10.0, None, error) for error in LOOK_ERRORS if error != "server-down"),
+                *(Sample(START + 10.0, None, error) for error in SAMPLE_ERRORS if error != "server-down"),
                 Sample(START + 10.0, 150.0, io_errno=2003),
                 Sample(START + 10.0, 150.0, sql_errno=1062, sql="No"),
                 Sample(START + 10.0, -1.5),

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from listeners import HEALTHY, PASSWORD, dripping, error, greeting, listening, silent
 
-from check_delayed_repl.fleet import many
+from check_delayed_repl.commands.worker import LATE_S, MAX_WAITING, Writer, add_arguments
+from check_delayed_repl.config import many
 from check_delayed_repl.history import open_history
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.options import Parser, UsageError
 from check_delayed_repl.records import Sample
-from check_delayed_repl.worker import LATE_S, MAX_WAITING, Writer, add_arguments
 
 NAME = "db7"
 

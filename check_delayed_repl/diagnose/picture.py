@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from check_delayed_repl.diagnose.certainty import Certainty, Spread, certainty, crossing
+from check_delayed_repl.diagnose.dialect import Dialect
+from check_delayed_repl.judge.facts import heartbeat_usable, native
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.jobs import RECOVERY
-from check_delayed_repl.judge.looks import heartbeat_usable, native
 from check_delayed_repl.judge.outcome import Finding, Verdict
 from check_delayed_repl.judge.trend import Fit, Point, fitted, least_squares
 from check_delayed_repl.judge.verdict import (
@@ -22,7 +23,6 @@ from check_delayed_repl.judge.verdict import (
 )
 from check_delayed_repl.limits import Limits, kind_option, option
 from check_delayed_repl.records import JobLine, Sample, merge_job
-from check_delayed_repl.report.dialect import Dialect
 
 MOST_SEGMENTS = 12
 NO_MEASURE = ("source-heartbeat-dead",)
@@ -105,7 +105,7 @@ class Call(NamedTuple):
     table: str = "percona.heartbeat"
 
 
-class Picture(NamedTuple):
+class Diagnosis(NamedTuple):
     """One replica at one moment."""
 
     replica: str
@@ -150,7 +150,7 @@ def picture(
     dialect: Dialect | None = None,
     call: Call | None = None,
     trust: Iterable[str] = (),
-) -> Picture:
+) -> Diagnosis:
     """What there is to be seen at `now`.
 
     `samples` are those to be drawn, `jobs` the job lines in order of arrival, `more` findings that do not come from the
@@ -177,7 +177,7 @@ def picture(
         except ImportError:
             trust.append("How sure the slope is cannot be said: scipy is not installed.")
     by_server = native(fold.seen, limits)
-    return Picture(
+    return Diagnosis(
         replica=replica,
         verdict=verdict,
         limits=limits,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from check_delayed_repl.diagnose.dialect import Dialect
+from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed, ask, connect, settings
 from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.observe.replication import read_status
-from check_delayed_repl.observe.server import Answer, LookFailed, Refused, ask, connect, settings
 from check_delayed_repl.observe.target import Target
-from check_delayed_repl.report.dialect import Dialect
 
 
 def dialect_of(target: Target, budget: float, deadline: float) -> Dialect | None:
@@ -17,7 +17,7 @@ def dialect_of(target: Target, budget: float, deadline: float) -> Dialect | None
     try:
         found = settings(target)
         connection = connect(target, deadline, raw=True)
-    except (OptionFileError, LookFailed):
+    except (OptionFileError, SampleFailed):
         return None
 
     def asking(sql: str, purpose: str) -> Answer:
@@ -29,10 +29,10 @@ def dialect_of(target: Target, budget: float, deadline: float) -> Dialect | None
         version = (asking("SELECT VERSION()", "asking for its version").rows[0][0] or b"").decode("utf-8", "replace")
         try:
             status, _ = read_status(asking, version, target.channel, secret=found.password)
-        except (LookFailed, Refused):
+        except (SampleFailed, Refused):
             return Dialect(version, channel)
         return Dialect(version, status.channel)
-    except (LookFailed, Refused, IndexError):
+    except (SampleFailed, Refused, IndexError):
         return None
     finally:
         connection.close()

@@ -11,18 +11,19 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from check_delayed_repl.diagnose.picture import Call, Picture, picture
+from check_delayed_repl import words
+from check_delayed_repl.diagnose.dialect import Dialect
+from check_delayed_repl.diagnose.picture import Call, Diagnosis, picture
 from check_delayed_repl.diagnose.server import dialect_of
 from check_delayed_repl.history import LOCATION_VARIABLE, History, HistoryUnavailable, default_file, open_history
+from check_delayed_repl.history.folding import folded
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import Finding, State
-from check_delayed_repl.judgement import folded
-from check_delayed_repl.limits import Limits, kind_option, option, plain
+from check_delayed_repl.limits import Limits, kind_option, option
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.options import target_from
 from check_delayed_repl.records import JobLine, Sample
-from check_delayed_repl.report import words
-from check_delayed_repl.report.dialect import Dialect
+from check_delayed_repl.words import plain
 
 if TYPE_CHECKING:
     from check_delayed_repl.observe.sample import Observer
@@ -80,7 +81,7 @@ class Session:
                 history.deadline = self._until()
                 now = history.now()
                 self.samples = history.window(self.replica, now - self._span, self._arrival)
-                self._previous = history.newest_look(self.replica)
+                self._previous = history.newest_sample(self.replica)
                 self._others_t = history.newest_sample_t(self.replica)
                 self._jobs = [line for _, line in history.job_lines(self.replica)]
                 if self._others_t is None:
@@ -132,13 +133,13 @@ class Session:
 
     # --- looking
 
-    def look(self) -> Sample:
+    def sample(self) -> Sample:
         """One look. It changes nothing here, so another thread may wait for it."""
         if self._observer is None:
             from check_delayed_repl.observe.sample import Observer
 
             self._observer = Observer(self._target)
-        sample = self._observer.look(self._until(), self._previous)
+        sample = self._observer.sample(self._until(), self._previous)
         if not self._asked and sample.error not in UNREACHED:
             self._asked = True
             self._dialect = dialect_of(self._target, self._timeout, self._until())
@@ -146,7 +147,7 @@ class Session:
 
     def look_and_add(self) -> Sample:
         """A look, and what has arrived in the history meanwhile."""
-        sample = self.look()
+        sample = self.sample()
         self.refresh()
         self.add(sample)
         return sample
@@ -182,7 +183,7 @@ class Session:
 
     # --- showing
 
-    def picture(self, since: float | None = None) -> Picture:
+    def picture(self, since: float | None = None) -> Diagnosis:
         """What there is to be seen now, drawn from `since` on, by default as far back as the trend may reach."""
         now = self.now()
         self._own_t = [t for t in self._own_t if t >= now - self.limits.window]

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterable
 
-from check_delayed_repl.report.screen import Line, coloured, plain, to_ascii
+from check_delayed_repl.diagnose.screen import Line, coloured, plain, to_ascii
 
 
 def add_screen_options(group: argparse._ActionsContainer) -> None:

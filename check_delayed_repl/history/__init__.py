@@ -81,7 +81,7 @@ class History(Protocol):
     def past(self, replica: str, before: int) -> Past:
         """What is left of everything that arrived before the number `before`."""
 
-    def newest_look(self, replica: str) -> Sample | None:
+    def newest_sample(self, replica: str) -> Sample | None:
         """The newest sample with a delay or a source id: what the next look wants to know of the past."""
 
     def newest_sample_t(self, replica: str) -> float | None:

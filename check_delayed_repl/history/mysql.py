@@ -248,7 +248,7 @@ class MySQLHistory(Tables):
         return connection
 
     def _reach(self) -> Connection:
-        from check_delayed_repl.observe.server import ConnectFailed, connect
+        from check_delayed_repl.observe.connection import ConnectFailed, connect
 
         try:
             return connect(self._target, self.deadline, self._database)
@@ -523,6 +523,6 @@ def _is_answer(error: Exception) -> bool:
 
 
 def _text_of(error: BaseException, secret: str | None = None) -> str:
-    from check_delayed_repl.observe.server import scrubbed
+    from check_delayed_repl.observe.connection import scrubbed
 
     return scrubbed(str(error.args[-1]) if error.args else type(error).__name__, secret or "")

@@ -13,14 +13,14 @@ from collections.abc import Iterable, Iterator
 from math import isfinite
 
 from check_delayed_repl.light import TYPE_CHECKING
-from check_delayed_repl.records import LOOK_ERRORS, JobLine, Position, Record, Sample
+from check_delayed_repl.records import SAMPLE_ERRORS, JobLine, Position, Record, Sample
 
 if TYPE_CHECKING:
     from typing import Any
 
-SAMPLE_ERRORS = frozenset(
+RECORDED_ERRORS = frozenset(
     {
-        *LOOK_ERRORS,
+        *SAMPLE_ERRORS,
         "io-error",
         "sql-error",
         "heartbeat-from-future",

@@ -332,7 +332,7 @@ class Tables:
         bare = sql_delay is None and seen == [None] * len(seen)
         return Past(samples, newest_t, sql_delay, local is not None or bool(missing), bare, jobs)
 
-    def newest_look(self, replica: str) -> Sample | None:
+    def newest_sample(self, replica: str) -> Sample | None:
         rows = self._select(
             "SELECT number, delay_arrival, source_arrival FROM replica WHERE name = ?", (text(replica, NAME_LENGTH),)
         )

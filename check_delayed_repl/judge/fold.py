@@ -10,8 +10,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from math import sqrt
 
-from check_delayed_repl.judge.jobs import RECOVERY, Jobs, JobsNow
-from check_delayed_repl.judge.looks import (
+from check_delayed_repl.judge.facts import (
     Fact,
     hard_facts,
     heartbeat_usable,
@@ -19,6 +18,7 @@ from check_delayed_repl.judge.looks import (
     log_ages,
     source_changed,
 )
+from check_delayed_repl.judge.jobs import RECOVERY, Jobs, JobsNow
 from check_delayed_repl.judge.observed import Observed
 from check_delayed_repl.judge.outcome import Finding, State, Verdict
 from check_delayed_repl.judge.trend import NO_FIT, Fit, Point, fit
@@ -31,8 +31,9 @@ from check_delayed_repl.judge.verdict import (
     side_of,
     worst_first,
 )
-from check_delayed_repl.limits import Limits, kind_option, plain
+from check_delayed_repl.limits import Limits, kind_option
 from check_delayed_repl.records import JobLine, Record, Sample
+from check_delayed_repl.words import plain
 
 FOLD_VERSION = 6
 """Changes with the rules: a cache that an older judge left is worth nothing."""
@@ -97,7 +98,7 @@ class Fold:
             self._latest = (*self._latest, record.delay)[-REAL_VALUE_SAMPLES:]
             insort(self._points, (t, record.delay))
         self._fitted = None
-        self._judge_look(record, arrival)
+        self._judge_sample(record, arrival)
         if t < self._clock:
             self._fitted = None  # what is trimmed now may lie in the window that ends at t
         self._trim()
@@ -134,7 +135,7 @@ class Fold:
             for exception in self._holding:
                 held[exception] = held.get(exception, 0.0) + until - self._clock
 
-    def _judge_look(self, sample: Sample, arrival: int | None) -> None:
+    def _judge_sample(self, sample: Sample, arrival: int | None) -> None:
         """What this look does to the episode."""
         t = sample.t
         jobs = self._jobs.at(t)
@@ -266,11 +267,11 @@ class Fold:
 
     # --- judging
 
-    def verdict(self, now: float, *, worker: bool = False, worded: bool = True) -> Verdict:
+    def verdict(self, now: float, *, worker: bool = False, with_messages: bool = True) -> Verdict:
         """The judgement at `now`, which changes nothing. `worker`: somebody else looks, and must be seen to.
 
-        Where only states and conditions are asked for (not `worded`), the trend and the texts that rest on it are left
-        at a guess if the line is in range beyond doubt: fitting it is most of the work.
+        Where only states and conditions are asked for (not `with_messages`), the trend and the texts that rest on it
+        are left at a guess if the line is in range beyond doubt: fitting it is most of the work.
         """
         limits = self.limits
         sample = self._last
@@ -291,7 +292,7 @@ class Fold:
         jobs = job_book.at(now)
         held = dict(self._held)
         self._charge(held, now)
-        findings = self._look_findings(sample, jobs, held, now)
+        findings = self._sample_findings(sample, jobs, held, now)
         age = max(0.0, now - self._clock)
         if worker and age > limits.max_last_seen:
             findings.append(
@@ -302,7 +303,7 @@ class Fold:
                     f"(limit {plain(limits.max_last_seen)}, --max-last-seen)",
                 )
             )
-        if worded or not self._surely_in_range(now):
+        if with_messages or not self._surely_in_range(now):
             now_fit = self._fit(now) or self._last_known()
         else:
             now_fit = NO_FIT._replace(trend=NO_FIT.trend._replace(intercept=self._window(now)[-1][1]))
@@ -326,7 +327,7 @@ class Fold:
             self._episode_since,
         )
 
-    def _look_findings(self, sample: Sample, jobs: JobsNow, held: dict[str, float], now: float) -> list[Finding]:
+    def _sample_findings(self, sample: Sample, jobs: JobsNow, held: dict[str, float], now: float) -> list[Finding]:
         limits = self.limits
         findings = [Finding(State.CRITICAL, *fact) for fact in hard_facts(sample, self._seen, limits)]
         findings += self._job_findings(jobs, now)

@@ -28,7 +28,7 @@ class LateFold:
         self._first_t = first_t
         self._settled: float | None = None
         """When the line's side was beyond doubt for the first time."""
-        self.hopeless = past.newest_t is not None and past.newest_t >= first_t
+        self.cannot_converge = past.newest_t is not None and past.newest_t >= first_t
         self._older_jobs: dict[str, JobLine] = {}
         for line in past.jobs:
             self._older_jobs[line.id] = line
@@ -39,7 +39,7 @@ class LateFold:
         self.fold.add(record, arrival)
         if isinstance(record, JobLine):
             # What it is merged with depends on when its older lines were forgotten.
-            self.hopeless = self.hopeless or record.id in self._older_jobs
+            self.cannot_converge = self.cannot_converge or record.id in self._older_jobs
             return False
         t = record.t
         if t < self._first_t + self.fold.reach or not self.fold.calm_at(record):
@@ -47,7 +47,7 @@ class LateFold:
         if self._settled is None:
             self._settled = t
         return (
-            not self.hopeless
+            not self.cannot_converge
             and t - self._settled >= self._limits.max_recovery_time
             and t - self._over > self._limits.max_recovery_time
             and self._seen_anew(record, self.fold.seen)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from check_delayed_repl.judge.facts import HARD, HOLDABLE
 from check_delayed_repl.judge.jobs import RECOVERY, JobsNow
-from check_delayed_repl.judge.looks import HARD, HOLDABLE
 from check_delayed_repl.judge.outcome import Finding, State, Trend
 from check_delayed_repl.judge.trend import Fit
 from check_delayed_repl.light import NamedTuple
-from check_delayed_repl.limits import Limits, kind_option, plain
+from check_delayed_repl.limits import Limits, kind_option
+from check_delayed_repl.words import plain
 
 BELOW, IN_RANGE, ABOVE = -1, 0, 1
 

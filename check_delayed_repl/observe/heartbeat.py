@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 
 from check_delayed_repl.light import NamedTuple
-from check_delayed_repl.observe.server import Answer, LookFailed, Refused, clean, scrubbed
+from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed, clean, scrubbed
 from check_delayed_repl.records import Sample
 
 # SYSDATE and not NOW: a statement that had to wait for a lock must not read a clock from before its rows.
@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
 _CLOCK = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?", re.ASCII)
 
 Ask = Callable[[str, str], Answer]
-"""Asks a statement, for a purpose in words. Raises Refused, or LookFailed where there is no answer."""
+"""Asks a statement, for a purpose in words. Raises Refused, or SampleFailed where there is no answer."""
 
 
 class Beat(NamedTuple):
@@ -55,7 +55,7 @@ class Choice(NamedTuple):
 
 
 def read_heartbeats(ask: Ask, table: str, secret: str = "") -> Heartbeats:
-    """All heartbeat rows of `database.table`. Raises LookFailed with `heartbeat-missing` or `heartbeat-unreadable`,
+    """All heartbeat rows of `database.table`. Raises SampleFailed with `heartbeat-missing` or `heartbeat-unreadable`,
     and without the `secret` in its words.
     """
     database, _, name = table.partition(".")
@@ -68,35 +68,35 @@ def read_heartbeats(ask: Ask, table: str, secret: str = "") -> Heartbeats:
     beats: dict[int, list[Beat]] = {}
     for row in answer.rows:
         if len(row) != 4:
-            raise LookFailed("heartbeat-unreadable", f"{table}: a row of {len(row)} columns in place of 4")
+            raise SampleFailed("heartbeat-unreadable", f"{table}: a row of {len(row)} columns in place of 4")
         server_id = _number(row[0], f"{table}: a row's server_id", secret)
         own_id = _number(row[3], "the server's own id", secret)
         beats.setdefault(server_id, []).append(Beat(row[1], _clock(row[2], secret)))
     return Heartbeats(own_id, beats)
 
 
-def _refused(error: Refused, table: str) -> LookFailed:
+def _refused(error: Refused, table: str) -> SampleFailed:
     text = f"(error {error.number}: {error.text})"
     if error.number in _NO_TABLE:
-        return LookFailed(
+        return SampleFailed(
             "heartbeat-missing",
             f"there is no table {table}: check --heartbeat-table, or create it with pt-heartbeat --create-table {text}",
         )
     if error.number in _NO_PRIVILEGE:
-        return LookFailed(
+        return SampleFailed(
             "heartbeat-missing",
             f"no SELECT privilege on {table}, or no such table: check --heartbeat-table,"
             f" or GRANT SELECT ON {table} TO the monitoring user {text}",
         )
     if error.number == _NO_COLUMN:
-        return LookFailed(
+        return SampleFailed(
             "heartbeat-unreadable",
             f"{table} lacks the columns server_id and ts: it was made for an old pt-heartbeat, or for something else;"
             f" make a new one with pt-heartbeat --create-table {text}",
         )
     if error.number in _LOCKED:
-        return LookFailed("timeout", f"{table} is locked: find out by whom {text}")
-    return LookFailed("heartbeat-unreadable", f"{table} cannot be read: ask the server's error log {text}")
+        return SampleFailed("timeout", f"{table} is locked: find out by whom {text}")
+    return SampleFailed("heartbeat-unreadable", f"{table} cannot be read: ask the server's error log {text}")
 
 
 def choose(
@@ -110,7 +110,7 @@ def choose(
 
     `status_id` is the source's id by the replication status (0: unknown there), `given_id` the one that the user
     names, `previous` the newest earlier sample with a source, and `read` gives a row's time or None where it is no
-    time. Raises LookFailed with `heartbeat-missing`, naming the ids that are there.
+    time. Raises SampleFailed with `heartbeat-missing`, naming the ids that are there.
     """
     if given_id is not None:
         _require(given_id, beats, "named by --master-server-id")
@@ -118,7 +118,7 @@ def choose(
     known_id = previous.source_id if previous else None
     source_id = status_id or known_id
     if not source_id:
-        raise LookFailed(
+        raise SampleFailed(
             "heartbeat-missing",
             "the replication status names no source (the replica was restarted while its source is down) and no"
             f" earlier look knows it: name it with --master-server-id; there are heartbeats of {_ids(beats)}",
@@ -142,7 +142,7 @@ def changing(source_id: int, previous: Sample | None) -> bool:
 
 def _require(server_id: int, beats: Heartbeats, which: str) -> None:
     if server_id not in beats.beats:
-        raise LookFailed(
+        raise SampleFailed(
             "heartbeat-missing",
             f"there is no heartbeat of server {server_id} ({which}); there are heartbeats of {_ids(beats)}",
         )
@@ -216,7 +216,7 @@ def _shown(value: bytes | None, secret: str) -> str:
 def _number(value: bytes | None, what: str, secret: str) -> int:
     text = "" if value is None else value.decode("ascii", "replace")
     if not _NUMBER.fullmatch(text):
-        raise LookFailed("heartbeat-unreadable", f"{what} is {_shown(value, secret)}, not a number")
+        raise SampleFailed("heartbeat-unreadable", f"{what} is {_shown(value, secret)}, not a number")
     return int(text)
 
 
@@ -224,5 +224,5 @@ def _clock(value: bytes | None, secret: str) -> float:
     text = "" if value is None else value.decode("ascii", "replace")
     # 0 is what a server says of a time that it cannot tell.
     if not _CLOCK.fullmatch(text) or float(text) <= 0:
-        raise LookFailed("heartbeat-unreadable", f"the server's clock reads {_shown(value, secret)}")
+        raise SampleFailed("heartbeat-unreadable", f"the server's clock reads {_shown(value, secret)}")
     return float(text)

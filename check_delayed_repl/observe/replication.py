@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from check_delayed_repl.light import NamedTuple
-from check_delayed_repl.observe.server import Answer, LookFailed, Refused, clean, scrubbed
+from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed, clean, scrubbed
 from check_delayed_repl.records import Position
 
 SHOW_ALL_SLAVES = "SHOW ALL SLAVES STATUS"
@@ -25,7 +25,7 @@ _LARGEST = 1 << 64
 _SIGNED = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 
 Ask = Callable[[str, str], Answer]
-"""Asks a statement, for a purpose in words. Raises Refused, or LookFailed where there is no answer."""
+"""Asks a statement, for a purpose in words. Raises Refused, or SampleFailed where there is no answer."""
 
 
 class ReplicationStatus(NamedTuple):
@@ -53,7 +53,7 @@ def read_status(
 ) -> tuple[ReplicationStatus, str]:
     """The status of the channel, and the statement that showed it (to begin with the next time).
 
-    `version` is what the server calls itself; it only decides what is tried first. Raises LookFailed with
+    `version` is what the server calls itself; it only decides what is tried first. Raises SampleFailed with
     `not-a-replica` or `status-unreadable`, or whatever `ask` raises where there is no answer.
     """
     statements = [statement] if statement else []
@@ -68,12 +68,12 @@ def read_status(
                 continue
             if error.number in _NO_PRIVILEGE:
                 needed = privilege(version)
-                raise LookFailed(
+                raise SampleFailed(
                     "status-unreadable",
                     f"no privilege to read the replication status: GRANT {needed} ON *.* TO the monitoring user"
                     f" (error {error.number}: {error.text})",
                 ) from None
-            raise LookFailed(
+            raise SampleFailed(
                 "status-unreadable", f"{one} failed (error {error.number}: {error.text}): ask the server's error log"
             ) from None
         used = one
@@ -81,7 +81,7 @@ def read_status(
         if answer.rows:
             break
     if answer is None:
-        raise LookFailed("status-unreadable", "the server knows no statement that shows the replication status")
+        raise SampleFailed("status-unreadable", "the server knows no statement that shows the replication status")
     return parse_status(answer, channel, secret), used
 
 
@@ -128,7 +128,7 @@ class _Unreadable(Exception):
 
 
 def parse_status(answer: Answer, channel: str | None, secret: str = "") -> ReplicationStatus:
-    """The channel's row; the only one where `channel` is None. Raises LookFailed."""
+    """The channel's row; the only one where `channel` is None. Raises SampleFailed."""
     names = [_plain_name(column) for column in answer.columns]
     rows = [dict(zip(names, row, strict=False)) for row in answer.rows]
     row = _choose(rows, channel, secret)
@@ -136,7 +136,7 @@ def parse_status(answer: Answer, channel: str | None, secret: str = "") -> Repli
         return _status(row, secret)
     except _Unreadable as odd:
         shown = "NULL" if odd.value is None else repr(clean(scrubbed(odd.value.decode("utf-8", "replace"), secret), 60))
-        raise LookFailed(
+        raise SampleFailed(
             "status-unreadable", f"the replication status cannot be understood: {odd.column} is {shown}"
         ) from None
 
@@ -173,14 +173,14 @@ def _channel(row: Row) -> str:
 
 def _choose(rows: list[Row], channel: str | None, secret: str) -> Row:
     if not rows:
-        raise LookFailed(
+        raise SampleFailed(
             "not-a-replica", "no replication channel is configured on this server: check --host, or set it up again"
         )
     there = [_channel(row) for row in rows]
     listed = ", ".join(clean(scrubbed(name, secret), 64) or "'' (the one without a name)" for name in there)
     if channel is None:
         if len(rows) > 1:
-            raise LookFailed(
+            raise SampleFailed(
                 "not-a-replica", f"there are {len(rows)} channels: name one with --channel: {clean(listed)}"
             )
         return rows[0]
@@ -188,7 +188,7 @@ def _choose(rows: list[Row], channel: str | None, secret: str) -> Row:
     fitting = [row for row, name in zip(rows, there, strict=True) if name == channel]
     fitting = fitting or [row for row, name in zip(rows, there, strict=True) if name.lower() == channel.lower()]
     if not fitting:
-        raise LookFailed(
+        raise SampleFailed(
             "not-a-replica", f"there is no channel {clean(channel, 64)!r}; check --channel; there are: {clean(listed)}"
         )
     return fitting[0]
@@ -196,7 +196,7 @@ def _choose(rows: list[Row], channel: str | None, secret: str) -> Row:
 
 def _value(row: Row, column: str) -> bytes | None:
     if column not in row:
-        raise LookFailed("status-unreadable", f"the replication status cannot be understood: it has no {column}")
+        raise SampleFailed("status-unreadable", f"the replication status cannot be understood: it has no {column}")
     return row[column]
 
 

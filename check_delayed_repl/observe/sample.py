@@ -7,17 +7,17 @@ import time
 
 from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.observe import heartbeat
-from check_delayed_repl.observe.optionfile import OptionFileError
-from check_delayed_repl.observe.replication import ReplicationStatus, read_status
-from check_delayed_repl.observe.server import (
+from check_delayed_repl.observe.connection import (
     Answer,
     ConnectFailed,
-    LookFailed,
     Refused,
+    SampleFailed,
     ask,
     connect,
     settings,
 )
+from check_delayed_repl.observe.optionfile import OptionFileError
+from check_delayed_repl.observe.replication import ReplicationStatus, read_status
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.records import Sample
 
@@ -51,7 +51,7 @@ class Observer:
     def __repr__(self) -> str:
         return f"Observer({self._where!r})"
 
-    def look(self, deadline: float, previous: Sample | None) -> Sample:
+    def sample(self, deadline: float, previous: Sample | None) -> Sample:
         """What is to be seen now, or why nothing is: never raises, and returns at `deadline` (a time.monotonic()).
 
         `previous` is the newest earlier sample of this replica that has a delay or a source, or None.
@@ -63,7 +63,7 @@ class Observer:
             reused = self._connection is not None
             try:
                 self._look(deadline, budget, previous, seen)
-            except LookFailed as failure:
+            except SampleFailed as failure:
                 if isinstance(failure, ConnectFailed):
                     self.close()
                     if failure.lost and (reused or tries < RETRIES) and self._wait(deadline, 0 if reused else tries):
@@ -88,7 +88,7 @@ class Observer:
             self._connection = None
 
     def _look(self, deadline: float, budget: float, previous: Sample | None, seen: dict[str, Any]) -> None:
-        """Puts what it sees into `seen`, as fields of Sample. Raises LookFailed."""
+        """Puts what it sees into `seen`, as fields of Sample. Raises SampleFailed."""
         zone = _zone(self._target.heartbeat_timezone)
         connection = self._connected(deadline, budget)
 
@@ -131,7 +131,7 @@ class Observer:
         previous: Sample | None,
         seen: dict[str, Any],
     ) -> None:
-        """Adds delay and local heartbeat to `seen`. Raises LookFailed."""
+        """Adds delay and local heartbeat to `seen`. Raises SampleFailed."""
         table = self._target.heartbeat_table
         expected = previous.delay if previous else None
         given = self._target.master_server_id
@@ -150,14 +150,14 @@ class Observer:
         rows = beats.beats[choice.heartbeat_id]
         found = heartbeat.age(rows, zone, expected)
         if found is None:
-            raise LookFailed(
+            raise SampleFailed(
                 "heartbeat-unreadable",
                 f"{table}: the ts of server {choice.heartbeat_id} is no time: {heartbeat.shown(rows, self._secret)}",
             )
         seen.update(source_id=choice.source_id, heartbeat_id=choice.heartbeat_id, delay=found[0], ts=found[1])
         if self._target.local_heartbeat and "local" not in seen and not seen.get("local_missing"):
             rows = beats.beats[beats.own_id or 0]
-            raise LookFailed(
+            raise SampleFailed(
                 "heartbeat-unreadable",
                 f"{table}: the ts of this server's own row is no time: {heartbeat.shown(rows, self._secret)}",
             )
@@ -184,7 +184,7 @@ def _of_status(status: ReplicationStatus) -> dict[str, Any]:
 
 
 def _zone(name: str | None) -> tzinfo | None:
-    """The heartbeat writers' time zone; None for UTC. Raises LookFailed where there is no such zone here."""
+    """The heartbeat writers' time zone; None for UTC. Raises SampleFailed where there is no such zone here."""
     if name is None:
         return None
     from zoneinfo import ZoneInfo
@@ -192,6 +192,6 @@ def _zone(name: str | None) -> tzinfo | None:
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        raise LookFailed(
+        raise SampleFailed(
             "heartbeat-unreadable", f"--heartbeat-timezone {name!r} is no time zone that this machine knows"
         ) from None

@@ -6,8 +6,8 @@ from math import isfinite
 
 from check_delayed_repl.judge.outcome import Verdict
 from check_delayed_repl.limits import Limits
-from check_delayed_repl.report.clean import clean
 from check_delayed_repl.report.metrics import metrics
+from check_delayed_repl.words import clean
 
 
 def render(verdict: Verdict, limits: Limits, replica: str) -> str:

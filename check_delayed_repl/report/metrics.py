@@ -6,8 +6,9 @@ from math import isfinite
 
 from check_delayed_repl.judge.outcome import Verdict
 from check_delayed_repl.light import NamedTuple
-from check_delayed_repl.limits import Limits, plain
+from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import Sample
+from check_delayed_repl.words import plain
 
 EARLIEST_AGE = -1.0
 """Seconds by which a heartbeat may come from the future before that is a finding."""

@@ -11,9 +11,9 @@ import time
 from types import ModuleType
 
 from check_delayed_repl.judge.outcome import JobView, State, Verdict
-from check_delayed_repl.limits import Limits, kind_option, option, plain
-from check_delayed_repl.report.clean import clean
+from check_delayed_repl.limits import Limits, kind_option, option
 from check_delayed_repl.report.metrics import Metric, metrics
+from check_delayed_repl.words import clean, plain
 
 
 def _import_parts() -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 
 from check_delayed_repl.history import open_history
-from check_delayed_repl.judgement import judged
+from check_delayed_repl.history.folding import judged
 from check_delayed_repl.options import limits_from
 from check_delayed_repl.plugin import build_parser
 from check_delayed_repl.report import nagios

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from check_delayed_repl.observe import wire
+from check_delayed_repl.observe.connection import Answer, ask, connect
 from check_delayed_repl.observe.sample import Observer
-from check_delayed_repl.observe.server import Answer, ask, connect
 from check_delayed_repl.observe.target import Target
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -57,7 +57,7 @@ def conversation(target: Target, name: str) -> None:
 
     wire.Wire.recv_into = listening  # type: ignore[method-assign]
     try:
-        sample = Observer(target).look(time.monotonic() + 10, None)
+        sample = Observer(target).sample(time.monotonic() + 10, None)
     finally:
         wire.Wire.recv_into = plain  # type: ignore[method-assign]
     assert sample.error is None, sample
@@ -80,9 +80,9 @@ def rows(target: Target, name: str, table: str) -> None:
 
         return one
 
+    from check_delayed_repl.observe.connection import SampleFailed
     from check_delayed_repl.observe.heartbeat import read_heartbeats
     from check_delayed_repl.observe.replication import read_status
-    from check_delayed_repl.observe.server import LookFailed
 
     for read in (
         lambda: read_status(kept(asking), connection.server_version, None),
@@ -90,7 +90,7 @@ def rows(target: Target, name: str, table: str) -> None:
     ):
         try:
             read()
-        except LookFailed as failure:
+        except SampleFailed as failure:
             print(f"{name}: {failure.message}")
     connection.close()
     save("look", f"{name}.json", json.dumps([as_text(answers[0]), as_text(answers[-1])], indent=1).encode() + b"\n")

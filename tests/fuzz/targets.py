@@ -22,16 +22,17 @@ from check_delayed_repl.history import HistoryUnavailable
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.limits import Limits
-from check_delayed_repl.observe import heartbeat, server
+from check_delayed_repl.observe import connection as server
+from check_delayed_repl.observe import heartbeat
+from check_delayed_repl.observe.connection import Answer, SampleFailed, settings
 from check_delayed_repl.observe.lean import load_pymysql
 from check_delayed_repl.observe.optionfile import OptionFileError, read_group
 from check_delayed_repl.observe.replication import read_status
 from check_delayed_repl.observe.sample import Observer
-from check_delayed_repl.observe.server import Answer, LookFailed, settings
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.options import (
+    HelpRequested,
     Parser,
-    Shown,
     UsageError,
     add_connection_options,
     add_judging_options,
@@ -40,7 +41,7 @@ from check_delayed_repl.options import (
     replica_name,
     target_from,
 )
-from check_delayed_repl.records import LOOK_ERRORS, JobLine, Record, Sample
+from check_delayed_repl.records import SAMPLE_ERRORS, JobLine, Record, Sample
 
 CORPUS = Path(__file__).parent / "corpus"
 SECRET = "pw-7h-secret"
@@ -123,7 +124,7 @@ def _seen(asking: heartbeat.Ask, previous: Sample | None) -> Sample:
         seen.update(_of_status(status))
         beats = heartbeat.read_heartbeats(asking, "percona.heartbeat", SECRET)
         observer._of_heartbeats(status, beats, None, previous, seen)
-    except LookFailed as failure:
+    except SampleFailed as failure:
         seen.update(error=failure.condition, message=failure.message)
     return Sample(**{"t": MOMENT, **seen})  # type: ignore[arg-type]
 
@@ -133,7 +134,7 @@ def _well_formed(sample: Sample) -> None:
     for text in (sample.message, sample.io_error, sample.sql_error):
         assert text is None or (text.isprintable() and len(text) < 1000), text
         assert text is None or SECRET not in text
-    assert sample.error is None or sample.error in LOOK_ERRORS
+    assert sample.error is None or sample.error in SAMPLE_ERRORS
     assert sample.error or sample.delay is not None
     for number in (sample.t, sample.delay, sample.ts, sample.local):
         assert number is None or isfinite(number)
@@ -248,7 +249,7 @@ def _hear(data: bytes, target: Target) -> None:
             observer = Observer(target)
             began = time.monotonic()
             # A deadline so near that a look that is closed on is not tried again.
-            sample = observer.look(began + 0.05, None)
+            sample = observer.sample(began + 0.05, None)
             assert time.monotonic() - began < 2
             observer.close()
         finally:
@@ -337,7 +338,7 @@ def store(data: bytes) -> None:
                         found.finished_at,
                         found.void,
                     )
-            history.newest_look("r")
+            history.newest_sample("r")
             history.prune(1.0)
             history.prune_future()
         finally:
@@ -346,7 +347,7 @@ def store(data: bytes) -> None:
 
 def fleet(data: bytes) -> None:
     """A worker's TOML file: replicas, or one line about what is wrong."""
-    from check_delayed_repl.fleet import MAX_INTERVAL, MIN_INTERVAL, many
+    from check_delayed_repl.config import MAX_INTERVAL, MIN_INTERVAL, many
 
     _FILE.write_bytes(data)
     try:
@@ -363,7 +364,7 @@ def fleet(data: bytes) -> None:
 
 
 def _no_options() -> dict[str, object]:
-    from check_delayed_repl import fleet as module
+    from check_delayed_repl import config as module
 
     return vars(module._parser().parse_args([]))
 
@@ -390,7 +391,7 @@ def options(data: bytes) -> None:
         assert replica_name(args)
     except UsageError as error:
         _one_line(error)
-    except Shown:
+    except HelpRequested:
         pass
     for text in data.decode("utf-8", "replace").split("\n"):
         try:

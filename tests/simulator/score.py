@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import NamedTuple
 
+from check_delayed_repl.backtest.replay import StateChange, replay
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.records import Sample
-from check_delayed_repl.replay import Ruling, replay
 
 from .years import DAY, HIGH, LOW, Incident, Profile, Year
 
@@ -131,7 +131,7 @@ def judge(year: Year) -> dict[str, list[Alarm]]:
 
     year.watchers.append(watch)
     for ruling in replay(iter(year), year.profile.limits):
-        if isinstance(ruling, Ruling):
+        if isinstance(ruling, StateChange):
             bells[OURS].see(ruling.t, ruling.state == State.CRITICAL, ruling.condition)
     for bell in bells.values():
         bell.stop(latest)

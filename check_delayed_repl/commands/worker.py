@@ -22,13 +22,13 @@ from collections.abc import Callable, Iterable
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
-from check_delayed_repl import fleet
-from check_delayed_repl.fleet import Watch
+from check_delayed_repl import config as fleet
+from check_delayed_repl.config import Watch
 from check_delayed_repl.history import HistoryUnavailable, open_history
 from check_delayed_repl.observe.sample import Observer
 from check_delayed_repl.options import add_connection_options, add_history_option, duration, whole
 from check_delayed_repl.records import Sample
-from check_delayed_repl.report.clean import clean
+from check_delayed_repl.words import clean
 
 if TYPE_CHECKING:
     from check_delayed_repl.history import History
@@ -243,7 +243,7 @@ class _Replica:
         """One look, in a thread of its own."""
         deadline = time.monotonic() + min(self.watch.timeout, self.watch.interval)
         try:
-            sample = self.observer.look(deadline, self.previous)
+            sample = self.observer.sample(deadline, self.previous)
         except Exception as error:  # noqa: BLE001  one replica's surprise must not end the others' looks
             sample = Sample(t=time.time(), error="status-unreadable", message=f"internal error, {type(error).__name__}")
             with contextlib.suppress(Exception):
@@ -443,7 +443,7 @@ class Writer(threading.Thread):
             newest: list[Sample | None] = []
             for name in self._names:
                 self._history.deadline = self._deadline()
-                newest.append(self._history.newest_look(name))
+                newest.append(self._history.newest_sample(name))
             self._newest = newest
             self._recovered()
         return self._history

@@ -1,12 +1,41 @@
-"""Times, spans and sizes as people say them."""
+"""Text: what others wrote made fit to print; numbers, times, spans and sizes in one form each.
+
+On the check's start-up path: datetime is imported only where a moment is printed.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, tzinfo
+import re
 from math import isfinite
 
-from check_delayed_repl.limits import plain
-from check_delayed_repl.report.clean import clean
+from check_delayed_repl.light import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime, tzinfo
+
+MAX_LENGTH = 1000
+
+# What Nagios keeps out of its macros, what ends the text and begins perfdata, and what a web page or a notification
+# command's shell or printf would take for more than text.
+_MARKUP = str.maketrans({"|": "/", "<": "(", ">": ")", "&": "+", "`": "'", '"': "'", "$": "_", "\\": "/"})
+_SPACES = re.compile(r"\s+")
+
+
+def clean(text: str, length: int = MAX_LENGTH) -> str:
+    """`text` on one line, without control characters or markup, of at most `length` characters."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text[: 4 * length])
+    text = _SPACES.sub(" ", text.translate(_MARKUP)).strip()
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def plain(value: float, digits: int = 6) -> str:
+    """A number as a plain decimal: never an exponent, no trailing zeros."""
+    text = f"{value:.{digits}f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
 
 UNKNOWN = "unknown"
 SOON = 600.0
@@ -65,6 +94,8 @@ def size(count: int) -> str:
 
 def _read(t: float, zone: tzinfo | None) -> datetime | None:
     """The moment in a zone, by default this machine's; None where it lies beyond every calendar."""
+    from datetime import UTC, datetime
+
     try:
         return datetime.fromtimestamp(t, UTC).astimezone(zone)
     except (OverflowError, ValueError, OSError):

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from check_delayed_repl.judge.observed import WAITING, Observed
 from check_delayed_repl.light import NamedTuple
-from check_delayed_repl.limits import Limits, plain
+from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import Sample
+from check_delayed_repl.words import plain
 
 HARD = (
     "connect-failed",

@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
         finally:
             history.close()
     except Failed as failure:
-        from check_delayed_repl.report.clean import clean
+        from check_delayed_repl.words import clean
 
         print(f"delayed-repl: {clean(str(failure))}", file=sys.stderr)
         return 1

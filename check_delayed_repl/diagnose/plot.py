@@ -6,12 +6,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
-from check_delayed_repl.diagnose.picture import Picture
-from check_delayed_repl.judge.looks import heartbeat_usable
-from check_delayed_repl.limits import plain
-from check_delayed_repl.report import words
-from check_delayed_repl.report.chart import scale_of
-from check_delayed_repl.report.clean import clean
+from check_delayed_repl import words
+from check_delayed_repl.diagnose.chart import scale_of
+from check_delayed_repl.diagnose.picture import Diagnosis
+from check_delayed_repl.judge.facts import heartbeat_usable
+from check_delayed_repl.words import clean, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +26,7 @@ class Missing(Exception):
     """matplotlib is not installed. The message says how to get it."""
 
 
-def draw(picture: Picture, file: str, zone: tzinfo | None = None) -> None:
+def draw(picture: Diagnosis, file: str, zone: tzinfo | None = None) -> None:
     """Writes `file`, a .png or .svg. `zone` None is this machine's. Raises Missing, and OSError as writing does."""
     try:
         import matplotlib as mpl
@@ -77,7 +76,7 @@ def _step(span: float) -> float:
     return next((step for step in STEPS if span / step <= 8), span / 4)
 
 
-def _delays(axes: Axes, picture: Picture, at: Any, low: float, top: float) -> None:
+def _delays(axes: Axes, picture: Diagnosis, at: Any, low: float, top: float) -> None:
     seen = [(s.t, s.delay) for s in picture.samples if s.delay is not None and heartbeat_usable(s)]
     axes.plot(
         [at(t) for t, _ in seen],
@@ -98,7 +97,7 @@ def _delays(axes: Axes, picture: Picture, at: Any, low: float, top: float) -> No
         )
 
 
-def _bounds(axes: Axes, picture: Picture) -> None:
+def _bounds(axes: Axes, picture: Diagnosis) -> None:
     limits = picture.limits
     for value, name in ((limits.max_delay_time, "maximum"), (limits.min_delay_time, "minimum")):
         axes.axhline(value, color=VERMILION, linestyle=(0, (6, 3)), linewidth=1.1)
@@ -112,7 +111,7 @@ def _bounds(axes: Axes, picture: Picture) -> None:
         )
 
 
-def _fits(axes: Axes, picture: Picture, at: Any) -> None:
+def _fits(axes: Axes, picture: Diagnosis, at: Any) -> None:
     for number, segment in enumerate(reversed(picture.segments)):
         if segment.end < picture.since:
             continue
@@ -130,7 +129,7 @@ def _fits(axes: Axes, picture: Picture, at: Any) -> None:
             axes.axvline(at(segment.start), color=BLUE, linewidth=0.7, linestyle="dotted")
 
 
-def _bands(axes: Axes, picture: Picture, at: Any) -> None:
+def _bands(axes: Axes, picture: Diagnosis, at: Any) -> None:
     kinds = list(dict.fromkeys(band.kind for band in picture.bands))
     named: set[str] = set()
     for band in picture.bands:

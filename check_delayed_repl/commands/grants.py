@@ -21,7 +21,7 @@ from check_delayed_repl.options import (
     replica_name,
     target_from,
 )
-from check_delayed_repl.report.clean import clean
+from check_delayed_repl.words import clean
 
 HELP = "print the SQL for least-privilege accounts: the check's, the worker's, the job writer's"
 
@@ -150,7 +150,7 @@ def _asked(args: argparse.Namespace) -> Server | None:
     """The server as it describes itself; None, with a line on standard error, where it does not answer."""
     import sys
 
-    from check_delayed_repl.observe.server import LookFailed, Refused, ask, connect, settings
+    from check_delayed_repl.observe.connection import Refused, SampleFailed, ask, connect, settings
 
     name = replica_name(args)
     target = target_from(args)
@@ -166,8 +166,8 @@ def _asked(args: argparse.Namespace) -> Server | None:
             version = (answer.rows[0][0] or b"").decode("utf-8", "replace")
         finally:
             connection.close()
-    except (LookFailed, Refused, IndexError) as error:
-        text = error.message if isinstance(error, LookFailed) else f"{name}: does not tell its version"
+    except (SampleFailed, Refused, IndexError) as error:
+        text = error.message if isinstance(error, SampleFailed) else f"{name}: does not tell its version"
         print(f"delayed-repl: {clean(text)}; or describe the server with --family", file=sys.stderr)
         return None
     return Server(version)

@@ -25,7 +25,6 @@ import argparse
 import copy
 from typing import Any, NamedTuple
 
-from check_delayed_repl.limits import plain
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.options import (
     DEFAULT_TIMEOUT,
@@ -38,6 +37,7 @@ from check_delayed_repl.options import (
     server_id,
     target_from,
 )
+from check_delayed_repl.words import plain
 
 DEFAULT_INTERVAL = 10.0
 MIN_INTERVAL = 0.1

@@ -7,16 +7,15 @@ from collections.abc import Iterable
 from datetime import tzinfo
 from textwrap import wrap
 
+from check_delayed_repl import words
+from check_delayed_repl.diagnose.advice import Advice, Step, advice
 from check_delayed_repl.diagnose.certainty import CONFIDENCE, Spread
-from check_delayed_repl.diagnose.picture import Budget, Outlook, Picture, Protection
+from check_delayed_repl.diagnose.chart import chart
+from check_delayed_repl.diagnose.picture import Budget, Diagnosis, Outlook, Protection
+from check_delayed_repl.diagnose.screen import Line, visible
 from check_delayed_repl.judge.outcome import Finding, JobView, State
-from check_delayed_repl.limits import plain
 from check_delayed_repl.records import Sample
-from check_delayed_repl.report import words
-from check_delayed_repl.report.advice import Advice, Step, advice
-from check_delayed_repl.report.chart import chart
-from check_delayed_repl.report.clean import clean
-from check_delayed_repl.report.screen import Line, visible
+from check_delayed_repl.words import clean, plain
 
 WIDTH = 80
 HEIGHT = 11
@@ -51,7 +50,7 @@ class Pen:
         return words.clock(t, now, self.zone, seconds)
 
 
-def screen(picture: Picture, pen: Pen | None = None) -> list[Line]:
+def screen(picture: Diagnosis, pen: Pen | None = None) -> list[Line]:
     """Everything: the verdict and why, what is protected, the line, budgets, the replica, next steps."""
     pen = pen or Pen()
     lines = _header(picture, pen)
@@ -69,7 +68,7 @@ def screen(picture: Picture, pen: Pen | None = None) -> list[Line]:
     return lines
 
 
-def frame(picture: Picture, pen: Pen, rows: int | None = None) -> list[Line]:
+def frame(picture: Diagnosis, pen: Pen, rows: int | None = None) -> list[Line]:
     """What one waits in front of: the verdict, countdowns, the line and the budgets, in `rows` rows if need be."""
     head = _header(picture, pen)
     head += pen.text(clean(picture.verdict.message))
@@ -89,7 +88,7 @@ def frame(picture: Picture, pen: Pen, rows: int | None = None) -> list[Line]:
 # --- the verdict
 
 
-def _header(p: Picture, pen: Pen) -> list[Line]:
+def _header(p: Diagnosis, pen: Pen) -> list[Line]:
     state = p.verdict.state
     badge, condition = f" {state.name} ", f" {words.shown(p.verdict.condition)}"
     right = f"{words.shown(p.replica)} · {words.moment(p.verdict.at, pen.zone)}"
@@ -99,7 +98,7 @@ def _header(p: Picture, pen: Pen) -> list[Line]:
     return [[(badge, BADGES[state]), (condition, "bold")], [(right, "dim")], []]
 
 
-def _why(p: Picture, pen: Pen) -> list[Line]:
+def _why(p: Diagnosis, pen: Pen) -> list[Line]:
     first, *others = p.verdict.findings
     lines = pen.text(_sentence(clean(first.message)))
     lines += pen.text(advice(first.condition, p).meaning)
@@ -128,7 +127,7 @@ def _sentence(text: str) -> str:
 # --- what is protected
 
 
-def _protected(p: Picture, pen: Pen) -> list[Line]:
+def _protected(p: Diagnosis, pen: Pen) -> list[Line]:
     found = p.protection
     if found is None:
         return [
@@ -162,13 +161,13 @@ def _mistake(found: Protection, now: float, pen: Pen) -> str:
 # --- the line
 
 
-def _drawing(p: Picture, pen: Pen, height: int) -> list[Line]:
+def _drawing(p: Diagnosis, pen: Pen, height: int) -> list[Line]:
     looks = sum(s.delay is not None for s in p.samples)
     title = f"Delay of the last {words.span(p.verdict.at - p.since)}, {words.plural(looks, 'look')}"
     return [[(title, "bold")], *chart(p, pen.width, height, pen.zone, pen.unicode)]
 
 
-def _line(p: Picture, pen: Pen) -> list[Line]:
+def _line(p: Diagnosis, pen: Pen) -> list[Line]:
     trend = p.verdict.trend
     if trend.intercept is None:
         return pen.text("The line is unknown: no delay was measured in the window.")
@@ -195,7 +194,7 @@ def _line(p: Picture, pen: Pen) -> list[Line]:
     return lines
 
 
-def _interval(p: Picture) -> str:
+def _interval(p: Diagnosis) -> str:
     found = p.certainty
     if found is None:
         return ""
@@ -222,7 +221,7 @@ def _spread(spread: Spread, now: float, pen: Pen) -> str:
     return f"{pen.clock(early, now, seconds)} to {pen.clock(late, now, seconds)}"
 
 
-def _countdowns(p: Picture, pen: Pen) -> list[Line]:
+def _countdowns(p: Diagnosis, pen: Pen) -> list[Line]:
     now = p.verdict.at
     found: list[tuple[str, float | None, str]] = []
     if p.outlook is not None:
@@ -246,7 +245,7 @@ def _countdowns(p: Picture, pen: Pen) -> list[Line]:
 # --- budgets and jobs
 
 
-def _budgets(p: Picture, pen: Pen) -> list[Line]:
+def _budgets(p: Diagnosis, pen: Pen) -> list[Line]:
     since = p.verdict.episode_since
     now = p.verdict.at
     if since is None and not any(b.held or b.ends for b in p.budgets):
@@ -270,14 +269,14 @@ def _bar(budget: Budget, now: float, pen: Pen) -> Line:
     return [(f"  {name:<10} ", ""), ("█" * filled, style or "dim"), ("░" * (BAR - filled), "dim"), (text, style)]
 
 
-def _jobs(p: Picture, pen: Pen) -> list[Line]:
+def _jobs(p: Diagnosis, pen: Pen) -> list[Line]:
     lines: list[Line] = []
     for job in p.verdict.jobs:
         lines += pen.text(_job(job, p, pen), "  ", hanging="    ")
     return lines
 
 
-def _job(job: JobView, p: Picture, pen: Pen) -> str:
+def _job(job: JobView, p: Diagnosis, pen: Pen) -> str:
     now = p.verdict.at
     name = f"{words.shown(job.kind)} {words.shown(job.id)}"
     if job.status == "invalid":
@@ -295,7 +294,7 @@ def _job(job: JobView, p: Picture, pen: Pen) -> str:
 # --- the replica
 
 
-def _replica(p: Picture, pen: Pen) -> list[Line]:
+def _replica(p: Diagnosis, pen: Pen) -> list[Line]:
     name = "Replica" if p.dialect is None else f"Replica: {words.shown(p.dialect.name)}"
     if p.dialect is not None and p.dialect.channel:
         name += f", {'connection' if p.dialect.mariadb else 'channel'} {words.shown(p.dialect.channel)}"
@@ -317,7 +316,7 @@ def _replica(p: Picture, pen: Pen) -> list[Line]:
     return lines
 
 
-def _threads(p: Picture, pen: Pen) -> list[Line]:
+def _threads(p: Diagnosis, pen: Pen) -> list[Line]:
     look = p.verdict.sample
     if look is None:
         return _entry("look", "none yet", pen)
@@ -346,7 +345,7 @@ def _threads(p: Picture, pen: Pen) -> list[Line]:
     return lines
 
 
-def _last_seen(p: Picture) -> Sample | None:
+def _last_seen(p: Diagnosis) -> Sample | None:
     """The newest look that saw something: that may be one before the newest, where that failed."""
     look = p.verdict.sample
     if look is None or look.error is None or look.io is not None:
@@ -354,7 +353,7 @@ def _last_seen(p: Picture) -> Sample | None:
     return next((s for s in reversed(p.samples) if s.error is None), None)
 
 
-def _relay_log(p: Picture, look: Sample) -> Iterable[str]:
+def _relay_log(p: Diagnosis, look: Sample) -> Iterable[str]:
     if look.relay_log_space is not None:
         yield f"{words.size(look.relay_log_space)} on disk"
     if look.source_log is not None and look.source_log == look.relay_log:
@@ -366,7 +365,7 @@ def _relay_log(p: Picture, look: Sample) -> Iterable[str]:
         yield words.UNKNOWN
 
 
-def _setting(p: Picture, look: Sample) -> str:
+def _setting(p: Diagnosis, look: Sample) -> str:
     within = f"allowed: {plain(p.limits.min_delay_time)} to {plain(p.limits.max_delay_time)} s"
     if not p.native and look.sql is None:
         return f"{words.UNKNOWN}; {within}"
@@ -390,7 +389,7 @@ def _entry(label: str, text: str, pen: Pen, style: str = "") -> list[Line]:
 # --- next steps
 
 
-def _next(p: Picture, pen: Pen) -> list[Line]:
+def _next(p: Diagnosis, pen: Pen) -> list[Line]:
     found: list[tuple[Finding, Advice]] = []
     for finding in p.verdict.findings:
         # Held by a job: it will go with the job.

@@ -25,7 +25,7 @@ from check_delayed_repl.options import (
 from check_delayed_repl.records import JobLine, Record
 
 if TYPE_CHECKING:
-    from check_delayed_repl.replay import Batch
+    from check_delayed_repl.backtest.replay import Batch
 
 HELP = "judge a recording or a history again, under any limits: pages, and time in each state"
 
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     progress = Progress()
     try:
         if args.file is None:
-            from check_delayed_repl.replay import batches
+            from check_delayed_repl.backtest.replay import batches
 
             _show(batches(_from_history(args)), limits, others, args, progress)
             return 0
@@ -121,8 +121,8 @@ def _show(
     parts: Iterable[Batch], limits: Limits, others: Limits | None, args: argparse.Namespace, progress: Progress
 ) -> None:
     """Replays under one or two sets of limits, in one pass, and writes what there is to tell as soon as it is known."""
-    from check_delayed_repl.replay import Replay
-    from check_delayed_repl.report import backtest as report
+    from check_delayed_repl.backtest import tables as report
+    from check_delayed_repl.backtest.replay import Replay
 
     write = sys.stdout.write
     course = Replay(limits, args.every)
@@ -163,8 +163,8 @@ def _show(
 
 
 def _from_file(args: argparse.Namespace, show: Callable[[Iterable[Batch]], None], progress: Progress) -> int:
+    from check_delayed_repl.backtest.replay import batches_of
     from check_delayed_repl.history.recording import RecordingError
-    from check_delayed_repl.replay import batches_of
 
     standard_input = args.file == "-"
     with open(0 if standard_input else args.file, "rb", closefd=not standard_input) as file:
@@ -176,7 +176,7 @@ def _from_file(args: argparse.Namespace, show: Callable[[Iterable[Batch]], None]
             show(batches_of(file, args.every))
         except RecordingError as error:
             progress.clear()
-            from check_delayed_repl.report.clean import clean
+            from check_delayed_repl.words import clean
 
             name = "standard input" if standard_input else args.file
             sys.stdout.flush()
@@ -280,7 +280,7 @@ class Progress:
         """Says it, if it is time to. `t` is where the replay is."""
         if not self._terminal or time.monotonic() < self._next:
             return
-        from check_delayed_repl.report.backtest import moment
+        from check_delayed_repl.backtest.tables import moment
 
         self._next = time.monotonic() + PROGRESS_AFTER
         share = "" if self.share is None else f"{100.0 * min(1.0, self.share()):3.0f} %, "

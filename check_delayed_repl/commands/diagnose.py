@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from check_delayed_repl.diagnose.picture import Picture
+from check_delayed_repl.diagnose.picture import Diagnosis
 from check_delayed_repl.diagnose.session import Session
 from check_delayed_repl.diagnose.terminal import add_screen_options, knows_unicode, rendered
 from check_delayed_repl.judge.outcome import State
@@ -158,19 +158,19 @@ class _Progress:
             print(f"\r{'':<{self._width}}\r", end="", file=sys.stderr, flush=True)
 
 
-def _show(picture: Picture, args: argparse.Namespace) -> None:
+def _show(picture: Diagnosis, args: argparse.Namespace) -> None:
     if args.output == "json":
-        from check_delayed_repl.report import diagnosis
+        from check_delayed_repl.diagnose import document as diagnosis
 
         print(diagnosis.render(picture), end="")
         return
-    from check_delayed_repl.report.text import Pen, screen
+    from check_delayed_repl.diagnose.text import Pen, screen
 
     print(rendered(screen(picture, Pen(unicode=knows_unicode(args))), args), end="")
 
 
-def _plot(picture: Picture, file: str) -> int:
-    from check_delayed_repl.report import plot
+def _plot(picture: Diagnosis, file: str) -> int:
+    from check_delayed_repl.diagnose import plot
 
     try:
         plot.draw(picture, file)
@@ -182,7 +182,7 @@ def _plot(picture: Picture, file: str) -> int:
 
 
 def _fail(text: str) -> int:
-    from check_delayed_repl.report.clean import clean
+    from check_delayed_repl.words import clean
 
     print(f"delayed-repl: {clean(text)}", file=sys.stderr)
     return 1

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from check_delayed_repl.history import open_history
+from check_delayed_repl.history.folding import judged
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import Verdict
-from check_delayed_repl.judgement import judged
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import JobLine, Sample
 

@@ -35,8 +35,8 @@ from listeners import (
     table,
 )
 
+from check_delayed_repl.observe.connection import clean, scrubbed
 from check_delayed_repl.observe.sample import Observer
-from check_delayed_repl.observe.server import clean, scrubbed
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.records import Sample
 
@@ -45,7 +45,7 @@ def look(target: Target, seconds: float = 0.6) -> Sample:
     """A look by a deadline, which it must keep."""
     observer = Observer(target)
     before = time.monotonic()
-    sample = observer.look(before + seconds, None)
+    sample = observer.sample(before + seconds, None)
     assert time.monotonic() - before < max(seconds, 0.0) + 0.3
     observer.close()
     if sample.message is not None:
@@ -328,12 +328,12 @@ def test_heartbeats_that_cannot_be_used() -> None:
     with listening(with_beats([b"3", good, clock, own], [b"2", good, clock, own])) as target:
         sample = look(target)
         # The source changed: the newest foreign row serves.
-        served = Observer(target).look(time.monotonic() + 1, Sample(t=0.0, source_id=3, heartbeat_id=3))
+        served = Observer(target).sample(time.monotonic() + 1, Sample(t=0.0, source_id=3, heartbeat_id=3))
         # While that cannot be decided, the sample does not say that it was.
     assert (sample.error, sample.source_id) == ("heartbeat-missing", 1)
     assert (served.error, served.source_id, served.heartbeat_id, served.delay) == (None, 1, 3, 3.25)
     with listening(with_beats([b"2", good, clock, own])) as target:
-        failed = Observer(target).look(time.monotonic() + 1, Sample(t=0.0, source_id=3, heartbeat_id=3))
+        failed = Observer(target).sample(time.monotonic() + 1, Sample(t=0.0, source_id=3, heartbeat_id=3))
     assert (failed.error, failed.source_id) == ("heartbeat-missing", None)
 
 
@@ -366,7 +366,7 @@ def test_a_connection_is_kept_and_made_again() -> None:
     with listening(counted(leaves_after_a_look), counted(stays)) as target:
         observer = Observer(target)
         for expected in (1, 2, 2, 2):
-            assert observer.look(time.monotonic() + 1, None).delay == 3.25
+            assert observer.sample(time.monotonic() + 1, None).delay == 3.25
             assert len(logins) == expected
         observer.close()
 
@@ -512,7 +512,7 @@ def test_a_look_over_a_plain_connection_loads_no_tls(tmp_path: Path) -> None:
 import sys, time
 from check_delayed_repl.observe.sample import Observer
 from check_delayed_repl.observe.target import Target
-print(Observer(Target(socket=sys.argv[1], user="u", password="p")).look(time.monotonic() + 5, None).delay)
+print(Observer(Target(socket=sys.argv[1], user="u", password="p")).sample(time.monotonic() + 5, None).delay)
 print(*sorted({"ssl", "traceback", "cryptography", "logging", "dataclasses", "inspect", "zoneinfo"} & set(sys.modules)))
 import pymysql.connections
 print(pymysql.connections.ssl.SSLContext.__name__)

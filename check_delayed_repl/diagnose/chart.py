@@ -8,12 +8,12 @@ from itertools import pairwise
 from math import ceil, floor
 from typing import NamedTuple
 
-from check_delayed_repl.diagnose.picture import Picture
-from check_delayed_repl.judge.looks import heartbeat_usable
+from check_delayed_repl import words
+from check_delayed_repl.diagnose.picture import Diagnosis
+from check_delayed_repl.diagnose.screen import Line
+from check_delayed_repl.judge.facts import heartbeat_usable
 from check_delayed_repl.judge.trend import Point
 from check_delayed_repl.records import Sample
-from check_delayed_repl.report import words
-from check_delayed_repl.report.screen import Line
 
 LABELS = 8
 """Columns to the left of the drawing."""
@@ -37,7 +37,7 @@ class Scale(NamedTuple):
     """There are delays above `high`."""
 
 
-def scale_of(picture: Picture) -> Scale:
+def scale_of(picture: Diagnosis) -> Scale:
     """Bounds, fitted lines and the delays, but for the few that lie far off."""
     limits = picture.limits
     delays = sorted(s.delay for s in picture.samples if s.delay is not None and heartbeat_usable(s))
@@ -55,7 +55,7 @@ def scale_of(picture: Picture) -> Scale:
     return Scale(picture.since, max(picture.verdict.at, picture.since + 1.0), bottom, high + room, cut)
 
 
-def chart(picture: Picture, width: int, height: int, zone: tzinfo | None, unicode: bool) -> list[Line]:
+def chart(picture: Diagnosis, width: int, height: int, zone: tzinfo | None, unicode: bool) -> list[Line]:
     """Rows for samples, bounds and fit; the axis of time; then a row each for fit, kinds of job and failed looks."""
     scale = scale_of(picture)
     columns = width - LABELS - 1
@@ -195,7 +195,7 @@ def _row(label: str, cells: list[str], style: str) -> Line:
     return [(f"{name:<{LABELS}} ", ""), ("".join(cells).rstrip(), style)]
 
 
-def _fit_row(picture: Picture, scale: Scale, columns: int) -> list[Line]:
+def _fit_row(picture: Diagnosis, scale: Scale, columns: int) -> list[Line]:
     """The straight stretches, with their slopes where there is room; a break is where one ends and the next begins."""
     cells = [" "] * columns
     shown = [s for s in picture.segments if s.end >= scale.left]
@@ -210,7 +210,7 @@ def _fit_row(picture: Picture, scale: Scale, columns: int) -> list[Line]:
     return [_row("fit", cells, "fit")] if shown else []
 
 
-def _job_rows(picture: Picture, scale: Scale, columns: int) -> list[Line]:
+def _job_rows(picture: Diagnosis, scale: Scale, columns: int) -> list[Line]:
     lines = []
     for kind in dict.fromkeys(band.kind for band in picture.bands):
         cells = [" "] * columns
@@ -223,7 +223,7 @@ def _job_rows(picture: Picture, scale: Scale, columns: int) -> list[Line]:
     return lines
 
 
-def _failed_row(picture: Picture, scale: Scale, columns: int) -> list[Line]:
+def _failed_row(picture: Diagnosis, scale: Scale, columns: int) -> list[Line]:
     cells = [" "] * columns
     failed = [s for s in picture.samples if s.error is not None]
     for sample in failed:

@@ -19,7 +19,7 @@ from check_delayed_repl.records import JobLine, Record, Sample
 if TYPE_CHECKING:
     from typing import IO
 
-    from check_delayed_repl.calm import Looks
+    from check_delayed_repl.backtest.calm import Looks
 
 BATCH = 4096
 """Records that are held at a time, however long the recording."""
@@ -29,7 +29,7 @@ PAGES_KEPT = 100
 """Pages that a tally remembers one by one; it counts them all."""
 
 
-class Ruling(NamedTuple):
+class StateChange(NamedTuple):
     """What the check would have said at one look."""
 
     t: float
@@ -46,7 +46,7 @@ class Page(NamedTuple):
     condition: str
 
 
-class Tally:
+class Summary:
     """What a replay adds up to. All times in seconds; the time from a look to the next counts to the earlier one."""
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class Tally:
             self.most_held[exception] = max(self.most_held.get(exception, 0.0), self._episode_held[exception])
         self.end = t
 
-    def look(self, t: float, state: State, condition: str, in_episode: bool) -> None:
+    def sample(self, t: float, state: State, condition: str, in_episode: bool) -> None:
         """A look was judged, after `time_passes` up to it."""
         self.samples += 1
         if not in_episode:
@@ -127,7 +127,7 @@ class Replay:
     def __init__(self, limits: Limits, every: bool = False, *, hurry: bool = True) -> None:
         """`every`: rule on every look, not only on changes. Without `hurry`, the judge is asked about every look."""
         self.fold = Fold(limits)
-        self.tally = Tally()
+        self.tally = Summary()
         self._every = every
         self._hurry = hurry and not every
 
@@ -135,9 +135,9 @@ class Replay:
         """A job line has arrived."""
         self.fold.add(line)
 
-    def looks(self, looks: Looks) -> Iterator[Ruling]:
+    def looks(self, looks: Looks) -> Iterator[StateChange]:
         """Looks have arrived, after the one that was fed last; the rulings on them that are to be told."""
-        from check_delayed_repl.calm import alike_runs, calm
+        from check_delayed_repl.backtest.calm import alike_runs, calm
 
         done = 1
         for start, end in alike_runs(looks, MIN_CALM) if self._hurry else ():
@@ -148,9 +148,9 @@ class Replay:
                 done = end
         yield from self._plainly(looks.samples, done, len(looks.samples))
 
-    def _run(self, looks: Looks, start: int, end: int, calm: list[bool]) -> Iterator[Ruling]:
+    def _run(self, looks: Looks, start: int, end: int, calm: list[bool]) -> Iterator[StateChange]:
         """The looks [start, end), each like the one before it."""
-        from check_delayed_repl.calm import pass_over
+        from check_delayed_repl.backtest.calm import pass_over
 
         i = start
         while i < end:
@@ -170,7 +170,7 @@ class Replay:
     def _in_order(self) -> bool:
         return self.tally.state is State.OK
 
-    def _plainly(self, samples: Sequence[Sample], start: int, end: int) -> Iterator[Ruling]:
+    def _plainly(self, samples: Sequence[Sample], start: int, end: int) -> Iterator[StateChange]:
         """The judge rules on every look."""
         fold, tally = self.fold, self.tally
         for i in range(start, end):
@@ -178,14 +178,14 @@ class Replay:
             t = sample.t
             tally.time_passes(t, fold.holding)
             fold.add(sample)
-            verdict = fold.verdict(t, worded=self._every)
+            verdict = fold.verdict(t, with_messages=self._every)
             state, condition = verdict.state, verdict.condition
             changed = state is not tally.state or condition != tally.condition
-            tally.look(t, state, condition, fold.in_episode)
+            tally.sample(t, state, condition, fold.in_episode)
             if self._every:
-                yield Ruling(t, state, condition, verdict.message)
+                yield StateChange(t, state, condition, verdict.message)
             elif changed:
-                yield Ruling(t, state, condition, fold.verdict(t).message)
+                yield StateChange(t, state, condition, fold.verdict(t).message)
 
 
 Batch = list["JobLine | Looks"]
@@ -196,7 +196,7 @@ def batches(records: Iterable[Record]) -> Iterator[Batch]:
 
     Where reading a record fails, what came before it is given out first, and then the error is raised.
     """
-    from check_delayed_repl.calm import Looks
+    from check_delayed_repl.backtest.calm import Looks
 
     before: Sample | None = None
     source = iter(records)
@@ -228,14 +228,14 @@ def batches_of(file: IO[bytes], one_by_one: bool = False) -> Iterator[Batch]:
         from check_delayed_repl.history.recording import read
 
         return batches(read(file))
-    from check_delayed_repl.shapes import Reader
+    from check_delayed_repl.backtest.shapes import Reader
 
     return Reader().parts(file)
 
 
 def replay(
     records: Iterable[Record] | str | PathLike[str], limits: Limits, every: bool = False, *, hurry: bool = True
-) -> Iterator[Ruling | Tally]:
+) -> Iterator[StateChange | Summary]:
     """The rulings on a recording under these limits, and at last what they add up to.
 
     `records` is the path of a recording, or records in order of arrival. There is a ruling for the first look and
@@ -249,7 +249,7 @@ def replay(
         yield from _replay(batches(records), Replay(limits, every, hurry=hurry))
 
 
-def _replay(parts: Iterable[Batch], course: Replay) -> Iterator[Ruling | Tally]:
+def _replay(parts: Iterable[Batch], course: Replay) -> Iterator[StateChange | Summary]:
     for batch in parts:
         for part in batch:
             if isinstance(part, JobLine):

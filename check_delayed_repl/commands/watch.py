@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from check_delayed_repl.diagnose.command import add_sampling_option
+from check_delayed_repl.commands.diagnose import add_sampling_option
+from check_delayed_repl.diagnose.screen import Line, clipped
 from check_delayed_repl.diagnose.session import Session
 from check_delayed_repl.diagnose.terminal import add_screen_options, knows_unicode, rendered
+from check_delayed_repl.diagnose.text import Pen, frame
 from check_delayed_repl.options import (
     add_connection_options,
     add_history_option,
@@ -26,8 +28,6 @@ from check_delayed_repl.options import (
     whole,
 )
 from check_delayed_repl.records import Sample
-from check_delayed_repl.report.screen import Line, clipped
-from check_delayed_repl.report.text import Pen, frame
 
 HELP = "the same as a live view, with countdowns: to back in range, to the end of each budget"
 
@@ -146,7 +146,7 @@ class _Looking:
 
     def _run(self) -> None:
         try:
-            self.sample = self._session.look()
+            self.sample = self._session.sample()
         except Exception as error:  # noqa: BLE001  raised where it can be told
             self._error = error
         finally:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from check_delayed_repl.report.clean import clean
+from check_delayed_repl.words import clean
 
 
 @pytest.mark.parametrize(

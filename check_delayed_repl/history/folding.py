@@ -20,7 +20,7 @@ SAVE_EVERY = 20_000
 
 WORTH_LEAVING_OUT = 5_000
 """Samples that are folded before anything cleverer would have begun."""
-ROOMS = (3600.0, 86400.0, 4 * 86400.0)
+LOOKBACKS = (3600.0, 86400.0, 4 * 86400.0)
 """Seconds of the newest samples in which to find the line well in range, should it not always be so."""
 
 
@@ -70,7 +70,7 @@ def _begun_late(history: History, replica: str, limits: Limits) -> tuple[Fold, i
     if newest is None:
         return None
     needed = Fold(limits).reach + limits.max_recovery_time
-    for room in ROOMS:
+    for room in LOOKBACKS:
         found = history.first_since(replica, newest - needed - room)
         if found is None:
             continue
@@ -82,7 +82,7 @@ def _begun_late(history: History, replica: str, limits: Limits) -> tuple[Fold, i
 
         late = LateFold(limits, past, first_t)
         for number, record in history.records(replica, first - 1):
-            if not number or late.hopeless:
+            if not number or late.cannot_converge:
                 break
             if late.add(record, number):
                 return late.fold, number

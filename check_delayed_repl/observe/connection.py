@@ -11,10 +11,10 @@ import socket
 import time
 
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
-from check_delayed_repl.limits import plain
 from check_delayed_repl.observe.optionfile import OptionFileError, read_group
 from check_delayed_repl.observe.target import SSL_MODES, Target
 from check_delayed_repl.records import CHANNEL_SEPARATOR
+from check_delayed_repl.words import plain
 
 if TYPE_CHECKING:
     import ssl
@@ -53,8 +53,8 @@ _ADVICE = {
 }
 
 
-class LookFailed(Exception):
-    """A look that cannot go on. `condition` is one of records.LOOK_ERRORS, `message` one line."""
+class SampleFailed(Exception):
+    """A look that cannot go on. `condition` is one of records.SAMPLE_ERRORS, `message` one line."""
 
     def __init__(self, condition: str, message: str, *, lost: bool = False) -> None:
         super().__init__(message)
@@ -64,7 +64,7 @@ class LookFailed(Exception):
         """The other side went away in the middle: it may be about to stop, or may have closed an idle connection."""
 
 
-class ConnectFailed(LookFailed):
+class ConnectFailed(SampleFailed):
     """No connection, or none any more: `connect-failed`, `timeout` or `server-down`."""
 
 
@@ -511,4 +511,4 @@ def _failure_on_wire(kind: str, detail: str, where: str, budget: float, purpose:
 
 def fail(condition: str, message: str) -> NoReturn:
     """Ends a look."""
-    raise LookFailed(condition, message)
+    raise SampleFailed(condition, message)

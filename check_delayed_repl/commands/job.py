@@ -304,7 +304,7 @@ def _utc(t: float) -> str:
 
 def _shown(text: str) -> str:
     """Job lines are written by anybody: control characters must not reach the terminal."""
-    from check_delayed_repl.report.clean import clean
+    from check_delayed_repl.words import clean
 
     return clean(text, 200)
 
@@ -440,7 +440,7 @@ def _record_end(args: argparse.Namespace, job: str, start: _Start) -> None:
 
 
 def _warn(text: str) -> None:
-    from check_delayed_repl.report.clean import clean
+    from check_delayed_repl.words import clean
 
     with suppress(OSError, ValueError):  # standard error may be closed; the command matters more
         print(f"delayed-repl: {clean(text)}", file=sys.stderr, flush=True)

@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from check_delayed_repl.calm import Flags, Floats, Indices, Looks, credible, moves_of
+from check_delayed_repl.backtest.calm import Flags, Floats, Indices, Looks, credible, moves_of
 from check_delayed_repl.history.recording import RecordingError, read
 from check_delayed_repl.records import JobLine, Record, Sample
 
@@ -198,7 +198,7 @@ class Reader:
 
         Raises RecordingError as `read` does, once all that stands before the bad line has been given out.
         """
-        from check_delayed_repl.replay import batches
+        from check_delayed_repl.backtest.replay import batches
 
         done = 0
         for data in _blocks(file):

@@ -6,14 +6,14 @@ import json
 from math import isfinite
 from typing import Any
 
-from check_delayed_repl.diagnose.picture import Outlook, Picture
+from check_delayed_repl.diagnose.advice import advice
+from check_delayed_repl.diagnose.picture import Diagnosis, Outlook
+from check_delayed_repl.diagnose.screen import visible
 from check_delayed_repl.report import document
-from check_delayed_repl.report.advice import advice
-from check_delayed_repl.report.clean import clean
-from check_delayed_repl.report.screen import visible
+from check_delayed_repl.words import clean
 
 
-def render(picture: Picture) -> str:
+def render(picture: Diagnosis) -> str:
     """One object on one line, ending with a newline. What is unknown is null; times are seconds since 1970, UTC."""
     found: dict[str, Any] = json.loads(document.render(picture.verdict, picture.limits, clean(picture.replica)))
     for finding, own in zip(found["findings"], picture.verdict.findings, strict=True):

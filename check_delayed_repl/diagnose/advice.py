@@ -9,12 +9,12 @@ import shlex
 from collections.abc import Callable
 from typing import NamedTuple
 
-from check_delayed_repl.diagnose.picture import Picture
+from check_delayed_repl.diagnose.dialect import EITHER, EITHER_NAMES, Dialect
+from check_delayed_repl.diagnose.picture import Diagnosis
 from check_delayed_repl.judge.outcome import JobView
 from check_delayed_repl.judge.verdict import ABOVE, BELOW
 from check_delayed_repl.limits import kind_option, option
-from check_delayed_repl.report.clean import clean
-from check_delayed_repl.report.dialect import EITHER, EITHER_NAMES, Dialect
+from check_delayed_repl.words import clean
 
 
 class Step(NamedTuple):
@@ -31,7 +31,7 @@ class Advice(NamedTuple):
     steps: tuple[Step, ...] = ()
 
 
-def advice(condition: str, picture: Picture) -> Advice:
+def advice(condition: str, picture: Diagnosis) -> Advice:
     """For a finding of this picture, by its condition."""
     if condition.startswith("active-"):
         return _active(picture, condition.removeprefix("active-"))
@@ -43,12 +43,12 @@ def advice(condition: str, picture: Picture) -> Advice:
 # --- what commands are made of
 
 
-def _sql(p: Picture, say: Callable[[Dialect], str]) -> tuple[str, ...]:
+def _sql(p: Diagnosis, say: Callable[[Dialect], str]) -> tuple[str, ...]:
     """A statement in the server's words; in everybody's, each marked, where it is not known which server it is."""
     return _sqls(p, lambda dialect: [say(dialect)])
 
 
-def _sqls(p: Picture, say: Callable[[Dialect], list[str]]) -> tuple[str, ...]:
+def _sqls(p: Diagnosis, say: Callable[[Dialect], list[str]]) -> tuple[str, ...]:
     if p.dialect is not None:
         return tuple(say(p.dialect))
     channel = p.replica.partition("#")[2]
@@ -59,13 +59,13 @@ def _sqls(p: Picture, say: Callable[[Dialect], list[str]]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _tool(p: Picture, *words: str, connection: bool = False, judging: bool = False) -> str:
+def _tool(p: Diagnosis, *words: str, connection: bool = False, judging: bool = False) -> str:
     """A call of delayed-repl for the same replica."""
     options = (*(p.call.connection if connection else ()), *(p.call.judging if judging else ()), *p.call.history)
     return shlex.join(("delayed-repl", *words)) + _rest(options)
 
 
-def _job(p: Picture, action: str, job: JobView | None = None, *words: str) -> str:
+def _job(p: Diagnosis, action: str, job: JobView | None = None, *words: str) -> str:
     """A call of delayed-repl job. Its record's id was written by others: it may look like an option."""
     identity = () if job is None else (job.id,)
     first, last = ((), ("--", *identity)) if job is not None and job.id.startswith("-") else (identity, ())
@@ -81,16 +81,16 @@ def _join(words: tuple[str, ...]) -> str:
     return " ".join(word if '"$' in word else shlex.quote(word) for word in words)
 
 
-def _client(p: Picture, *words: str) -> str:
+def _client(p: Diagnosis, *words: str) -> str:
     name = p.dialect.client if p.dialect is not None else "mysql"
     return " ".join(filter(None, (name, _join(p.call.client), shlex.join(words))))
 
 
-def _service(p: Picture) -> str:
+def _service(p: Diagnosis) -> str:
     return p.dialect.service if p.dialect is not None else "mysql"
 
 
-def _heartbeat(p: Picture, local: bool) -> str:
+def _heartbeat(p: Diagnosis, local: bool) -> str:
     database, _, table = p.call.table.partition(".")
     named = "" if table == "heartbeat" else f" --table {table}"
     own = " --set-vars sql_log_bin=0 --check-read-only" if local else ""
@@ -98,19 +98,19 @@ def _heartbeat(p: Picture, local: bool) -> str:
     return f"pt-heartbeat {file} -D {database}{named} --update --utc --interval 1 --daemonize{own}"
 
 
-def _rows(p: Picture) -> str:
+def _rows(p: Diagnosis) -> str:
     return f"SELECT server_id, ts, UTC_TIMESTAMP(6) FROM {p.call.table};"  # noqa: S608  printed, not run
 
 
-def _watch(p: Picture) -> Step:
+def _watch(p: Diagnosis) -> Step:
     return Step("Wait, and see it come back:", (_tool(p, "watch", connection=True, judging=True),))
 
 
-def _status(p: Picture, text: str = "See what the server says about it:") -> Step:
+def _status(p: Diagnosis, text: str = "See what the server says about it:") -> Step:
     return Step(text, _sql(p, Dialect.status))
 
 
-def _jobs(p: Picture, status: str) -> list[JobView]:
+def _jobs(p: Diagnosis, status: str) -> list[JobView]:
     return [job for job in p.verdict.jobs if job.status == status]
 
 
@@ -121,7 +121,7 @@ MISTAKE = "If somebody stopped it to save what a mistake on the source has destr
 # --- the look
 
 
-def _connect_failed(p: Picture) -> Advice:
+def _connect_failed(p: Diagnosis) -> Advice:
     return Advice(
         "Nothing can be said about the delay line while the replica cannot be asked.",
         (
@@ -134,7 +134,7 @@ def _connect_failed(p: Picture) -> Advice:
     )
 
 
-def _timeout(p: Picture) -> Advice:
+def _timeout(p: Diagnosis) -> Advice:
     return Advice(
         "The server, or the way to it, hangs. Whether replication goes on meanwhile is not known.",
         (
@@ -147,7 +147,7 @@ def _timeout(p: Picture) -> Advice:
     )
 
 
-def _not_a_replica(p: Picture) -> Advice:
+def _not_a_replica(p: Diagnosis) -> Advice:
     return Advice(
         "There is no such delay line on this server: a wrong host or channel, or replication was removed.",
         (
@@ -157,7 +157,7 @@ def _not_a_replica(p: Picture) -> Advice:
     )
 
 
-def _status_unreadable(p: Picture) -> Advice:
+def _status_unreadable(p: Diagnosis) -> Advice:
     needed = p.dialect.privilege if p.dialect is not None else "REPLICATION CLIENT"
     return Advice(
         f"Without the replication status a dead thread goes unnoticed for hours. It takes {needed}.",
@@ -171,7 +171,7 @@ def _status_unreadable(p: Picture) -> Advice:
     )
 
 
-def _io_error(p: Picture) -> Advice:
+def _io_error(p: Diagnosis) -> Advice:
     return Advice(
         "Nothing new is fetched. What has been fetched is still applied, so the delay looks right until the relay log "
         "is empty.",
@@ -182,7 +182,7 @@ def _io_error(p: Picture) -> Advice:
     )
 
 
-def _sql_error(p: Picture) -> Advice:
+def _sql_error(p: Diagnosis) -> Advice:
     errors = p.dialect.applier_errors() if p.dialect is not None else None
     see = (errors,) if errors else _sql(p, Dialect.status)
     return Advice(
@@ -195,7 +195,7 @@ def _sql_error(p: Picture) -> Advice:
     )
 
 
-def _heartbeat_missing(p: Picture) -> Advice:
+def _heartbeat_missing(p: Diagnosis) -> Advice:
     return Advice(
         "Without the source's heartbeat the delay is unknown.",
         (
@@ -206,7 +206,7 @@ def _heartbeat_missing(p: Picture) -> Advice:
     )
 
 
-def _heartbeat_unreadable(p: Picture) -> Advice:
+def _heartbeat_unreadable(p: Diagnosis) -> Advice:
     return Advice(
         "The heartbeat's time cannot be understood, so the delay is unknown.",
         (
@@ -216,7 +216,7 @@ def _heartbeat_unreadable(p: Picture) -> Advice:
     )
 
 
-def _heartbeat_from_future(p: Picture) -> Advice:
+def _heartbeat_from_future(p: Diagnosis) -> Advice:
     return Advice(
         "A delay cannot be negative: clocks disagree, or heartbeats carry a local time. Every delay is wrong by as "
         "much.",
@@ -230,7 +230,7 @@ def _heartbeat_from_future(p: Picture) -> Advice:
     )
 
 
-def _source_heartbeat_dead(p: Picture) -> Advice:
+def _source_heartbeat_dead(p: Diagnosis) -> Advice:
     return Advice(
         "Replication works, but its heartbeat has stopped: the delay that is measured grows without being one.",
         (
@@ -240,7 +240,7 @@ def _source_heartbeat_dead(p: Picture) -> Advice:
     )
 
 
-def _worker_missing(p: Picture) -> Advice:
+def _worker_missing(p: Diagnosis) -> Advice:
     return Advice(
         "Nobody has been looking at the replica, so nobody would have noticed.",
         (
@@ -253,7 +253,7 @@ def _worker_missing(p: Picture) -> Advice:
     )
 
 
-def _delay_setting_lost(p: Picture) -> Advice:
+def _delay_setting_lost(p: Diagnosis) -> Advice:
     before = p.sql_delay_before or int(p.limits.min_delay_time)
     # With GTID positions it throws away what it has fetched when both threads stop.
     again = p.dialect is not None and p.dialect.mariadb
@@ -268,7 +268,7 @@ def _delay_setting_lost(p: Picture) -> Advice:
     )
 
 
-def _job_overrun(p: Picture) -> Advice:
+def _job_overrun(p: Diagnosis) -> Advice:
     active = _jobs(p, "active")
     longest = max(active, key=lambda job: job.running or 0.0, default=None)
     steps = [Step("See which jobs are recorded, and whether they still run:", (_job(p, "list"),))]
@@ -284,7 +284,7 @@ def _job_overrun(p: Picture) -> Advice:
     return Advice("Planned work takes longer than it may. It holds back no alarm any more.", tuple(steps))
 
 
-def _clock_stepped(p: Picture) -> Advice:
+def _clock_stepped(p: Diagnosis) -> Advice:
     return Advice(
         "Ages and slopes mean nothing while what was seen lies ahead of the clock.",
         (
@@ -297,7 +297,7 @@ def _clock_stepped(p: Picture) -> Advice:
     )
 
 
-def _history_unavailable(p: Picture) -> Advice:
+def _history_unavailable(p: Diagnosis) -> Advice:
     given = p.call.history
     where = given[-1] if given and "://" not in given[-1] else ""
     steps = [Step("The message names the cause: permission, disk space, a lock or damage.")]
@@ -307,7 +307,7 @@ def _history_unavailable(p: Picture) -> Advice:
     return Advice("Without its history the check knows neither trend nor jobs.", tuple(steps))
 
 
-def _server_down(p: Picture) -> Advice:
+def _server_down(p: Diagnosis) -> Advice:
     service = _service(p)
     return Advice(
         "The server does not run. Nothing is applied, and nothing is fetched either: what the source's binary logs do "
@@ -319,7 +319,7 @@ def _server_down(p: Picture) -> Advice:
     )
 
 
-def _io_stopped(p: Picture) -> Advice:
+def _io_stopped(p: Diagnosis) -> Advice:
     return Advice(
         "Nothing new is fetched. The delay looks right until the relay log is empty, hours later.",
         (
@@ -329,14 +329,14 @@ def _io_stopped(p: Picture) -> Advice:
     )
 
 
-def _sql_stopped(p: Picture) -> Advice:
+def _sql_stopped(p: Diagnosis) -> Advice:
     return Advice(
         f"Nothing is applied: the delay grows by a second every second. {MISTAKE}",
         (Step("Unless somebody stopped it on purpose, go on applying:", _sql(p, lambda d: d.start("SQL_THREAD"))),),
     )
 
 
-def _local_heartbeat_stale(p: Picture) -> Advice:
+def _local_heartbeat_stale(p: Diagnosis) -> Advice:
     return Advice(
         "The replica's own heartbeat is not written: its writer is dead, or something keeps it from writing (a read "
         "lock, a full disk).",
@@ -348,7 +348,7 @@ def _local_heartbeat_stale(p: Picture) -> Advice:
     )
 
 
-def _source_log_stale(p: Picture) -> Advice:
+def _source_log_stale(p: Diagnosis) -> Advice:
     return Advice(
         "The source writes a heartbeat every second, and none arrives: a connection that is dead without knowing, or a "
         "source that no longer writes.",
@@ -359,7 +359,7 @@ def _source_log_stale(p: Picture) -> Advice:
     )
 
 
-def _relay_log_stale(p: Picture) -> Advice:
+def _relay_log_stale(p: Diagnosis) -> Advice:
     return Advice(
         "Nothing has been applied for long: the SQL thread is stopped, waits for a lock, or has one very large change.",
         (
@@ -373,25 +373,25 @@ def _relay_log_stale(p: Picture) -> Advice:
 # --- the line
 
 
-def _active(p: Picture, kind: str) -> Advice:
+def _active(p: Diagnosis, kind: str) -> Advice:
     return Advice(
         f"Planned work ({clean(kind, 40)}) is going on. What comes of it is held at WARNING while its budget lasts.",
         (Step("Nothing is to be done, unless it should be over by now:", (_job(p, "list"),)),),
     )
 
 
-def _in_range(_: Picture) -> Advice:
+def _in_range(_: Diagnosis) -> Advice:
     return Advice("The delay line is as long as it should be.", (NOTHING,))
 
 
-def _recovery_window(p: Picture, kind: str) -> Advice:
+def _recovery_window(p: Diagnosis, kind: str) -> Advice:
     return Advice(
         f"The line was left out of range by planned work ({clean(kind, 40)}), and is given time to come back.",
         (_watch(p),),
     )
 
 
-def _recovery_exceeded(p: Picture) -> Advice:
+def _recovery_exceeded(p: Diagnosis) -> Advice:
     spent = [b.option for b in p.budgets if b.held > b.limit] or [option("max_recovery_time")]
     return Advice(
         "The line has been on its way back for longer than it may: catching up is too slow, or has stopped.",
@@ -403,11 +403,11 @@ def _recovery_exceeded(p: Picture) -> Advice:
     )
 
 
-def _recovering(p: Picture) -> Advice:
+def _recovering(p: Diagnosis) -> Advice:
     return Advice("The line is out of range, and on its way back.", (_watch(p),))
 
 
-def _out_of_bounds(p: Picture) -> Advice:
+def _out_of_bounds(p: Diagnosis) -> Advice:
     found = {finding.condition for finding in p.verdict.findings}
     if p.side == BELOW and "delay-setting-lost" in found:
         return Advice("The line is too short, and does not grow.")
@@ -435,7 +435,7 @@ def _out_of_bounds(p: Picture) -> Advice:
 # --- beside these
 
 
-def _job_record_invalid(p: Picture) -> Advice:
+def _job_record_invalid(p: Diagnosis) -> Advice:
     invalid = _jobs(p, "invalid")
     return Advice(
         "Somebody recorded a job that makes no sense. It holds back no alarm.",
@@ -443,25 +443,25 @@ def _job_record_invalid(p: Picture) -> Advice:
     )
 
 
-def _source_changed(p: Picture) -> Advice:
+def _source_changed(p: Diagnosis) -> Advice:
     return Advice(
         "After a failover the new source's first heartbeat takes as long as the delay. Until then the old one serves.",
         (Step("On the new source, make sure that the writer runs:", (_heartbeat(p, local=False),)),),
     )
 
 
-def _internal_error(p: Picture) -> Advice:
+def _internal_error(p: Diagnosis) -> Advice:
     return Advice(
         "Nothing could be judged.",
         (Step("Ask the check itself, with all that it can say:", (_check(p),)),),
     )
 
 
-def _check(p: Picture) -> str:
+def _check(p: Diagnosis) -> str:
     return "check_delayed_repl" + _rest((*p.call.connection, *p.call.judging, *p.call.history)) + " -vvv"
 
 
-TABLE: dict[str, Callable[[Picture], Advice]] = {
+TABLE: dict[str, Callable[[Diagnosis], Advice]] = {
     "connect-failed": _connect_failed,
     "timeout": _timeout,
     "not-a-replica": _not_a_replica,

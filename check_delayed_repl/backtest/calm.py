@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from check_delayed_repl.judge.facts import MAX_AHEAD, MAX_CREDIBLE_DELAY, native
 from check_delayed_repl.judge.fold import MIN_FITTED, Fold, spread
-from check_delayed_repl.judge.looks import MAX_AHEAD, MAX_CREDIBLE_DELAY, native
 from check_delayed_repl.records import Sample
 
 Floats = NDArray[np.float64]

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from check_delayed_repl.backtest.replay import StateChange, Summary
 from check_delayed_repl.judge.outcome import State
-from check_delayed_repl.limits import Limits, kind_option, option, plain
-from check_delayed_repl.replay import Ruling, Tally
-from check_delayed_repl.report.clean import clean
+from check_delayed_repl.limits import Limits, kind_option, option
+from check_delayed_repl.words import clean, plain
 
 PAGES_SHOWN = 20
 """Pages that a comparison lists one by one."""
@@ -18,7 +18,7 @@ PAGES_SHOWN = 20
 # --- for programs
 
 
-def verdict_line(ruling: Ruling) -> str:
+def verdict_line(ruling: StateChange) -> str:
     """One ruling as a JSON object on a line."""
     return _line(
         type="verdict",
@@ -29,12 +29,12 @@ def verdict_line(ruling: Ruling) -> str:
     )
 
 
-def summary_line(tally: Tally) -> str:
+def summary_line(tally: Summary) -> str:
     """What all of it adds up to, as a JSON object on a line."""
     return _line(type="summary", samples=tally.samples, seconds=_by_state(tally.seconds), pages=tally.pages)
 
 
-def comparison_line(before: tuple[Limits, Tally], after: tuple[Limits, Tally]) -> str:
+def comparison_line(before: tuple[Limits, Summary], after: tuple[Limits, Summary]) -> str:
     """Two sets of limits side by side, as a JSON object on a line."""
     return _line(
         type="comparison",
@@ -44,7 +44,7 @@ def comparison_line(before: tuple[Limits, Tally], after: tuple[Limits, Tally]) -
     )
 
 
-def _tallied(tally: Tally) -> dict[str, object]:
+def _tallied(tally: Summary) -> dict[str, object]:
     return {
         "samples": tally.samples,
         "seconds": _by_state(tally.seconds),
@@ -71,9 +71,9 @@ class Table:
     """One row for each stretch of the same state and condition, in order, each told when it is over."""
 
     def __init__(self) -> None:
-        self._open: Ruling | None = None
+        self._open: StateChange | None = None
 
-    def rows(self, ruling: Ruling) -> Iterator[str]:
+    def rows(self, ruling: StateChange) -> Iterator[str]:
         """The rows that `ruling` completes."""
         if self._open is None:
             yield f"{'from (UTC)':<21}{'for':>10}  {'state':<10}condition\n"
@@ -81,7 +81,7 @@ class Table:
             yield self._row(self._open, ruling.t - self._open.t)
         self._open = ruling
 
-    def end(self, tally: Tally) -> Iterator[str]:
+    def end(self, tally: Summary) -> Iterator[str]:
         """The last row, and what all of it adds up to."""
         if self._open is None or tally.begin is None or tally.end is None:
             yield "The recording has no samples.\n"
@@ -98,12 +98,12 @@ class Table:
         yield f"\npages: {tally.pages}{f' ({by})' if by else ''}\n"
 
     @staticmethod
-    def _row(ruling: Ruling, seconds: float) -> str:
+    def _row(ruling: StateChange, seconds: float) -> str:
         # Each is a name of the project's own, but for what a kind of job is called: nothing that could break a row.
         return f"{moment(ruling.t):<21}{span(max(0.0, seconds)):>10}  {ruling.state.name:<10}{ruling.condition}\n"
 
 
-def held_rows(limits: Limits, tally: Tally) -> Iterator[str]:
+def held_rows(limits: Limits, tally: Summary) -> Iterator[str]:
     """What alarms were held back for, and how much of each budget that took."""
     if not tally.held:
         return
@@ -114,7 +114,7 @@ def held_rows(limits: Limits, tally: Tally) -> Iterator[str]:
             yield f"{name:<14.14}{span(tally.held[name]):>10}{most:>22}{span(budget):>10}  {named}\n"
 
 
-def comparison_rows(before: tuple[Limits, Tally], after: tuple[Limits, Tally]) -> Iterator[str]:
+def comparison_rows(before: tuple[Limits, Summary], after: tuple[Limits, Summary]) -> Iterator[str]:
     """Two sets of limits side by side."""
     (old_limits, old), (new_limits, new) = before, after
     if old.begin is None or old.end is None:
@@ -154,7 +154,7 @@ def comparison_rows(before: tuple[Limits, Tally], after: tuple[Limits, Tally]) -
     yield from _page_rows(old, new)
 
 
-def _page_rows(old: Tally, new: Tally) -> Iterator[str]:
+def _page_rows(old: Summary, new: Summary) -> Iterator[str]:
     if not old.pages and not new.pages:
         return
     by_time: dict[float, list[str]] = {}
@@ -177,14 +177,14 @@ def _pair(name: str, before: str, after: str) -> str:
     return f"{name:<32}{before:>22}{after:>22}".rstrip() + "\n"
 
 
-def _extent(tally: Tally) -> str:
+def _extent(tally: Summary) -> str:
     assert tally.begin is not None
     assert tally.end is not None
     length = span(tally.end - tally.begin)
     return f"{tally.samples} samples from {moment(tally.begin)} to {moment(tally.end)} UTC, {length}"
 
 
-def _shown_states(tally: Tally) -> list[State]:
+def _shown_states(tally: Summary) -> list[State]:
     """UNKNOWN is only shown where it came up."""
     return [state for state in State if state is not State.UNKNOWN or state is tally.state or tally.seconds[state]]
 
@@ -193,7 +193,7 @@ def _share(seconds: float, whole: float) -> str:
     return f"{100.0 * seconds / whole:.1f} %" if whole > 0 else "-"
 
 
-def _used(name: str, limits: Limits, tally: Tally) -> str:
+def _used(name: str, limits: Limits, tally: Summary) -> str:
     budgets = {budget_name: budget for budget_name, budget, _ in _budgets(limits)}
     most = span(tally.most_held.get(name, 0.0))
     return f"{most} of {span(budgets[name])}" if name in budgets else most

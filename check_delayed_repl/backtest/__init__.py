@@ -1,0 +1,1 @@
+"""A recording or a history, judged again: many samples at once."""

@@ -1,0 +1,1 @@
+"""The commands of `delayed-repl`, one a file."""
