@@ -76,6 +76,12 @@ def samples(draw: st.DrawFn) -> Sample:
         sql_delay=draw(st.none() | whole),
         sql_remaining=draw(st.none() | whole),
         seconds_behind=draw(st.none() | whole),
+        server=draw(st.none() | st.text()),
+        io_state=draw(st.none() | st.text()),
+        filters=draw(
+            st.none() | st.lists(st.sampled_from(["Replicate_Do_DB=a", "Replicate_Ignore_DB=b,c"])).map(tuple)
+        ),
+        relay_limited=draw(st.none() | st.booleans()),
     )
 
 
@@ -171,6 +177,12 @@ def test_any_value_anywhere_gives_a_record_or_an_error_with_its_line(value: obje
         ('{"type":"sample","t":1.0,"delay":1.0,"sql_delay":9223372036854775808}', "sql_delay 9223372036854775808 is"),
         ('{"type":"sample","t":1.0,"delay":1.0,"source_log":"bin.1"}', "source_log 'bin.1' is not [file, position]"),
         ('{"type":"sample","t":1.0,"delay":1.0,"relay_log":["b",null]}', "no relay_log's position"),
+        ('{"type":"sample","t":1.0,"delay":1.0,"server":7}', "server 7 is no text"),
+        ('{"type":"sample","t":1.0,"delay":1.0,"io_state":[]}', "io_state [] is no text"),
+        ('{"type":"sample","t":1.0,"delay":1.0,"filters":"a=b"}', "filters 'a=b' is no list of COLUMN=VALUE"),
+        ('{"type":"sample","t":1.0,"delay":1.0,"filters":["a"]}', "filters ['a'] is no list of COLUMN=VALUE"),
+        ('{"type":"sample","t":1.0,"delay":1.0,"filters":{"a":1}}', "filters {'a': 1} is no list of COLUMN=VALUE"),
+        ('{"type":"sample","t":1.0,"delay":1.0,"relay_limited":1}', "relay_limited 1 is neither true nor false"),
         ('{"type":"job","t":1.0,"kind":"backup","started_at":1.0}', "a job without an id"),
         ('{"type":"job","t":1.0,"id":7,"kind":"backup","started_at":1.0}', "a job's id is no text"),
         ('{"type":"job","t":"now","id":"b1"}', "t 'now' is no number"),
@@ -213,6 +225,20 @@ def test_a_job_line_may_leave_to_an_earlier_one_what_that_said() -> None:
 def test_whole_numbers_and_floats_are_what_the_field_is() -> None:
     (sample,) = read(['{"type":"sample","t":1700000000,"delay":7200,"sql_delay":7200.0,"local":null}'])
     assert repr(sample) == repr(Sample(1700000000.0, 7200.0, sql_delay=7200, local_missing=True))
+
+
+def test_filters_are_read_as_a_list_and_as_an_object() -> None:
+    start = '{"type":"sample","t":1.0,"delay":1.0,'
+    as_list, as_object, none = read(
+        [
+            start + '"filters":["Replicate_Do_DB=a=b"]}',
+            start + '"filters":{"Replicate_Do_DB":"a=b"}}',
+            start + '"filters":[]}',
+        ]
+    )
+    assert as_list == as_object == Sample(1.0, 1.0, filters=("Replicate_Do_DB=a=b",))
+    assert none == Sample(1.0, 1.0, filters=())
+    assert dumps(as_object).endswith('"filters":["Replicate_Do_DB=a=b"]}')
 
 
 def test_local_absent_is_not_judged_and_null_is_missing() -> None:

@@ -24,7 +24,10 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Indices = NDArray[np.intp]
 
-ALIKE = ("error", "io", "io_errno", "sql_errno", "local_missing", "sql_delay", "source_id", "heartbeat_id")
+ALIKE = (
+    *("error", "io", "io_errno", "sql_errno", "local_missing", "sql_delay", "source_id", "heartbeat_id"),
+    *("server", "filters", "relay_limited"),
+)
 """What stands still from one calm look to the next: any change is for the judge to see."""
 KNOWN_ALIKE = ("ts", "local", "sql", "source_log", "relay_log")
 """What may move, but is either seen in both looks or in neither."""

@@ -53,11 +53,12 @@ _WHOLE = (
     "sql_remaining",
     "seconds_behind",
 )
-_TEXTS = ("message", "io", "sql", "io_error", "sql_error")
+_TEXTS = ("message", "io", "sql", "io_error", "sql_error", "server", "io_state")
 _POSITIONS = ("source_log", "relay_log")
 
 # A sample with t and delay alone is by far the most common line of a long recording: it is built from this tail.
 _BARE = tuple(Sample(0.0))[2:]
+_RARE = frozenset({"server", "io_state", "filters", "relay_limited"})
 _FAR = 1.7976931348623157e308
 
 
@@ -243,7 +244,7 @@ def _plain_sample(value: dict[str, Any]) -> Sample | None:
     """
     get = value.get
     t = get("t")
-    if get("type") != "sample" or t.__class__ is not float or "error" in value:
+    if get("type") != "sample" or t.__class__ is not float or "error" in value or not _RARE.isdisjoint(value):
         return None
     delay = get("delay")
     ts = get("ts")
@@ -317,6 +318,10 @@ def _plain_sample(value: dict[str, Any]) -> Sample | None:
             sql_delay,
             remaining,
             behind,
+            None,
+            None,
+            None,
+            None,
         ),
     )
 
@@ -337,6 +342,12 @@ def _sample(value: dict[str, Any]) -> Sample:
             seen[name] = raw
         elif name in _POSITIONS:
             seen[name] = _position(name, raw)
+        elif name == "filters":
+            seen[name] = _filters(raw)
+        elif name == "relay_limited":
+            if not isinstance(raw, bool):
+                raise _Unreadable(f"relay_limited {_shown(raw)} is neither true nor false")
+            seen[name] = raw
         elif name == "error":
             if not isinstance(raw, str) or raw not in SAMPLE_ERRORS:
                 raise _Unreadable(f"error {_shown(raw)} is not the name of a condition that is CRITICAL")
@@ -372,6 +383,15 @@ def _position(name: str, raw: object) -> Position:
     if not isinstance(raw, list) or len(raw) != 2 or not isinstance(raw[0], str):
         raise _Unreadable(f"{name} {_shown(raw)} is not [file, position]")
     return raw[0], _whole(f"{name}'s position", raw[1])
+
+
+def _filters(raw: object) -> tuple[str, ...]:
+    """A list of "COLUMN=VALUE", or an object {COLUMN: VALUE}."""
+    if isinstance(raw, dict) and all(isinstance(value, str) for value in raw.values()):
+        return tuple(f"{column}={value}" for column, value in raw.items())
+    if isinstance(raw, list) and all(isinstance(entry, str) and "=" in entry[1:] for entry in raw):
+        return tuple(raw)
+    raise _Unreadable(f"filters {_shown(raw)} is no list of COLUMN=VALUE")
 
 
 def _time_or_problem(name: str, raw: object) -> tuple[float | None, list[str]]:
