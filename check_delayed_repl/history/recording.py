@@ -349,7 +349,7 @@ def _sample(value: dict[str, Any]) -> Sample:
                 raise _Unreadable(f"relay_limited {_shown(raw)} is neither true nor false")
             seen[name] = raw
         elif name == "error":
-            if not isinstance(raw, str) or raw not in SAMPLE_ERRORS:
+            if not isinstance(raw, str) or raw not in RECORDED_ERRORS:
                 raise _Unreadable(f"error {_shown(raw)} is not the name of a condition that is CRITICAL")
             seen[name] = raw
     t = _number("t", value.get("t"))
