@@ -8,7 +8,9 @@ import re
 from check_delayed_repl.light import NamedTuple
 from check_delayed_repl.words import plain
 
-BUILT_IN_KINDS = ("backup", "deshard")
+RESCUE = "rescue"
+"""The kind of job that says: a rescue is in progress. It has no limit and grants nothing."""
+BUILT_IN_KINDS = ("backup", "deshard", RESCUE)
 KIND_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,31}\Z")
 RESERVED_KINDS = frozenset({"recovery", "trend", "worker", "local_heartbeat", "source_log", "relay_log"})
 
@@ -43,6 +45,8 @@ class Limits(NamedTuple):
     """Kinds of job beside backup and deshard, each with the seconds that one may run."""
     job_stops_server: tuple[str, ...] = ()
     """Kinds of job during which the server itself may be down."""
+    allowed_filters: tuple[str, ...] = ()
+    """Replication filters that are meant, each `COLUMN=VALUE` as the status shows it."""
     delay_mode: str = "auto"
     """`native` where the server delays, `external` where pt-slave-delay does, `auto` to tell from SQL_Delay."""
     local_heartbeat: bool = True
@@ -50,7 +54,7 @@ class Limits(NamedTuple):
 
     @property
     def kinds(self) -> dict[str, float]:
-        """Every known kind of job with the seconds that one may run, built-in kinds first."""
+        """Every kind of job that holds alarms back, with the seconds that one may run; built-in kinds first."""
         return {"backup": self.max_backup_behind, "deshard": self.max_deshard_behind, **dict(self.job_limits)}
 
     def checked(self) -> Limits:
@@ -79,7 +83,8 @@ class Limits(NamedTuple):
             if not KIND_PATTERN.match(kind) or kind.lower() in RESERVED_KINDS:
                 raise LimitError("--max-job-behind", f"{kind!r} cannot name a kind of job")
             if kind in BUILT_IN_KINDS:
-                raise LimitError("--max-job-behind", f"{kind} is built in: its limit is --max-{kind}-behind")
+                hint = "it has no limit" if kind == RESCUE else f"its limit is {kind_option(kind)}"
+                raise LimitError("--max-job-behind", f"{kind} is built in: {hint}")
             if kind in seen:
                 raise LimitError("--max-job-behind", f"{kind} is given twice")
             seen.add(kind)

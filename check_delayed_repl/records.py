@@ -11,17 +11,6 @@ from check_delayed_repl.light import NamedTuple
 Position = tuple[str, int]
 """A place in the source's binary log: file name and byte position."""
 
-# The conditions that a look may fail with. A failed look says why with one of these.
-SAMPLE_ERRORS = (
-    "connect-failed",
-    "timeout",
-    "not-a-replica",
-    "status-unreadable",
-    "heartbeat-missing",
-    "heartbeat-unreadable",
-    "server-down",
-)
-
 CHANNEL_SEPARATOR = "#"
 """Stands between a replica's name and its channel: ``db1:3306#orders``."""
 
@@ -34,7 +23,7 @@ class Sample(NamedTuple):
     delay: float | None = None
     """Replica's clock minus the source's heartbeat as applied there, in seconds. Never clamped."""
     error: str | None = None
-    """Why the look failed: one of SAMPLE_ERRORS."""
+    """Why the look failed: one of conditions.SAMPLE_ERRORS."""
     message: str | None = None
     """The failure in words. Text from a server: untrusted."""
     ts: float | None = None

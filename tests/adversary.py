@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 
-from check_delayed_repl.judge.facts import HARD
+from check_delayed_repl.conditions import HARD, names
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import State, Verdict
 from check_delayed_repl.limits import Limits
@@ -128,7 +128,7 @@ class Account:
             assert self.critical or lasted <= bound + SLACK, f"no CRITICAL in {lasted} seconds (bound {bound})"
         if is_hard(sample):
             assert verdict.state == State.CRITICAL
-            assert any(f.condition in HARD and not f.held for f in verdict.findings)
+            assert any(f.condition in names(HARD) and not f.held for f in verdict.findings)
         a = verdict.trend.intercept
         if not failed and a is not None and not self.limits.min_delay_time <= a <= self.limits.max_delay_time:
             assert verdict.state != State.OK

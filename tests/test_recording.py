@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from check_delayed_repl.conditions import SAMPLE_ERRORS
 from check_delayed_repl.history.recording import LARGEST, RECORDED_ERRORS, RecordingError, dumps, read
-from check_delayed_repl.records import SAMPLE_ERRORS, JobLine, Record, Sample
+from check_delayed_repl.records import JobLine, Record, Sample
 
 EXAMPLE = """\
 {"type":"sample","t":1700000000.0,"delay":7203.1}

@@ -15,10 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from check_delayed_repl.conditions import SAMPLE_ERRORS
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import State, Verdict
 from check_delayed_repl.limits import Limits
-from check_delayed_repl.records import SAMPLE_ERRORS, JobLine, Record, Sample
+from check_delayed_repl.records import JobLine, Record, Sample
 
 EXAMPLES = int(os.environ.get("THEOREM_EXAMPLES", "120"))
 SETTINGS = settings(

@@ -1026,21 +1026,3 @@ def test_a_level_line_does_not_recover_however_little_is_asked_for() -> None:
 )
 def test_when_a_line_is_back_in_range(intercept: float, slope: float, seconds: float) -> None:
     assert back_in_range(towards(slope, intercept), slope, LIMITS) == seconds
-
-
-def test_every_condition_has_a_rank_that_added_kinds_share() -> None:
-    order = [
-        "active-backup",
-        "in-range",
-        "index-recovery-window",
-        "recovery-exceeded",
-        "recovering-real-value",
-        "recovering-below-minimum",
-        "recovering-above-maximum",
-        "delay-out-of-bounds",
-        "job-record-invalid",
-        "source-changed",
-        "internal-error",
-    ]
-    findings = [Finding(State.WARNING, condition, "") for condition in order]
-    assert [f.condition for f in worst_first(findings[::-1])] == order

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Callable
 from typing import NamedTuple
 
+from check_delayed_repl.conditions import find
 from check_delayed_repl.diagnose.dialect import EITHER, EITHER_NAMES, Dialect
 from check_delayed_repl.diagnose.picture import Diagnosis
 from check_delayed_repl.judge.outcome import JobView
@@ -37,7 +38,10 @@ def advice(condition: str, picture: Diagnosis) -> Advice:
         return _active(picture, condition.removeprefix("active-"))
     if condition.endswith("-recovery-window"):
         return _recovery_window(picture, condition.removesuffix("-recovery-window"))
-    return TABLE[condition](picture)
+    if condition in TABLE:
+        return TABLE[condition](picture)
+    known = find(condition)
+    return Advice(known.meaning if known else "")
 
 
 # --- what commands are made of

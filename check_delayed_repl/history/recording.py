@@ -12,31 +12,14 @@ import json
 from collections.abc import Iterable, Iterator
 from math import isfinite
 
+from check_delayed_repl.conditions import HARD, HOLDABLE, names
 from check_delayed_repl.light import TYPE_CHECKING
-from check_delayed_repl.records import SAMPLE_ERRORS, JobLine, Position, Record, Sample
+from check_delayed_repl.records import JobLine, Position, Record, Sample
 
 if TYPE_CHECKING:
     from typing import Any
 
-RECORDED_ERRORS = frozenset(
-    {
-        *SAMPLE_ERRORS,
-        "io-error",
-        "sql-error",
-        "heartbeat-from-future",
-        "source-heartbeat-dead",
-        "worker-missing",
-        "delay-setting-lost",
-        "job-overrun",
-        "clock-stepped",
-        "history-unavailable",
-        "io-stopped",
-        "sql-stopped",
-        "local-heartbeat-stale",
-        "source-log-stale",
-        "relay-log-stale",
-    }
-)
+RECORDED_ERRORS = frozenset(names(HARD, HOLDABLE))
 """What a failed look may give as its reason: the names of the conditions that are CRITICAL."""
 
 LARGEST = 2**63

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
 
+from check_delayed_repl.conditions import CONDITIONS
 from check_delayed_repl.history import HistoryUnavailable
 from check_delayed_repl.history.tables import (
     NAME_LENGTH,
@@ -75,17 +76,9 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {}
 
 # Usual words as small numbers. Only ever add at the end: the numbers are in people's files.
 _WORDS = ("No", "Yes", "Connecting", "Preparing")
-_ERRORS = (
-    "timeout",
-    "connect-failed",
-    "not-a-replica",
-    "status-unreadable",
-    "heartbeat-missing",
-    "heartbeat-unreadable",
-    "server-down",
-)
 _WORD_CODES = {word: code for code, word in enumerate(_WORDS)}
-_ERROR_CODES = {error: code for code, error in enumerate(_ERRORS)}
+_ERROR_CODES = {condition.name: condition.code for condition in CONDITIONS if condition.code is not None}
+_ERRORS = {code: name for name, code in _ERROR_CODES.items()}
 
 _LONGEST_WAIT_MS = 86_400_000
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

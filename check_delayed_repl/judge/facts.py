@@ -1,58 +1,22 @@
 """The findings about a look itself: that it failed, or what it saw of threads, heartbeats, logs and settings.
 
-Two tables. What stands in HARD is CRITICAL whatever else is going on; what stands in HOLDABLE is what a planned job
-brings with it, and is held at WARNING while one is active and its budget lasts. Their order decides which finding
-names the service's condition where several are equally bad.
+Hard ones are CRITICAL whatever else is going on; holdable ones are what a planned job brings with it, and are held at
+WARNING while one is active and its budget lasts.
 """
 
 from __future__ import annotations
 
+from check_delayed_repl.conditions import find
 from check_delayed_repl.judge.observed import WAITING, Observed
 from check_delayed_repl.light import NamedTuple
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import Sample
 from check_delayed_repl.words import plain
 
-HARD = (
-    "connect-failed",
-    "timeout",
-    "not-a-replica",
-    "status-unreadable",
-    "io-error",
-    "sql-error",
-    "heartbeat-missing",
-    "heartbeat-unreadable",
-    "heartbeat-from-future",
-    "source-heartbeat-dead",
-    "worker-missing",
-    "delay-setting-lost",
-    "job-overrun",
-    "clock-stepped",
-    "history-unavailable",
-)
-HOLDABLE = (
-    "server-down",
-    "io-stopped",
-    "sql-stopped",
-    "local-heartbeat-stale",
-    "source-log-stale",
-    "relay-log-stale",
-)
-
 MAX_AHEAD = 1.0
 """Seconds that a heartbeat may lie ahead of the replica's clock."""
 MAX_CREDIBLE_DELAY = 1e10
 """Seconds (three centuries): a delay beyond it is no delay but a ts that is no time."""
-
-ERROR_HINTS = {
-    "connect-failed": "Cannot connect to the replica",
-    "timeout": "The replica did not answer in time (--timeout)",
-    "not-a-replica": "Not a replica",
-    "status-unreadable": "Replication status cannot be read",
-    "heartbeat-missing": "Heartbeat is missing",
-    "heartbeat-unreadable": "Heartbeat cannot be read",
-    "server-down": "Server is down",
-}
 
 
 class Fact(NamedTuple):
@@ -76,8 +40,9 @@ def hard_facts(s: Sample, seen: Observed, limits: Limits) -> list[Fact]:
     """What is CRITICAL about the newest look, whatever job is running."""
     facts = []
     if s.error is not None and s.error != "server-down":
-        hint = ERROR_HINTS.get(s.error, s.error.replace("-", " ").capitalize())
-        facts.append(Fact(s.error, f"{hint}: {s.message}" if s.message else hint))
+        known = find(s.error)
+        title = known.title if known else s.error.replace("-", " ").capitalize()
+        facts.append(Fact(s.error, f"{title}: {s.message}" if s.message else title))
     for name, state in (("IO", s.io), ("SQL", s.sql)):
         if state is not None and state not in ("Yes", "No", *(WAITING if name == "IO" else ())):
             facts.append(Fact("status-unreadable", f"{name} thread is in a state that is not known: {state!r}"))

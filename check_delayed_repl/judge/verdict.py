@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from check_delayed_repl.judge.facts import HARD, HOLDABLE
+from check_delayed_repl.conditions import rank
 from check_delayed_repl.judge.jobs import RECOVERY, JobsNow
 from check_delayed_repl.judge.outcome import Finding, State, Trend
 from check_delayed_repl.judge.trend import Fit
@@ -18,18 +18,6 @@ REAL_VALUE_SAMPLES = 3
 """How many of the newest delays must lie in range to count as the real value."""
 REAL_VALUE_MARGIN = 2.0
 """Seconds inside the bounds that they must lie, or a tenth of the range where that is less."""
-
-LINE = (
-    "active",
-    "in-range",
-    "recovery-window",
-    "recovery-exceeded",
-    "recovering-real-value",
-    "recovering-below-minimum",
-    "recovering-above-maximum",
-    "delay-out-of-bounds",
-)
-ASIDE = ("job-record-invalid", "source-changed", "internal-error")
 
 
 class Situation(NamedTuple):
@@ -229,15 +217,4 @@ def _real_value_in_range(latest: tuple[float, ...], limits: Limits) -> bool:
 
 def worst_first(findings: list[Finding]) -> tuple[Finding, ...]:
     """Findings in the order in which they matter: the first one names the service's state and condition."""
-    return tuple(sorted(findings, key=lambda f: (-f.state.severity, f.held, _rank(f.condition))))
-
-
-_RANKS = {condition: rank for rank, condition in enumerate((*HARD, *HOLDABLE, *LINE, *ASIDE))}
-
-
-def _rank(condition: str) -> int:
-    if condition.startswith("active-"):
-        condition = "active"
-    elif condition.endswith("-recovery-window"):
-        condition = "recovery-window"
-    return _RANKS[condition]
+    return tuple(sorted(findings, key=lambda f: (-f.state.severity, f.held, rank(f.condition))))

@@ -54,7 +54,7 @@ _ADVICE = {
 
 
 class SampleFailed(Exception):
-    """A look that cannot go on. `condition` is one of records.SAMPLE_ERRORS, `message` one line."""
+    """A look that cannot go on. `condition` is one of conditions.SAMPLE_ERRORS, `message` one line."""
 
     def __init__(self, condition: str, message: str, *, lost: bool = False) -> None:
         super().__init__(message)

@@ -18,6 +18,7 @@ from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
+from check_delayed_repl.conditions import SAMPLE_ERRORS
 from check_delayed_repl.history import HistoryUnavailable
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import State
@@ -41,7 +42,7 @@ from check_delayed_repl.options import (
     replica_name,
     target_from,
 )
-from check_delayed_repl.records import SAMPLE_ERRORS, JobLine, Record, Sample
+from check_delayed_repl.records import JobLine, Record, Sample
 
 CORPUS = Path(__file__).parent / "corpus"
 SECRET = "pw-7h-secret"
