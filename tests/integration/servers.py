@@ -23,13 +23,16 @@ serves as well as one built from docker/.
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import random
+import re
 import shutil
 import socket
 import ssl
 import subprocess
+import tarfile
 import tempfile
 import threading
 import time
@@ -73,6 +76,9 @@ DELAY_S = 10
 SLAVE_DELAY_INTERVAL_S = 3
 """How often pt-slave-delay looks: the delay is a saw-tooth between DELAY_S and a second more than both together."""
 HEARTBEAT_TABLE = "percona.heartbeat"
+GENERAL_LOG_FILE = "/var/lib/mysql/general.log"
+GENERAL_LOG = ("--general-log=ON", "--log-output=FILE", f"--general-log-file={GENERAL_LOG_FILE}")
+"""Options of a server whose statements are read with `Server.asked`."""
 
 _SYSTEM_DATABASES = ("information_schema", "mysql", "performance_schema", "sys")
 _SYSTEM_ACCOUNTS = ("root", "mariadb.sys", "mysql", "mysql.infoschema", "mysql.session", "mysql.sys", "healthcheck")
@@ -204,9 +210,12 @@ class Server:
         network: Network,
         *options: str,
         tmpfs: Mapping[str, str] | None = None,
+        gtid: bool = True,
     ) -> None:
         self.kit = kit
         self.tmpfs = dict(tmpfs or {})
+        self.gtid = gtid
+        """Whether it replicates by GTID (as a replica), or by file and position."""
         self.family: Family = family
         self.kind: Kind = kind_of(family)
         self.name = name
@@ -240,7 +249,8 @@ class Server:
             "--sync-binlog=0",
         ]
         if self.kind == "mysql":
-            options += ["--gtid-mode=ON", "--enforce-gtid-consistency=ON"]
+            on = "ON" if self.gtid else "OFF"
+            options += [f"--gtid-mode={on}", f"--enforce-gtid-consistency={on}"]
         if self.family == "mysql":
             options += ["--log-replica-updates=ON", "--loose-mysqlx=OFF", "--loose-innodb-redo-log-capacity=8M"]
         else:
@@ -350,6 +360,18 @@ class Server:
     def logs(self, lines: int | Literal["all"] = "all") -> str:
         """The end of the server's log."""
         return str(self.container.logs(tail=lines).decode(errors="replace"))
+
+    def read(self, path: str) -> str:
+        """The text of a file in the container, on any disk but a `tmpfs`."""
+        stream, _ = self.container.get_archive(path)
+        with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
+            member = archive.extractfile(archive.getmembers()[0])
+            assert member is not None, f"{path} is no file"
+            return member.read().decode(errors="replace")
+
+    def asked(self) -> list[str]:
+        """Every statement that clients have sent, in order; needs GENERAL_LOG among the server's options."""
+        return re.findall(r"(?m)^[^\t]*\t+ *\d+ (?:Query|Execute)\t(.*)$", self.read(GENERAL_LOG_FILE))
 
     def close(self) -> None:
         """Remove the container and its data."""
@@ -467,7 +489,8 @@ class Server:
         self.replication("START", "", channel)
 
     def replicate_from(self, source: Server, delay: int, channel: str = "", start: bool = True) -> None:
-        """Make this a replica of `source`, `delay` seconds late, from wherever its GTIDs have got to."""
+        """Make this a replica of `source`, `delay` seconds late: from wherever its GTIDs have got to, or without them
+        from the beginning of the source's first binary log."""
         options: dict[str, str | int] = {
             "HOST": source.name,
             "PORT": 3306,
@@ -476,6 +499,8 @@ class Server:
             "CONNECT_RETRY": 1,
             "DELAY": delay,
         }
+        if not self.gtid:
+            options |= {"LOG_FILE": "bin.000001", "LOG_POS": 4}
         self._change_source({"use": True, **options}, channel)
         if start:
             self.start_all(channel)
@@ -490,14 +515,14 @@ class Server:
         self.start_all(channel)
 
     def _change_source(self, options: dict[str, Any], channel: str) -> None:
-        use_gtid = options.pop("use", False)
-        if use_gtid and self.kind == "mysql":
-            options.update({"AUTO_POSITION": 1, "RETRY_COUNT": 86400})
+        anew = options.pop("use", False)
+        if anew and self.kind == "mysql":
+            options.update({"AUTO_POSITION": int(self.gtid), "RETRY_COUNT": 86400})
         role = "SOURCE" if self._modern else "MASTER"
         parts = [f"{role}_{name} = {literal(value)}" for name, value in options.items()]
-        if use_gtid and self.kind == "mariadb":
-            parts.append("MASTER_USE_GTID = slave_pos")
-        if use_gtid and self.kind == "mysql" and self.version >= (8,):
+        if anew and self.kind == "mariadb":
+            parts.append(f"MASTER_USE_GTID = {'slave_pos' if self.gtid else 'no'}")
+        if anew and self.kind == "mysql" and self.version >= (8,):
             parts.append("GET_SOURCE_PUBLIC_KEY = 1" if self._modern else "GET_MASTER_PUBLIC_KEY = 1")
         what = ", ".join(parts)
         if self.kind == "mariadb":
@@ -554,8 +579,8 @@ class Server:
 
     # Making it clean
 
-    def make_accounts(self) -> None:
-        """The accounts for replication and heartbeats, as if new; every other one but root's is dropped.
+    def make_accounts(self, heartbeats: bool = True) -> None:
+        """The accounts for replication and for `heartbeats`, as if new; every other one but root's is dropped.
 
         Not in the binary log: each server has its own, so that a replica has them before it replicates.
         """
@@ -571,6 +596,11 @@ class Server:
         statements += [
             f"CREATE USER {account(REPLICATION)} IDENTIFIED BY {literal(REPLICATION[1])}",
             f"GRANT REPLICATION SLAVE ON *.* TO {account(REPLICATION)}",
+        ]
+        self.unlogged(*statements)
+        if not heartbeats:
+            return
+        statements = [
             f"CREATE USER {account(HEARTBEAT)} IDENTIFIED BY {literal(HEARTBEAT[1])}",
             f"GRANT {heartbeat_rights} ON *.* TO {account(HEARTBEAT)}",
             f"GRANT CREATE, SELECT, INSERT, UPDATE, DELETE ON percona.* TO {account(HEARTBEAT)}",
@@ -612,6 +642,14 @@ class Server:
             ):
                 with suppress(pymysql.err.MySQLError):  # it may have ended by itself
                     run(f"KILL {int(session)}")
+
+    def read_only(self) -> None:
+        """Read-only for everybody without special rights; on MySQL super_read_only, for root as well (`calm` ends it).
+        It stays so after a restart where the server can keep settings."""
+        if self.family == "mysql":
+            self.sql("SET PERSIST super_read_only = ON")
+        else:
+            self.sql("SET GLOBAL read_only = ON")
 
     def drop_databases(self) -> None:
         """Drop every database but the server's own, out of the binary log."""
@@ -765,19 +803,36 @@ class SlaveDelay(Companion):
 class Pair:
     """A source (server id 1), its delayed replica (id 2), and a heartbeat on each.
 
-    All of it runs in a network of its own, where the servers' names are `source`, `replica` and `second`.
+    All of it runs in a network of its own, where the servers' names are `source`, `replica` and `second`. `Kit.pair`
+    tells what the arguments are.
     """
 
-    def __init__(self, kit: Kit, family: Family) -> None:
+    def __init__(
+        self,
+        kit: Kit,
+        family: Family,
+        *,
+        delay: int = DELAY_S,
+        gtid: bool = True,
+        parallel: int = 0,
+        heartbeats: bool = True,
+        source_options: Sequence[str] = (),
+        replica_options: Sequence[str] = (),
+    ) -> None:
         self.kit = kit
         self.family: Family = family
         self.kind: Kind = kind_of(family)
-        self.delay = DELAY_S
+        self.usual_delay = delay
+        self.delay = delay
+        self.heartbeats_run = heartbeats
         self.channel = ""
         """The channel that replicates from the source; empty is the default one."""
         self.network = kit.network()
-        self.source = Server(kit, family, "source", 1, self.network)
-        self.replica = Server(kit, family, "replica", 2, self.network)
+        appliers = "replica-parallel-workers" if family == "mysql" else "slave-parallel-workers"
+        if parallel:
+            replica_options = (f"--{appliers}={parallel}", *replica_options)
+        self.source = Server(kit, family, "source", 1, self.network, *source_options, gtid=gtid)
+        self.replica = Server(kit, family, "replica", 2, self.network, *replica_options, gtid=gtid)
         self.heartbeat = Heartbeat(kit, self.source, self.network, local=False)
         self.local_heartbeat = Heartbeat(kit, self.replica, self.network, local=True)
         self.slave_delay = SlaveDelay(kit, self.replica, self.network)
@@ -824,6 +879,8 @@ class Pair:
             return f"IO thread {io} ({row['Last_IO_Error']}), SQL thread {sql} ({row['Last_SQL_Error']})"
         if int(row["SQL_Delay"]) != self.delay:
             return f"the delay is set to {row['SQL_Delay']}"
+        if not self.heartbeats_run:
+            return ""
         ages = self.heartbeats()
         if set(ages) != {1, 2}:
             return f"there are heartbeats of {sorted(ages)}"
@@ -853,7 +910,7 @@ class Pair:
 
     def settle(self) -> Pair:
         """Healthy, with no time spent on healing where it is, or soon will be, by itself."""
-        if self.delay == DELAY_S and not self.channel and self.second is None and self.whole:
+        if self.delay == self.usual_delay and not self.channel and self.second is None and self.whole:
             with suppress(NotInTime, *_UNREACHABLE, docker.errors.APIError):
                 for server in (self.source, self.replica):
                     server.calm()
@@ -861,12 +918,12 @@ class Pair:
                 return self
         return self.heal()
 
-    def heal(self, delay: int = DELAY_S, channel: str = "") -> Pair:
+    def heal(self, delay: int | None = None, channel: str = "") -> Pair:
         """Healthy from scratch, whatever was done before: the replica forgets everything and replays the source's
         binary log, which takes a second or two. Where that does not do, the source starts anew too, and at last both
         servers are thrown away and made again.
         """
-        self.delay = delay
+        self.delay = self.usual_delay if delay is None else delay
         self.channel = channel
         self.slave_delay.close()
         self.drop_second()
@@ -874,7 +931,7 @@ class Pair:
         for number, attempt in enumerate(attempts):
             try:
                 if attempt():
-                    self.wait_healthy(delay + 30)
+                    self.wait_healthy(self.delay + 30)
                     return self
             except (NotInTime, *_UNREACHABLE, docker.errors.APIError):
                 if number == len(attempts) - 1:
@@ -889,7 +946,8 @@ class Pair:
         if not self.whole or not str(first_log).endswith(".000001"):
             return False  # binary logs were purged: there is nothing left to replay
         self.source.calm()
-        self.heartbeat.start()
+        if self.heartbeats_run:
+            self.heartbeat.start()
         self._reset_replica()
         return True
 
@@ -918,7 +976,10 @@ class Pair:
         self.source.calm()
         self.source.drop_databases()
         self.source.forget_replication()
-        self.source.make_accounts()
+        self.source.make_accounts(self.heartbeats_run)
+        if not self.heartbeats_run:
+            self._reset_replica()
+            return
         # Known to the replica too, which starts from nothing.
         self.source.sql("CREATE DATABASE IF NOT EXISTS percona")
         self.heartbeat.start()
@@ -934,7 +995,10 @@ class Pair:
         replica.calm()
         replica.forget_replication()
         replica.drop_databases()
-        replica.make_accounts()
+        replica.make_accounts(self.heartbeats_run)
+        if not self.heartbeats_run:
+            replica.replicate_from(self.source, self.delay, self.channel)
+            return
         # The check's account needs the table, and the table needs the columns of this pt-heartbeat's version.
         create = self.source.rows(f"SHOW CREATE TABLE {HEARTBEAT_TABLE}")[0]["Create Table"]
         replica.unlogged("USE percona", str(create))
@@ -1080,9 +1144,31 @@ class Kit:
         self._networks.append(network)
         return network
 
-    def pair(self, family: Family) -> Pair:
-        """A pair, up and healthy."""
-        pair = Pair(self, family)
+    def pair(self, family: Family, **options: Any) -> Pair:
+        """A pair of its own in a network of its own, up and healthy; `pair.close()` removes it before the kit does.
+
+        `options` are Pair's:
+
+        - `delay` in seconds (10).
+        - `gtid`: replication by GTID (True), or by file and position.
+        - `parallel`: how many parallel appliers the replica has (0: as many as the server has by itself).
+        - `heartbeats`: both pt-heartbeats run, and the accounts for them and for the check are there (True); or there
+          is neither, as before anybody has set up monitoring.
+        - `source_options`, `replica_options`: further options of the servers, such as those of GENERAL_LOG, after which
+          ``pair.replica.asked()`` has every statement that was sent.
+
+        For a fixture of tests that break what they get::
+
+            @pytest.fixture
+            def rescued(kit: Kit, family: Family) -> Iterator[Pair]:
+                made = kit.pair(family, delay=20, gtid=False, parallel=4, replica_options=GENERAL_LOG)
+                yield made
+                made.close()
+
+        ``pair.replica.read_only()`` makes a replica read-only, as production has it, ``pair.replica.kill()`` is kill
+        -9 and ``start()`` or ``restart()`` bring a server back with its data; ``pair.source.kill()`` loses the source.
+        """
+        pair = Pair(self, family, **options)
         self._pairs.append(pair)
         return pair.heal()
 
