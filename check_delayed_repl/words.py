@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from datetime import datetime, tzinfo
 
 MAX_LENGTH = 1000
+MASK = "***"
+"""Stands where a password was."""
 
 # What Nagios keeps out of its macros, what ends the text and begins perfdata, and what a web page or a notification
 # command's shell or printf would take for more than text.
@@ -22,11 +24,80 @@ _SPACES = re.compile(r"\s+")
 
 
 def clean(text: str, length: int = MAX_LENGTH) -> str:
-    """`text` on one line, without control characters or markup, of at most `length` characters."""
+    """`text` on one line, without passwords, control characters or markup, of at most `length` characters."""
+    return one_line(text, length).translate(_MARKUP)
+
+
+def one_line(text: str, length: int = MAX_LENGTH) -> str:
+    """`text` on one line, without passwords or control characters, of at most `length` characters."""
+    text = masked(text[: 4 * length])
     if not text.isprintable():
-        text = "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text[: 4 * length])
-    text = _SPACES.sub(" ", text.translate(_MARKUP)).strip()
+        text = "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
+    text = _SPACES.sub(" ", text).strip()
     return text if len(text) <= length else text[: length - 3] + "..."
+
+
+_SECRETS = ("identified", "passw", "passphrase", "auth_string", "authentication_string")
+# Between two words of SQL: blanks, comments, and the frame of comments that are executed.
+_GAP = r"(?:[\s\x00-\x1f]|/\*!\d*|\*/|/\*(?!!).*?\*/|(?:--|\#)[^\n]*\n)*"
+# A text in quotes, whichever way the statement itself is quoted; one that was cut off goes on to the end.
+_QUOTED = r"""(?:
+      (?P<escapes>\\+)(?P<mark>['"]).*?(?:(?<!\\)(?P=escapes)(?P=mark)|\Z)
+    | ''(?=[^\s,;)'])(?:[^']|'{4}|'(?!'))*(?:'{2,3}|\Z)
+    | ""(?=[^\s,;)"])(?:[^"]|"{4}|"(?!"))*(?:"{2,3}|\Z)
+    | '(?:[^'\\]|\\.|'')*(?:'|\\?\Z)
+    | "(?:[^"\\]|\\.|"")*(?:"|\\?\Z)
+)"""
+_SQL = rf"""(?isx)
+    (?P<before>
+      (?:passw(?:or)?d|passphrase|auth(?:entication)?_string)[`"']?{_GAP}(?:\bFOR\b(?:'[^']*'|"[^"]*"|`[^`]*`|[^='"`]){{0,300}}(?==))?
+        (?:(?P<equals>:?=)|:|\()?{_GAP}
+      | (?<!\w)(?:BY|AS|USING|REPLACE){_GAP}
+    )
+    (?P<value>
+      (?:(?:_\w{{1,20}}|[nxb])\s*)?{_QUOTED}(?:\s*{_QUOTED.replace("escapes", "escapes2").replace("mark", "mark2")})*
+      | 0x[0-9a-f]+
+      | (?(equals)[^\s,;()'"`]+(?!\w|\s*\())
+    )"""
+_URL = r"""(?ix)
+    ( (?:[a-z][\w+.-]{0,30}\ ?[:;]?/{1,3} | (?:mysql|mariadb)[:;]) [^\s:@/]{0,100} : ) \S* (@)
+    | ( (?:[a-z][\w+.-]{0,30}[:;]?/{2,3}) [^\s:@/]{1,100} : ) (?!\d{1,5}(?:[/\s]|\Z)) \S+ \Z
+    | ( (?<![\w.%+@-])[\w.%+-]{1,100} : ) [^\s'"`,()@:/] [^\s'"`,()]* (@)(?=[\w\[])"""
+
+
+def masked(text: str) -> str:
+    """`text` without the passwords, and hashes of passwords, in SQL that it quotes and in URLs, mistyped ones too.
+
+    What cannot be told from a password goes as well.
+
+    >>> masked("Query: 'create user a@b identified by 'x''y' require ssl'")
+    "Query: 'create user a@b identified by *** require ssl'"
+    >>> masked("CHANGE MASTER TO MASTER_USER='u', MASTER_PASSWORD='x'")
+    "CHANGE MASTER TO MASTER_USER='u', MASTER_PASSWORD=***"
+    >>> masked("mysql:/u:x@h/db: no such file")
+    'mysql:/u:***@h/db: no such file'
+    """
+    lower = text.lower()
+    if any(word in lower for word in _SECRETS):
+        text = _masked_sql(text, lower.find("identified"))
+    if ":" in text and ("@" in text or "//" in text):
+        text = re.sub(_URL, lambda url: next(filter(None, url.group(1, 3, 4))) + MASK + "@" * ("@" in url[0]), text)
+    return text
+
+
+def _masked_sql(text: str, identified: int) -> str:
+    """`identified` is where IDENTIFIED stands, -1 for nowhere: without it, BY, AS and USING are ordinary words."""
+    parts, end = [], 0
+    for found in re.finditer(_SQL, text):
+        word, value = found["before"][:2].lower(), found["value"]
+        if not value or (word in ("by", "as", "us") and not 0 <= identified < found.start()):
+            continue
+        parts += [text[end : found.start("value")], MASK]
+        end = found.end()
+        if any(secret in value.lower() for secret in _SECRETS):
+            # Quotes do not pair up here: where this password ends, nobody can say.
+            return "".join(parts)
+    return "".join(parts) + text[end:]
 
 
 def plain(value: float, digits: int = 6) -> str:

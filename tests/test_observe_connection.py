@@ -35,7 +35,6 @@ from listeners import (
     table,
 )
 
-from check_delayed_repl.observe.connection import clean, scrubbed
 from check_delayed_repl.observe.sample import Observer
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.records import Sample
@@ -258,7 +257,7 @@ def test_a_server_that_refuses(code: int, says: str) -> None:
             sample = look(target)
         assert sample.error == "connect-failed"
         assert says in str(sample.message)
-        assert "for *** [31m OK|x=1" in str(sample.message)
+        assert "for *** ?[31m OK|x=1" in str(sample.message)
 
 
 def test_errors_of_the_status_and_the_heartbeats() -> None:
@@ -492,16 +491,6 @@ def test_no_password_in_clear_text(plugin: bytes, tmp_path: Path) -> None:
     assert sample.error == "connect-failed"
     assert "the server wants the password in clear text" in str(sample.message)
     assert PASSWORD.encode() not in b"".join(received)
-
-
-# --- words ---
-
-
-def test_words_from_outside() -> None:
-    assert clean("a\n\tb\0c\u2028d\u202ee") == "a b c d e"
-    assert clean("x" * 1000, 10) == "xxxxxxx..."
-    assert scrubbed("my geheim!", "geheim") == "my ***!"
-    assert scrubbed("x" * 395 + "geheim", "geheim") == "x" * 395 + "***"
 
 
 # --- what it costs ---

@@ -14,7 +14,7 @@ from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
 from check_delayed_repl.observe.optionfile import OptionFileError, read_group
 from check_delayed_repl.observe.target import SSL_MODES, Target
 from check_delayed_repl.records import CHANNEL_SEPARATOR
-from check_delayed_repl.words import plain
+from check_delayed_repl.words import MASK, one_line, plain
 
 if TYPE_CHECKING:
     import ssl
@@ -222,15 +222,9 @@ def ask(connection: Connection, sql: str, purpose: str, where: str, budget: floa
         raise failure from None
 
 
-def clean(text: str, limit: int = MAX_TEXT) -> str:
-    """Text from outside as one line that can be printed: no control characters, cut where it is too long."""
-    text = " ".join("".join(char if char.isprintable() else " " for char in text[: 4 * limit]).split())
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
 def scrubbed(text: str, secret: str) -> str:
-    """Cleaned text from a server that cannot repeat our password to us."""
-    return clean(text.replace(secret, "***") if secret else text)
+    """Text from a server on one line, without anybody's password, ours first."""
+    return one_line(text.replace(secret, MASK) if secret else text, MAX_TEXT)
 
 
 def seconds(budget: float) -> str:
@@ -395,7 +389,7 @@ def _addresses(found: Settings, deadline: float, budget: float) -> list[tuple[in
     except TimeoutError:
         raise _late(found.where, budget, "resolving the host's name") from None
     except Unresolvable as error:
-        text = f"{clean(host)}: the name cannot be resolved: {error}: check --host and the name service"
+        text = f"{one_line(host, 255)}: the name cannot be resolved: {error}: check --host and the name service"
         raise ConnectFailed("connect-failed", text) from None
 
 

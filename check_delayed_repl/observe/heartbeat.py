@@ -7,8 +7,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 
 from check_delayed_repl.light import NamedTuple
-from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed, clean, scrubbed
+from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed, scrubbed
 from check_delayed_repl.records import Sample
+from check_delayed_repl.words import one_line
 
 # SYSDATE and not NOW: a statement that had to wait for a lock must not read a clock from before its rows.
 # Columns beside these two differ between versions of pt-heartbeat.
@@ -152,7 +153,7 @@ def _ids(beats: Heartbeats) -> str:
     if not beats.beats:
         return "no server: the table is empty"
     shown = [f"{one} (this server)" if one == beats.own_id else str(one) for one in sorted(beats.beats)]
-    return clean("server " + ", ".join(shown))
+    return one_line("server " + ", ".join(shown))
 
 
 def times(ts: bytes | None, zone: tzinfo | None) -> list[float]:
@@ -205,12 +206,12 @@ def age(beats: list[Beat], zone: tzinfo | None, expected: float | None) -> tuple
 
 def shown(beats: list[Beat], secret: str = "") -> str:
     """The `ts` of rows, for people."""
-    return clean(", ".join(_shown(beat.ts, secret) for beat in beats), 120)
+    return one_line(", ".join(_shown(beat.ts, secret) for beat in beats), 120)
 
 
 def _shown(value: bytes | None, secret: str) -> str:
     """A value in quotes, or NULL."""
-    return "NULL" if value is None else repr(clean(scrubbed(value.decode("ascii", "replace"), secret), 40))
+    return "NULL" if value is None else repr(one_line(scrubbed(value.decode("ascii", "replace"), secret), 40))
 
 
 def _number(value: bytes | None, what: str, secret: str) -> int:

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable
 
 from check_delayed_repl.light import NamedTuple
-from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed, clean, scrubbed
+from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed, scrubbed
 from check_delayed_repl.records import Position
+from check_delayed_repl.words import one_line
 
 SHOW_ALL_SLAVES = "SHOW ALL SLAVES STATUS"
 """All connections of a MariaDB; plain SHOW SLAVE STATUS shows the one without a name alone."""
@@ -135,7 +136,9 @@ def parse_status(answer: Answer, channel: str | None, secret: str = "") -> Repli
     try:
         return _status(row, secret)
     except _Unreadable as odd:
-        shown = "NULL" if odd.value is None else repr(clean(scrubbed(odd.value.decode("utf-8", "replace"), secret), 60))
+        shown = (
+            "NULL" if odd.value is None else repr(one_line(scrubbed(odd.value.decode("utf-8", "replace"), secret), 60))
+        )
         raise SampleFailed(
             "status-unreadable", f"the replication status cannot be understood: {odd.column} is {shown}"
         ) from None
@@ -177,11 +180,11 @@ def _choose(rows: list[Row], channel: str | None, secret: str) -> Row:
             "not-a-replica", "no replication channel is configured on this server: check --host, or set it up again"
         )
     there = [_channel(row) for row in rows]
-    listed = ", ".join(clean(scrubbed(name, secret), 64) or "'' (the one without a name)" for name in there)
+    listed = ", ".join(one_line(scrubbed(name, secret), 64) or "'' (the one without a name)" for name in there)
     if channel is None:
         if len(rows) > 1:
             raise SampleFailed(
-                "not-a-replica", f"there are {len(rows)} channels: name one with --channel: {clean(listed)}"
+                "not-a-replica", f"there are {len(rows)} channels: name one with --channel: {one_line(listed)}"
             )
         return rows[0]
     # The servers do not tell upper from lower case here.
@@ -189,7 +192,8 @@ def _choose(rows: list[Row], channel: str | None, secret: str) -> Row:
     fitting = fitting or [row for row, name in zip(rows, there, strict=True) if name.lower() == channel.lower()]
     if not fitting:
         raise SampleFailed(
-            "not-a-replica", f"there is no channel {clean(channel, 64)!r}; check --channel; there are: {clean(listed)}"
+            "not-a-replica",
+            f"there is no channel {one_line(channel, 64)!r}; check --channel; there are: {one_line(listed)}",
         )
     return fitting[0]
 
@@ -233,6 +237,6 @@ def _state(row: Row, column: str, states: tuple[str, ...]) -> str:
 
 def _position(row: Row, file_column: str, place_column: str, secret: str) -> Position | None:
     """A place in the source's binary log; None where the server has not named a file yet."""
-    file = clean(scrubbed(_text(row, file_column), secret), 255)
+    file = one_line(scrubbed(_text(row, file_column), secret), 255)
     place = _whole(row, place_column)
     return (file, place) if file else None

@@ -1,0 +1,123 @@
+"""Passwords in SQL that a server quotes, and in URLs that were mistyped, are never shown."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from check_delayed_repl.words import clean, masked
+
+QUERY = "Error 'Operation failed for 'hb'@'%'' on query. Default database: ''. Query: '{}'"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("create user hb@'%' identified by 'S3'", "create user hb@'%' identified by ***"),
+        ("ALTER USER a IDENTIFIED BY PASSWORD '*S3' REQUIRE X", "ALTER USER a IDENTIFIED BY PASSWORD *** REQUIRE X"),
+        ("ALTER USER a IDENTIFIED BY 'S3' REPLACE 'S3old'", "ALTER USER a IDENTIFIED BY *** REPLACE ***"),
+        (
+            "CREATE USER a IDENTIFIED WITH 'caching_sha2_password' AS '$A$S3' REQUIRE NONE",
+            "CREATE USER a IDENTIFIED WITH 'caching_sha2_password' AS *** REQUIRE NONE",
+        ),
+        (
+            "CREATE USER a IDENTIFIED WITH x BY 'S3' AND IDENTIFIED WITH y BY 'S3b'",
+            "CREATE USER a IDENTIFIED WITH x BY *** AND IDENTIFIED WITH y BY ***",
+        ),
+        (
+            "CREATE USER a IDENTIFIED VIA ed25519 USING PASSWORD('S3') OR x AS 'S3' OR unix_socket",
+            "CREATE USER a IDENTIFIED VIA ed25519 USING PASSWORD(***) OR x AS *** OR unix_socket",
+        ),
+        ("SET PASSWORD FOR 'a=b'@'%' = PASSWORD('S3')", "SET PASSWORD FOR 'a=b'@'%' = PASSWORD(***)"),
+        ("SET PASSWORD = OLD_PASSWORD (\"S3\")", "SET PASSWORD = OLD_PASSWORD (***)"),
+        ("UPDATE mysql.user SET `authentication_string` = 'S3'", "UPDATE mysql.user SET `authentication_string` = ***"),
+        ("CHANGE MASTER TO MASTER_PASSWORD='S3', MASTER_PORT=1", "CHANGE MASTER TO MASTER_PASSWORD=***, MASTER_PORT=1"),
+        ("CHANGE REPLICATION SOURCE TO SOURCE_PASSWORD=S3;", "CHANGE REPLICATION SOURCE TO SOURCE_PASSWORD=***;"),
+        ("CREATE SERVER s OPTIONS (PASSWORD 'S3', PORT 1)", "CREATE SERVER s OPTIONS (PASSWORD ***, PORT 1)"),
+        ("START REPLICA USER = 'u' PASSWORD = 'S3'", "START REPLICA USER = 'u' PASSWORD = ***"),
+        ('{"auth_string": "S3", "x": 1}', '{"auth_string": ***, "x": 1}'),
+        ("mysql:/u:S3@h/db: no such file", "mysql:/u:***@h/db: no such file"),
+        ("MYSQL//u:S/3@S3@h/db", "MYSQL//u:***@h/db"),
+        ("mysql:u:S3@h", "mysql:u:***@h"),
+        ("u:S3@h/db", "u:***@h/db"),
+        ("mysql://u:S3", "mysql://u:***"),
+    ],
+)  # fmt: skip
+def test_examples(text: str, shown: str) -> None:
+    assert masked(text) == shown
+    assert "S3" not in clean(QUERY.format(text))
+    assert "S3" not in clean(clean(QUERY.format(text)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Access denied for user 'a'@'h' (using password: YES)",
+        "error connecting to 'repl@10.0.0.1:3306' by 'x' as 'y'",
+        "Plugin 'mysql_native_password' is not loaded",
+        "https://db.example:3306/x",
+    ],
+)
+def test_what_is_no_password_stays(text: str) -> None:
+    assert masked(text) == text
+
+
+SECRET = "Zq7"
+gaps = st.sampled_from([" ", "\n\t", "/**/", "/* it's */ ", " -- isn't\n", '#"\n', "/*!50700 ", " */ "])
+marks = st.sampled_from(["'", '"', "\\'", '\\"', "''", '""'])
+before = st.sampled_from(
+    [
+        ["CREATE USER 'a'@'%' IDENTIFIED", "BY"],
+        ["x", "identified", "BY", "password"],
+        ["Grant all on *.* to a Identified", "with", "'sha256_password'", "as"],
+        ["ALTER USER a IDENTIFIED VIA p USING", "PASSWORD", "("],
+        ["SET PASSWORD", "="],
+        ["SET PASSWORD FOR 'a'@'%'", "=", "PASSWORD("],
+        ["change master to master_password", "="],
+        ["CREATE SERVER s OPTIONS (USER 'u', PASSWORD"],
+    ]
+)
+
+
+def quoted(mark: str, parts: list[str]) -> str:
+    """A text made of parts, as a writer would quote it."""
+    escape, quote = mark[:-1] if mark[0] == "\\" else "", mark[-1]
+    inner = {
+        "q": f"{escape}\\{quote}" if escape else mark * 2,
+        "b": "\\\\" * (2 if escape else 1),
+        "o": "\"'"[quote == '"'],
+    }
+    return mark + "".join(inner.get(part, part) for part in parts) + mark
+
+
+@given(
+    words=before,
+    gap=st.lists(gaps, min_size=4, max_size=4),
+    mark=marks,
+    parts=st.lists(st.sampled_from(["q", "b", "o", " ", ";", ")", ",", "=", "x", "--", SECRET]), max_size=6),
+    cut=st.integers(0, 12),
+    after=st.sampled_from(["", " REQUIRE SSL", ", 'b'@'%' IDENTIFIED BY 'Zq7'", ")', Error_code: 1396"]),
+    outer=st.booleans(),
+)
+@example(["SET PASSWORD", "="], [" "] * 4, "'", ["q"], 0, ", 'b'@'%' IDENTIFIED BY 'Zq7'", True)
+def test_no_password_in_any_quoting(
+    words: list[str], gap: list[str], mark: str, parts: list[str], cut: int, after: str, outer: bool
+) -> None:
+    literal = quoted(mark, [SECRET, *parts, SECRET])
+    text = "".join(word + one for word, one in zip(words, gap, strict=False)) + literal
+    text = text[:-cut] if cut else text + after
+    if outer:
+        text = QUERY.format(text)
+    for shown in (masked(text), clean(text), clean(clean(text)), clean("(error 1: " + clean(text) + ")")):
+        assert SECRET not in shown
+
+
+@given(
+    st.sampled_from(["mysql://", "mysql:/", "mysql:", "MYSQL//", "mariadb;//", "x:///", ""]),
+    st.text("abc:@/?#%&|'\"", min_size=1, max_size=8),
+)
+def test_no_password_of_a_mistyped_url(scheme: str, rest: str) -> None:
+    if not scheme and set(rest) & set("'\"@/:"):
+        return
+    assert SECRET not in clean(f"cannot open {scheme}user:{SECRET}{rest}{SECRET}@db.example/x: no such file")
