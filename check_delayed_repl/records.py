@@ -6,10 +6,15 @@ can all speak of the same things.
 
 from __future__ import annotations
 
+from math import isfinite
+
 from check_delayed_repl.light import NamedTuple
 
 Position = tuple[str, int]
 """A place in the source's binary log: file name and byte position."""
+
+LARGEST = 2**63
+"""Whole numbers lie in [-LARGEST, LARGEST): what every history can store."""
 
 CHANNEL_SEPARATOR = "#"
 """Stands between a replica's name and its channel: ``db1:3306#orders``."""
@@ -105,6 +110,60 @@ class Past(NamedTuple):
     """Nothing but delays and failures was ever seen."""
     jobs: tuple[JobLine, ...]
     """All job lines, in order of arrival."""
+
+
+def job_line(
+    t: float,
+    job: str,
+    kind: object,
+    started_at: object,
+    finished_at: object,
+    void: object = None,
+    unreadable: object = None,
+) -> JobLine:
+    """A job line from values of any type, whoever wrote them: what makes no sense is said in `unreadable`.
+
+    A kind or start of None stands for one that an earlier line of the same job gives.
+    """
+    problems = [unreadable] if isinstance(unreadable, str) and unreadable else []
+    if kind is not None and not isinstance(kind, str):
+        problems.append(f"kind {_shown(kind)} is no text")
+    start = _time("started_at", started_at, problems)
+    finish = _time("finished_at", finished_at, problems)
+    if void is not None and not isinstance(void, bool) and void not in (0, 1):
+        problems.append(f"void {_shown(void)} is neither true nor false")
+    return JobLine(
+        t,
+        job,
+        kind if isinstance(kind, str) else None,
+        start,
+        finish,
+        void is True or void == 1,
+        "; ".join(problems) or None,
+    )
+
+
+def _time(name: str, raw: object, problems: list[str]) -> float | None:
+    """Seconds since 1970, or None and one problem more."""
+    if raw is None:
+        return None
+    if isinstance(raw, bool) or not isinstance(raw, int | float):
+        problems.append(f"{name} {_shown(raw)} is no number")
+    # A whole number may be too large for a float.
+    elif not isfinite(raw) if isinstance(raw, float) else abs(raw) > LARGEST:
+        problems.append(f"{name} {_shown(raw)} is not a finite number")
+    else:
+        return float(raw)
+    return None
+
+
+def _shown(raw: object) -> str:
+    """A value from a stranger, short enough for one line."""
+    try:
+        text = ascii(raw)
+    except (ValueError, RecursionError):  # a whole number with more digits than Python prints
+        text = "of its kind"
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def merge_job(earlier: JobLine | None, line: JobLine) -> JobLine:

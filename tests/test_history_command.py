@@ -139,9 +139,7 @@ def test_import_is_all_or_nothing(tool: Command, where: str, recording: str) -> 
         file.writelines([*lines, '{"type":"sample","t":NaN,"delay":1.0}\n'])
     done = tool("history", "import", recording, "--history", where, "--replica", R)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        f"delayed-repl: {recording}: line 3001: t nan is not a finite number: nothing was imported\n"
-    )
+    assert done.stderr == (f"delayed-repl: {recording}: line 3001: t: number out of range: nothing was imported\n")
     assert not os.path.exists(where)
     with open(recording, "w", encoding="ascii") as file:
         file.writelines(lines)

@@ -14,8 +14,7 @@ from collections.abc import Callable
 import pytest
 
 from check_delayed_repl.history import History, HistoryUnavailable
-from check_delayed_repl.history.recording import LARGEST
-from check_delayed_repl.records import JobLine, Past, Record, Sample
+from check_delayed_repl.records import LARGEST, JobLine, Past, Record, Sample
 
 Open = Callable[[], History]
 Promise = Callable[[Open], None]

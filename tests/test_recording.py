@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import tracemalloc
@@ -12,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from check_delayed_repl.conditions import SAMPLE_ERRORS
-from check_delayed_repl.history.recording import LARGEST, RECORDED_ERRORS, RecordingError, dumps, read
-from check_delayed_repl.records import JobLine, Record, Sample
+from check_delayed_repl.history.recording import LONGEST_LINE, RECORDED_ERRORS, RecordingError, dumps, read
+from check_delayed_repl.records import LARGEST, JobLine, Record, Sample
 
 EXAMPLE = """\
 {"type":"sample","t":1700000000.0,"delay":7203.1}
@@ -114,13 +115,6 @@ def test_round_trip(records: list[Record]) -> None:
     assert [repr(record) for record in back] == [repr(record) for record in records], "0 and -0.0, 1 and True"
 
 
-@given(samples())
-def test_the_quick_way_and_the_careful_way_agree(sample: Sample) -> None:
-    line = json.loads(dumps(sample))
-    careful = json.dumps(line | {"message": sample.message, "something_new": {"deep": [1]}})
-    assert list(read([careful])) == [sample]
-
-
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
@@ -150,43 +144,43 @@ def test_any_value_anywhere_gives_a_record_or_an_error_with_its_line(value: obje
     ("line", "problem"),
     [
         ("nonsense", "not JSON (Expecting value at column 1)"),
-        ("[1]", "no JSON object"),
-        ("null", "no JSON object"),
-        ('{"type":"sample","t":1.0,"delay":1.0} {}', "more than one JSON value"),
+        ("[1]", "expected object, got array"),
+        ("null", "expected object, got null"),
+        ('{"type":"sample","t":1.0,"delay":1.0} {}', "not JSON (Extra data at column 39)"),
         ('{"type":"sample","t":1.0,"delay":1.0', "not JSON (Expecting ',' delimiter at column 37)"),
-        ('{"t":1.0,"delay":1.0}', "no type: sample or job"),
-        ('{"type":"verdict","t":1.0}', "type 'verdict' is neither sample nor job"),
-        ('{"type":["sample"],"t":1.0,"delay":1.0}', "type ['sample'] is neither sample nor job"),
-        ('{"type":"sample","delay":1.0}', "no t"),
-        ('{"type":"sample","t":null,"delay":1.0}', "no t"),
-        ('{"type":"sample","t":true,"delay":1.0}', "t True is no number"),
-        ('{"type":"sample","t":"1","delay":1.0}', "t '1' is no number"),
-        ('{"type":"sample","t":NaN,"delay":1.0}', "t nan is not a finite number"),
-        ('{"type":"sample","t":1e999,"delay":1.0}', "t inf is not a finite number"),
-        ('{"type":"sample","t":1.0,"delay":-Infinity}', "delay -inf is not a finite number"),
-        ('{"type":"sample","t":1.0,"delay":1' + "0" * 400 + "}", "delay 1" + "0" * 56 + "... is not a finite number"),
-        ('{"type":"sample","t":1.0,"delay":1' + "0" * 5000 + "}", "a number with too many digits"),
-        ('{"type":"sample","t":1.0,"delay":[1.0]}', "delay [1.0] is no number"),
+        ('{"t":1.0,"delay":1.0}', "object missing required field type"),
+        ('{"type":"verdict","t":1.0}', "type: invalid value 'verdict'"),
+        ('{"type":["sample"],"t":1.0,"delay":1.0}', "type: expected str, got list"),
+        ('{"type":"sample","delay":1.0}', "object missing required field t"),
+        ('{"type":"sample","t":null,"delay":1.0}', "t: expected float, got null"),
+        ('{"type":"sample","t":true,"delay":1.0}', "t: expected float, got bool"),
+        ('{"type":"sample","t":"1","delay":1.0}', "t: expected float, got str"),
+        ('{"type":"sample","t":NaN,"delay":1.0}', "t: number out of range"),
+        ('{"type":"sample","t":1e999,"delay":1.0}', "t: number out of range"),
+        ('{"type":"sample","t":1.0,"delay":-Infinity}', "delay: number out of range"),
+        ('{"type":"sample","t":1.0,"delay":1' + "0" * 400 + "}", "delay: number out of range"),
+        ('{"type":"sample","t":1.0,"delay":1' + "0" * 5000 + "}", "delay: number out of range"),
+        ('{"type":"sample","t":1.0,"delay":[1.0]}', "delay: expected float / null, got array"),
         ('{"type":"sample","t":1.0}', "a sample with neither delay nor error"),
         ('{"type":"sample","t":1.0,"delay":null,"error":null}', "a sample with neither delay nor error"),
         ('{"type":"sample","t":1.0,"error":"in-range"}', "error 'in-range' is not the name of a condition"),
-        ('{"type":"sample","t":1.0,"error":1}', "error 1 is not the name of a condition"),
-        ('{"type":"sample","t":1.0,"delay":1.0,"local":"x"}', "local 'x' is no number"),
-        ('{"type":"sample","t":1.0,"delay":1.0,"io":1}', "io 1 is no text"),
-        ('{"type":"sample","t":1.0,"delay":1.0,"io_errno":1.5}', "io_errno 1.5 is not a whole number of 64 bits"),
-        ('{"type":"sample","t":1.0,"delay":1.0,"io_errno":false}', "io_errno False is no number"),
-        ('{"type":"sample","t":1.0,"delay":1.0,"sql_delay":9223372036854775808}', "sql_delay 9223372036854775808 is"),
-        ('{"type":"sample","t":1.0,"delay":1.0,"source_log":"bin.1"}', "source_log 'bin.1' is not [file, position]"),
-        ('{"type":"sample","t":1.0,"delay":1.0,"relay_log":["b",null]}', "no relay_log's position"),
-        ('{"type":"sample","t":1.0,"delay":1.0,"server":7}', "server 7 is no text"),
-        ('{"type":"sample","t":1.0,"delay":1.0,"io_state":[]}', "io_state [] is no text"),
-        ('{"type":"sample","t":1.0,"delay":1.0,"filters":"a=b"}', "filters 'a=b' is no list of COLUMN=VALUE"),
-        ('{"type":"sample","t":1.0,"delay":1.0,"filters":["a"]}', "filters ['a'] is no list of COLUMN=VALUE"),
-        ('{"type":"sample","t":1.0,"delay":1.0,"filters":{"a":1}}', "filters {'a': 1} is no list of COLUMN=VALUE"),
-        ('{"type":"sample","t":1.0,"delay":1.0,"relay_limited":1}', "relay_limited 1 is neither true nor false"),
-        ('{"type":"job","t":1.0,"kind":"backup","started_at":1.0}', "a job without an id"),
-        ('{"type":"job","t":1.0,"id":7,"kind":"backup","started_at":1.0}', "a job's id is no text"),
-        ('{"type":"job","t":"now","id":"b1"}', "t 'now' is no number"),
+        ('{"type":"sample","t":1.0,"error":1}', "error: expected str / null, got int"),
+        ('{"type":"sample","t":1.0,"delay":1.0,"local":"x"}', "local: expected float / null, got str"),
+        ('{"type":"sample","t":1.0,"delay":1.0,"io":1}', "io: expected str / null, got int"),
+        ('{"type":"sample","t":1.0,"delay":1.0,"io_errno":1.5}', "io_errno: expected int / null, got float"),
+        ('{"type":"sample","t":1.0,"delay":1.0,"io_errno":false}', "io_errno: expected int / null, got bool"),
+        ('{"type":"sample","t":1.0,"delay":1.0,"sql_delay":9223372036854775808}', "sql_delay: number out of range"),
+        ('{"type":"sample","t":1.0,"delay":1.0,"source_log":"bin.1"}', "source_log: expected array / null, got str"),
+        ('{"type":"sample","t":1.0,"delay":1.0,"relay_log":["b",null]}', "relay_log[1]: expected int, got null"),
+        ('{"type":"sample","t":1.0,"delay":1.0,"server":7}', "server: expected str / null, got int"),
+        ('{"type":"sample","t":1.0,"delay":1.0,"io_state":[]}', "io_state: expected str / null, got array"),
+        ('{"type":"sample","t":1.0,"delay":1.0,"filters":"a=b"}', "filters: expected object / array / null, got str"),
+        ('{"type":"sample","t":1.0,"delay":1.0,"filters":["a"]}', "filters: expected texts of the form COLUMN=VALUE"),
+        ('{"type":"sample","t":1.0,"delay":1.0,"filters":{"a":1}}', "filters[...]: expected str, got int"),
+        ('{"type":"sample","t":1.0,"delay":1.0,"relay_limited":1}', "relay_limited: expected bool / null, got int"),
+        ('{"type":"job","t":1.0,"kind":"backup","started_at":1.0}', "object missing required field id"),
+        ('{"type":"job","t":1.0,"id":7,"kind":"backup","started_at":1.0}', "id: expected str, got int"),
+        ('{"type":"job","t":"now","id":"b1"}', "t: expected float, got str"),
         ("[" * 100_000, "not JSON that can be read: nested too deeply"),
         ("\ufeff" + EXAMPLE.splitlines()[0], "not JSON (Unexpected UTF-8 BOM"),
     ],
@@ -264,12 +258,35 @@ def test_bytes_that_are_no_text() -> None:
         list(read([b'{"type":"sample","t":1.0,"delay":1.0}\n', b'{"type":"sample","t":1.0,"delay":1.0,"io":"\xff"}\n']))
 
 
-def test_text_files_that_are_no_text(tmp_path: object) -> None:
-    path = f"{tmp_path}/recording"
-    with open(path, "wb") as file:
-        file.write(b"\xff\n")
-    with open(path, encoding="utf-8") as text, pytest.raises(RecordingError, match="is not UTF-8"):
-        list(read(text))
+class Endless(io.RawIOBase):
+    """What a device or a pipe may give: a line without end."""
+
+    def __init__(self, start: bytes) -> None:
+        self._start = start
+        self.given = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = (self._start + b"0" * size)[:size]
+        self._start = b""
+        self.given += size
+        return data
+
+
+def test_a_line_without_end_is_not_read_for_ever() -> None:
+    source = Endless(EXAMPLE.encode())
+    records = read(source)  # type: ignore[arg-type]
+    assert [next(records) for _ in RECORDS] == RECORDS
+    with pytest.raises(RecordingError, match=r"^line 5: longer than 1 MiB$"):
+        next(records)
+    assert source.given < 2 * LONGEST_LINE
+
+
+def test_a_line_may_be_as_long_as_is_allowed() -> None:
+    line = b'{"type":"sample","t":1.0,"delay":1.0,"later":"%s"}'
+    fits = line % (b"x" * (LONGEST_LINE - len(line) + 2))
+    assert len(list(read(io.BytesIO(fits + b"\n" + fits)))) == 2
+    with pytest.raises(RecordingError, match=r"^line 2: longer than 1 MiB$"):
+        list(read(io.BytesIO(fits + b"\n" + fits + b" \n" + fits)))
 
 
 def test_no_number_that_json_does_not_have_is_written() -> None:
@@ -288,6 +305,6 @@ def test_memory_does_not_grow_with_the_recording() -> None:
     tracemalloc.start()
     try:
         assert sum(1 for _ in read(lines())) == 20_000
-        assert tracemalloc.get_traced_memory()[1] < 500_000
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()

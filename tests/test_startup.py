@@ -34,7 +34,6 @@ os._exit(0)
 OWN = {
     "check_delayed_repl",
     "check_delayed_repl.history",
-    "check_delayed_repl.history.recording",
     "check_delayed_repl.history.sqlite",
     "check_delayed_repl.history.tables",
     "check_delayed_repl.judge",

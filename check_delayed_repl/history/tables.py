@@ -22,9 +22,8 @@ from itertools import islice
 from math import isfinite
 
 from check_delayed_repl.history import FUTURE_S, HistoryUnavailable
-from check_delayed_repl.history.recording import LARGEST, job_line
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
-from check_delayed_repl.records import JobLine, Past, Record, Sample, job_names
+from check_delayed_repl.records import LARGEST, JobLine, Past, Record, Sample, job_line, job_names
 
 if TYPE_CHECKING:
     from typing import Any, TypeAlias, TypeVar
