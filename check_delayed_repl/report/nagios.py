@@ -166,6 +166,8 @@ def _limit_options(limits: Limits) -> list[str]:
             words += [f"{kind_option(kind)} {kind}={plain(seconds)}" for kind, seconds in value]
         elif field == "job_stops_server":
             words += [f"{option(field)} {kind}" for kind in value]
+        elif field == "allowed_filters":
+            words += [f"--allow-filter {entry}" for entry in value]
         elif field == "local_heartbeat":
             words += [] if value else ["--no-local-heartbeat"]
         else:
