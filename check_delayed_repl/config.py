@@ -1,186 +1,180 @@
-"""Which replicas a worker looks at: one from the options, or many from a TOML file.
-
-    [defaults]                      # for every replica that does not say otherwise
-    user = "monitor"
-    defaults-file = "/etc/check_delayed_repl/my.cnf"
-    interval = "10s"
-
-    [[replica]]                     # one table for each replica
-    host = "db7.example.com"
-
-    [[replica]]
-    replica = "orders"              # its name in the history
-    socket = "/run/mysqld/mysqld.sock"
-    channel = "orders"
-    no-local-heartbeat = true
-
-Keys are the names of the command's own connection options, and `interval`. Numbers may be numbers, times may be numbers
-of seconds or text such as "10s", switches are true or false, everything else is text. Options on the command line count
-for every replica that the file does not tell otherwise.
-"""
+"""The commands' arguments with the configuration file's values among them. What the file holds: `configfile`."""
 
 from __future__ import annotations
 
 import argparse
-import copy
-from typing import Any, NamedTuple
+import os
+import re
+import stat
+from collections.abc import Sequence
 
-from check_delayed_repl.observe.target import Target
-from check_delayed_repl.options import (
-    DEFAULT_TIMEOUT,
-    Parser,
-    UsageError,
-    add_connection_options,
-    port,
-    positive_duration,
-    replica_name,
-    server_id,
-    target_from,
-)
-from check_delayed_repl.words import plain
+from check_delayed_repl.light import TYPE_CHECKING
+from check_delayed_repl.options import Parser, UsageError
 
-DEFAULT_INTERVAL = 10.0
-MIN_INTERVAL = 0.1
-MAX_INTERVAL = 86400.0
+if TYPE_CHECKING:
+    from check_delayed_repl.configfile import File, Replica, Values
+
+DEFAULT_FILE = "/etc/check_delayed_repl/config.toml"
+VARIABLE = "CHECK_DELAYED_REPL_CONFIG"
+_EXPOSED = "has a password, and everybody may read it"
 
 
-class Watch(NamedTuple):
-    """A replica to look at."""
+class _Given(argparse.Namespace):
+    """Takes only what the command line gives: argparse sets no default where an attribute seems to be there."""
 
-    name: str
-    """Its name in the history."""
-    target: Target
-    timeout: float = DEFAULT_TIMEOUT
-    """Seconds that one look may take; never longer than the interval."""
-    interval: float = DEFAULT_INTERVAL
-    """Seconds from one look to the next."""
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("_"):
+            raise AttributeError(name)
 
 
-def interval(text: str) -> float:
-    """An interval in seconds, as an argparse type."""
-    value = positive_duration(text)
-    if not MIN_INTERVAL <= value <= MAX_INTERVAL:
-        raise argparse.ArgumentTypeError(f"{text!r} is not between {plain(MIN_INTERVAL)} s and a day")
-    return value
+def parsed(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments, with the configuration file's values in the place of what the command line does not give.
 
+    Beside the parser's own, the result has `config`, the path of the file that was used, and `fleet`, its content (both
+    None where there is none); `given`, the fields that the command line gave where there is a file; and `notes`, one
+    line each about what is not right but does not stop the command. A parser says by its default `picks` what it needs
+    of the configuration file:
 
-def add_interval_option(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument(
-        "--interval",
-        type=interval,
-        default=DEFAULT_INTERVAL,
-        metavar="TIME",
-        help=f"time from one look to the next (default {plain(DEFAULT_INTERVAL)})",
-    )
+    - `one`: one replica's options; where there are several, --replica must name one
+    - `rescue`: the same, with the rescuer's login
+    - `any`: the history, and a replica's options where --replica names one of the file's
+    - `name`: the history, and the replica's name where the file has one alone
+    - `history`: the history alone
+    - `many`: the history; `replicas` gives the rest
 
-
-def one(args: argparse.Namespace) -> list[Watch]:
-    """The one replica that the options name. Raises UsageError."""
-    return [Watch(replica_name(args), target_from(args), args.timeout, args.interval)]
-
-
-def many(path: str, args: argparse.Namespace) -> list[Watch]:
-    """The replicas of a TOML file, in its order; `args` holds what counts where the file is silent.
-
-    Raises UsageError: one line that names the file, the replica and the key.
+    Raises UsageError.
     """
-    if args.replica:
-        raise UsageError("--replica: not together with --config; give each replica its own name there")
-    document = _document(path)
-    for key in document:
-        if key not in ("defaults", "replica"):
-            raise UsageError(f"{path}: {key!r}: there are only [defaults] and [[replica]]")
-    defaults, tables = document.get("defaults", {}), document.get("replica", [])
-    if not isinstance(defaults, dict):
-        raise UsageError(f"{path}: defaults: must be a table, [defaults]")
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise UsageError(f"{path}: replica: must be tables, [[replica]], one for each replica")
-    if not tables:
-        raise UsageError(f"{path}: there is no [[replica]]")
-    if "replica" in defaults:
-        raise UsageError(f"{path}: [defaults]: replica: a name can only be one replica's own")
-    parser = _parser()
-    base = _applied(parser, defaults, args, f"{path}: [defaults]")
-    watches: list[Watch] = []
-    places: dict[str, int] = {}
-    for place, table in enumerate(tables, 1):
-        which = f"{path}: replica {place}"
-        found = _applied(parser, table, base, which)
+    args = parser.parse_args(argv)
+    args.fleet, args.given, args.notes = None, frozenset(), []
+    path = _path(args)
+    if path is not None:
+        given = vars(parser.parse_args(argv, _Given()))
         try:
-            watch = one(found)[0]
+            _fill(args, path, {name: value for name, value in given.items() if value is not None})
         except UsageError as error:
-            raise UsageError(f"{which}: {error}") from None
-        if watch.name in places:
-            raise UsageError(
-                f"{which}: its name {watch.name!r} is that of replica {places[watch.name]}: set another with replica ="
-            )
-        places[watch.name] = place
-        watches.append(watch)
-    return watches
+            # A backup is never stopped for the sake of its record.
+            if getattr(args, "job_command", None) != "run":
+                raise
+            args.config = None
+            args.notes.append(str(error))
+    if getattr(args, "defaults_file", None) is not None:
+        args.notes += _shown_password(args.defaults_file)
+    return args
 
 
-def _document(path: str) -> dict[str, Any]:
-    import tomllib
+def _path(args: argparse.Namespace) -> str | None:
+    """The configuration file to use."""
+    if not hasattr(args, "config"):
+        return None
+    path: str | None = args.config or os.environ.get(VARIABLE)
+    if path:
+        return path
+    addressed = any(getattr(args, field, None) is not None for field in ("host", "socket", "defaults_file"))
+    return None if addressed or not os.path.exists(DEFAULT_FILE) else DEFAULT_FILE
 
+
+def _fill(args: argparse.Namespace, path: str, given: Values) -> None:
+    """Puts the file's values into the arguments; `given` is what the command line gives."""
+    # Left to those who have a file.
+    from check_delayed_repl.configfile import File, merged, read_toml
+
+    document, found = read_toml(path, "--config" if "config" in given else "configuration file")
+    file = File(path, document)
+    problem = _ownership(file, found)
+    if problem:
+        # A worker's file that was named is read all the same where a password shows, as in the first release.
+        if not ("config" in given and args.picks == "many" and _EXPOSED in problem):
+            raise UsageError(problem)
+        args.notes.append(problem)
+    args.config, args.fleet, args.given = path, file, frozenset(given)
+    values: Values = {"history": file.history}
+    if args.picks in ("one", "many"):
+        values["keep"] = file.keep
+    place = _picked(args, file)
+    if place is not None:
+        values["replica"] = args.replica or file.name(place)
+    if args.picks in ("one", "rescue", "any"):
+        values |= merged(file.defaults, {} if place is None else file.table(place), given)
+    if args.picks == "rescue" and "rescue_defaults_file" in values:
+        values |= dict.fromkeys({"user", "password"} - args.given)
+        values["defaults_file"] = given.get("defaults_file", values["rescue_defaults_file"])
+    for field, value in values.items():
+        # What only other commands have is none of this one's.
+        if field not in given and hasattr(args, field) and value is not None:
+            setattr(args, field, value)
+
+
+def _picked(args: argparse.Namespace, file: File) -> int | None:
+    """The place of the replica that the command is about; None: none of the file's. Raises UsageError."""
+    if args.picks in ("many", "history"):
+        return None
+    if args.replica is None:
+        if len(file) == 1:
+            return 0
+        if len(file) and args.picks in ("one", "rescue"):
+            raise UsageError(f"--replica: which one? {file.path} has {', '.join(file.names())}")
+        return None
+    place = file.find(args.replica)
+    if place is None and len(file) and args.picks in ("one", "rescue"):
+        raise UsageError(f"--replica: no replica {args.replica!r}; {_known(args, file)}")
+    return place
+
+
+def _known(args: argparse.Namespace, file: File) -> str:
+    """The names that somebody may have meant."""
+    import time
+    from contextlib import suppress
+
+    from check_delayed_repl.history import HistoryUnavailable, open_history
+
+    known = f"{file.path} has {', '.join(file.names())}"
+    where = args.history or file.history
+    if where and (":/" in where or os.path.exists(where)):
+        with suppress(HistoryUnavailable):
+            history = open_history(where, time.monotonic() + min(args.timeout, 2.0))
+            try:
+                known += f"; the history has {', '.join(history.replicas()) or 'none yet'}"
+            finally:
+                history.close()
+    return known
+
+
+def _ownership(file: File, found: os.stat_result) -> str:
+    """What is wrong where somebody else could have written the file, or can read a password in it; else nothing."""
+    if found.st_uid not in (0, os.geteuid()):
+        return f"{file.path}: belongs to user {found.st_uid}: must be root's or your own"
+    if found.st_mode & stat.S_IWOTH:
+        return f"{file.path}: everybody may write to it: chmod o-w {file.path}"
+    if file.has_password and found.st_mode & stat.S_IROTH:
+        return f"{file.path}: {_EXPOSED}: chmod 640 {file.path}"
+    return ""
+
+
+def _shown_password(path: str) -> list[str]:
+    """A note where an option file shows its password to everybody."""
     try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise UsageError(f"--config: cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        # The parser's message may go on to quote the line, and with it a password.
-        where = str(error).rpartition("(")[2].rstrip(")") if "(at " in str(error) else "no UTF-8 text"
-        raise UsageError(f"{path}: this is not TOML ({where})") from None
-    except (ValueError, RecursionError):
-        raise UsageError(f"{path}: this is not TOML") from None
+        if os.stat(path).st_mode & stat.S_IROTH:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                if re.search(r"^\s*(loose[-_])?password\s*=", file.read(1 << 20), re.MULTILINE):
+                    return [f"{path}: {_EXPOSED}: chmod 640 {path}"]
+    except OSError:
+        pass  # what is wrong with it is said where it is used
+    return []
 
 
-def _parser() -> Parser:
-    """The options that a table may set: the same as on the command line, with the same checks."""
-    parser = Parser("worker", add_help=False)
-    add_connection_options(parser)
-    add_interval_option(parser)
-    return parser
+def replicas(args: argparse.Namespace) -> list[Replica]:
+    """Every replica that the arguments name: those of the file, or the one of the options. Raises UsageError.
 
+    For a file with several replicas, connection options on the command line are defaults.
+    """
+    from check_delayed_repl.configfile import replica_from
 
-def _applied(parser: Parser, table: dict[str, Any], base: argparse.Namespace, which: str) -> argparse.Namespace:
-    """A copy of `base` with the table's settings in it. Raises UsageError."""
-    found = copy.copy(base)
-    arguments: list[str] = []
-    seen: set[str] = set()
-    actions = parser._option_string_actions  # noqa: SLF001  argparse has no public way to ask
-    for key, value in table.items():
-        option = "--" + key.replace("_", "-")
-        action = actions.get(option)
-        if action is None:
-            raise UsageError(f"{which}: {key!r}: there is no such key")
-        if action.dest in seen:
-            raise UsageError(f"{which}: {key}: given twice, under two names")
-        seen.add(action.dest)
-        if action.nargs == 0:
-            if not isinstance(value, bool):
-                raise UsageError(f"{which}: {key}: must be true or false")
-            setattr(found, action.dest, action.const if value else not action.const)
-            continue
-        arguments.append(f"{option}={_text(action, key, value, which)}")
-    try:
-        return parser.parse_args(arguments, found)
-    except UsageError as error:
-        raise UsageError(f"{which}: {error}") from None
-
-
-def _text(action: argparse.Action, key: str, value: object, which: str) -> str:
-    """A value as the command line would have it. Raises UsageError where it is of the wrong type."""
-    if action.type in (port, server_id):
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise UsageError(f"{which}: {key}: must be a whole number")
-        return str(value)
-    if action.dest in ("timeout", "interval"):
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return plain(value)
-        if isinstance(value, str):
-            return value
-        raise UsageError(f"{which}: {key}: must be a number of seconds, or text such as '10s'")
-    if not isinstance(value, str):
-        raise UsageError(f"{which}: {key}: must be text")
-    return value
+    file: File | None = args.fleet
+    if file is None:
+        return [replica_from(args)]
+    given = {field: getattr(args, field) for field in args.given}
+    if len(file) > 1:
+        for field in ("host", "port", "socket", "channel", "replica"):
+            if field in given:
+                raise UsageError(f"--{field}: not together with the {len(file)} replicas of {file.path}")
+    return file.replicas(given, nearest=len(file) == 1)

@@ -1,5 +1,6 @@
-"""The arguments that both commands share, checked at the door: whatever gets past here can be used as it is.
+"""The options that both faces share: checked here, so that whatever gets past can be used as it is.
 
+Every option stands once, as data: the command line, the configuration file and the documentation are made from it.
 Every mistake is a UsageError with one line that names the option; the two commands print it each in its own way and
 exit with 3. No message ever quotes a value that could be a password.
 """
@@ -9,20 +10,18 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from check_delayed_repl import __version__
-from check_delayed_repl.light import TYPE_CHECKING
+from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
 from check_delayed_repl.limits import KIND_PATTERN, LimitError, Limits, option
 from check_delayed_repl.observe.target import SSL_MODES, Target
 from check_delayed_repl.records import CHANNEL_SEPARATOR
 from check_delayed_repl.words import plain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
-
-# argparse asks for a translation of its own words. There is none, and to find that out costs as much as parsing.
-argparse._ = lambda text: text  # type: ignore[attr-defined]
 
 HELP_WIDTH = 96
 """Columns of --help, whatever the terminal's width: the text stands in the README too."""
@@ -64,22 +63,27 @@ class Parser(argparse.ArgumentParser):
         **others: Any,
     ) -> None:
         """As in argparse; without `add_help`, call `add_help_options` on the group that is to have them."""
-        others.setdefault("formatter_class", _HelpFormatter)
-        super().__init__(prog, usage, description, epilog, add_help=False, allow_abbrev=False, **others)
+        # argparse's own usage would list every option. A given width also saves importing shutil.
+        super().__init__(
+            prog,
+            usage or "%(prog)s [options]",
+            description,
+            epilog,
+            add_help=False,
+            allow_abbrev=False,
+            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, 2, 34, HELP_WIDTH),
+            **others,
+        )
         self.color = False  # Python 3.14 would colour the help
         if add_help:
             self.add_help_options(self)
 
     def add_help_options(self, group: argparse._ActionsContainer) -> None:
-        group.add_argument("-h", "--help", action=_ShowHelp, help="show this text and exit")
-        group.add_argument("-V", "--version", action=_ShowVersion, help="show the version and exit")
+        group.add_argument("-h", "--help", action="help", help="show this text and exit")
+        group.add_argument("-V", "--version", action=_ShowVersion, nargs=0, help="show the version and exit")
 
-    def format_help(self) -> str:
-        if self.usage is None:
-            # argparse would list every option.
-            positionals = [str(action.metavar or action.dest) for action in self._get_positional_actions()]
-            self.usage = " ".join(["%(prog)s [options]", *positionals])
-        return super().format_help()
+    def print_help(self, file: object = None) -> NoReturn:  # noqa: ARG002
+        raise HelpRequested(self.format_help())
 
     def add_subparsers(self, **others: Any) -> Any:
         # argparse would take the usage text for the name.
@@ -91,50 +95,33 @@ class Parser(argparse.ArgumentParser):
     ) -> argparse.Namespace:
         known, extra = self.parse_known_args(args, namespace)
         if extra:
-            raise UsageError(_unknown(extra[0]))
+            raise UsageError(self._unknown(extra[0]))
         return known
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message.removeprefix("argument "))
 
-
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Fixed width, and `-H, --host HOST` on every version of Python. (A given width also saves importing shutil.)"""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=34, width=HELP_WIDTH)
-
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        if not action.option_strings:
-            return super()._format_action_invocation(action)
-        names = ", ".join(action.option_strings)
-        if action.nargs == 0:
-            return names
-        default = self._get_default_metavar_for_optional(action)
-        return f"{names} {self._format_args(action, default)}"
+    def _unknown(self, argument: str) -> str:
+        """Names an argument that nothing takes, without what could be a password behind it."""
+        if argument.startswith("--"):
+            name = argument.partition("=")[0]
+            return f"{name}: no such option{did_you_mean(name, re.findall('--[a-z][a-z-]+', self.format_help()))}"
+        if argument.startswith("-") and len(argument) > 1:
+            return f"{argument[:2]}: no such option (see --help)"
+        return "unexpected argument (a value with spaces needs quotes; see --help)"
 
 
-class _ShowHelp(argparse.Action):
-    def __init__(self, option_strings: Sequence[str], **others: Any) -> None:
-        others |= {"dest": argparse.SUPPRESS, "default": argparse.SUPPRESS, "nargs": 0}
-        super().__init__(option_strings, **others)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        raise HelpRequested(parser.format_help())
-
-
-class _ShowVersion(_ShowHelp):
+class _ShowVersion(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         raise HelpRequested(f"{parser.prog.partition(' ')[0]} {__version__}\n")
 
 
-def _unknown(argument: str) -> str:
-    """Names an argument that nothing takes, without what could be a password behind it."""
-    if argument.startswith("--"):
-        return f"{argument.partition('=')[0]}: no such option (see --help)"
-    if argument.startswith("-") and len(argument) > 1:
-        return f"{argument[:2]}: no such option (see --help)"
-    return "an argument belongs to no option (a value with spaces needs quotes; see --help)"
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = " (see --help)") -> str:
+    """`: did you mean …?`, or what to say otherwise, for a name that is not known."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, sorted(set(known)), 1, 0.7)
+    return f": did you mean {close[0]}?" if close else otherwise
 
 
 # --- types: text to value, or an ArgumentTypeError that argparse turns into a UsageError naming the option ---
@@ -177,6 +164,14 @@ def timeout(text: str) -> float:
     value = positive_duration(text)
     if value > MAX_TIMEOUT:
         raise argparse.ArgumentTypeError(f"{text!r} is longer than a day")
+    return value
+
+
+def interval(text: str) -> float:
+    """Seconds from one sample to the next."""
+    value = positive_duration(text)
+    if not 0.1 <= value <= 86400.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0.1 s and a day")
     return value
 
 
@@ -238,6 +233,13 @@ def job_limit(text: str) -> tuple[str, float]:
     return kind, duration(seconds)
 
 
+def replication_filter(text: str) -> str:
+    """`COLUMN=VALUE`, as the replication status shows a filter."""
+    if not re.match(r"Replicate_\w+=.", text, re.ASCII | re.IGNORECASE):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form COLUMN=VALUE, such as Replicate_Do_DB=orders")
+    return text
+
+
 def option_file(text: str) -> str:
     """The name of a file that is there and may be read. MySQL's own clients silently pass over one that is not."""
     if not os.path.exists(text):
@@ -247,201 +249,268 @@ def option_file(text: str) -> str:
     return text
 
 
-# --- groups of options ---
+# --- the options ---
+
+
+class Option(NamedTuple):
+    """One option, on the command line or as a key of the configuration file."""
+
+    names: str
+    """All its spellings, short ones first: `-H --host`. Without `--`, the long ones are the file's keys."""
+    help: str
+    metavar: str | None = None
+    """What stands for its value; None: a switch."""
+    type: Callable[[str], Any] = filled
+    dest: str = ""
+    choices: tuple[str, ...] | None = None
+    repeatable: bool = False
+    switch: bool = False
+    """What a switch sets `dest` to."""
+    default: float | None = None
+
+    @property
+    def keys(self) -> list[str]:
+        return [name[2:] for name in self.names.split() if name.startswith("--")]
+
+    @property
+    def field(self) -> str:
+        """The attribute of the parsed arguments that holds its value."""
+        return self.dest or self.keys[0].replace("-", "_")
+
+    def add_to(self, group: argparse._ActionsContainer) -> None:
+        names = self.names.split()
+        if self.metavar is None:
+            action = "store_true" if self.switch else "store_false"
+            group.add_argument(*names, dest=self.field, action=action, default=None, help=self.help)
+            return
+        group.add_argument(
+            *names,
+            dest=self.field,
+            action="append" if self.repeatable else "store",
+            type=self.type,
+            choices=self.choices,
+            default=self.default,
+            metavar=self.metavar,
+            help=self.help,
+        )
+
+
+# What is not given is None: the defaults stand in Target and Limits.
+ADDRESS = (
+    Option("-H --host", "host name or address; beats a socket from an option file", "HOST"),
+    Option("-P --port", "TCP port (default 3306)", "PORT", port),
+    Option("-S --socket", "connect through this Unix socket", "FILE"),
+)
+LOGIN = (
+    Option("-u --user", "user to log in as", "USER"),
+    Option(
+        "-p --password",
+        "password; shows in the process list, so better put it into a --defaults-file",
+        "PASSWORD",
+        str,
+    ),
+    Option(
+        "--defaults-file",
+        "option file to read host, port, socket, user, password and ssl-* from; command-line options take precedence",
+        "FILE",
+        option_file,
+    ),
+    Option("--defaults-group", "group of the option file (default client)", "GROUP"),
+    Option("--ssl-mode", f"{', '.join(SSL_MODES)} (default preferred)", "MODE", ssl_mode, choices=SSL_MODES),
+    Option("--ssl-ca", "certificates of the authorities to trust", "FILE"),
+    Option("--ssl-cert", "the client's certificate", "FILE"),
+    Option("--ssl-key", "the client's key", "FILE"),
+    Option(
+        "--channel",
+        "replication channel (MySQL) or connection name (MariaDB); needed where there are several ('' for the one "
+        "without a name)",
+        "NAME",
+        channel,
+    ),
+    Option(
+        "-t --timeout",
+        "one deadline for name resolution, connection, queries and history together"
+        f" (default {plain(DEFAULT_TIMEOUT)})",
+        "TIME",
+        timeout,
+        default=DEFAULT_TIMEOUT,
+    ),
+)
+NAME = Option(
+    "--replica",
+    f"name in the history (default HOST:PORT or the socket, with {CHANNEL_SEPARATOR}CHANNEL if one is named);"
+    " picks one of the --config file",
+    "NAME",
+)
+REPLICA_IS = (
+    Option(
+        "--delay-mode",
+        "what applies the delay: the server itself (native), pt-slave-delay (external); detected automatically (auto, "
+        "the default)",
+        "MODE",
+        choices=("auto", "native", "external"),
+    ),
+    Option(
+        "--no-local-heartbeat",
+        "the replica has no heartbeat of its own, since it must not be written to",
+        dest="local_heartbeat",
+    ),
+)
+HEARTBEATS = (
+    Option("--heartbeat-table", "table that pt-heartbeat writes (default percona.heartbeat)", "DB.TABLE", table),
+    Option(
+        "--master-server-id --source-server-id",
+        "read this server's heartbeat; needed in a chain (default: the replica's own source)",
+        "ID",
+        server_id,
+    ),
+    Option(
+        "--heartbeat-timezone",
+        "IANA time zone of the heartbeat writers, where they run without --utc (default UTC)",
+        "ZONE",
+        timezone,
+    ),
+    *REPLICA_IS,
+)
+CONNECTION = (*ADDRESS, *LOGIN, NAME)
+
+
+def _seconds(field: str, purpose: str, alias: str = "") -> Option:
+    default = getattr(_DEFAULTS, field)
+    in_words = f"{plain(default)}, or {plain(default / 3600)}h" if default >= 3600 else plain(default)
+    return Option(f"{option(field)} {alias}", f"{purpose} (default {in_words})", "TIME", duration, field)
+
+
+LIMITS = (
+    Option(
+        "--delay",
+        "the delay that is meant: allows three to five quarters of it, and raises --max-trend-time and"
+        " --max-relay-behind to fit where they are not given",
+        "TIME",
+        positive_duration,
+    ),
+    _seconds("min_delay_time", "the delay may not be shorter"),
+    _seconds("max_delay_time", "the delay may not be longer"),
+    _seconds(
+        "max_seconds_behind",
+        "age of the replica's own heartbeat, and how long the IO thread or the source may be silent; must be longer"
+        " than the interval of heartbeats and of checks",
+    ),
+    _seconds("max_relay_behind", "how long the applied position may stand still"),
+    _seconds("max_master_behind", "how long the fetched position may stand still", "--max-source-behind"),
+    _seconds("max_last_seen", "age of the worker's last sample, with --sampling worker"),
+    _seconds("max_backup_behind", "how long a backup may run, and hold an alarm back"),
+    _seconds("max_deshard_behind", "how long a deshard may run, and hold an alarm back"),
+    _seconds("max_recovery_time", "how long after a job the line may be out of bounds"),
+    _seconds("max_trend_time", "how long a line that is on its way back may be out of bounds"),
+    Option(
+        "--max-job-behind",
+        "a further kind of job, and how long one may run and hold an alarm back; repeatable",
+        "KIND=TIME",
+        job_limit,
+        "job_limits",
+        repeatable=True,
+    ),
+    Option(
+        "--job-stops-server",
+        "the server may be down during jobs of this kind; repeatable (default: none)",
+        "KIND",
+        repeatable=True,
+    ),
+    Option(
+        "--allow-filter",
+        "a replication filter that is meant, as the status shows it: Replicate_Ignore_DB=scratch; repeatable",
+        "COLUMN=VALUE",
+        replication_filter,
+        "allowed_filters",
+        repeatable=True,
+    ),
+)
+TREND = (
+    Option(
+        "--window", f"how far back the line is fitted (default {plain(_DEFAULTS.window)})", "TIME", positive_duration
+    ),
+    Option(
+        "--fit",
+        "segment: the latest straight stretch of the window (default); window: all of it",
+        "HOW",
+        choices=("segment", "window"),
+    ),
+    Option(
+        "--min-recovery-slope",
+        "seconds of delay per second towards the range that count as recovering"
+        f" (default {plain(_DEFAULTS.min_recovery_slope)})",
+        "SLOPE",
+        number,
+    ),
+    Option(
+        "--min-correlation",
+        f"correlation that a slope needs to be believed, 0 to 1 (default {plain(_DEFAULTS.min_correlation)})",
+        "R",
+        number,
+    ),
+)
+HISTORY = Option(
+    "--history",
+    "SQLite file, or mysql://USER@HOST/DATABASE?defaults-file=FILE for a shared one"
+    " (default $CHECK_DELAYED_REPL_HISTORY, else a file in the state folder)",
+    "WHERE",
+)
+SAMPLING = Option(
+    "--sampling",
+    "inline: take a sample of the replica now (default); worker: judge the samples of delayed-repl worker, without"
+    " connecting",
+    "HOW",
+    choices=("inline", "worker"),
+)
+KEEP = Option("--keep", "delete samples older than this (default 30d)", "TIME", positive_duration)
+INTERVAL = Option("--interval", "time from one sample to the next (default 10)", "TIME", interval)
+CONFIG = Option(
+    "--config",
+    "TOML file with replicas and their options (default $CHECK_DELAYED_REPL_CONFIG; where neither it nor -H, -S or"
+    " --defaults-file is given, /etc/check_delayed_repl/config.toml if it is there)",
+    "FILE",
+)
+
+
+def add_options(group: argparse._ActionsContainer, *options: Option) -> None:
+    for each in options:
+        each.add_to(group)
 
 
 def add_connection_options(parser: argparse.ArgumentParser) -> None:
-    """Which replica to look at and how to get in: what `target_from` and `replica_name` read."""
-    group = parser.add_argument_group("the replica")
-    add = group.add_argument
-    add("-H", "--host", type=filled, metavar="HOST", help="host name or address; beats a socket from an option file")
-    add("-P", "--port", type=port, metavar="PORT", help="TCP port (default 3306)")
-    add("-S", "--socket", type=filled, metavar="FILE", help="connect through this Unix socket")
-    add("-u", "--user", type=filled, metavar="USER", help="user to log in as")
-    add(
-        "-p",
-        "--password",
-        metavar="PASSWORD",
-        help="password; shows in the process list, so better put it into a --defaults-file",
-    )
-    add(
-        "--defaults-file",
-        type=option_file,
-        metavar="FILE",
-        help="option file to read host, port, socket, user, password and ssl-* from; what is given here comes first",
-    )
-    add(
-        "--defaults-group",
-        type=filled,
-        default="client",
-        metavar="GROUP",
-        help="group of the option file (default client)",
-    )
-    add(
-        "--ssl-mode",
-        type=ssl_mode,
-        choices=SSL_MODES,
-        metavar="MODE",
-        help=f"{', '.join(SSL_MODES)} (default preferred)",
-    )
-    add("--ssl-ca", type=filled, metavar="FILE", help="certificates of the authorities to trust")
-    add("--ssl-cert", type=filled, metavar="FILE", help="the client's certificate")
-    add("--ssl-key", type=filled, metavar="FILE", help="the client's key")
-    add(
-        "--channel",
-        type=channel,
-        metavar="NAME",
-        help="replication channel (MySQL) or connection name (MariaDB); needed where there are several ('' for the one "
-        "without a name)",
-    )
-    add(
-        "-t",
-        "--timeout",
-        type=timeout,
-        default=DEFAULT_TIMEOUT,
-        metavar="TIME",
-        help="one deadline for name resolution, connection, queries and history together"
-        f" (default {plain(DEFAULT_TIMEOUT)})",
-    )
-    add(
-        "--replica",
-        type=filled,
-        metavar="NAME",
-        help=f"name in the history (default HOST:PORT or the socket, with {CHANNEL_SEPARATOR}CHANNEL if one is named)",
-    )
-    group = parser.add_argument_group("its heartbeats")
-    add = group.add_argument
-    add(
-        "--heartbeat-table",
-        type=table,
-        default="percona.heartbeat",
-        metavar="DB.TABLE",
-        help="table that pt-heartbeat writes (default percona.heartbeat)",
-    )
-    add(
-        "--master-server-id",
-        "--source-server-id",
-        dest="master_server_id",
-        type=server_id,
-        metavar="ID",
-        help="read this server's heartbeat; needed in a chain (default: the replica's own source)",
-    )
-    add(
-        "--heartbeat-timezone",
-        type=timezone,
-        metavar="ZONE",
-        help="IANA time zone of the heartbeat writers, where they run without --utc (default UTC)",
-    )
-    add(
-        "--delay-mode",
-        choices=("auto", "native", "external"),
-        default=_DEFAULTS.delay_mode,
-        metavar="MODE",
-        help="who delays: the server itself (native), pt-slave-delay (external), or find out (auto, the default)",
-    )
-    add(
-        "--no-local-heartbeat",
-        dest="local_heartbeat",
-        action="store_false",
-        help="the replica has no heartbeat of its own, since it must not be written to",
-    )
-
-
-# Every limit in seconds: its field of Limits, further names of its option, and what it is for.
-_SECONDS: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    ("min_delay_time", (), "the delay may not be shorter"),
-    ("max_delay_time", (), "the delay may not be longer"),
-    ("max_seconds_behind", (), "age of the replica's own heartbeat; also how long IO thread or source may be silent"),
-    ("max_relay_behind", (), "how long the applied position may stand still"),
-    ("max_master_behind", ("--max-source-behind",), "how long the fetched position may stand still"),
-    ("max_last_seen", (), "age of the worker's last look, with --sampling worker"),
-    ("max_backup_behind", (), "how long a backup may run, and hold an alarm back"),
-    ("max_deshard_behind", (), "how long a deshard may run, and hold an alarm back"),
-    ("max_recovery_time", (), "how long after a job the line may be out of bounds"),
-    ("max_trend_time", (), "how long a line that is on its way back may be out of bounds"),
-)
+    """Which replica it is and how to log in: what `target_from` and `replica_name` read."""
+    add_options(parser.add_argument_group("the replica"), *CONNECTION)
+    add_options(parser.add_argument_group("its heartbeats"), *HEARTBEATS)
 
 
 def add_judging_options(parser: argparse.ArgumentParser) -> None:
     """The limits: what `limits_from` reads."""
-    add = parser.add_argument_group("limits", DURATION_HELP).add_argument
-    for field, aliases, purpose in _SECONDS:
-        default = getattr(_DEFAULTS, field)
-        in_words = f"{plain(default)}, or {plain(default / 3600)}h" if default >= 3600 else plain(default)
-        add(
-            option(field),
-            *aliases,
-            dest=field,
-            type=duration,
-            default=default,
-            metavar="TIME",
-            help=f"{purpose} (default {in_words})",
-        )
-    add(
-        "--max-job-behind",
-        dest="job_limits",
-        action="append",
-        type=job_limit,
-        metavar="KIND=TIME",
-        help="a further kind of job, and how long one may run and hold an alarm back; repeatable",
-    )
-    add(
-        "--job-stops-server",
-        dest="job_stops_server",
-        action="append",
-        type=filled,
-        metavar="KIND",
-        help="the server may be down during jobs of this kind; repeatable (default: none)",
-    )
-    add = parser.add_argument_group("the trend").add_argument
-    add(
-        "--window",
-        type=positive_duration,
-        default=_DEFAULTS.window,
-        metavar="TIME",
-        help=f"how far back the line is fitted (default {plain(_DEFAULTS.window)})",
-    )
-    add(
-        "--fit",
-        choices=("segment", "window"),
-        default=_DEFAULTS.fit,
-        metavar="HOW",
-        help="segment: the latest straight stretch of the window (default); window: all of it",
-    )
-    add(
-        "--min-recovery-slope",
-        type=number,
-        default=_DEFAULTS.min_recovery_slope,
-        metavar="SLOPE",
-        help="seconds of delay per second towards the range that count as recovering"
-        f" (default {plain(_DEFAULTS.min_recovery_slope)})",
-    )
-    add(
-        "--min-correlation",
-        type=number,
-        default=_DEFAULTS.min_correlation,
-        metavar="R",
-        help=f"correlation that a slope needs to be believed, 0 to 1 (default {plain(_DEFAULTS.min_correlation)})",
-    )
+    add_options(parser.add_argument_group("limits", DURATION_HELP), *LIMITS)
+    add_options(parser.add_argument_group("the trend"), *TREND)
 
 
-def add_history_option(parser: argparse._ActionsContainer) -> None:
+def add_config_option(parser: argparse.ArgumentParser, group: argparse._ActionsContainer, picks: str) -> None:
+    """The configuration file, and what of it the command needs: see `config.parsed`."""
+    CONFIG.add_to(group)
+    parser.set_defaults(picks=picks)
+
+
+def add_history_option(group: argparse._ActionsContainer) -> None:
     """Where the history is; None stands for the default, which `history.open_history` knows."""
-    parser.add_argument(
-        "--history",
-        type=filled,
-        metavar="WHERE",
-        help="SQLite file, or mysql://USER@HOST/DATABASE?defaults-file=FILE for a shared one"
-        " (default $CHECK_DELAYED_REPL_HISTORY, else a file in the state folder)",
-    )
+    HISTORY.add_to(group)
 
 
 # --- from arguments to values ---
 
 
+def _given(args: argparse.Namespace, fields: Iterable[str]) -> dict[str, Any]:
+    return {field: value for field in fields if (value := getattr(args, field, None)) is not None}
+
+
 def target_from(args: argparse.Namespace) -> Target:
     """The target that `add_connection_options` asked for."""
-    return Target(**{field: getattr(args, field) for field in Target._fields})
+    return Target(**_given(args, Target._fields))
 
 
 def limits_from(args: argparse.Namespace) -> Limits:
@@ -449,9 +518,19 @@ def limits_from(args: argparse.Namespace) -> Limits:
 
     Raises UsageError, naming the option, where they make no sense together. A kind given twice: the last one counts.
     """
-    given = {field: getattr(args, field) for field in Limits._fields if hasattr(args, field)}
-    given["job_limits"] = tuple(dict(given.get("job_limits") or ()).items())
-    given["job_stops_server"] = tuple(dict.fromkeys(given.get("job_stops_server") or ()))
+    given = _given(args, Limits._fields)
+    delay: float | None = getattr(args, "delay", None)
+    if delay is not None:
+        # The proportions of two hours with the default limits.
+        given = {
+            "min_delay_time": 0.75 * delay,
+            "max_delay_time": 1.25 * delay,
+            "max_trend_time": max(_DEFAULTS.max_trend_time, 1.25 * delay),
+            "max_relay_behind": max(_DEFAULTS.max_relay_behind, 4 * delay),
+        } | given
+    given["job_limits"] = tuple(dict(given.get("job_limits", ())).items())
+    for repeatable in ("job_stops_server", "allowed_filters"):
+        given[repeatable] = tuple(dict.fromkeys(given.get(repeatable, ())))
     try:
         return Limits(**given).checked()
     except LimitError as error:

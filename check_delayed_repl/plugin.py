@@ -13,18 +13,22 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from check_delayed_repl.config import parsed
 from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
 from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.options import (
+    KEEP,
+    SAMPLING,
     HelpRequested,
     Parser,
     UsageError,
+    add_config_option,
     add_connection_options,
     add_history_option,
     add_judging_options,
+    add_options,
     limits_from,
-    positive_duration,
     replica_name,
     target_from,
 )
@@ -35,50 +39,37 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 DESCRIPTION = """\
-Checks a MySQL or MariaDB replica that is delayed on purpose: that its delay line is as long as
-it should be and stays so, that heartbeats arrive, that both threads run, and that planned jobs
-(backups) and the recovery after them keep within their limits."""
+Monitors an intentionally delayed MySQL or MariaDB replica: that the delay is within its limits
+and stays so, that heartbeats arrive, that both threads run, and that planned jobs (backups) and
+the recovery after them keep within their limits."""
 
 EPILOG = """\
-Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (wrong usage, or a fault of its own).
+Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (wrong usage or an internal error).
 
 The first line names what matters most and the option that sets the limit. The lines after it
 give every finding as [STATE condition], the trend, the jobs, and for how long each has held an
 alarm back."""
 
-KEEP = 30 * 86400.0
+KEEP_S = 30 * 86400.0
 """Seconds that old samples stay in the history."""
 PRUNE_EVERY = 3600.0
-"""An inline check takes old samples out of the history at its first look in every such period, in seconds."""
+"""An inline check deletes old samples at its first sample in every such period, in seconds."""
 PRUNE_AT_MOST = 10_000
-"""Lines that it takes out at a time."""
+"""Lines that it deletes at a time."""
 GRACE = 0.3
 """Seconds past --timeout after which the watchdog ends a run that hangs where no deadline reaches, such as a disk."""
 RESERVE = 1.0
-"""Seconds of --timeout, or a tenth of it where that is less, that a look leaves for storing and judging it."""
+"""Seconds of --timeout, or a tenth of it where that is less, that taking a sample leaves for storing and judging it."""
 
 
 def build_parser() -> Parser:
     parser = Parser("check_delayed_repl", DESCRIPTION, "%(prog)s -H HOST [options]", EPILOG, add_help=False)
+    add_config_option(parser, parser.add_argument_group("the configuration file"), "one")
     add_connection_options(parser)
     add_judging_options(parser)
     group = parser.add_argument_group("history and output")
     add_history_option(group)
-    group.add_argument(
-        "--sampling",
-        choices=("inline", "worker"),
-        default="inline",
-        metavar="HOW",
-        help="inline: look at the replica now (default); worker: judge what delayed-repl worker saw,"
-        " without connecting",
-    )
-    group.add_argument(
-        "--keep",
-        type=positive_duration,
-        default=KEEP,
-        metavar="TIME",
-        help="with inline sampling, take older samples out of the history (default 30d)",
-    )
+    add_options(group, SAMPLING, KEEP)
     group.add_argument(
         "--output", choices=("text", "json"), default="text", metavar="FORMAT", help="text (default) or json"
     )
@@ -87,7 +78,7 @@ def build_parser() -> Parser:
         "--verbose",
         action="count",
         default=0,
-        help="-v adds the limits in force, -vv the raw observation, -vvv a traceback should the plugin itself fail",
+        help="-v adds the limits in force, -vv the raw observation, -vvv a traceback of an internal error",
     )
     parser.add_help_options(group)
     return parser
@@ -102,9 +93,9 @@ def run(argv: Sequence[str]) -> int:
     """One check: prints to standard output and returns the exit code. Raises nothing."""
     started = time.monotonic()
     try:
-        args = build_parser().parse_args(argv)
+        args = parsed(build_parser(), argv)
         limits = limits_from(args)
-        if args.sampling == "inline" and args.keep < max(limits.window, PRUNE_EVERY):
+        if args.keep is not None and args.sampling != "worker" and args.keep < max(limits.window, PRUNE_EVERY):
             raise UsageError(f"--keep: {plain(args.keep)} seconds is less than a trend may reach back")
         replica = replica_name(args)
         return _check(args, limits, replica, started + args.timeout)
@@ -112,8 +103,8 @@ def run(argv: Sequence[str]) -> int:
         return _print(shown.text, State.UNKNOWN)
     except UsageError as error:
         return _print(_status_line(str(error)), State.UNKNOWN)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - no fault may go unsaid
-        # A fault in the installation or in printing itself: those of a check are dealt with there.
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - nothing may go unsaid
+        # In the installation or in printing itself: those of a check are dealt with there.
         reason = error.msg if isinstance(error, ImportError) else type(error).__name__
         return _print(f"DELAYED_REPL UNKNOWN - Internal error: {reason}\n", State.UNKNOWN)
 
@@ -135,7 +126,7 @@ def _check(args: Namespace, limits: Limits, replica: str, deadline: float) -> in
         else:
             verdict = _sample_and_judge(args, limits, replica, deadline, watchdog)
         output = render(verdict)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - no fault may go unsaid
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - nothing may go unsaid
         verdict = _unjudged(State.UNKNOWN, "internal-error", _describe(error, args.password))
         output = render(verdict)
         if args.output == "text":
@@ -150,14 +141,17 @@ def _renderer(args: Namespace, limits: Limits, replica: str) -> Callable[[Verdic
     if args.output == "json":
         from check_delayed_repl.report import document
 
-        return lambda verdict: document.render(verdict, limits, replica)
+        return lambda verdict: document.render(verdict, limits, replica, args.config, args.notes)
     from check_delayed_repl.report import nagios
 
-    return lambda verdict: nagios.render(verdict, limits, args.verbose)
+    more = [f"note: {note}" for note in args.notes]
+    if args.verbose and args.config:
+        more.append(f"configuration file: {args.config}")
+    return lambda verdict: nagios.render(verdict, limits, args.verbose, more)
 
 
 def _judge_worker(args: Namespace, limits: Limits, replica: str, deadline: float, watchdog: _Watchdog) -> Verdict:
-    """The verdict on what the worker saw."""
+    """The verdict on the worker's samples."""
     from check_delayed_repl.history import HistoryUnavailable, open_history
     from check_delayed_repl.history.folding import judged
 
@@ -173,10 +167,10 @@ def _judge_worker(args: Namespace, limits: Limits, replica: str, deadline: float
 
 
 def _sample_and_judge(args: Namespace, limits: Limits, replica: str, deadline: float, watchdog: _Watchdog) -> Verdict:
-    """One look, added to the history, and the verdict on the whole.
+    """One sample, added to the history, and the verdict on the whole.
 
-    A history that fails does not keep the replica from being looked at, as long as there is time: who is called at
-    night wants to know of both.
+    A history that fails does not keep the check from taking a sample, as long as there is time: who is called at night
+    wants to know of both.
     """
     from check_delayed_repl.history import HistoryUnavailable, open_history
     from check_delayed_repl.history.folding import judged
@@ -195,7 +189,7 @@ def _sample_and_judge(args: Namespace, limits: Limits, replica: str, deadline: f
         if time.monotonic() >= sample_deadline:
             return _unjudged(State.CRITICAL, "history-unavailable", trouble)
 
-    watchdog.doing = "looking at the replica"
+    watchdog.doing = "taking a sample"
     observer = Observer(target_from(args))
     try:
         sample = observer.sample(sample_deadline, previous)
@@ -211,9 +205,9 @@ def _sample_and_judge(args: Namespace, limits: Limits, replica: str, deadline: f
                 verdict = judged(history, replica, limits)
                 if last_t is None or last_t // PRUNE_EVERY != sample.t // PRUNE_EVERY:
                     watchdog.doing = "pruning the history"
-                    # A history that has no time for it now will have some at another look.
+                    # A history that has no time for it now will have some at another sample.
                     with suppress(HistoryUnavailable):
-                        history.prune(args.keep, replica, PRUNE_AT_MOST)
+                        history.prune(args.keep or KEEP_S, replica, PRUNE_AT_MOST)
                 return verdict
         except HistoryUnavailable as error:
             trouble = str(error)
@@ -223,7 +217,7 @@ def _sample_and_judge(args: Namespace, limits: Limits, replica: str, deadline: f
 
 
 def _judge_alone(sample: Sample, limits: Limits, trouble: str) -> Verdict:
-    """What one look tells without any history, beside the finding that there is none."""
+    """What one sample tells without any history, beside the finding that there is none."""
     from check_delayed_repl.judge.fold import judge
     from check_delayed_repl.judge.verdict import worst_first
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import ModuleType
 
+from check_delayed_repl.config import parsed
 from check_delayed_repl.history import HistoryUnavailable
-from check_delayed_repl.options import HELP_WIDTH, HelpRequested, Parser, UsageError
+from check_delayed_repl.options import HELP_WIDTH, HelpRequested, Parser, UsageError, did_you_mean
 
 PROG = "delayed-repl"
 
@@ -92,11 +94,14 @@ def _run(arguments: list[str]) -> int:
         raise UsageError(f"which command? One of {', '.join(COMMANDS)} (see --help)")
     name = arguments[0]
     if name not in COMMANDS:
-        raise UsageError(f"{name!r} is no command: give one of {', '.join(COMMANDS)} (see --help)")
+        raise UsageError(f"{name!r}: no such command{did_you_mean(name, COMMANDS)}")
     command = _load(name)
     parser = Parser(f"{PROG} {name}", command.HELP)
     command.add_arguments(parser)
-    status: int = command.run(parser.parse_args(arguments[1:]))
+    args = parsed(parser, arguments[1:])
+    for note in args.notes:
+        _complain(f"warning: {note}")
+    status: int = command.run(args)
     return status
 
 
@@ -126,7 +131,9 @@ def _load(name: str) -> ModuleType:
 def _complain(text: str) -> None:
     from check_delayed_repl.words import clean
 
-    print(f"{PROG}: {clean(text)}", file=sys.stderr)
+    if sys.stderr is not None:  # else print would take standard output
+        with suppress(OSError, ValueError):
+            print(f"{PROG}: {clean(text)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def test_a_name_that_nobody_looks_at_is_warned_about(tool: Command, where: str) 
     [
         ((), "the following arguments are required: ACTION"),
         (("start", "--replica", R), "the following arguments are required: --kind"),
-        (("start", "--kind", "backup"), "the following arguments are required: --replica"),
+        (("start", "--kind", "backup"), "--replica: whose job is it?"),
         (("start", "--replica", R, "--kind", "two words"), "--kind: 'two words' cannot name a kind of job"),
         (("start", "--replica", R, "--kind", "trend"), "--kind: 'trend' cannot name a kind of job"),
         (("finish", "--replica", R), "the following arguments are required: ID"),
@@ -140,7 +140,7 @@ def test_a_name_that_nobody_looks_at_is_warned_about(tool: Command, where: str) 
         (("run", "--replica", R, "--kind", "backup"), "COMMAND: which command is to be run? It comes after --"),
         (("run", "--replica", R, "--kind", "backup", "--"), "COMMAND: which command is to be run? It comes after --"),
         (("list", "--replica", R, "--output", "xml"), "--output: invalid choice: 'xml'"),
-        (("list",), "the following arguments are required: --replica"),
+        (("list",), "--replica: whose job is it?"),
     ],
 )
 def test_wrong_usage(tool: Command, where: str, arguments: tuple[str, ...], error: str) -> None:

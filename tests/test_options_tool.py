@@ -42,9 +42,10 @@ def test_every_command_has_help(tool: Command, name: str) -> None:
     [
         ([], "which command? One of "),
         (["--debug"], "which command? One of "),
-        (["dance"], "'dance' is no command: give one of "),
+        (["dance"], "'dance': no such command (see --help)"),
+        (["diagnos"], "'diagnos': no such command: did you mean diagnose?"),
         (["--port", "1"], "--port: no such option (see --help)"),
-        (["worker", "--pasword=geheim"], "--pasword: no such option (see --help)"),
+        (["worker", "--pasword=geheim"], "--pasword: no such option: did you mean --password?"),
         (["worker", "--interval", "0"], "--interval: "),
     ],
 )

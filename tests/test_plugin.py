@@ -80,7 +80,7 @@ def test_help_does_not_depend_on_the_terminal(plugin: Command) -> None:
             "DELAYED_REPL UNKNOWN - --min-delay-time: 10800 is greater than --max-delay-time 9000",
         ),
         (["--fit"], "DELAYED_REPL UNKNOWN - --fit: expected one argument"),
-        (["--max-trend"], "DELAYED_REPL UNKNOWN - --max-trend: no such option (see --help)"),
+        (["--max-trend"], "DELAYED_REPL UNKNOWN - --max-trend: no such option: did you mean --max-trend-time?"),
         (["--keep", "5m"], "DELAYED_REPL UNKNOWN - --keep: 300 seconds is less than a trend may reach back"),
     ],
 )

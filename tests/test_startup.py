@@ -46,6 +46,7 @@ OWN = {
     "check_delayed_repl.judge.trend",
     "check_delayed_repl.judge.verdict",
     "check_delayed_repl.conditions",
+    "check_delayed_repl.config",
     "check_delayed_repl.light",
     "check_delayed_repl.limits",
     "check_delayed_repl.observe",

@@ -14,11 +14,9 @@ from pathlib import Path
 import pytest
 from listeners import HEALTHY, PASSWORD, dripping, error, greeting, listening, silent
 
-from check_delayed_repl.commands.worker import LATE_S, MAX_WAITING, Writer, add_arguments
-from check_delayed_repl.config import many
+from check_delayed_repl.commands.worker import LATE_S, MAX_WAITING, Writer
 from check_delayed_repl.history import open_history
 from check_delayed_repl.observe.target import Target
-from check_delayed_repl.options import Parser, UsageError
 from check_delayed_repl.records import Sample
 
 NAME = "db7"
@@ -240,118 +238,3 @@ def test_what_was_known_before_a_restart_is_known_after_it(tmp_path: Path) -> No
         assert ended(started(history, *reaching(target), "--count", "1"))[0] == 0
     newest = kept(history)[-1]
     assert (newest.source_id, newest.heartbeat_id) == (1, 1)
-
-
-# --- the file ---
-
-HEAD = '[[replica]]\nhost = "db1"\n'
-
-
-def watches(tmp_path: Path, text: str, *options: str) -> list[tuple[str, Target, float, float]]:
-    path = tmp_path / "fleet.toml"
-    path.write_text(text)
-    parser = Parser("delayed-repl worker")
-    add_arguments(parser)
-    return [tuple(watch) for watch in many(str(path), parser.parse_args(options))]
-
-
-def test_defaults_and_replicas(tmp_path: Path) -> None:
-    found = watches(
-        tmp_path,
-        """
-        [defaults]
-        user = "monitor"
-        heartbeat_table = "meta.beat"
-        interval = "1m"
-        no-local-heartbeat = true
-
-        [[replica]]
-        host = "db1"
-        port = 3307
-        channel = "orders"
-
-        [[replica]]
-        replica = "two"
-        socket = "/run/two.sock"
-        master-server-id = 7
-        interval = 30
-        timeout = 2.5
-        no-local-heartbeat = false
-        ssl-mode = "disabled"
-        """,
-        "--password",
-        "p",
-        "--timeout",
-        "5",
-        "--ssl-mode",
-        "required",
-    )
-    common = Target(user="monitor", password="p", heartbeat_table="meta.beat", local_heartbeat=False)
-    assert found == [
-        (
-            "db1:3307#orders",
-            common._replace(host="db1", port=3307, channel="orders", ssl_mode="required"),
-            5.0,
-            60.0,
-        ),
-        (
-            "two",
-            common._replace(socket="/run/two.sock", master_server_id=7, local_heartbeat=True, ssl_mode="disabled"),
-            2.5,
-            30.0,
-        ),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("", "there is no [[replica]]"),
-        ("[defaults]\n", "there is no [[replica]]"),
-        ('[replica]\nhost = "db1"\n', "replica: must be tables"),
-        ("defaults = 3\n" + HEAD, "defaults: must be a table"),
-        ("interval = 3\n" + HEAD, "'interval': there are only [defaults] and [[replica]]"),
-        ('[defaults]\nreplica = "x"\n' + HEAD, "[defaults]: replica: a name can only be one replica's own"),
-        ('[defaults]\nhots = "x"\n' + HEAD, "[defaults]: 'hots': there is no such key"),
-        (HEAD + 'hots = "x"\n', "replica 1: 'hots': there is no such key"),
-        (HEAD + 'config = "x"\n', "replica 1: 'config': there is no such key"),
-        (HEAD + 'port = "3306"\n', "replica 1: port: must be a whole number"),
-        (HEAD + "port = true\n", "replica 1: port: must be a whole number"),
-        (HEAD + "port = 70000\n", "replica 1: -P/--port: '70000' is not a port"),
-        (HEAD + "user = 5\n", "replica 1: user: must be text"),
-        (HEAD + "password = 5\n", "replica 1: password: must be text"),
-        (HEAD + "no-local-heartbeat = 1\n", "replica 1: no-local-heartbeat: must be true or false"),
-        (HEAD + "interval = [1]\n", "replica 1: interval: must be a number of seconds"),
-        (HEAD + "interval = 0\n", "replica 1: --interval: '0' is not more than 0"),
-        (HEAD + "interval = nan\n", "replica 1: --interval: 'nan' is not a time"),
-        (HEAD + "timeout = -1\n", "replica 1: -t/--timeout: '-1' is negative"),
-        (HEAD + "ssl-mode = 'maybe'\n", "replica 1: --ssl-mode"),
-        (HEAD + "ssl-ca = '/a'\nssl_ca = '/b'\n", "replica 1: ssl_ca: given twice"),
-        (HEAD + "master-server-id = 1\nsource-server-id = 2\n", "replica 1: source-server-id: given twice"),
-        (HEAD + "defaults-file = '/nonexistent'\n", "/nonexistent"),
-        (HEAD + HEAD, "replica 2: its name 'db1:3306' is that of replica 1"),
-        (HEAD + HEAD + "replica = 'db1:3306'\n", "replica 2: its name 'db1:3306' is that of replica 1"),
-        (HEAD + 'password = "geheim\n', "this is not TOML (at line 3"),
-        (HEAD + HEAD.replace("[[", "["), "this is not TOML"),
-    ],
-)
-def test_what_is_wrong_with_the_file_is_said(tmp_path: Path, text: str, says: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        watches(tmp_path, text)
-    message = str(caught.value)
-    assert says in message
-    assert message.startswith(str(tmp_path / "fleet.toml"))
-    assert "geheim" not in message
-    assert "\n" not in message
-
-
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--replica: not together with --config"):
-        watches(tmp_path, HEAD, "--replica", "x")
-    status, lines = ended(started(tmp_path / "h.db", "--config", str(tmp_path / "gone.toml")))
-    assert status == 3
-    assert lines == [f"delayed-repl: --config: cannot read {tmp_path}/gone.toml: No such file or directory"]
-    (tmp_path / "latin.toml").write_bytes(b'[defaults]\nuser = "\xe9"\n')
-    status, lines = ended(started(tmp_path / "h.db", "--config", str(tmp_path / "latin.toml")))
-    assert status == 3
-    assert "this is not TOML" in lines[0]

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import copy
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from check_delayed_repl.configfile import limits_of
 from check_delayed_repl.history import HistoryUnavailable, open_history
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.options import (
     DEFAULT_TIMEOUT,
-    Parser,
+    REPLICA_IS,
     UsageError,
+    add_config_option,
     add_history_option,
     add_judging_options,
+    add_options,
     filled,
     limits_from,
     timeout,
@@ -60,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="how long each step may wait for the history (default 10)",
     )
+    add_config_option(parser, group, "any")
     group = parser.add_argument_group("what to show")
     group.add_argument("--every", action="store_true", help="every look's verdict, not only where it changes")
     group.add_argument(
@@ -72,34 +75,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--output", choices=("table", "json"), default="table", metavar="FORMAT", help="table (default) or json"
     )
-    _add_limits(parser)
-
-
-def _add_limits(parser: argparse.ArgumentParser) -> None:
     add_judging_options(parser)
-    group = parser.add_argument_group("the replica was")
-    group.add_argument(
-        "--delay-mode",
-        choices=("auto", "native", "external"),
-        default=Limits().delay_mode,
-        metavar="MODE",
-        help="delayed by the server itself (native), by pt-slave-delay (external), or find out (auto, the default)",
-    )
-    group.add_argument(
-        "--no-local-heartbeat",
-        dest="local_heartbeat",
-        action="store_false",
-        help="without a heartbeat of its own",
-    )
+    add_options(parser.add_argument_group("the replica was"), *REPLICA_IS)
 
 
 def run(args: argparse.Namespace) -> int:
     """Replays and shows it; returns the exit status."""
     limits = limits_from(args)
     others = limits_of(args.compare, args) if args.compare else None
-    if args.file is not None and args.history is not None:
+    if args.file is not None and args.history is not None and (args.fleet is None or "history" in args.given):
         raise UsageError("--history: not together with FILE")
-    if args.file is not None and args.replica is not None:
+    if args.file is not None and args.replica is not None and args.fleet is None:
         raise UsageError("--replica: names a replica of a history, not of FILE")
     if args.file is None and args.history is None and args.replica is None:
         raise UsageError("FILE: give a recording, - for standard input, or --history")
@@ -206,61 +192,6 @@ def _from_history(args: argparse.Namespace) -> Iterator[Record]:
             history.deadline = time.monotonic() + args.timeout
     finally:
         history.close()
-
-
-# --- other limits
-
-
-def limits_of(path: str, args: argparse.Namespace) -> Limits:
-    """The limits in a TOML file, on top of those that the options gave. Raises UsageError."""
-    import tomllib
-
-    try:
-        with open(path, "rb") as file:
-            document = tomllib.load(file)
-    except OSError as error:
-        raise UsageError(f"--compare: cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        text = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it cannot be read"
-        raise UsageError(f"--compare: {path}: this is not TOML: {text}") from None
-    parser = Parser("backtest", add_help=False)
-    _add_limits(parser)
-    actions = parser._option_string_actions  # noqa: SLF001  argparse has no public way to ask
-    found = copy.copy(args)
-    arguments: list[str] = []
-    seen: set[str] = set()
-    for key, value in document.items():
-        name = "--" + key.replace("_", "-")
-        action = actions.get(name)
-        if action is None:
-            raise UsageError(f"--compare: {path}: {key!r}: there is no limit of this name")
-        if action.dest in seen:
-            raise UsageError(f"--compare: {path}: {key}: given twice, under two names")
-        seen.add(action.dest)
-        if action.nargs == 0:
-            if not isinstance(value, bool):
-                raise UsageError(f"--compare: {path}: {key}: must be true or false")
-            setattr(found, action.dest, action.const if value else not action.const)
-            continue
-        if action.dest in ("job_limits", "job_stops_server"):
-            # The file's kinds stand in place of those that the options gave.
-            setattr(found, action.dest, None)
-        arguments += [f"{name}={text}" for text in _texts(key, value, path)]
-    try:
-        return limits_from(parser.parse_args(arguments, found))
-    except UsageError as error:
-        raise UsageError(f"--compare: {path}: {error}") from None
-
-
-def _texts(key: str, value: Any, path: str) -> list[str]:
-    """A setting as it would stand on the command line, once or more."""
-    if isinstance(value, list):
-        return [text for entry in value for text in _texts(key, entry, path)]
-    if isinstance(value, dict):
-        return [f"{kind}={text}" for kind, entry in value.items() for text in _texts(key, entry, path)]
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise UsageError(f"--compare: {path}: {key}: must be a number or text")
-    return [str(value)]
 
 
 # --- progress

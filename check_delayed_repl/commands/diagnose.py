@@ -11,7 +11,9 @@ from check_delayed_repl.diagnose.session import Session
 from check_delayed_repl.diagnose.terminal import add_screen_options, knows_unicode, rendered
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.options import (
+    SAMPLING,
     UsageError,
+    add_config_option,
     add_connection_options,
     add_history_option,
     add_judging_options,
@@ -30,11 +32,12 @@ PLOTS = (".png", ".svg")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_option(parser, parser.add_argument_group("the configuration file"), "one")
     add_connection_options(parser)
     add_judging_options(parser)
     group = parser.add_argument_group("what to look at")
     add_history_option(group)
-    add_sampling_option(group)
+    SAMPLING.add_to(group)
     group.add_argument(
         "--no-look", action="store_true", help="do not connect to the replica: explain what the history has"
     )
@@ -64,16 +67,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--exit-code",
         action="store_true",
         help="exit as the check would (0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN) instead of 0 for any judgement",
-    )
-
-
-def add_sampling_option(group: argparse._ActionsContainer) -> None:
-    group.add_argument(
-        "--sampling",
-        choices=("inline", "worker"),
-        default="inline",
-        metavar="HOW",
-        help="as for the check: with worker, one that has not looked for --max-last-seen is a finding (default inline)",
     )
 
 

@@ -174,7 +174,7 @@ def _asked(args: argparse.Namespace) -> Server | None:
 
 
 def _on_replica(server: Server, roles: tuple[str, ...], args: argparse.Namespace) -> list[str]:
-    database, _, table = args.heartbeat_table.partition(".")
+    database, _, table = target_from(args).heartbeat_table.partition(".")
     lines = [
         "",
         f"-- On the replica ({server.shown}).",

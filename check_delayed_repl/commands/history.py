@@ -11,7 +11,15 @@ from math import inf
 from typing import IO, TYPE_CHECKING
 
 from check_delayed_repl.history import History, open_history
-from check_delayed_repl.options import DEFAULT_TIMEOUT, add_history_option, duration, filled, number, timeout
+from check_delayed_repl.options import (
+    DEFAULT_TIMEOUT,
+    add_config_option,
+    add_history_option,
+    duration,
+    filled,
+    number,
+    timeout,
+)
 from check_delayed_repl.records import JobLine, Record, Sample, merge_job
 
 if TYPE_CHECKING:
@@ -79,6 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
+    add_config_option(parser, parser, "history")
     add_history_option(parser)
     parser.add_argument(
         "-t",

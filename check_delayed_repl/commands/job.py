@@ -15,7 +15,14 @@ from typing import NamedTuple
 
 from check_delayed_repl.history import History, HistoryUnavailable, open_history
 from check_delayed_repl.limits import KIND_PATTERN, RESERVED_KINDS
-from check_delayed_repl.options import DEFAULT_TIMEOUT, UsageError, add_history_option, filled, timeout
+from check_delayed_repl.options import (
+    DEFAULT_TIMEOUT,
+    UsageError,
+    add_config_option,
+    add_history_option,
+    filled,
+    timeout,
+)
 from check_delayed_repl.records import CHANNEL_SEPARATOR, JobLine, merge_job
 
 HELP = "record planned work, such as a backup: start, finish, void, run, list"
@@ -91,13 +98,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_common(parser: argparse.ArgumentParser, kind_required: bool) -> None:
+    add_config_option(parser, parser, "name")
     add_history_option(parser)
     parser.add_argument(
         "--replica",
-        required=True,
         type=filled,
         metavar="NAME",
-        help="the replica's name in the history; without its channel it stands for all its channels",
+        help="the replica's name in the history; without its channel it stands for all its channels; needed where the"
+        " configuration file does not have one replica alone",
     )
     parser.add_argument(
         "--kind",
@@ -133,6 +141,8 @@ def _job_id(text: str) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the action; returns the exit status."""
+    if not args.replica and not (args.job_command == "run" and args.notes):
+        raise UsageError("--replica: whose job is it? Give the replica's name in the history")
     if args.job_command == "run":
         command = args.command[1:] if args.command[:1] == ["--"] else args.command
         if not command:
@@ -312,6 +322,12 @@ def _shown(text: str) -> str:
 # --- run ---
 
 
+def _opened(args: argparse.Namespace) -> History:
+    if not args.replica:
+        raise HistoryUnavailable("no --replica, and the configuration file cannot be used")
+    return open_history(args.history, time.monotonic() + args.timeout)
+
+
 class _Start:
     """Records the start of a job beside the command that runs: at once, or as soon as the history can be written."""
 
@@ -342,7 +358,7 @@ class _Start:
                 return
 
     def _record(self) -> None:
-        history = open_history(self._args.history, time.monotonic() + self._args.timeout)
+        history = _opened(self._args)
         try:
             if not self.tried.is_set():
                 with suppress(HistoryUnavailable):
@@ -425,7 +441,7 @@ def _record_end(args: argparse.Namespace, job: str, start: _Start) -> None:
         if not start.stop():
             # Writing now could put the end before the start, and the job would run for ever.
             raise HistoryUnavailable("the history hangs")
-        history = open_history(args.history, time.monotonic() + args.timeout)
+        history = _opened(args)
         try:
             now = history.now()
             finished_at = now - (time.monotonic() - ended)

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from check_delayed_repl.commands.diagnose import add_sampling_option
 from check_delayed_repl.diagnose.screen import Line, clipped
 from check_delayed_repl.diagnose.session import Session
 from check_delayed_repl.diagnose.terminal import add_screen_options, knows_unicode, rendered
 from check_delayed_repl.diagnose.text import Pen, frame
 from check_delayed_repl.options import (
+    SAMPLING,
+    add_config_option,
     add_connection_options,
     add_history_option,
     add_judging_options,
@@ -42,11 +43,12 @@ _HOME, _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_option(parser, parser.add_argument_group("the configuration file"), "one")
     add_connection_options(parser)
     add_judging_options(parser)
     group = parser.add_argument_group("what to look at")
     add_history_option(group)
-    add_sampling_option(group)
+    SAMPLING.add_to(group)
     group.add_argument(
         "--interval", type=positive_duration, default=5.0, metavar="TIME", help="how often to look (default 5s)"
     )

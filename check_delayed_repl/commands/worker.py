@@ -22,13 +22,22 @@ from collections.abc import Callable, Iterable
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
-from check_delayed_repl import config as fleet
-from check_delayed_repl.config import Watch
+from check_delayed_repl.config import replicas
+from check_delayed_repl.configfile import Replica as Watch
 from check_delayed_repl.history import HistoryUnavailable, open_history
 from check_delayed_repl.observe.sample import Observer
-from check_delayed_repl.options import add_connection_options, add_history_option, duration, whole
+from check_delayed_repl.options import (
+    INTERVAL,
+    KEEP,
+    UsageError,
+    add_config_option,
+    add_connection_options,
+    add_history_option,
+    add_options,
+    whole,
+)
 from check_delayed_repl.records import Sample
-from check_delayed_repl.words import clean
+from check_delayed_repl.words import clean, plural
 
 if TYPE_CHECKING:
     from check_delayed_repl.history import History
@@ -36,24 +45,10 @@ if TYPE_CHECKING:
 HELP = "look at replicas again and again, and keep what was seen"
 
 CONFIG_HELP = """\
---config FILE names many replicas, in TOML. Keys are the names of the options above and `interval`:
-
-  [defaults]                       # for every replica that does not say otherwise
-  user = "monitor"
-  defaults-file = "/etc/check_delayed_repl/my.cnf"
-  interval = 10
-
-  [[replica]]                      # one table for each replica
-  host = "db7.example.com"
-
-  [[replica]]
-  replica = "orders"               # its name in the history, for check_delayed_repl --replica
-  socket = "/run/mysqld/mysqld.sock"
-  channel = "orders"
-  no-local-heartbeat = true
-
-Options on the command line count for every replica that the file does not tell otherwise.
-The worker ends on SIGTERM or SIGINT. Under systemd, Type=notify and WatchdogSec= may be used."""
+Options on the command line count for every replica of a --config file that the file does not
+tell otherwise; where it has one replica alone, they take precedence.
+SIGHUP reads the file again. The worker ends on SIGTERM or SIGINT. Under systemd, Type=notify
+and WatchdogSec= may be used."""
 
 MAX_WAITING = 50_000
 """Looks kept in memory while the history cannot be written: more than five days of one replica at 10 s."""
@@ -80,14 +75,12 @@ _LEAST_FILES = 256
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_connection_options(parser)
     group = parser.add_argument_group("the worker")
-    group.add_argument("--config", metavar="FILE", help="look at the replicas of this TOML file, see below")
+    add_config_option(parser, group, "many")
+    group.add_argument("--check", action="store_true", help="check the configuration file and end")
     add_history_option(group)
-    fleet.add_interval_option(group)
+    add_options(group, INTERVAL, KEEP)
     group.add_argument(
         "--count", type=_count, metavar="N", help="end after N looks at each replica (default: never end)"
-    )
-    group.add_argument(
-        "--keep", type=duration, default=KEEP_S, metavar="TIME", help="remove samples older than this (default 30d)"
     )
     parser.epilog = CONFIG_HELP
 
@@ -98,15 +91,28 @@ def _count(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Looks until it is told to stop: 0; 1 where looks were lost because the history could not be written."""
-    watches = fleet.many(args.config, args) if args.config else fleet.one(args)
+    watches = replicas(args)
+    if args.check:
+        return _checked(args, watches)
     _allow_files(2 * len(watches) + _LEAST_FILES)
     threading.stack_size(_STACK_BYTES)
-    writer = Writer(args.history, max(watch.timeout for watch in watches), args.keep, [watch.name for watch in watches])
+    writer = Writer(
+        args.history, max(watch.timeout for watch in watches), args.keep or KEEP_S, [watch.name for watch in watches]
+    )
     worker = Worker(watches, writer, args.count)
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.stop())
     return worker.run()
+
+
+def _checked(args: argparse.Namespace, watches: list[Watch]) -> int:
+    """Says that the file is right: 0. What is wrong with it has been said by then."""
+    if args.fleet is None:
+        raise UsageError("--check: there is no configuration file")
+    _ = args.fleet.publish
+    print(f"{args.config}: right; {plural(len(watches), 'replica')}: {', '.join(watch.name for watch in watches)}")
+    return 0
 
 
 class Worker:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isfinite
 
 from check_delayed_repl.judge.outcome import Verdict
@@ -10,7 +11,7 @@ from check_delayed_repl.report.metrics import metrics
 from check_delayed_repl.words import clean
 
 
-def render(verdict: Verdict, limits: Limits, replica: str) -> str:
+def render(verdict: Verdict, limits: Limits, replica: str, config: str | None = None, notes: Sequence[str] = ()) -> str:
     """One object on one line, ending with a newline. What is unknown is null; times are seconds since 1970, UTC."""
     # Only those who ask for JSON pay for it.
     import json
@@ -27,6 +28,8 @@ def render(verdict: Verdict, limits: Limits, replica: str) -> str:
         "limits": limits._asdict() | {"job_limits": dict(limits.job_limits)},
         "jobs": [job._asdict() for job in verdict.jobs],
         "replica": replica,
+        "config": config,
+        "notes": notes,
         "at": verdict.at,
     }
     return json.dumps(_fit(document), allow_nan=False) + "\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from types import ModuleType
 
 from check_delayed_repl.judge.outcome import JobView, State, Verdict
@@ -87,13 +88,14 @@ class VerdictSummary(Summary):  # type: ignore[misc]
         return [clean(line) for line in lines]
 
 
-def render(verdict: Verdict, limits: Limits, verbosity: int = 0) -> str:
-    """The plugin's whole output: `DELAYED_REPL STATE - text | perfdata`, then the long output; ends with a newline."""
+def render(verdict: Verdict, limits: Limits, verbosity: int = 0, more: Sequence[str] = ()) -> str:
+    """The plugin's whole output: `DELAYED_REPL STATE - text | perfdata`, then the long output with `more` lines at its
+    end; ends with a newline."""
     summary = VerdictSummary(verdict, limits, verbosity)
     results = Results(*(Result(STATES[finding.state], hint=finding.message) for finding in verdict.findings))
     perfdata = " ".join(str(_performance(metric)) for metric in metrics(verdict, limits))
     status = _status(verdict.state, summary.ok(results))
-    return "\n".join([f"{status} | {perfdata}", *summary.verbose(results)]) + "\n"
+    return "\n".join([f"{status} | {perfdata}", *summary.verbose(results), *map(clean, more)]) + "\n"
 
 
 def render_line(state: State, text: str) -> str:

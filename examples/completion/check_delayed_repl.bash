@@ -17,6 +17,11 @@ _check_delayed_repl() {
     [[ $word != -- ]] || return
   done
   case $path:$prev in
+    'check_delayed_repl:--config')
+      compopt -o filenames 2>/dev/null
+      mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+      return
+      ;;
     'check_delayed_repl:-H' | 'check_delayed_repl:--host')
       return
       ;;
@@ -83,6 +88,9 @@ _check_delayed_repl() {
       mapfile -t COMPREPLY < <(compgen -W 'auto native external' -- "$cur")
       return
       ;;
+    'check_delayed_repl:--delay')
+      return
+      ;;
     'check_delayed_repl:--min-delay-time')
       return
       ;;
@@ -120,6 +128,9 @@ _check_delayed_repl() {
       mapfile -t COMPREPLY < <(compgen -W 'backup deshard' -- "$cur")
       return
       ;;
+    'check_delayed_repl:--allow-filter')
+      return
+      ;;
     'check_delayed_repl:--window')
       return
       ;;
@@ -152,7 +163,7 @@ _check_delayed_repl() {
   esac
   case $path in
     'check_delayed_repl')
-      mapfile -t COMPREPLY < <(compgen -W '-H --host -P --port -S --socket -u --user -p --password --defaults-file --defaults-group --ssl-mode --ssl-ca --ssl-cert --ssl-key --channel -t --timeout --replica --heartbeat-table --master-server-id --source-server-id --heartbeat-timezone --delay-mode --no-local-heartbeat --min-delay-time --max-delay-time --max-seconds-behind --max-relay-behind --max-master-behind --max-source-behind --max-last-seen --max-backup-behind --max-deshard-behind --max-recovery-time --max-trend-time --max-job-behind --job-stops-server --window --fit --min-recovery-slope --min-correlation --history --sampling --keep --output -v --verbose -h --help -V --version' -- "$cur")
+      mapfile -t COMPREPLY < <(compgen -W '--config -H --host -P --port -S --socket -u --user -p --password --defaults-file --defaults-group --ssl-mode --ssl-ca --ssl-cert --ssl-key --channel -t --timeout --replica --heartbeat-table --master-server-id --source-server-id --heartbeat-timezone --delay-mode --no-local-heartbeat --delay --min-delay-time --max-delay-time --max-seconds-behind --max-relay-behind --max-master-behind --max-source-behind --max-last-seen --max-backup-behind --max-deshard-behind --max-recovery-time --max-trend-time --max-job-behind --job-stops-server --allow-filter --window --fit --min-recovery-slope --min-correlation --history --sampling --keep --output -v --verbose -h --help -V --version' -- "$cur")
       ;;
   esac
 }

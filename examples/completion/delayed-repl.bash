@@ -122,10 +122,15 @@ _delayed_repl() {
     'delayed-repl worker:--interval')
       return
       ;;
+    'delayed-repl worker:--keep')
+      return
+      ;;
     'delayed-repl worker:--count')
       return
       ;;
-    'delayed-repl worker:--keep')
+    'delayed-repl job start:--config')
+      compopt -o filenames 2>/dev/null
+      mapfile -t COMPREPLY < <(compgen -f -- "$cur")
       return
       ;;
     'delayed-repl job start:--history')
@@ -143,6 +148,11 @@ _delayed_repl() {
     'delayed-repl job start:-t' | 'delayed-repl job start:--timeout')
       return
       ;;
+    'delayed-repl job finish:--config')
+      compopt -o filenames 2>/dev/null
+      mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+      return
+      ;;
     'delayed-repl job finish:--history')
       compopt -o filenames 2>/dev/null
       mapfile -t COMPREPLY < <(compgen -f -- "$cur")
@@ -156,6 +166,11 @@ _delayed_repl() {
       return
       ;;
     'delayed-repl job finish:-t' | 'delayed-repl job finish:--timeout')
+      return
+      ;;
+    'delayed-repl job void:--config')
+      compopt -o filenames 2>/dev/null
+      mapfile -t COMPREPLY < <(compgen -f -- "$cur")
       return
       ;;
     'delayed-repl job void:--history')
@@ -173,6 +188,11 @@ _delayed_repl() {
     'delayed-repl job void:-t' | 'delayed-repl job void:--timeout')
       return
       ;;
+    'delayed-repl job run:--config')
+      compopt -o filenames 2>/dev/null
+      mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+      return
+      ;;
     'delayed-repl job run:--history')
       compopt -o filenames 2>/dev/null
       mapfile -t COMPREPLY < <(compgen -f -- "$cur")
@@ -186,6 +206,11 @@ _delayed_repl() {
       return
       ;;
     'delayed-repl job run:-t' | 'delayed-repl job run:--timeout')
+      return
+      ;;
+    'delayed-repl job list:--config')
+      compopt -o filenames 2>/dev/null
+      mapfile -t COMPREPLY < <(compgen -f -- "$cur")
       return
       ;;
     'delayed-repl job list:--history')
@@ -205,6 +230,11 @@ _delayed_repl() {
       ;;
     'delayed-repl job list:--output')
       mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur")
+      return
+      ;;
+    'delayed-repl history export:--config')
+      compopt -o filenames 2>/dev/null
+      mapfile -t COMPREPLY < <(compgen -f -- "$cur")
       return
       ;;
     'delayed-repl history export:--history')
@@ -229,6 +259,11 @@ _delayed_repl() {
       mapfile -t COMPREPLY < <(compgen -f -- "$cur")
       return
       ;;
+    'delayed-repl history import:--config')
+      compopt -o filenames 2>/dev/null
+      mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+      return
+      ;;
     'delayed-repl history import:--history')
       compopt -o filenames 2>/dev/null
       mapfile -t COMPREPLY < <(compgen -f -- "$cur")
@@ -238,6 +273,11 @@ _delayed_repl() {
       return
       ;;
     'delayed-repl history import:--replica')
+      return
+      ;;
+    'delayed-repl history prune:--config')
+      compopt -o filenames 2>/dev/null
+      mapfile -t COMPREPLY < <(compgen -f -- "$cur")
       return
       ;;
     'delayed-repl history prune:--history')
@@ -265,11 +305,19 @@ _delayed_repl() {
     'delayed-repl backtest:-t' | 'delayed-repl backtest:--timeout')
       return
       ;;
+    'delayed-repl backtest:--config')
+      compopt -o filenames 2>/dev/null
+      mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+      return
+      ;;
     'delayed-repl backtest:--compare')
       return
       ;;
     'delayed-repl backtest:--output')
       mapfile -t COMPREPLY < <(compgen -W 'table json' -- "$cur")
+      return
+      ;;
+    'delayed-repl backtest:--delay')
       return
       ;;
     'delayed-repl backtest:--min-delay-time')
@@ -309,6 +357,9 @@ _delayed_repl() {
       mapfile -t COMPREPLY < <(compgen -W 'backup deshard' -- "$cur")
       return
       ;;
+    'delayed-repl backtest:--allow-filter')
+      return
+      ;;
     'delayed-repl backtest:--window')
       return
       ;;
@@ -324,6 +375,11 @@ _delayed_repl() {
       ;;
     'delayed-repl backtest:--delay-mode')
       mapfile -t COMPREPLY < <(compgen -W 'auto native external' -- "$cur")
+      return
+      ;;
+    'delayed-repl diagnose:--config')
+      compopt -o filenames 2>/dev/null
+      mapfile -t COMPREPLY < <(compgen -f -- "$cur")
       return
       ;;
     'delayed-repl diagnose:-H' | 'delayed-repl diagnose:--host')
@@ -392,6 +448,9 @@ _delayed_repl() {
       mapfile -t COMPREPLY < <(compgen -W 'auto native external' -- "$cur")
       return
       ;;
+    'delayed-repl diagnose:--delay')
+      return
+      ;;
     'delayed-repl diagnose:--min-delay-time')
       return
       ;;
@@ -427,6 +486,9 @@ _delayed_repl() {
       ;;
     'delayed-repl diagnose:--job-stops-server')
       mapfile -t COMPREPLY < <(compgen -W 'backup deshard' -- "$cur")
+      return
+      ;;
+    'delayed-repl diagnose:--allow-filter')
       return
       ;;
     'delayed-repl diagnose:--window')
@@ -471,6 +533,11 @@ _delayed_repl() {
       ;;
     'delayed-repl diagnose:--color')
       mapfile -t COMPREPLY < <(compgen -W 'auto always never' -- "$cur")
+      return
+      ;;
+    'delayed-repl watch:--config')
+      compopt -o filenames 2>/dev/null
+      mapfile -t COMPREPLY < <(compgen -f -- "$cur")
       return
       ;;
     'delayed-repl watch:-H' | 'delayed-repl watch:--host')
@@ -539,6 +606,9 @@ _delayed_repl() {
       mapfile -t COMPREPLY < <(compgen -W 'auto native external' -- "$cur")
       return
       ;;
+    'delayed-repl watch:--delay')
+      return
+      ;;
     'delayed-repl watch:--min-delay-time')
       return
       ;;
@@ -574,6 +644,9 @@ _delayed_repl() {
       ;;
     'delayed-repl watch:--job-stops-server')
       mapfile -t COMPREPLY < <(compgen -W 'backup deshard' -- "$cur")
+      return
+      ;;
+    'delayed-repl watch:--allow-filter')
       return
       ;;
     'delayed-repl watch:--window')
@@ -705,46 +778,46 @@ _delayed_repl() {
       mapfile -t COMPREPLY < <(compgen -W 'worker job history backtest diagnose watch grants --debug -h --help -V --version' -- "$cur")
       ;;
     'delayed-repl worker')
-      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version -H --host -P --port -S --socket -u --user -p --password --defaults-file --defaults-group --ssl-mode --ssl-ca --ssl-cert --ssl-key --channel -t --timeout --replica --heartbeat-table --master-server-id --source-server-id --heartbeat-timezone --delay-mode --no-local-heartbeat --config --history --interval --count --keep' -- "$cur")
+      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version -H --host -P --port -S --socket -u --user -p --password --defaults-file --defaults-group --ssl-mode --ssl-ca --ssl-cert --ssl-key --channel -t --timeout --replica --heartbeat-table --master-server-id --source-server-id --heartbeat-timezone --delay-mode --no-local-heartbeat --config --check --history --interval --keep --count' -- "$cur")
       ;;
     'delayed-repl job')
       mapfile -t COMPREPLY < <(compgen -W 'start finish void run list -h --help -V --version' -- "$cur")
       ;;
     'delayed-repl job start')
-      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version --history --replica --kind -t --timeout' -- "$cur")
+      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version --config --history --replica --kind -t --timeout' -- "$cur")
       ;;
     'delayed-repl job finish')
-      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version --history --replica --kind -t --timeout' -- "$cur")
+      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version --config --history --replica --kind -t --timeout' -- "$cur")
       ;;
     'delayed-repl job void')
-      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version --history --replica --kind -t --timeout' -- "$cur")
+      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version --config --history --replica --kind -t --timeout' -- "$cur")
       ;;
     'delayed-repl job run')
-      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version --history --replica --kind -t --timeout' -- "$cur")
+      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version --config --history --replica --kind -t --timeout' -- "$cur")
       ;;
     'delayed-repl job list')
-      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version --history --replica --kind -t --timeout --output' -- "$cur")
+      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version --config --history --replica --kind -t --timeout --output' -- "$cur")
       ;;
     'delayed-repl history')
       mapfile -t COMPREPLY < <(compgen -W 'export import prune -h --help -V --version' -- "$cur")
       ;;
     'delayed-repl history export')
-      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version --history -t --timeout --replica --since --until -o --output-file' -- "$cur")
+      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version --config --history -t --timeout --replica --since --until -o --output-file' -- "$cur")
       ;;
     'delayed-repl history import')
-      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version --history -t --timeout --replica' -- "$cur")
+      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version --config --history -t --timeout --replica' -- "$cur")
       ;;
     'delayed-repl history prune')
-      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version --history -t --timeout --replica --keep --future' -- "$cur")
+      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version --config --history -t --timeout --replica --keep --future' -- "$cur")
       ;;
     'delayed-repl backtest')
-      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version --history --replica -t --timeout --every --compare --output --min-delay-time --max-delay-time --max-seconds-behind --max-relay-behind --max-master-behind --max-source-behind --max-last-seen --max-backup-behind --max-deshard-behind --max-recovery-time --max-trend-time --max-job-behind --job-stops-server --window --fit --min-recovery-slope --min-correlation --delay-mode --no-local-heartbeat' -- "$cur")
+      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version --history --replica -t --timeout --config --every --compare --output --delay --min-delay-time --max-delay-time --max-seconds-behind --max-relay-behind --max-master-behind --max-source-behind --max-last-seen --max-backup-behind --max-deshard-behind --max-recovery-time --max-trend-time --max-job-behind --job-stops-server --allow-filter --window --fit --min-recovery-slope --min-correlation --delay-mode --no-local-heartbeat' -- "$cur")
       ;;
     'delayed-repl diagnose')
-      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version -H --host -P --port -S --socket -u --user -p --password --defaults-file --defaults-group --ssl-mode --ssl-ca --ssl-cert --ssl-key --channel -t --timeout --replica --heartbeat-table --master-server-id --source-server-id --heartbeat-timezone --delay-mode --no-local-heartbeat --min-delay-time --max-delay-time --max-seconds-behind --max-relay-behind --max-master-behind --max-source-behind --max-last-seen --max-backup-behind --max-deshard-behind --max-recovery-time --max-trend-time --max-job-behind --job-stops-server --window --fit --min-recovery-slope --min-correlation --history --sampling --no-look --for --interval --since --output --plot --color --ascii --exit-code' -- "$cur")
+      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version --config -H --host -P --port -S --socket -u --user -p --password --defaults-file --defaults-group --ssl-mode --ssl-ca --ssl-cert --ssl-key --channel -t --timeout --replica --heartbeat-table --master-server-id --source-server-id --heartbeat-timezone --delay-mode --no-local-heartbeat --delay --min-delay-time --max-delay-time --max-seconds-behind --max-relay-behind --max-master-behind --max-source-behind --max-last-seen --max-backup-behind --max-deshard-behind --max-recovery-time --max-trend-time --max-job-behind --job-stops-server --allow-filter --window --fit --min-recovery-slope --min-correlation --history --sampling --no-look --for --interval --since --output --plot --color --ascii --exit-code' -- "$cur")
       ;;
     'delayed-repl watch')
-      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version -H --host -P --port -S --socket -u --user -p --password --defaults-file --defaults-group --ssl-mode --ssl-ca --ssl-cert --ssl-key --channel -t --timeout --replica --heartbeat-table --master-server-id --source-server-id --heartbeat-timezone --delay-mode --no-local-heartbeat --min-delay-time --max-delay-time --max-seconds-behind --max-relay-behind --max-master-behind --max-source-behind --max-last-seen --max-backup-behind --max-deshard-behind --max-recovery-time --max-trend-time --max-job-behind --job-stops-server --window --fit --min-recovery-slope --min-correlation --history --sampling --interval --count --since --color --ascii' -- "$cur")
+      mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version --config -H --host -P --port -S --socket -u --user -p --password --defaults-file --defaults-group --ssl-mode --ssl-ca --ssl-cert --ssl-key --channel -t --timeout --replica --heartbeat-table --master-server-id --source-server-id --heartbeat-timezone --delay-mode --no-local-heartbeat --delay --min-delay-time --max-delay-time --max-seconds-behind --max-relay-behind --max-master-behind --max-source-behind --max-last-seen --max-backup-behind --max-deshard-behind --max-recovery-time --max-trend-time --max-job-behind --job-stops-server --allow-filter --window --fit --min-recovery-slope --min-correlation --history --sampling --interval --count --since --color --ascii' -- "$cur")
       ;;
     'delayed-repl grants')
       mapfile -t COMPREPLY < <(compgen -W '-h --help -V --version -H --host -P --port -S --socket -u --user -p --password --defaults-file --defaults-group --ssl-mode --ssl-ca --ssl-cert --ssl-key --channel -t --timeout --replica --heartbeat-table --master-server-id --source-server-id --heartbeat-timezone --delay-mode --no-local-heartbeat --for --account-user --account-host --history --family --server-version' -- "$cur")

@@ -347,30 +347,23 @@ def store(data: bytes) -> None:
 
 
 def fleet(data: bytes) -> None:
-    """A worker's TOML file: replicas, or one line about what is wrong."""
-    from check_delayed_repl.config import MAX_INTERVAL, MIN_INTERVAL, many
+    """A configuration file: replicas, or one line about what is wrong."""
+    from check_delayed_repl.configfile import File, read_toml
 
     _FILE.write_bytes(data)
     try:
-        watches = many(str(_FILE), argparse.Namespace(**_NO_OPTIONS))
-        assert len({watch.name for watch in watches}) == len(watches) > 0
-        for watch in watches:
-            assert MIN_INTERVAL <= watch.interval <= MAX_INTERVAL
-            assert watch.timeout > 0
-            assert watch.target.port is None or 0 < watch.target.port < 65536
+        file = File(str(_FILE), read_toml(str(_FILE), "--config")[0])
+        _ = file.publish
+        replicas = file.replicas({})
+        assert len({replica.name for replica in replicas}) == len(replicas) > 0
+        for replica in replicas:
+            assert 0.1 <= replica.interval <= 86400
+            assert replica.timeout > 0
+            assert replica.target.port is None or 0 < replica.target.port < 65536
     except UsageError as error:
         _one_line(error)
     finally:
         _FILE.unlink(missing_ok=True)
-
-
-def _no_options() -> dict[str, object]:
-    from check_delayed_repl import config as module
-
-    return vars(module._parser().parse_args([]))
-
-
-_NO_OPTIONS: dict[str, object] = _no_options()
 
 
 # --- the command line ---

@@ -1,0 +1,402 @@
+"""One TOML file for every command: which replicas there are, and each one's options.
+
+    history = "/var/lib/check_delayed_repl/history.db"
+
+    [defaults]                      # for every replica that does not say otherwise
+    defaults-file = "monitor.cnf"   # relative to this file
+    interval = "10s"
+
+    [[replica]]                     # one table for each replica
+    replica = "db7"                 # its name in the history
+    host = "db7.example.com"
+    delay = "2h"
+
+Keys are the names of the options, and each value is read by its option's own rule. Numbers may be numbers, times may
+be numbers of seconds or text such as "10s", switches are true or false, repeatable options are lists, everything else
+is text. The command line beats a replica's table, and that beats [defaults].
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import stat
+
+from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
+from check_delayed_repl.limits import Limits
+from check_delayed_repl.observe.target import Target
+from check_delayed_repl.options import (
+    CONNECTION,
+    DEFAULT_TIMEOUT,
+    HEARTBEATS,
+    HISTORY,
+    INTERVAL,
+    KEEP,
+    LIMITS,
+    REPLICA_IS,
+    SAMPLING,
+    TREND,
+    Option,
+    UsageError,
+    did_you_mean,
+    duration,
+    filled,
+    interval,
+    limits_from,
+    number,
+    port,
+    positive_duration,
+    replica_name,
+    server_id,
+    target_from,
+    timeout,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+DEFAULT_INTERVAL = 10.0
+MAX_BYTES = 16 << 20
+
+NUMERIC = (duration, positive_duration, timeout, interval, port, server_id, number)
+"""Types whose values may stand as bare numbers."""
+
+
+def template(text: str) -> str:
+    """The name of an object in the monitor: text with `{replica}` and `{host}` in it."""
+    try:
+        text.format(replica="r", host="h")
+    except (LookupError, ValueError, AttributeError):
+        raise argparse.ArgumentTypeError(f"{text!r} may hold {{replica}} and {{host}} alone in braces") from None
+    return filled(text)
+
+
+def address(text: str) -> str:
+    """`HOST:PORT`."""
+    host, colon, number_ = text.rpartition(":")
+    if not colon or not host:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form HOST:PORT")
+    port(number_)
+    return text
+
+
+def https_url(text: str) -> str:
+    if not text.startswith("https://") or text == "https://" or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} is not an https:// URL")
+    return text
+
+
+OBJECTS = (
+    Option("--object-host", "name of the monitor's host object ({replica}, {host})", "NAME", template),
+    Option("--object-service", "name of the monitor's service object ({replica}, {host})", "NAME", template),
+)
+REPLICA_KEYS = (
+    *CONNECTION,
+    *HEARTBEATS,
+    *LIMITS,
+    *TREND,
+    SAMPLING,
+    INTERVAL,
+    Option("--rescue-defaults-file", "option file with the account of delayed-repl rescue", "FILE"),
+    *OBJECTS,
+)
+TOP_KEYS = (HISTORY, KEEP)
+PUBLISH_KEYS = (
+    Option("--prometheus-file", "a .prom file for the node exporter's textfile collector", "FILE"),
+    Option("--prometheus-listen", "serve /metrics here", "HOST:PORT", address),
+    Option("--nagios-command-file", "Nagios Core's external command file", "FILE"),
+    Option("--publish-interval", "longest time between two results of a replica", "TIME", positive_duration),
+    Option("--icinga2-url", "Icinga 2's API; several are tried in turn", "URL", https_url, repeatable=True),
+    Option("--icinga2-user", "user of the API", "USER"),
+    Option("--icinga2-password-file", "file that holds the API user's password", "FILE"),
+    Option("--icinga2-ca", "certificates of the authorities to trust", "FILE"),
+    *OBJECTS,
+)
+
+
+class Publish(NamedTuple):
+    """Where a worker is to publish verdicts: the table [publish]. None or empty: not there."""
+
+    prometheus_file: str | None = None
+    prometheus_listen: str | None = None
+    nagios_command_file: str | None = None
+    publish_interval: float = 60.0
+    icinga2_url: tuple[str, ...] = ()
+    icinga2_user: str | None = None
+    icinga2_password_file: str | None = None
+    icinga2_ca: str | None = None
+    object_host: str = "{host}"
+    object_service: str = "delayed replication {replica}"
+
+
+class Replica(NamedTuple):
+    """One replica: how to reach it and how to judge it."""
+
+    name: str
+    """Its name in the history."""
+    target: Target
+    timeout: float = DEFAULT_TIMEOUT
+    """Seconds that one sample may take; never longer than the interval."""
+    interval: float = DEFAULT_INTERVAL
+    """Seconds from one sample to the next."""
+    limits: Limits = Limits()
+    object_host: str | None = None
+    object_service: str | None = None
+    """Its objects' names in the monitor, as templates; None: as in [publish]."""
+
+
+Values = dict[str, "Any"]
+"""Fields of the parsed arguments, and what one layer (command line, table) sets them to."""
+
+
+class File:
+    """A configuration file, with its keys checked. Values are read where they are needed, so that a mistake in one
+    replica's table does not silence another's check."""
+
+    def __init__(self, path: str, document: dict[str, Any]) -> None:
+        self.path = path
+        self._folder = os.path.dirname(os.path.abspath(path))
+        tables = {key: document.pop(key) for key in ("defaults", "replica", "publish") if key in document}
+        defaults, replicas, publish = tables.get("defaults", {}), tables.get("replica", []), tables.get("publish", {})
+        for name, value in (("defaults", defaults), ("publish", publish)):
+            if not isinstance(value, dict):
+                raise UsageError(f"{path}: {name}: must be a table, [{name}]")
+        if not isinstance(replicas, list) or not all(isinstance(entry, dict) for entry in replicas):
+            raise UsageError(f"{path}: replica: must be tables, [[replica]], one for each replica")
+        if "replica" in defaults:
+            raise UsageError(f"{path}: [defaults]: replica: a name can only be one replica's own")
+        check_keys(document, TOP_KEYS, path, ", [defaults], [[replica]], [publish]")
+        top = self._read(document, TOP_KEYS, path)
+        self.history: str | None = top.get("history")
+        self.keep: float | None = top.get("keep")
+        self._tables: list[dict[str, Any]] = replicas
+        for place, entry in enumerate(replicas):
+            check_keys(entry, REPLICA_KEYS, self.which(place))
+        self.defaults = self._read(defaults, REPLICA_KEYS, f"{path}: [defaults]")
+        self._publish = publish
+        check_keys(publish, PUBLISH_KEYS, f"{path}: [publish]")
+
+    def __len__(self) -> int:
+        """How many replicas there are."""
+        return len(self._tables)
+
+    def which(self, place: int) -> str:
+        return f"{self.path}: replica {place + 1}"
+
+    @property
+    def publish(self) -> Publish:
+        """Raises UsageError."""
+        which = f"{self.path}: [publish]"
+        values = self._read(self._publish, PUBLISH_KEYS, which)
+        values["icinga2_url"] = tuple(values.get("icinga2_url", ()))
+        found = Publish(**values)
+        if found.icinga2_url and not (found.icinga2_user and found.icinga2_password_file):
+            raise UsageError(f"{which}: icinga2-url: needs icinga2-user and icinga2-password-file too")
+        return found
+
+    @property
+    def has_password(self) -> bool:
+        return any("password" in table for table in (self.defaults, *self._tables))
+
+    def _read(self, table: dict[str, Any], options: Iterable[Option], which: str) -> Values:
+        return read_table(table, options, which, self._folder)
+
+    def table(self, place: int) -> Values:
+        """What the table of one replica sets, without [defaults]. Raises UsageError."""
+        return self._read(self._tables[place], REPLICA_KEYS, self.which(place))
+
+    def name(self, place: int) -> str:
+        """A replica's name in the history. Raises UsageError."""
+        given = self._tables[place].get("replica")
+        if isinstance(given, str):
+            return given
+        try:
+            return replica_name(namespace(merged(self.defaults, self.table(place))))
+        except UsageError as error:
+            raise UsageError(_at(self.which(place), error)) from None
+
+    def names(self) -> list[str]:
+        """The names of all replicas, in order. Raises UsageError: one line that names file and replica."""
+        places: dict[str, int] = {}
+        for place in range(len(self)):
+            name = self.name(place)
+            if name in places:
+                raise UsageError(
+                    f"{self.which(place)}: its name {name!r} is that of replica {places[name] + 1}:"
+                    " set another with replica ="
+                )
+            places[name] = place
+        return list(places)
+
+    def find(self, name: str) -> int | None:
+        """The place of the replica of this name. What is wrong with other replicas does not matter."""
+        for place, table in enumerate(self._tables):
+            if table.get("replica") == name:
+                return place
+        for place, table in enumerate(self._tables):
+            if "replica" not in table:
+                try:
+                    if self.name(place) == name:
+                        return place
+                except UsageError:
+                    continue
+        return None
+
+    def replicas(self, given: Values, nearest: bool = False) -> list[Replica]:
+        """Every replica, in order; what is `given` counts where the file is silent, or before it. Raises UsageError."""
+        if not self._tables:
+            raise UsageError(f"{self.path}: there is no [[replica]]")
+        found = []
+        for place, name in enumerate(self.names()):
+            layers = (self.defaults, self.table(place))
+            values = merged(*layers, given) if nearest else merged(given, *layers)
+            try:
+                found.append(replica_from(namespace(values | {"replica": name})))
+            except UsageError as error:
+                raise UsageError(_at(self.which(place), error)) from None
+        return found
+
+
+def check_keys(table: dict[str, Any], options: Iterable[Option], which: str, others: str = "") -> None:
+    """Raises UsageError where a key is none of the options' names; `others` are keys beside these, for its message."""
+    known = _by_key(options)
+    for key in table:
+        if key.replace("_", "-") not in known:
+            hint = did_you_mean(key, known, f": there are {', '.join(known)}{others}" if others else "")
+            raise UsageError(f"{which}: {key!r}: there is no such key{hint}")
+
+
+def read_table(table: dict[str, Any], options: Iterable[Option], which: str, folder: str = "") -> Values:
+    """A table's values by the fields that they set; relative paths count from `folder`. Raises UsageError."""
+    check_keys(table, options, which)
+    known = _by_key(options)
+    values: Values = {}
+    for key, raw in table.items():
+        each = known[key.replace("_", "-")]
+        if each.field in values:
+            raise UsageError(f"{which}: {key}: given twice, under two names")
+        try:
+            values[each.field] = _value(each, raw, folder)
+        except argparse.ArgumentTypeError as error:
+            raise UsageError(f"{which}: {key}: {error}") from None
+    return values
+
+
+def _by_key(options: Iterable[Option]) -> dict[str, Option]:
+    return {key: each for each in options for key in each.keys}
+
+
+def _value(each: Option, raw: object, folder: str) -> Any:
+    """A value as its option reads it. Raises ArgumentTypeError."""
+    if each.metavar is None:
+        if not isinstance(raw, bool):
+            raise argparse.ArgumentTypeError("must be true or false")
+        return each.switch if raw else not each.switch
+    if each.repeatable:
+        if isinstance(raw, dict):
+            raw = [f"{kind}={_text(each, entry, folder, numeric=True)}" for kind, entry in raw.items()]
+        entries = raw if isinstance(raw, list) else [raw]
+        return [each.type(_text(each, entry, folder)) for entry in entries]
+    value = each.type(_text(each, raw, folder, each.type in NUMERIC))
+    if each.choices and value not in each.choices:
+        raise argparse.ArgumentTypeError(f"{value!r} is none of {', '.join(each.choices)}")
+    return value
+
+
+def _text(each: Option, raw: object, folder: str, numeric: bool = False) -> str:
+    """A value as the command line would have it; paths count from the file's folder."""
+    if numeric and isinstance(raw, int | float) and not isinstance(raw, bool):
+        return str(raw)
+    if not isinstance(raw, str):
+        raise argparse.ArgumentTypeError("must be a number or text" if numeric else "must be text")
+    path = each.metavar == "FILE" or (each is HISTORY and ":/" not in raw)
+    return os.path.join(folder, raw) if path and raw and raw[0] != "@" else raw
+
+
+def read_toml(path: str, option: str) -> tuple[dict[str, Any], os.stat_result]:
+    """A TOML file's content and whose it is. Raises UsageError."""
+    import tomllib
+
+    try:
+        # Without waiting for somebody to write into a pipe.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise UsageError(f"{option}: {path} is not a file")
+            text = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{option}: cannot read {path}: {error.strerror}") from None
+    if len(text) > MAX_BYTES:
+        raise UsageError(f"{option}: {path} is larger than {MAX_BYTES >> 20} MiB")
+    try:
+        return tomllib.loads(text.decode()), found
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        # The parser's message may go on to quote the line, and with it a password.
+        where = str(error).rpartition("(")[2].rstrip(")") if "(at " in str(error) else "no UTF-8 text"
+        raise UsageError(f"{option}: {path}: this is not TOML ({where})") from None
+    except (ValueError, RecursionError):
+        raise UsageError(f"{option}: {path}: this is not TOML") from None
+
+
+# --- layers ---
+
+
+def merged(*layers: Values) -> Values:
+    """What counts, of layers from the farthest to the nearest.
+
+    A nearer address replaces a farther one whole; a nearer delay replaces farther bounds, and bounds a farther delay.
+    """
+    found: Values = {}
+    complete = False
+    """Whether the port belongs to an address of a farther layer, and not to every address."""
+    for layer in layers:
+        if "host" in layer or "socket" in layer:
+            for field in ("host", "socket", *(["port"] if complete else [])):
+                found.pop(field, None)
+            complete = True
+        elif "port" in layer:
+            found.pop("socket", None)
+        if "delay" in layer:
+            found.pop("min_delay_time", None)
+            found.pop("max_delay_time", None)
+        elif "min_delay_time" in layer and "max_delay_time" in layer:
+            found.pop("delay", None)
+        found |= layer
+    return found
+
+
+def namespace(values: Values) -> argparse.Namespace:
+    """Values as the functions take them that read parsed arguments."""
+    return argparse.Namespace(**{"replica": None} | values)
+
+
+def replica_from(args: argparse.Namespace) -> Replica:
+    """The one replica that the arguments name. Raises UsageError."""
+    return Replica(
+        replica_name(args),
+        target_from(args),
+        getattr(args, "timeout", DEFAULT_TIMEOUT),
+        getattr(args, "interval", None) or DEFAULT_INTERVAL,
+        limits_from(args),
+        getattr(args, "object_host", None),
+        getattr(args, "object_service", None),
+    )
+
+
+def limits_of(path: str, args: argparse.Namespace) -> Limits:
+    """The limits in a TOML file of limits alone, on top of those of the arguments. Raises UsageError."""
+    document, _ = read_toml(path, "--compare")
+    which = f"--compare: {path}"
+    values = read_table(document, (*LIMITS, *TREND, *REPLICA_IS), which)
+    fields = {each.field for each in REPLICA_KEYS}
+    base = {field: value for field, value in vars(args).items() if field in fields and value is not None}
+    try:
+        return limits_from(namespace(merged(base, values)))
+    except UsageError as error:
+        raise UsageError(f"{which}: {error}") from None
+
+
+def _at(which: str, error: UsageError) -> str:
+    text = str(error)
+    return text if text.startswith(which) else f"{which}: {text}"
