@@ -19,6 +19,9 @@ LARGEST = 2**63
 CHANNEL_SEPARATOR = "#"
 """Stands between a replica's name and its channel: ``db1:3306#orders``."""
 
+ALL_JOBS = "*"
+"""The id of a line that, being void, ends every job of the replica that arrived before it."""
+
 
 class Sample(NamedTuple):
     """One look at a replica: what was seen, or why it failed. What is None was not seen and is not judged."""

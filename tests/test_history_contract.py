@@ -5,20 +5,22 @@ Run for SQLite and for MySQL by the tests beside this file; `CONTRACT` holds all
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from check_delayed_repl.history import History, HistoryUnavailable
+from check_delayed_repl.history.recording import read
 from check_delayed_repl.records import LARGEST, JobLine, Past, Record, Sample
 
 Open = Callable[[], History]
 Promise = Callable[[Open], None]
 
+FIRST_RELEASE = Path(__file__).with_name("first_release")
 R = "db1:3306"
 CONTRACT: list[Promise] = []
 
@@ -49,12 +51,30 @@ def full(t: float, **changes: object) -> Sample:
         sql_delay=7200,
         sql_remaining=0,
         seconds_behind=7201,
+        server="uuid:3e11fa47-71ca-11e1-9e33-c80aa9429562",
+        io_state="Waiting for source to send event",
+        filters=("Replicate_Do_DB=percona", "Replicate_Wild_Ignore_Table=a%.%"),
+        relay_limited=False,
     )
     return seen._replace(**changes)  # type: ignore[arg-type]
 
 
 def stored(history: History, replica: str = R) -> list[Record]:
     return [record for _, record in history.records(replica)]
+
+
+def written_on(history: History) -> None:
+    """A history of the first release: all that was recorded in it is there, and more can be."""
+    with (FIRST_RELEASE / "recording.jsonl").open("rb") as file:
+        old = list(read(file))
+    assert stored(history) == old
+    assert history.newest_sample(R) == Sample(1700000060.0, 12.5)
+    history.load_fold(R, "k")
+    history.save_fold(R, "k", 9, "{}", 3, ["snapshot"])
+    assert history.kinds(R) == {"snapshot"}
+    history.add_records(R, [full(1700000070.0)])
+    assert stored(history) == [*old, full(1700000070.0)]
+    assert history.newest_sample(R) == full(1700000070.0)
 
 
 def arrivals(history: History, replica: str = R) -> list[int]:
@@ -86,7 +106,7 @@ def records_come_back_as_they_were(open_: Open) -> None:
         full(t),
         Sample(t, 0.1 + 0.2),
         Sample(t, -1e300, local_missing=True, io="Connecting", sql="gone fishing", sql_error="x" * 1000),
-        Sample(t, error="timeout", message="no answer"),
+        Sample(t, error="timeout", message="no answer", filters=(), relay_limited=True),
         Sample(t, error="io-error", message=""),
         Sample(t + 0.5, 1.0, source_log=("", 0), relay_log=("bin", LARGEST - 1), sql_delay=-LARGEST),
         JobLine(t, "b1", "backup", t - 0.25),
@@ -169,7 +189,7 @@ def jobs_of_the_server_apply_to_its_channels(open_: Open) -> None:
     assert jobs == [("db1", "server"), ("db1#a", "channel")]
     assert [type(record).__name__ for record in stored(history, "db1#a")] == ["Sample", "JobLine", "JobLine", "Sample"]
     assert [line.id for _, line in history.job_lines("db1")] == ["server"]
-    assert history.replicas() == ["db1#a"], "a name with jobs alone is no replica that somebody looks at"
+    assert history.replicas() == ["db1#a"], "a name with jobs alone is no replica that somebody takes samples of"
 
 
 @promise
@@ -212,7 +232,7 @@ def what_is_left_of_older_records_is_told(open_: Open) -> None:
 
 
 @promise
-def the_newest_look_is_the_newest_that_saw_something(open_: Open) -> None:
+def the_newest_sample_is_the_newest_that_saw_something(open_: Open) -> None:
     history = open_()
     history.add_records(R, [Sample(1.0, error="timeout")])
     assert history.newest_sample(R) is None
@@ -242,13 +262,13 @@ def samples_get_a_time_and_come_back(open_: Open) -> None:
 @promise
 def folds_are_kept_for_each_key(open_: Open) -> None:
     history = open_()
-    history.save_fold(R, "k", 1, "nobody knows this replica")
+    history.save_fold(R, "k", 1, "nobody knows this replica", None)
     assert history.load_fold(R, "k") is None
     history.add_records(R, [Sample(1.0, 1.0)])
-    history.save_fold(R, "k", 1, "a" * 100_000)
-    history.save_fold(R, "other", 2, "b")
+    history.save_fold(R, "k", 1, "a" * 100_000, None)
+    history.save_fold(R, "other", 2, "b", None)
     assert open_().load_fold(R, "k") == (1, "a" * 100_000)
-    history.save_fold(R, "k", 3, "ü")
+    history.save_fold(R, "k", 3, "ü", None)
     assert history.load_fold(R, "k") == (3, "ü")
     assert history.load_fold(R, "other") == (2, "b")
     assert history.load_fold("unknown", "k") is None
@@ -328,22 +348,21 @@ def pruning_does_not_refund_an_episode(open_: Open) -> None:
     history.add_records(R, [JobLine(now - 5 * day, "during", "backup", now - 5 * day, now - 4.9 * day)])
     history.add_records(R, [Sample(now - 5 * day + number, 1.0) for number in range(10)])
     begin = arrivals(history)[10]
-    for text in ("no json", "[]", '{"episode_arrival": "x"}', '{"episode_arrival": null}'):
-        history.save_fold(R, text, begin, text)
-    history.save_fold(R, "k", begin, json.dumps({"episode_arrival": begin, "more": 1}))
+    history.save_fold(R, "other", begin, "{}", None)
+    history.save_fold(R, "k", begin, "{}", begin)
     assert history.prune(2 * day) == 10
     assert len(stored(history)) == 11
     assert history.load_fold(R, "k") is not None
-    history.save_fold(R, "k", begin, json.dumps({"episode_arrival": None}))
+    history.save_fold(R, "k", begin, "{}", None)
     assert history.prune(2 * day) == 10
-    assert len(stored(history)) == 1, "the newest look stays"
+    assert len(stored(history)) == 1, "the newest sample stays"
 
 
 @promise
 def folds_that_nobody_uses_are_dropped(open_: Open) -> None:
     history = open_()
     history.add_records(R, [Sample(history.now(), 1.0)])
-    history.save_fold(R, "k", 1, "{}")
+    history.save_fold(R, "k", 1, "{}", None)
     history.prune(100.0)
     assert history.load_fold(R, "k") == (1, "{}")
     history.prune(-100.0)
@@ -364,18 +383,18 @@ def samples_from_the_future_can_be_taken_back(open_: Open) -> None:
         ],
     )
     history.add_records("other", [Sample(now, 1.0)])
-    history.save_fold(R, "k", 4, "{}")
-    history.save_fold("other", "k", 5, "{}")
+    history.save_fold(R, "k", 4, "{}", None)
+    history.save_fold("other", "k", 5, "{}", None)
     assert other.load_fold(R, "k") == (4, "{}")
     assert history.prune_future() == 2
     assert stored(history) == [full(now - 20, sql_delay=100), full(now - 10, sql_delay=50)]
     assert history.newest_sample(R) == full(now - 10, sql_delay=50)
     assert history.load_fold(R, "k") is None
     assert history.load_fold("other", "k") == (5, "{}")
-    other.save_fold(R, "k", 4, "{}")
+    other.save_fold(R, "k", 4, "{}", None)
     assert history.load_fold(R, "k") is None, "a fold over what was taken back does not come to stay"
     other.load_fold(R, "k")
-    other.save_fold(R, "k", 4, "new")
+    other.save_fold(R, "k", 4, "new", None)
     assert history.load_fold(R, "k") == (4, "new")
     assert history.prune_future() == 0
     history.prune(15.0)

@@ -16,99 +16,18 @@ job writers are usually different users: put them into one group that owns the f
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import re
 
-from check_delayed_repl.light import Protocol
-from check_delayed_repl.records import JobLine, Past, Record, Sample
+from check_delayed_repl.history.tables import FUTURE_S as FUTURE_S
+from check_delayed_repl.history.tables import History as History
+from check_delayed_repl.history.tables import HistoryUnavailable as HistoryUnavailable
 
 LOCATION_VARIABLE = "CHECK_DELAYED_REPL_HISTORY"
 STATE_FOLDER = "/var/lib/check_delayed_repl"
 FILE_NAME = "history.db"
-FUTURE_S = 2.0
-"""A stored sample that lies further ahead than this, in seconds, shows that a clock was stepped."""
 
-
-class HistoryUnavailable(Exception):
-    """The history cannot be read or written. The message is one line that says what to do; it holds no password."""
-
-
-class History(Protocol):
-    """What every kind of history can do. Every method raises HistoryUnavailable, and nothing else."""
-
-    deadline: float
-    """Until when calls may take, by time.monotonic(). A process that goes on and on sets it anew before each call."""
-
-    name: str
-    """Where the history is, fit to be printed."""
-
-    readable: bool
-    """False where this account may INSERT job lines and nothing else: then only `now` and `add_job` work."""
-
-    def now(self) -> float:
-        """The history's own clock: seconds since 1970, UTC."""
-
-    def add_sample(self, replica: str, sample: Sample) -> Sample:
-        """Appends a look and returns it as stored: a shared history stamps `t` with its own clock."""
-
-    def add_samples(self, samples: Iterable[tuple[str, Sample]]) -> list[Sample]:
-        """Appends many looks, each with its replica's name, in one transaction."""
-
-    def add_job(self, replica: str, line: JobLine) -> None:
-        """Appends a job line. In a shared history it needs the right to INSERT alone."""
-
-    def add_records(self, replica: str, records: Iterable[Record]) -> int:
-        """Appends records with their own times, as an import does, in one transaction; returns how many."""
-
-    def records(self, replica: str, after: int = 0) -> Iterator[tuple[int, Record]]:
-        """Everything that arrived after `after`, in order of arrival, each with its arrival number.
-
-        Job lines under every name that applies to the replica are among it. Job lines of a shared history that have
-        no arrival number yet come last, with number 0: nothing may be kept that depends on them.
-        """
-
-    def job_lines(self, replica: str) -> Iterator[tuple[str, JobLine]]:
-        """The job lines alone, in order of arrival, each with the name that it was recorded under."""
-
-    def window(self, replica: str, since_t: float, upto: int) -> list[Sample]:
-        """The samples with t >= since_t that arrived at `upto` or before, in order of arrival."""
-
-    def delays(self, replica: str, since_t: float, upto: int) -> list[Sample]:
-        """The samples of `window` with `t` and `delay` alone, in any order: much cheaper where there are many."""
-
-    def first_since(self, replica: str, t: float) -> tuple[int, float] | None:
-        """Arrival and time of the earliest sample that was taken at `t` or later."""
-
-    def past(self, replica: str, before: int) -> Past:
-        """What is left of everything that arrived before the number `before`."""
-
-    def newest_sample(self, replica: str) -> Sample | None:
-        """The newest sample with a delay or a source id: what the next look wants to know of the past."""
-
-    def newest_sample_t(self, replica: str) -> float | None:
-        """When the newest sample was taken, failed looks included; None where there is none."""
-
-    def replicas(self) -> list[str]:
-        """The names of all replicas that there are samples of."""
-
-    def load_fold(self, replica: str, key: str) -> tuple[int, str] | None:
-        """The judge's fold as it was kept under this key: the last arrival folded in, and its text."""
-
-    def save_fold(self, replica: str, key: str, arrival: int, text: str) -> None:
-        """Keeps the judge's fold. It is a cache: that it cannot be kept is no error."""
-
-    def prune(self, keep_s: float, replica: str | None = None, at_most: int | None = None) -> int:
-        """Removes samples older than `keep_s` seconds and job lines of jobs long done; returns how many lines went.
-
-        What later judgements need stays: unfinished jobs, the sample with the largest sql_delay, the newest with a
-        delay or a source id, and everything since a day before an episode that is going on. It works in small steps,
-        so that others can write in between; `at_most` lines are removed, where it is given.
-        """
-
-    def prune_future(self, replica: str | None = None) -> int:
-        """Removes samples from the future, left by a clock that was stepped; returns how many went."""
-
-    def close(self) -> None:
-        """Lets go of file or connection."""
+# Whatever is meant as a URL, right or wrong, may hold a password and is no file's name.
+_URL = re.compile(r"(?!\.{0,2}/)(.*(@|:/)|\W*(my\s?sql|maria\w*|postgres\w*)\W*?(:|//))", re.IGNORECASE | re.DOTALL)
 
 
 def open_history(where: str | None, deadline: float) -> History:
@@ -122,9 +41,11 @@ def open_history(where: str | None, deadline: float) -> History:
         from check_delayed_repl.history.mysql import MySQLHistory
 
         return MySQLHistory(place, deadline)
-    if place is not None and "://" in place:
-        scheme = place.partition("://")[0]
-        raise HistoryUnavailable(f"history {scheme}://… is neither a file nor a mysql:// URL: give one of these")
+    if place is not None and _URL.match(place):
+        raise HistoryUnavailable(
+            "the history is neither a file nor a URL of the form mysql://USER@HOST/DATABASE"
+            " (a file of such a name is written with its folder: ./NAME)"
+        )
     from check_delayed_repl.history.sqlite import SQLiteHistory
 
     if place is None:

@@ -42,15 +42,20 @@ def folded(history: History, replica: str, limits: Limits) -> tuple[Fold, int]:
     unsaved = 0
     for number, record in history.records(replica, arrival):
         if unsaved and (not number or (unsaved >= SAVE_EVERY and monotonic() < history.deadline)):
-            history.save_fold(replica, key, arrival, fold.dump())
+            _save(history, replica, key, arrival, fold)
             unsaved = 0
         fold.add(record, number or None)
         # Job lines without a number come last. They count now, but no sampler has seen them, so they are not kept.
         if number:
             arrival, unsaved = number, unsaved + 1
     if unsaved:
-        history.save_fold(replica, key, arrival, fold.dump())
+        _save(history, replica, key, arrival, fold)
     return fold, arrival
+
+
+def _save(history: History, replica: str, key: str, arrival: int, fold: Fold) -> None:
+    kinds = [kind for kind, _ in fold.limits.job_limits]
+    history.save_fold(replica, key, arrival, fold.dump(), fold.episode_arrival, kinds)
 
 
 def _kept(history: History, replica: str, key: str, limits: Limits) -> tuple[Fold, int]:

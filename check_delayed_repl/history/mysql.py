@@ -23,70 +23,66 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from check_delayed_repl.history import HistoryUnavailable
 from check_delayed_repl.history.tables import (
-    KIND_LENGTH,
     NAME_LENGTH,
-    Mark,
+    History,
+    HistoryUnavailable,
     Row,
-    Tables,
-    finite_or_none,
+    added_columns,
     job_values,
+    layout,
     text,
-    text_or_none,
-    whole_or_none,
 )
 from check_delayed_repl.observe.target import SSL_MODES, Target
-from check_delayed_repl.records import JobLine, Position, Sample
+from check_delayed_repl.records import JobLine, Sample
 
 if TYPE_CHECKING:
     from check_delayed_repl.observe.wire import Connection
 
 _Result = TypeVar("_Result")
 
-SCHEMA_VERSION = 1
 JOB_WRITER_COLUMNS = ("replica", "id", "kind", "started_at", "finished_at", "void")
 """The columns of table `job` that a writer of jobs must be allowed to INSERT."""
 TABLES = ("schema_version", "counter", "replica", "sample", "job", "fold")
 
-_OPTIONS = " ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+TYPES = {
+    "ID": "BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY",
+    "KEY": "VARCHAR(255)",
+    "FOLD": "MEDIUMTEXT",
+    "WHOLE": "BIGINT",
+    "REAL": "DOUBLE",
+    "FLAG": "TINYINT",
+    "TEXT": "VARCHAR(1000)",
+    "WORD": "VARCHAR(64)",
+    "NAME": "VARCHAR(255)",
+    "LIST": "TEXT",
+}
+_TABLES = layout(TYPES)
+_OPTIONS = "ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
 SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS counter (id INT NOT NULL PRIMARY KEY, arrival BIGINT NOT NULL, epoch BIGINT NOT NULL)"
-    + _OPTIONS,
-    """CREATE TABLE IF NOT EXISTS replica (
-        number INT NOT NULL AUTO_INCREMENT PRIMARY KEY, name VARCHAR(255) NOT NULL UNIQUE, delay_arrival BIGINT,
-        source_arrival BIGINT, slowest BIGINT NOT NULL, slowest_arrival BIGINT
-    )"""
-    + _OPTIONS,
-    """CREATE TABLE IF NOT EXISTS sample (
-        replica INT NOT NULL, arrival BIGINT NOT NULL, t DOUBLE NOT NULL, delay DOUBLE, error VARCHAR(64),
-        message VARCHAR(1000), ts DOUBLE, source_id BIGINT, heartbeat_id BIGINT, local_age DOUBLE,
-        local_missing TINYINT NOT NULL, io_thread VARCHAR(64), sql_thread VARCHAR(64), io_errno BIGINT,
-        io_error VARCHAR(1000), sql_errno BIGINT, sql_error VARCHAR(1000), source_file VARCHAR(255),
-        source_pos BIGINT, relay_file VARCHAR(255), relay_pos BIGINT, relay_log_space BIGINT, sql_delay BIGINT,
-        sql_remaining BIGINT, seconds_behind BIGINT, PRIMARY KEY (replica, arrival), KEY sample_t (replica, t)
-    )"""
-    + _OPTIONS,
+    f"CREATE TABLE IF NOT EXISTS counter ({_TABLES['counter']}) {_OPTIONS}",
+    f"CREATE TABLE IF NOT EXISTS replica ({_TABLES['replica']}) {_OPTIONS}",
+    f"CREATE TABLE IF NOT EXISTS sample ({_TABLES['sample']}, KEY sample_t (replica, t)) {_OPTIONS}",
     """CREATE TABLE IF NOT EXISTS job (
         seq BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, replica VARCHAR(255), arrival BIGINT, t DOUBLE,
         written_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), id VARCHAR(255), kind VARCHAR(64),
         started_at DOUBLE, finished_at DOUBLE, void TINYINT, unreadable VARCHAR(1000), KEY job_arrival (arrival),
         KEY job_replica (replica, arrival)
-    )"""
+    ) """
     + _OPTIONS,
-    """CREATE TABLE IF NOT EXISTS fold (
-        replica INT NOT NULL, judge VARCHAR(255) NOT NULL, arrival BIGINT NOT NULL, folded MEDIUMTEXT NOT NULL,
-        saved_at DOUBLE NOT NULL, PRIMARY KEY (replica, judge), KEY fold_saved (saved_at)
-    )"""
-    + _OPTIONS,
-    "CREATE TABLE IF NOT EXISTS schema_version (id INT NOT NULL PRIMARY KEY, version INT NOT NULL)" + _OPTIONS,
+    f"CREATE TABLE IF NOT EXISTS fold ({_TABLES['fold']}, KEY fold_saved (saved_at)) {_OPTIONS}",
+    f"CREATE TABLE IF NOT EXISTS schema_version (id INT NOT NULL PRIMARY KEY, version INT NOT NULL) {_OPTIONS}",
     "INSERT IGNORE INTO counter (id, arrival, epoch) VALUES (1, 0, 0)",
     # Comes last: where it stands, all the others do.
-    f"INSERT IGNORE INTO schema_version (id, version) VALUES (1, {SCHEMA_VERSION})",
+    f"INSERT IGNORE INTO schema_version (id, version) VALUES (1, {History.version})",
 )
-
-MIGRATIONS: dict[int, tuple[str, ...]] = {}
-"""Statements that lead from a schema version to the one after it."""
+MIGRATIONS: dict[int, tuple[str, ...]] = {
+    1: (
+        *(f"ALTER TABLE {table} {', '.join(columns)}" for table, columns in added_columns(TYPES).items()),
+        "UPDATE replica SET delay_arrival = GREATEST(COALESCE(delay_arrival, 0), COALESCE(source_arrival, 0))",
+    )
+}
+"""Statements that lead from a version of the layout to the one after it."""
 
 _SESSION = (
     "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
@@ -100,23 +96,23 @@ _NO_DATABASE = "error 1049"
 _TRY_AGAIN = (1213, 1020)
 _FULL = (1021, 1114)
 _READ_ONLY = (1290, 1792, 1836)
+_MAY_NOT = (1044, 1142, 1143, 1227, 1370)
+_ADDED_BEFORE = 1060
 _IDLE_S = 1.0
 _ADOPTED_AT_ONCE = 500
-_MARKED_AT_ONCE = 200
+_SHARE = 20
+_NAMES_AT_ONCE = 100
 _LATE_S = 3600.0
-"""A sample that is stored so many seconds after its look still gets the time of the look."""
+"""A sample that is stored so many seconds after it was taken still keeps its time."""
 
 URL_FORM = "mysql://user@host:port/database?defaults-file=FILE"
 
 
-class MySQLHistory(Tables):
-    """The history at `url`. Connects at once, and again where a connection was lost. One thread at a time may use it.
-
-    `readable` is False where the account may INSERT job lines and nothing else: then only `now` and `add_job` work.
-    """
+class MySQLHistory(History):
+    """The history at `url`. Connects at once, and again where a connection was lost."""
 
     by_t = "FORCE INDEX (sample_t)"
-    chunk = 500  # a look's connection refuses answers above some megabytes, and texts may be long
+    chunk = 500  # the connection refuses answers above some megabytes, and texts may be long
     job_t = "COALESCE(t, UNIX_TIMESTAMP(written_at))"
 
     def __init__(self, url: str, deadline: float) -> None:
@@ -136,12 +132,11 @@ class MySQLHistory(Tables):
             connection.close()
 
     def add_job(self, replica: str, line: JobLine) -> None:
-        columns = (*JOB_WRITER_COLUMNS, "unreadable") if line.unreadable else JOB_WRITER_COLUMNS
-        name, kind, started_at, finished_at, void, unreadable = job_values(line)
-        values = (text(replica, NAME_LENGTH), name, text_or_none(kind, KIND_LENGTH), started_at, finished_at, void)
+        columns = [*JOB_WRITER_COLUMNS, "unreadable"][: None if line.unreadable else -1]
+        values = (text(replica, NAME_LENGTH), *job_values(line))[: len(columns)]
         statement = f"INSERT INTO job ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
         # Without the lock: this must work for those who may not even read the counter.
-        self._read(lambda: self._run(statement, (*values, unreadable) if line.unreadable else values))
+        self._read(lambda: self._run(statement, values))
 
     # --- the connection ---
 
@@ -176,9 +171,8 @@ class MySQLHistory(Tables):
             self._roll_back(connection)
             raise
         except Exception as error:
-            again = _number_of(error) in _TRY_AGAIN
             # The reason is looked for first: a lost connection is forgotten when rolling back fails.
-            failure = _Again(_text_of(error)) if again else self._unavailable(error)
+            failure = _Again(_text_of(error)) if _number_of(error) in _TRY_AGAIN else self._unavailable(error)
             self._roll_back(connection)
             raise failure from None
         except BaseException:
@@ -195,8 +189,7 @@ class MySQLHistory(Tables):
                 self.close()
 
     def _rows(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
-        cursor = self._execute(statement, parameters)
-        return list(cursor.fetchall())
+        return list(self._execute(statement, parameters).fetchall())
 
     def _run(self, statement: str, parameters: Sequence[object] = ()) -> int:
         return int(self._execute(statement, parameters).rowcount)
@@ -236,7 +229,7 @@ class MySQLHistory(Tables):
         try:
             for statement in _SESSION:
                 self._run(statement)
-            self._check_schema()
+            self._check_layout()
         except HistoryUnavailable:
             self.close()
             raise
@@ -248,14 +241,15 @@ class MySQLHistory(Tables):
         return connection
 
     def _reach(self) -> Connection:
+        """A connection to the database, which is created if it is not there."""
         from check_delayed_repl.observe.connection import ConnectFailed, connect
 
         try:
-            return connect(self._target, self.deadline, self._database)
-        except ConnectFailed as failure:
-            if _NO_DATABASE not in failure.message:
-                raise HistoryUnavailable(f"history {self.name}: {failure.message}") from None
-        try:
+            try:
+                return connect(self._target, self.deadline, self._database)
+            except ConnectFailed as failure:
+                if _NO_DATABASE not in failure.message:
+                    raise
             connection = connect(self._target, self.deadline)
         except ConnectFailed as failure:
             raise HistoryUnavailable(f"history {self.name}: {failure.message}") from None
@@ -271,40 +265,44 @@ class MySQLHistory(Tables):
             ) from None
         return connection
 
-    def _check_schema(self) -> None:
+    def _check_layout(self) -> None:
+        """Sees to it that the tables are there, in this version's layout."""
         import pymysql
 
+        version = 0
         try:
             rows = self._rows("SELECT version FROM schema_version WHERE id = 1")
+            version = int(rows[0][0]) if rows else 0
         except pymysql.MySQLError as error:
-            number = _number_of(error)
-            if number in _NO_SELECT:
-                self.readable = False
+            self.readable = _number_of(error) not in _NO_SELECT
+            if not self.readable:
                 return
-            if number != _NO_TABLE:
+            if _number_of(error) != _NO_TABLE:
                 raise
-            rows = []
-        self.readable = True
-        if rows and rows[0][0] == SCHEMA_VERSION:
+        if version == self.version:
             return
-        version = int(rows[0][0]) if rows else 0
-        if version > SCHEMA_VERSION:
+        if version > self.version:
             raise HistoryUnavailable(
                 f"history {self.name} has schema version {version}, and this program knows up to"
-                f" {SCHEMA_VERSION}: upgrade this program"
+                f" {self.version}: upgrade this program"
             )
         try:
             self._migrate()
         except pymysql.MySQLError as error:
-            if _number_of(error) in (1142, 1044, 1227):
-                raise HistoryUnavailable(
-                    f"history {self.name} has no tables of this version yet, and this account may not create them:"
-                    f" {_text_of(error)}: use it once with an account that may"
-                ) from None
-            raise
+            if _number_of(error) not in _MAY_NOT:
+                raise
+            what = (
+                f"has tables of an older version ({version}), and this account may not change them"
+                if version
+                else "has no tables of this version yet, and this account may not create them"
+            )
+            raise HistoryUnavailable(
+                f"history {self.name} {what}: {_text_of(error)}: run `delayed-repl history prune --timeout 1h` once"
+                " with an account that may CREATE, ALTER and UPDATE there"
+            ) from None
 
     def _migrate(self) -> None:
-        """Brings the database to this version's schema; many may try at once."""
+        """Brings the database to this version's layout; many may try at once."""
         lock = f"check_delayed_repl.{self._database}"[:64]
         left = max(1, int(self.deadline - time.monotonic()))
         if self._rows("SELECT GET_LOCK(?, ?)", (lock, min(left, 3600)))[0][0] != 1:
@@ -316,22 +314,28 @@ class MySQLHistory(Tables):
                 version = int(rows[0][0]) if rows else 0
             if version == 0:
                 for statement in SCHEMA:
-                    self._run_quietly(statement)
-            for old in range(version, SCHEMA_VERSION) if version else ():
+                    self._change_layout(statement)
+            for old in range(version, self.version) if version else ():
                 for statement in MIGRATIONS[old]:
-                    self._run_quietly(statement)
+                    self._change_layout(statement)
                 self._run("UPDATE schema_version SET version = ? WHERE id = 1", (old + 1,))
         finally:
             with suppress(Exception):
                 self._rows("SELECT RELEASE_LOCK(?)", (lock,))
 
-    def _run_quietly(self, statement: str) -> None:
-        """Without the driver's warning that a table was there already."""
+    def _change_layout(self, statement: str) -> None:
+        """Without a word on what was there already: somebody may have been killed half-way."""
         import warnings
+
+        import pymysql
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self._run(statement)
+            try:
+                self._run(statement)
+            except pymysql.MySQLError as error:
+                if _number_of(error) != _ADDED_BEFORE:
+                    raise
 
     def _unavailable(self, error: Exception) -> HistoryUnavailable:
         """What to say of an error, and what to do about it."""
@@ -346,7 +350,7 @@ class MySQLHistory(Tables):
             return HistoryUnavailable(f"{where}: no answer until the deadline: see what its server is busy with")
         if trouble is not None:
             return HistoryUnavailable(f"{where}: the connection was lost: see whether its server runs")
-        if number in _NO_SELECT or number in (1044, 1227, 1370):
+        if number in _MAY_NOT:
             return HistoryUnavailable(f"{where}: the account lacks a privilege: {what}: see delayed-repl grants")
         if number == _NO_TABLE:
             return HistoryUnavailable(f"{where}: a table is missing: {what}: restore it, or drop them all")
@@ -358,7 +362,7 @@ class MySQLHistory(Tables):
             return HistoryUnavailable(f"{where} cannot be written: {what}: name a server that can be written to")
         return HistoryUnavailable(f"{where} cannot be used: {what}")
 
-    # --- rows ---
+    # --- what a server of others' writers needs ---
 
     def _stamp(self) -> Callable[[Sample], Sample]:
         now = float(self._rows(_NOW)[0][0])
@@ -370,96 +374,38 @@ class MySQLHistory(Tables):
 
         return stamped
 
-    def _adopt(self, arrival: int) -> int:
-        rows = self._rows(
-            f"SELECT seq, {self.job_t}, UNIX_TIMESTAMP(NOW(6)) FROM job WHERE arrival IS NULL ORDER BY seq LIMIT ?",
-            (_ADOPTED_AT_ONCE,),
-        )
-        for seq, written_at, now in rows:
-            arrival += 1
-            # By primary key, so that no line which is not committed yet can be in the way.
+    def _adopt(self, arrival: int, names: Sequence[str]) -> int:
+        if not self._rows("SELECT 1 FROM job WHERE arrival IS NULL LIMIT 1"):
+            return arrival
+        # Each name has its share, so that a flood under one of them delays none of the others.
+        share = max(_SHARE, _ADOPTED_AT_ONCE // max(1, len(names)))
+        own = "(SELECT seq FROM job WHERE replica = ? AND arrival IS NULL ORDER BY seq LIMIT ?)"
+        waiting: dict[int, None] = {}
+        for first in range(0, len(names), _NAMES_AT_ONCE):
+            part = names[first : first + _NAMES_AT_ONCE]
+            values = [value for name in part for value in (text(name, NAME_LENGTH), share)]
+            waiting |= dict.fromkeys(row[0] for row in self._rows(" UNION ALL ".join([own] * len(part)), values))
+        rest = self._rows("SELECT seq FROM job WHERE arrival IS NULL ORDER BY seq LIMIT ?", (_ADOPTED_AT_ONCE,))
+        for (seq,) in rest[: max(0, _ADOPTED_AT_ONCE - len(waiting))]:
+            waiting[seq] = None
+        numbered = [(seq, arrival + place) for place, seq in enumerate(waiting, 1)]
+        for first in range(0, len(numbered), _ADOPTED_AT_ONCE):
+            some = numbered[first : first + _ADOPTED_AT_ONCE]
+            given = " UNION ALL ".join(["SELECT ? AS seq, ? AS arrival"] + ["SELECT ?, ?"] * (len(some) - 1))
+            # Line by line by its primary key, so that none which is not committed yet can be in the way.
             self._run(
-                "UPDATE job SET arrival = ?, t = ? WHERE seq = ?",
-                (arrival, min(float(written_at or now), float(now)), seq),
+                f"UPDATE ({given}) AS given STRAIGHT_JOIN job FORCE INDEX (PRIMARY) ON job.seq = given.seq"
+                f" SET job.arrival = given.arrival, job.t = LEAST({self.job_t}, UNIX_TIMESTAMP(NOW(6)))",
+                [value for pair in some for value in pair],
             )
-        return arrival
+        return arrival + len(numbered)
 
-    def _mark(self, marks: dict[int, Mark]) -> None:
-        # In few statements, as the lock is held and each may take a long way.
-        rows = [(number, *mark) for number, mark in marks.items()]
-        for first in range(0, len(rows), _MARKED_AT_ONCE):
-            part = rows[first : first + _MARKED_AT_ONCE]
-            news = "SELECT ? AS number, ? AS d, ? AS s, ? AS slowest, ? AS a" + " UNION ALL SELECT ?, ?, ?, ?, ?" * (
-                len(part) - 1
-            )
-            self._run(
-                f"UPDATE replica JOIN ({news}) AS news ON news.number = replica.number"
-                " SET replica.delay_arrival = COALESCE(news.d, replica.delay_arrival),"
-                " replica.source_arrival = COALESCE(news.s, replica.source_arrival),"
-                " replica.slowest_arrival = IF(news.slowest >= replica.slowest, news.a, replica.slowest_arrival),"
-                " replica.slowest = GREATEST(news.slowest, replica.slowest)",
-                [value for row in part for value in row],
-            )
-
-    def _unnumbered(self, names: Sequence[str], after: int) -> list[Row]:
+    def _waiting(self, names: Sequence[str], after: int) -> list[Row]:
         return self._select(
             f"SELECT seq, replica, {self.job_t}, id, kind, started_at, finished_at, void, unreadable FROM job"
             f" WHERE replica IN ({', '.join('?' * len(names))}) AND (arrival IS NULL OR arrival > ?)"
             " ORDER BY arrival IS NULL, arrival, seq LIMIT ?",
             (*(text(name, NAME_LENGTH) for name in names), after, _ADOPTED_AT_ONCE),
-        )
-
-    def _encode(self, sample: Sample) -> Row:
-        source_file, source_pos = _place(sample.source_log)
-        relay_file, relay_pos = _place(sample.relay_log)
-        return (
-            sample.t,
-            finite_or_none(sample.delay),
-            text_or_none(sample.error, 64),
-            text_or_none(sample.message),
-            finite_or_none(sample.ts),
-            whole_or_none(sample.source_id),
-            whole_or_none(sample.heartbeat_id),
-            finite_or_none(sample.local),
-            int(sample.local_missing),
-            text_or_none(sample.io, 64),
-            text_or_none(sample.sql, 64),
-            whole_or_none(sample.io_errno),
-            text_or_none(sample.io_error),
-            whole_or_none(sample.sql_errno),
-            text_or_none(sample.sql_error),
-            source_file,
-            source_pos,
-            relay_file,
-            relay_pos,
-            whole_or_none(sample.relay_log_space),
-            whole_or_none(sample.sql_delay),
-            whole_or_none(sample.sql_remaining),
-            whole_or_none(sample.seconds_behind),
-        )
-
-    def _decode(self, row: Row) -> Sample:
-        _, t, delay, error, message, ts, source_id, heartbeat_id, local, local_missing, io, sql, *rest = row
-        io_errno, io_error, sql_errno, sql_error, source_file, source_pos, relay_file, relay_pos, *numbers = rest
-        return Sample(
-            t,
-            delay,
-            error,
-            message,
-            ts,
-            source_id,
-            heartbeat_id,
-            local,
-            bool(local_missing),
-            io,
-            sql,
-            io_errno,
-            io_error,
-            sql_errno,
-            sql_error,
-            None if source_file is None else (source_file, source_pos),
-            None if relay_file is None else (relay_file, relay_pos),
-            *numbers,
         )
 
 
@@ -505,10 +451,6 @@ def parse_url(url: str) -> tuple[Target, str, str]:
         host = f"[{host}]"
     user = f"{parts.username}@" if parts.username else ""
     return target, database, f"mysql://{user}{host}{f':{port}' if port else ''}/{database}"
-
-
-def _place(position: Position | None) -> tuple[str | None, int | None]:
-    return (None, None) if position is None else (text(position[0], NAME_LENGTH), whole_or_none(position[1]))
 
 
 def _number_of(error: BaseException) -> int | None:

@@ -1,16 +1,20 @@
 """The default history: one SQLite file, used by many processes at once.
 
 The file is in WAL mode, so that readers never wait and a writer waits for other writers alone, until the deadline.
-Whoever is killed in the middle of writing leaves nothing half done. One replica looked at every 10 s takes about
-1 MB a day; the file does not shrink when it is pruned, the room is used again.
+Whoever is killed in the middle of writing leaves nothing half done. One replica sampled every 10 s takes about 1 MB a
+day; the file does not shrink when it is pruned, the room is used again.
 
 The file is created with mode 0660, and SQLite gives its two companions (`-wal`, `-shm`) the same: every user who
 writes must be in the file's group and must be allowed to write in its folder (mode 2770 makes new files belong to the
 folder's group).
 """
 
+# Statements are put together from the words of this package alone; values are always parameters.
+# ruff: noqa: S608
+
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
@@ -19,85 +23,98 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
 
-from check_delayed_repl.conditions import CONDITIONS
-from check_delayed_repl.history import HistoryUnavailable
 from check_delayed_repl.history.tables import (
-    NAME_LENGTH,
+    COLUMNS,
+    LIST,
+    NAME,
+    WORD,
+    History,
+    HistoryUnavailable,
     Row,
-    Tables,
-    finite_or_none,
-    text,
-    text_or_none,
-    whole_or_none,
+    added_columns,
+    layout,
 )
 from check_delayed_repl.light import TYPE_CHECKING
-from check_delayed_repl.records import Position, Sample
 
 if TYPE_CHECKING:
     from typing import TypeVar
 
     _Result = TypeVar("_Result")
 
-SCHEMA_VERSION = 1
 APPLICATION_ID = 0x64526570  # dRep
 """Marks the file as a history, so that another program's database is not taken for one."""
 
+TYPES = {
+    "ID": "INTEGER PRIMARY KEY",
+    "KEY": "TEXT",
+    "FOLD": "TEXT",
+    "WHOLE": "INTEGER",
+    "REAL": "REAL",
+    "FLAG": "INTEGER",
+    "TEXT": "TEXT",
+    "WORD": "",  # the first release kept usual words as numbers there
+    "NAME": "INTEGER",  # the same few texts come again and again: each is stored once, in table word
+    "LIST": "INTEGER",
+}
+_TABLES = layout(TYPES)
 SCHEMA = (
-    """CREATE TABLE replica (
-        number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, delay_arrival INTEGER, source_arrival INTEGER,
-        slowest INTEGER NOT NULL, slowest_arrival INTEGER
-    )""",
-    # Columns without a type hold what they are given: a number for a usual word, the text itself for any other.
-    """CREATE TABLE sample (
-        replica INTEGER NOT NULL, arrival INTEGER NOT NULL, t REAL NOT NULL, delay REAL, error, message TEXT, ts REAL,
-        source_id INTEGER, heartbeat_id INTEGER, local_age REAL, local_missing INTEGER, io_thread, sql_thread,
-        io_errno INTEGER, io_error TEXT, sql_errno INTEGER, sql_error TEXT, source_file INTEGER, source_pos INTEGER,
-        relay_file INTEGER, relay_pos INTEGER, relay_log_space INTEGER, sql_delay INTEGER, sql_remaining INTEGER,
-        seconds_behind INTEGER, PRIMARY KEY (replica, arrival)
-    ) WITHOUT ROWID""",
+    f"CREATE TABLE counter ({_TABLES['counter']})",
+    "INSERT INTO counter VALUES (1, 0, 0)",
+    f"CREATE TABLE replica ({_TABLES['replica']})",
+    f"CREATE TABLE sample ({_TABLES['sample']}) WITHOUT ROWID",
     "CREATE INDEX sample_t ON sample (replica, t)",
-    # The same few file names come again and again: each is stored once.
-    "CREATE TABLE log_file (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+    "CREATE TABLE word (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
     """CREATE TABLE job (
         replica TEXT NOT NULL, arrival INTEGER NOT NULL, t REAL, id TEXT, kind TEXT, started_at REAL,
         finished_at REAL, void INTEGER, unreadable TEXT, PRIMARY KEY (replica, arrival)
     ) WITHOUT ROWID""",
-    """CREATE TABLE fold (
-        replica INTEGER NOT NULL, judge TEXT NOT NULL, arrival INTEGER NOT NULL, folded TEXT NOT NULL,
-        saved_at REAL NOT NULL, PRIMARY KEY (replica, judge)
-    ) WITHOUT ROWID""",
-    "CREATE TABLE counter (id INTEGER PRIMARY KEY, arrival INTEGER NOT NULL, epoch INTEGER NOT NULL)",
-    "INSERT INTO counter VALUES (1, 0, 0)",
+    "CREATE INDEX job_arrival ON job (arrival)",
+    f"CREATE TABLE fold ({_TABLES['fold']}) WITHOUT ROWID",
     f"PRAGMA application_id = {APPLICATION_ID}",
 )
+MIGRATIONS: dict[int, tuple[str, ...]] = {
+    1: (
+        *(f"ALTER TABLE {table} {column}" for table, columns in added_columns(TYPES).items() for column in columns),
+        "ALTER TABLE log_file RENAME TO word",
+        "UPDATE replica SET delay_arrival = MAX(COALESCE(delay_arrival, 0), COALESCE(source_arrival, 0))",
+        "CREATE INDEX job_arrival ON job (arrival)",
+    )
+}
+"""Statements that lead from a version of the layout to the one after it."""
 
-MIGRATIONS: dict[int, tuple[str, ...]] = {}
-"""Statements that lead from a schema version to the one after it."""
-
-# Usual words as small numbers. Only ever add at the end: the numbers are in people's files.
-_WORDS = ("No", "Yes", "Connecting", "Preparing")
-_WORD_CODES = {word: code for code, word in enumerate(_WORDS)}
-_ERROR_CODES = {condition.name: condition.code for condition in CONDITIONS if condition.code is not None}
-_ERRORS = {code: name for name, code in _ERROR_CODES.items()}
+_FIRST_RELEASE_WORDS = {
+    "error": (
+        "timeout",
+        "connect-failed",
+        "not-a-replica",
+        "status-unreadable",
+        "heartbeat-missing",
+        "heartbeat-unreadable",
+        "server-down",
+    ),
+    "io_thread": ("No", "Yes", "Connecting", "Preparing"),
+    "sql_thread": ("No", "Yes", "Connecting", "Preparing"),
+}
 
 _LONGEST_WAIT_MS = 86_400_000
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_DAMAGE = (ValueError, TypeError, AttributeError, OverflowError)
+"""What comes of values that were never written."""
+_FULL_BYTES = 65_536
+"""A disk with less room than this is full."""
 
 
-class SQLiteHistory(Tables):
-    """The history in the file `path`, which is created if it is not there. One thread at a time may use it."""
+class SQLiteHistory(History):
+    """The history in the file `path`, which is created if it is not there."""
 
     by_t = "INDEXED BY sample_t"
-    job_t = "t"
 
     def __init__(self, path: str, deadline: float) -> None:
         super().__init__(path, deadline)
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
-        self._log_numbers: dict[str, int] = {}
-        self._log_names: dict[int, str] = {}
         self._read(lambda: None)
 
     def now(self) -> float:
@@ -105,10 +122,27 @@ class SQLiteHistory(Tables):
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
-        self._forget()
+        self._numbers.clear()
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
+
+    def _read_as(self, column: str, kind: str) -> str:
+        if kind in (NAME, LIST):
+            return f"(SELECT name FROM word WHERE number = {column})"
+        if kind == WORD:
+            words = enumerate(_FIRST_RELEASE_WORDS[column])
+            cases = " ".join(f"WHEN {number} THEN '{word}'" for number, word in words)
+            return f"CASE {column} {cases} ELSE CAST({column} AS TEXT) END"
+        return column
+
+    def _write_as(self, kind: str) -> str:
+        return "(SELECT number FROM word WHERE name = ?)" if kind in (NAME, LIST) else "?"
+
+    def _prepare(self, samples: Sequence[Sequence[object]]) -> None:
+        places = [2 + place for place, (_, _, kind) in enumerate(COLUMNS) if kind in (NAME, LIST)]
+        words = {row[place] for row in samples for place in places} - {None}
+        self._run_many("INSERT OR IGNORE INTO word (name) VALUES (?)", [(word,) for word in words])
 
     # --- the connection ---
 
@@ -116,7 +150,7 @@ class SQLiteHistory(Tables):
         try:
             self._ready()
             return work()
-        except (sqlite3.Error, ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
+        except (sqlite3.Error, *_DAMAGE) as error:
             raise self._unavailable(error) from None
 
     def _write(self, work: Callable[[], _Result]) -> _Result:
@@ -125,16 +159,22 @@ class SQLiteHistory(Tables):
             connection.execute("BEGIN IMMEDIATE")
             result = work()
             connection.execute("COMMIT")
-        except HistoryUnavailable:
-            self._roll_back()
-            raise
-        except (sqlite3.Error, ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
+        except (sqlite3.Error, *_DAMAGE) as error:
             self._roll_back()
             raise self._unavailable(error) from None
         except BaseException:
             self._roll_back()
             raise
         return result
+
+    def _roll_back(self) -> None:
+        self._numbers.clear()  # those given in this transaction are not
+        connection = self._connection
+        if connection is not None and connection.in_transaction:
+            try:
+                connection.execute("ROLLBACK")
+            except sqlite3.Error:
+                self.close()
 
     def _rows(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
         assert self._connection is not None
@@ -162,13 +202,20 @@ class SQLiteHistory(Tables):
         return connection
 
     def _open(self) -> sqlite3.Connection:
-        self._create_file()
         wait_s = self._wait_ms() / 1000
-        # Autocommit: transactions begin where this module says so.
-        connection = sqlite3.connect(self._path, timeout=wait_s, isolation_level=None, check_same_thread=False)
+        self._find_file()
+        path = os.path.abspath(self._path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+        # rw: SQLite itself must not create anything. Autocommit: transactions begin where this module says so.
+        connection = sqlite3.connect(
+            f"file://{path}?mode=rw", timeout=wait_s, isolation_level=None, check_same_thread=False, uri=True
+        )
         try:
-            self._check_schema(connection)
-            # A commit survives the death of any process; a power cut may take the last looks, and no harm done.
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version != self.version:
+                self._migrate(connection)
+            elif connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+                raise self._foreign()
+            # A commit survives the death of any process; a power cut may take the last samples, and no harm done.
             connection.execute("PRAGMA synchronous = NORMAL")
             self._file = self._identity()
         except BaseException:
@@ -177,74 +224,94 @@ class SQLiteHistory(Tables):
         self._connection = connection
         return connection
 
-    def _create_file(self) -> None:
+    def _find_file(self) -> None:
+        """Sees to it that a file is there that may be opened."""
+        folder = os.path.dirname(self._path) or "."
         try:
-            kind = os.stat(self._path).st_mode
+            found = os.lstat(self._path)
+            if stat.S_ISLNK(found.st_mode):
+                # Whoever may write to the folder could lead root to any file.
+                if found.st_uid not in (0, os.geteuid()):
+                    raise HistoryUnavailable(
+                        f"history {self.name} is a link made by user {_user(found.st_uid)}: name the file itself"
+                    )
+                found = os.stat(self._path)
         except FileNotFoundError:
-            self._create_empty()
+            if os.path.islink(self._path):
+                raise HistoryUnavailable(
+                    f"history {self.name} is a link to a file that is not there: remove the link, or create the file"
+                ) from None
+            self._create_file(folder)
             return
         except (OSError, ValueError) as error:
             raise HistoryUnavailable(
-                f"history {self.name} cannot be opened: {getattr(error, 'strerror', None) or error}:"
+                f"history {self.name} cannot be opened: {_in_words(error)}:"
                 f" check the path and its permissions for user {_user()}"
             ) from None
-        if not stat.S_ISREG(kind):
+        if not stat.S_ISREG(found.st_mode):
             raise HistoryUnavailable(f"history {self.name} is no file: name a file with --history")
         if not os.access(self._path, os.R_OK):
             raise HistoryUnavailable(
                 f"history {self.name} cannot be read: permission denied: user {_user()} must be in the file's group"
             )
+        self._warn_of_strangers(folder, found.st_mode)
 
-    def _create_empty(self) -> None:
+    def _warn_of_strangers(self, folder: str, mode: int) -> None:
+        around = os.stat(folder).st_mode
+        if mode & stat.S_IWOTH:
+            self.warnings.append(f"history {self.name} may be written by everybody: chmod o-w {self.name}")
+        elif around & stat.S_IWOTH and not around & stat.S_ISVTX:
+            self.warnings.append(
+                f"history {self.name} may be replaced by everybody, who may write to its folder: chmod o-w {folder}"
+            )
+
+    def _create_file(self, folder: str) -> None:
         """Creates the file, still empty, for the group to share; somebody else may be quicker."""
         try:
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660)
         except FileExistsError:
             return
         except FileNotFoundError:
-            folder = os.path.dirname(self._path) or "."
             raise HistoryUnavailable(
                 f"history {self.name}: there is no folder {folder}: create it, or name another file with --history"
             ) from None
         except OSError as error:
             raise HistoryUnavailable(
-                f"history {self.name} cannot be created: {error.strerror}: check the folder's permissions"
+                f"history {self.name} cannot be created: {_in_words(error)}: check the folder's permissions"
                 f" for user {_user()}, and its disk"
             ) from None
-        with suppress(OSError):  # a file system without permissions
-            os.fchmod(handle, 0o660)  # the umask must not lock the group out
-        os.close(handle)
-
-    def _check_schema(self, connection: sqlite3.Connection) -> None:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version != SCHEMA_VERSION:
-            self._migrate(connection)
-        elif connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-            raise self._foreign()
+        try:
+            with suppress(OSError):  # a file system without permissions
+                os.fchmod(handle, 0o660)  # the umask must not lock the group out
+                around = os.stat(folder)
+                if os.geteuid() == 0:
+                    os.fchown(handle, around.st_uid, around.st_gid)
+                    if around.st_uid == around.st_gid == 0:
+                        self.warnings.append(
+                            f"history {self.name} was created by root, and the monitoring user cannot use it:"
+                            f" chgrp nagios {folder} {self.name}; chmod 2770 {folder}"
+                        )
+                self._warn_of_strangers(folder, 0)
+        finally:
+            os.close(handle)
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
-        """Brings an empty file, or one of an older version, to this version's schema; many may try at once."""
+        """Brings an empty file, or one of an older version, to this version's layout; many may try at once."""
         _until(self.deadline, lambda: connection.execute("PRAGMA journal_mode = WAL"))
         connection.execute("BEGIN IMMEDIATE")
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             used = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-            owner = connection.execute("PRAGMA application_id").fetchone()[0]
-            if used and owner != APPLICATION_ID:
+            if used and connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
                 raise self._foreign()
-            if version > SCHEMA_VERSION:
+            if version > self.version:
                 raise HistoryUnavailable(
                     f"history {self.name} has schema version {version}, and this program knows up to"
-                    f" {SCHEMA_VERSION}: upgrade this program"
+                    f" {self.version}: upgrade this program"
                 )
-            if not used:
-                steps: tuple[str, ...] = SCHEMA
-            else:
-                steps = tuple(step for old in range(version, SCHEMA_VERSION) for step in MIGRATIONS[old])
-            for step in steps:
+            for step in (step for old in range(version, self.version) for step in MIGRATIONS[old]) if used else SCHEMA:
                 connection.execute(step)
-            if version != SCHEMA_VERSION:
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.execute(f"PRAGMA user_version = {self.version}")
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -269,20 +336,7 @@ class SQLiteHistory(Tables):
             raise HistoryUnavailable(f"history {self.name}: no time was left to use it: raise --timeout")
         return _LONGEST_WAIT_MS if left == inf else min(int(left * 1000) + 1, _LONGEST_WAIT_MS)
 
-    def _roll_back(self) -> None:
-        self._forget()
-        connection = self._connection
-        if connection is not None and connection.in_transaction:
-            try:
-                connection.execute("ROLLBACK")
-            except sqlite3.Error:
-                self.close()
-
-    def _forget(self) -> None:
-        """Numbers given within a transaction that did not last must not be used."""
-        self._numbers.clear()
-        self._log_numbers.clear()
-        self._log_names.clear()
+    # --- what is wrong ---
 
     def _unavailable(self, error: Exception) -> HistoryUnavailable:
         """What to say of an error, and what to do about it."""
@@ -294,111 +348,49 @@ class SQLiteHistory(Tables):
                 f"{where} is locked by another process and stayed so until the deadline:"
                 f" see who uses it with fuser {self.name}"
             )
+        self.close()
         if code in _CORRUPT or not isinstance(error, sqlite3.Error):
-            self.close()
             what = "is no SQLite database" if code == sqlite3.SQLITE_NOTADB else f"is corrupt ({error})"
             return HistoryUnavailable(f"{where} {what}: move it away, and a new one is begun, or restore a copy")
-        if code == sqlite3.SQLITE_FULL:
-            return HistoryUnavailable(f"{where} cannot be written: no space left: make room on its disk")
-        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
-            self.close()
+        trouble = _NO_SPACE if code == sqlite3.SQLITE_FULL else self._trouble()
+        if trouble is not None:
+            return HistoryUnavailable(f"{where} cannot be used: {trouble}")
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
             return HistoryUnavailable(
                 f"{where} cannot be written: user {_user()} needs the permission to write the file,"
                 " its -wal and -shm beside it, and its folder"
-            )
-        self.close()
-        if code == sqlite3.SQLITE_CANTOPEN:
-            return HistoryUnavailable(
-                f"{where} cannot be opened: user {_user()} needs the permission to write the file and its folder"
             )
         if code == sqlite3.SQLITE_IOERR:
             return HistoryUnavailable(f"{where} cannot be used: input/output error: check its disk ({error})")
         return HistoryUnavailable(f"{where} cannot be used: {error}")
 
-    # --- rows ---
-
-    def _stamp(self) -> Callable[[Sample], Sample]:
-        return lambda sample: sample
-
-    def _encode(self, sample: Sample) -> Row:
-        source_file, source_pos = self._place(sample.source_log)
-        relay_file, relay_pos = self._place(sample.relay_log)
-        return (
-            sample.t,
-            finite_or_none(sample.delay),
-            _coded(sample.error, _ERROR_CODES),
-            text_or_none(sample.message),
-            finite_or_none(sample.ts),
-            whole_or_none(sample.source_id),
-            whole_or_none(sample.heartbeat_id),
-            finite_or_none(sample.local),
-            int(sample.local_missing),
-            _coded(sample.io, _WORD_CODES),
-            _coded(sample.sql, _WORD_CODES),
-            whole_or_none(sample.io_errno),
-            text_or_none(sample.io_error),
-            whole_or_none(sample.sql_errno),
-            text_or_none(sample.sql_error),
-            source_file,
-            source_pos,
-            relay_file,
-            relay_pos,
-            whole_or_none(sample.relay_log_space),
-            whole_or_none(sample.sql_delay),
-            whole_or_none(sample.sql_remaining),
-            whole_or_none(sample.seconds_behind),
-        )
-
-    def _decode(self, row: Row) -> Sample:
-        _, t, delay, error, message, ts, source_id, heartbeat_id, local, local_missing, io, sql, *rest = row
-        io_errno, io_error, sql_errno, sql_error, source_file, source_pos, relay_file, relay_pos, *numbers = rest
-        names = self._log_names
-        return Sample(
-            t,
-            delay,
-            _ERRORS[error] if error.__class__ is int else error,
-            message,
-            ts,
-            source_id,
-            heartbeat_id,
-            local,
-            bool(local_missing),
-            _WORDS[io] if io.__class__ is int else io,
-            _WORDS[sql] if sql.__class__ is int else sql,
-            io_errno,
-            io_error,
-            sql_errno,
-            sql_error,
-            None if source_pos is None else (names.get(source_file) or self._log_name(source_file), source_pos),
-            None if relay_pos is None else (names.get(relay_file) or self._log_name(relay_file), relay_pos),
-            *numbers,
-        )
-
-    def _place(self, position: Position | None) -> tuple[int | None, int | None]:
-        if position is None:
-            return None, None
-        name = text(position[0], NAME_LENGTH)
-        number = self._log_numbers.get(name)
-        if number is None:
-            self._run("INSERT OR IGNORE INTO log_file (name) VALUES (?)", (name,))
-            number = self._log_numbers[name] = self._rows("SELECT number FROM log_file WHERE name = ?", (name,))[0][0]
-            if len(self._log_numbers) > 10_000:  # a process that lives for months
-                self._log_numbers = {name: number}
-        return number, whole_or_none(position[1])
-
-    def _log_name(self, number: int) -> str:
-        name: str = self._rows("SELECT name FROM log_file WHERE number = ?", (number,))[0][0]
-        if len(self._log_names) > 10_000:
-            self._log_names.clear()
-        self._log_names[number] = name
-        return name
+    def _trouble(self) -> str | None:
+        """What the system knows of an error that SQLite tells in a few words."""
+        try:
+            os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            disk = os.statvfs(os.path.dirname(self._path) or ".")
+        except OSError as error:
+            return _in_words(error)
+        if disk.f_flag & os.ST_RDONLY:
+            return _WORDS[errno.EROFS]
+        full = disk.f_bavail * disk.f_frsize < _FULL_BYTES or (disk.f_files and not disk.f_favail)
+        return _NO_SPACE if full else None
 
 
-def _coded(value: str | None, codes: dict[str, int]) -> int | str | None:
-    if value is None:
-        return None
-    code = codes.get(value)
-    return text(value, 100) if code is None else code
+_NO_SPACE = "no space left: make room on its disk"
+_WORDS = {
+    errno.EMFILE: "this process has too many files open: raise its limit (ulimit -n)",
+    errno.ENFILE: "this machine has too many files open: raise fs.file-max",
+    errno.ENOSPC: _NO_SPACE,
+    errno.EDQUOT: "the disk quota is used up: make room on its disk",
+    errno.EROFS: "its file system is read-only",
+    errno.EIO: "input/output error: check its disk",
+}
+
+
+def _in_words(error: OSError | ValueError) -> str:
+    number = error.errno if isinstance(error, OSError) else None
+    return _WORDS.get(number or 0) or getattr(error, "strerror", None) or str(error)
 
 
 def _until(deadline: float, attempt: Callable[[], object]) -> None:
@@ -413,11 +405,12 @@ def _until(deadline: float, attempt: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def _user() -> str:
-    """Who this process is, for messages about permissions."""
+def _user(number: int | None = None) -> str:
+    """A user's name, by default that of this process, for messages about permissions."""
     import pwd
 
+    number = os.geteuid() if number is None else number
     try:
-        return pwd.getpwuid(os.geteuid()).pw_name
+        return pwd.getpwuid(number).pw_name
     except KeyError:
-        return str(os.geteuid())
+        return str(number)

@@ -1,7 +1,7 @@
-"""The history as five tables, the same for SQLite and MySQL: every statement that both understand stands here.
+"""The history as five tables, alike in SQLite and MySQL: what is stored, and every statement that both understand.
 
     replica   one row per replica: its number, its name, and where its notable samples are
-    sample    one row per look, by (replica, arrival), with a second way in by (replica, t)
+    sample    one row per sample, by (replica, arrival), with a second way in by (replica, t)
     job       one row per job line, by the name that the job was recorded under
     fold      the judge's fold, kept to save work
     counter   the last arrival number given, and the epoch, which changes when samples are taken back
@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from math import isfinite
+from operator import itemgetter
 
-from check_delayed_repl.history import FUTURE_S, HistoryUnavailable
-from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
-from check_delayed_repl.records import LARGEST, JobLine, Past, Record, Sample, job_line, job_names
+from check_delayed_repl.light import TYPE_CHECKING
+from check_delayed_repl.records import ALL_JOBS, LARGEST, JobLine, Past, Record, Sample, job_line, job_names
 
 if TYPE_CHECKING:
     from typing import Any, TypeAlias, TypeVar
@@ -32,29 +32,49 @@ if TYPE_CHECKING:
 
 Row: TypeAlias = "tuple[Any, ...]"
 
-SAMPLE_COLUMNS = (
-    "t, delay, error, message, ts, source_id, heartbeat_id, local_age, local_missing, io_thread, sql_thread,"
-    " io_errno, io_error, sql_errno, sql_error, source_file, source_pos, relay_file, relay_pos, relay_log_space,"
-    " sql_delay, sql_remaining, seconds_behind"
-)
-_INSERT_SAMPLE = (
-    f"INSERT INTO sample (replica, arrival, {SAMPLE_COLUMNS})"
-    f" VALUES ({', '.join('?' * (3 + SAMPLE_COLUMNS.count(',')))})"
-)
-_MARK = (
-    "UPDATE replica SET delay_arrival = COALESCE(?, delay_arrival), source_arrival = COALESCE(?, source_arrival),"
-    " slowest_arrival = CASE WHEN ? >= slowest THEN ? ELSE slowest_arrival END,"
-    " slowest = CASE WHEN ? >= slowest THEN ? ELSE slowest END WHERE number = ?"
-)
-_INSERT_JOB = (
-    "INSERT INTO job (replica, arrival, t, id, kind, started_at, finished_at, void, unreadable)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-
+FUTURE_S = 2.0
+"""A stored sample that lies further ahead than this, in seconds, shows that a clock was stepped."""
 NAME_LENGTH = 255
 KIND_LENGTH = 64
 TEXT_LENGTH = 1000
+LIST_LENGTH = 16_000
 """Longer texts are cut when they are stored."""
+
+# The types of columns, as `History.types` has them for each kind of database.
+WHOLE, REAL, FLAG, TEXT, WORD, NAME, LIST = "WHOLE", "REAL", "FLAG", "TEXT", "WORD", "NAME", "LIST"
+
+COLUMNS = (
+    ("t", "t", REAL),
+    ("delay", "delay", REAL),
+    ("error", "error", WORD),
+    ("message", "message", TEXT),
+    ("ts", "ts", REAL),
+    ("source_id", "source_id", WHOLE),
+    ("heartbeat_id", "heartbeat_id", WHOLE),
+    ("local", "local_age", REAL),
+    ("local_missing", "local_missing", FLAG),
+    ("io", "io_thread", WORD),
+    ("sql", "sql_thread", WORD),
+    ("io_errno", "io_errno", WHOLE),
+    ("io_error", "io_error", TEXT),
+    ("sql_errno", "sql_errno", WHOLE),
+    ("sql_error", "sql_error", TEXT),
+    ("source_file", "source_file", NAME),
+    ("source_pos", "source_pos", WHOLE),
+    ("relay_file", "relay_file", NAME),
+    ("relay_pos", "relay_pos", WHOLE),
+    ("relay_log_space", "relay_log_space", WHOLE),
+    ("sql_delay", "sql_delay", WHOLE),
+    ("sql_remaining", "sql_remaining", WHOLE),
+    ("seconds_behind", "seconds_behind", WHOLE),
+    ("server", "server", NAME),
+    ("io_state", "io_state", NAME),
+    ("filters", "filters", LIST),
+    ("relay_limited", "relay_limited", FLAG),
+)
+"""What is stored of a sample: its field (a position is stored as file and place), the column, and its type."""
+_FIELDS = tuple(field for field, _, _ in COLUMNS)
+_NEW = ("server", "io_state", "filters", "relay_limited")
 
 _CACHE_WAIT_S = 0.5
 """A cache is not worth a longer wait."""
@@ -64,45 +84,58 @@ _EPISODE_MEMORY_S = 86400.0
 """A kept fold younger than this says whether an episode is going on; and so long before an episode all is kept."""
 
 
-class Mark(NamedTuple):
-    """Which of a replica's samples are notable: their arrivals."""
-
-    delay_arrival: int | None
-    """The newest with a delay."""
-    source_arrival: int | None
-    """The newest with a source id."""
-    slowest: int
-    """The largest sql_delay; -1 where none was seen."""
-    slowest_arrival: int | None
-    """The newest sample with that."""
+class HistoryUnavailable(Exception):
+    """The history cannot be read or written. The message is one line that says what to do; it holds no password."""
 
 
-_NO_MARK = Mark(None, None, -1, None)
+class History:
+    """An append-only log of samples and job lines. Every method raises HistoryUnavailable, and nothing else.
 
+    A subclass provides the connection, the clock and the types. One thread at a time may use it.
+    """
 
-class Tables:
-    """A History over these tables. A subclass provides the connection, the clock and the types."""
+    deadline: float
+    """Until when calls may take, by time.monotonic(). A process that goes on and on sets it anew before each call."""
+    name: str
+    """Where the history is, fit to be printed."""
+    readable: bool
+    """False where this account may INSERT job lines and nothing else: then only `now` and `add_job` work."""
+    warnings: list[str]
+    """What is wrong with it without keeping it from being used, one line each."""
 
+    version = 2
+    """Of the tables' layout."""
     by_t: str
     """How a statement is told to use the index by (replica, t)."""
+    job_t = "t"
+    """The expression for when a job line was written."""
     chunk = 2000
     """Rows read at a time, so that memory does not grow with the history."""
-    job_t: str
-    """The expression for when a job line was written."""
 
     def __init__(self, name: str, deadline: float) -> None:
         self.name = name
         self.deadline = deadline
         self.readable = True
+        self.warnings = []
         self._numbers: dict[str, int] = {}
         self._epoch: int | None = None
 
     # --- what a subclass provides ---
 
+    def _read_as(self, column: str, _kind: str) -> str:
+        """How a column of this type is read."""
+        return column
+
+    def _write_as(self, _kind: str) -> str:
+        """How a value is written into a column of this type."""
+        return "?"
+
     def now(self) -> float:
+        """The history's own clock: seconds since 1970, UTC."""
         raise NotImplementedError
 
     def close(self) -> None:
+        """Lets go of file or connection."""
         raise NotImplementedError
 
     def _read(self, work: Callable[[], _Result]) -> _Result:
@@ -123,32 +156,25 @@ class Tables:
     def _run_many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
         raise NotImplementedError
 
-    def _encode(self, sample: Sample) -> Row:
-        """A sample's SAMPLE_COLUMNS."""
-        raise NotImplementedError
-
-    def _decode(self, row: Row) -> Sample:
-        """The sample of a row of SAMPLE_COLUMNS."""
-        raise NotImplementedError
-
     def _stamp(self) -> Callable[[Sample], Sample]:
         """What gives a sample its time, by the history's clock."""
-        raise NotImplementedError
+        return lambda sample: sample
 
-    def _adopt(self, arrival: int) -> int:
-        """Gives arrival numbers after `arrival` to lines that have none yet; returns the last one given."""
+    def _adopt(self, arrival: int, _names: Sequence[str]) -> int:
+        """Gives numbers after `arrival` to job lines that wait for one, of these names first; returns the last one."""
         return arrival
 
-    def _unnumbered(self, _names: Sequence[str], _after: int) -> list[Row]:
-        """The job lines that have no arrival number, or got one after `_after`."""
-        return []
+    def _prepare(self, _samples: Sequence[Sequence[object]]) -> None:
+        """What has to be there before these rows of samples can be stored."""
 
     # --- writing ---
 
     def add_sample(self, replica: str, sample: Sample) -> Sample:
+        """Appends a sample and returns it as stored: a shared history stamps `t` with its own clock."""
         return self.add_samples([(replica, sample)])[0]
 
     def add_samples(self, samples: Iterable[tuple[str, Sample]]) -> list[Sample]:
+        """Appends many samples, each with its replica's name, in one transaction."""
         pairs = list(samples)
 
         def work() -> list[Sample]:
@@ -160,9 +186,11 @@ class Tables:
         return self._write(work) if pairs else []
 
     def add_job(self, replica: str, line: JobLine) -> None:
+        """Appends a job line. In a shared history it needs the right to INSERT alone."""
         self._write(lambda: self._append([(replica, line)]))
 
     def add_records(self, replica: str, records: Iterable[Record]) -> int:
+        """Appends records with their own times, as an import does, in one transaction; returns how many."""
         lines = [(replica, record) for record in records]
         if lines:
             self._write(lambda: self._append(lines))
@@ -170,39 +198,47 @@ class Tables:
 
     def _append(self, records: Sequence[tuple[str, Record]]) -> None:
         """Gives arrival numbers and stores; within a transaction."""
-        arrival = self._adopt(self._last_arrival())
+        replicas = {replica for replica, _ in records}
+        names = sorted({name for replica in replicas for name in job_names(replica)})
+        arrival = self._adopt(self._last_arrival(), names)
         samples: list[Row] = []
         jobs: list[Row] = []
-        marks: dict[int, Mark] = {}
+        notable: set[int] = set()
+        delays: dict[int, set[int]] = {}
         for replica, record in records:
             arrival += 1
             if not isfinite(record.t):
                 raise HistoryUnavailable(f"history {self.name}: a time of {record.t} cannot be kept")
             if isinstance(record, Sample):
                 number = self._number(replica)
-                samples.append((number, arrival, *self._encode(record)))
-                mark = marks.get(number, _NO_MARK)
-                slowness = whole(record.sql_delay) if record.sql_delay else -1
-                slower = slowness >= mark.slowest
-                marks[number] = Mark(
-                    arrival if record.delay is not None else mark.delay_arrival,
-                    arrival if record.source_id is not None else mark.source_arrival,
-                    slowness if slower else mark.slowest,
-                    arrival if slower else mark.slowest_arrival,
-                )
+                samples.append((number, arrival, *sample_values(record)))
+                if record.delay is not None or record.source_id is not None:
+                    notable.add(number)
+                if record.sql_delay:
+                    delays.setdefault(whole(record.sql_delay), set()).add(number)
             else:
                 jobs.append((text(replica, NAME_LENGTH), arrival, record.t, *job_values(record)))
         if samples:
-            self._run_many(_INSERT_SAMPLE, samples)
-            self._mark(marks)
+            self._prepare(samples)
+            places = ", ".join(self._write_as(kind) for _, _, kind in COLUMNS)
+            columns = ", ".join(column for _, column, _ in COLUMNS)
+            self._run_many(f"INSERT INTO sample (replica, arrival, {columns}) VALUES (?, ?, {places})", samples)
+            self._mark(arrival, notable, delays)
         if jobs:
-            self._run_many(_INSERT_JOB, jobs)
+            self._run_many(
+                "INSERT INTO job (replica, arrival, t, id, kind, started_at, finished_at, void, unreadable)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                jobs,
+            )
         self._run("UPDATE counter SET arrival = ? WHERE id = 1", (arrival,))
 
-    def _mark(self, marks: dict[int, Mark]) -> None:
-        """Notes where the notable samples are, by the replicas' numbers; within a transaction."""
-        for number, (with_delay, with_source, slowest, arrival) in marks.items():
-            self._run(_MARK, (with_delay, with_source, slowest, arrival, slowest, slowest, number))
+    def _mark(self, arrival: int, notable: set[int], delays: dict[int, set[int]]) -> None:
+        """Notes that the replicas' notable samples stand at `arrival` or shortly before; within a transaction."""
+        if notable:
+            self._run(f"UPDATE replica SET delay_arrival = ? WHERE number IN ({numbers(notable)})", (arrival,))
+        for delay, those in delays.items():
+            where = f"number IN ({numbers(those)}) AND slowest < ?"
+            self._run(f"UPDATE replica SET slowest = ?, slowest_arrival = ? WHERE {where}", (delay, arrival, delay))
 
     def _last_arrival(self) -> int:
         return int(self._rows("SELECT arrival FROM counter WHERE id = 1")[0][0])
@@ -233,78 +269,94 @@ class Tables:
     def _change(self, statement: str, parameters: Sequence[object] = ()) -> int:
         return self._write(lambda: self._run(statement, parameters))
 
-    def _samples(self, statement: str, parameters: Sequence[object]) -> list[tuple[int, Sample]]:
-        """The samples of a statement that selects arrival and SAMPLE_COLUMNS."""
-        return self._read(lambda: [(row[0], self._decode(row)) for row in self._rows(statement, parameters)])
+    def _samples(self, rest: str, parameters: Sequence[object]) -> list[tuple[int, int, Sample]]:
+        """Samples, each with its arrival and its replica's number; `rest` follows FROM sample."""
+        columns = ", ".join(self._read_as(column, kind) for _, column, kind in COLUMNS)
+        statement = f"SELECT arrival, replica, {columns} FROM sample {rest}"
+        return self._read(lambda: [(row[0], row[1], sample_from(row[2:])) for row in self._rows(statement, parameters)])
 
     def records(self, replica: str, after: int = 0) -> Iterator[tuple[int, Record]]:
-        names = job_names(replica)
-        upto, number = self._read(lambda: (self._last_arrival(), self._known(replica)))
-        while True:
-            samples: list[tuple[int, Sample]] = []
-            if number is not None:
-                samples = self._samples(
-                    f"SELECT arrival, {SAMPLE_COLUMNS} FROM sample"
-                    " WHERE replica = ? AND arrival > ? AND arrival <= ? ORDER BY arrival LIMIT ?",
-                    (number, after, upto, self.chunk),
-                )
-            end = upto if len(samples) < self.chunk else samples[-1][0]
+        """Everything that arrived after `after`, in order of arrival, each with its arrival number.
+
+        Job lines under every name that applies to the replica are among it, but those that have no number yet: they
+        have not arrived.
+        """
+        number = self._read(lambda: self._known(replica))
+        known = {} if number is None else {number: replica}
+        return ((arrival, record) for arrival, _, record in self._merged(known, job_names(replica), after))
+
+    def arrived(self, after: int) -> Iterator[tuple[int, str, Record]]:
+        """Everything of all replicas that arrived after `after`, in order, each with the name it was stored under."""
+        known = {int(number): str(name) for number, name in self._select("SELECT number, name FROM replica")}
+        return self._merged(known, None, after)
+
+    def newest_arrival(self) -> int:
+        """The last arrival number that was given."""
+        return self._read(self._last_arrival)
+
+    def _merged(
+        self, known: dict[int, str], names: Sequence[str] | None, after: int
+    ) -> Iterator[tuple[int, str, Record]]:
+        """Samples of the replicas with these numbers and job lines under these names (None: any), in pieces."""
+        upto = self._read(self._last_arrival)
+        while after < upto:
+            records: list[tuple[int, str, Record]] = []
+            end = upto
+            if known:
+                where = f"WHERE replica IN ({numbers(known)}) AND arrival > ? AND arrival <= ? ORDER BY arrival LIMIT ?"
+                samples = self._samples(where, (after, upto, self.chunk))
+                records += ((arrival, known[number], sample) for arrival, number, sample in samples)
+                if len(samples) == self.chunk:
+                    end = samples[-1][0]
             jobs = self._jobs(names, after, end)
             if len(jobs) == self.chunk:
                 end = jobs[-1][0]
-            job = 0
-            for arrival, sample in samples:
-                if arrival > end:
+            records += ((row[0], row[1], job_from(row)) for row in jobs)
+            records.sort(key=itemgetter(0))
+            for record in records:
+                if record[0] > end:
                     break
-                while job < len(jobs) and jobs[job][0] < arrival:
-                    yield jobs[job][0], job_from(jobs[job])
-                    job += 1
-                yield arrival, sample
-            for row in jobs[job:]:
-                yield row[0], job_from(row)
-            if end >= upto:
-                break
+                yield record
             after = end
-        for row in self._unnumbered(names, upto):
-            yield 0, job_from(row)
 
     def job_lines(self, replica: str) -> Iterator[tuple[str, JobLine]]:
+        """The job lines alone, in order of arrival, each with the name that it was recorded under.
+
+        Lines of a shared history that have no arrival number yet come last.
+        """
         names = job_names(replica)
         upto = self._read(self._last_arrival)
         for row in self._all_jobs(names, upto):
             yield row[1], job_from(row)
-        for row in self._unnumbered(names, upto):
+        for row in self._waiting(names, upto):
             yield row[1], job_from(row)
+
+    def _waiting(self, _names: Sequence[str], _after: int) -> Iterable[Row]:
+        """The job lines that have no arrival number, or got one after `_after`."""
+        return ()
 
     def _all_jobs(self, names: Sequence[str], upto: int) -> Iterator[Row]:
         after = 0
-        while True:
-            rows = self._jobs(names, after, upto)
+        while rows := self._jobs(names, after, upto):
             yield from rows
-            if len(rows) < self.chunk:
-                return
             after = rows[-1][0]
 
-    def _jobs(self, names: Sequence[str], after: int, upto: int) -> list[Row]:
+    def _jobs(self, names: Sequence[str] | None, after: int, upto: int) -> list[Row]:
+        under = "" if names is None else f"replica IN ({', '.join('?' * len(names))}) AND "
         return self._select(
             f"SELECT arrival, replica, {self.job_t}, id, kind, started_at, finished_at, void, unreadable FROM job"
-            f" WHERE replica IN ({', '.join('?' * len(names))}) AND arrival > ? AND arrival <= ?"
-            " ORDER BY arrival LIMIT ?",
-            (*(text(name, NAME_LENGTH) for name in names), after, upto, self.chunk),
+            f" WHERE {under}arrival > ? AND arrival <= ? ORDER BY arrival LIMIT ?",
+            (*(text(name, NAME_LENGTH) for name in names or ()), after, upto, self.chunk),
         )
 
     def window(self, replica: str, since_t: float, upto: int) -> list[Sample]:
+        """The samples with t >= since_t that arrived at `upto` or before, in order of arrival."""
         number = self._read(lambda: self._known(replica))
-        if number is None:
-            return []
-        rows = self._samples(
-            f"SELECT arrival, {SAMPLE_COLUMNS} FROM sample {self.by_t}"
-            " WHERE replica = ? AND t >= ? AND arrival <= ? ORDER BY arrival",
-            (number, since_t, min(upto, LARGEST - 1)),
-        )
-        return [sample for _, sample in rows]
+        rest = f"{self.by_t} WHERE replica = ? AND t >= ? AND arrival <= ? ORDER BY arrival"
+        return [sample for _, _, sample in self._samples(rest, (number, since_t, min(upto, LARGEST - 1)))]
 
     def delays(self, replica: str, since_t: float, upto: int) -> list[Sample]:
+        """The samples of `window` with `t` and `delay` alone, in any order: much cheaper where there are many."""
         number = self._read(lambda: self._known(replica))
         rows = self._select(
             f"SELECT t, delay FROM sample {self.by_t} WHERE replica = ? AND t >= ? AND arrival <= ?",
@@ -313,6 +365,7 @@ class Tables:
         return [Sample(t, delay) for t, delay in rows]
 
     def first_since(self, replica: str, t: float) -> tuple[int, float] | None:
+        """Arrival and time of the earliest sample that was taken at `t` or later."""
         number = self._read(lambda: self._known(replica))
         rows = self._select(
             f"SELECT arrival, t FROM sample {self.by_t} WHERE replica = ? AND t >= ? ORDER BY t LIMIT 1", (number, t)
@@ -320,6 +373,7 @@ class Tables:
         return (int(rows[0][0]), float(rows[0][1])) if rows else None
 
     def past(self, replica: str, before: int) -> Past:
+        """What is left of everything that arrived before the number `before`."""
         number = self._read(lambda: self._known(replica))
         ((samples, newest_t, sql_delay, local, missing, *seen),) = self._select(
             "SELECT COUNT(*), MAX(t), MAX(sql_delay), MAX(local_age), MAX(local_missing), MAX(ts), MAX(source_id),"
@@ -332,39 +386,56 @@ class Tables:
         return Past(samples, newest_t, sql_delay, local is not None or bool(missing), bare, jobs)
 
     def newest_sample(self, replica: str) -> Sample | None:
-        rows = self._select(
-            "SELECT number, delay_arrival, source_arrival FROM replica WHERE name = ?", (text(replica, NAME_LENGTH),)
-        )
-        if not rows:
-            return None
-        number, with_delay, with_source = rows[0]
-        newest = self._samples(
-            f"SELECT arrival, {SAMPLE_COLUMNS} FROM sample WHERE replica = ? AND arrival = ?",
-            (number, max(with_delay or 0, with_source or 0)),
-        )
-        return newest[0][1] if newest else None
+        """The newest sample with a delay or a source id: what the next sample wants to know of the past."""
+        for number, _, arrival, *_ in self._marks(replica):
+            found = self._samples(_NOTABLE, (number, arrival))
+            return found[0][2] if found else None
+        return None
 
     def newest_sample_t(self, replica: str) -> float | None:
+        """When the newest sample was taken, failed ones included; None where there is none."""
         number = self._read(lambda: self._known(replica))
         rows = self._select("SELECT t FROM sample WHERE replica = ? ORDER BY arrival DESC LIMIT 1", (number,))
         return float(rows[0][0]) if rows else None
 
     def replicas(self) -> list[str]:
+        """The names of all replicas that there are samples of."""
         rows = self._select(
             "SELECT name FROM replica WHERE EXISTS"
             " (SELECT 1 FROM sample WHERE sample.replica = replica.number) ORDER BY name"
         )
         return [str(row[0]) for row in rows]
 
+    def kinds(self, replica: str) -> set[str]:
+        """The kinds of job, beside those built in, that checks which judged this replica in the last day know."""
+        names = [name for name in self.replicas() if replica in job_names(name)]
+        if not names:
+            return set()
+        rows = self._select(
+            "SELECT kinds FROM fold JOIN replica ON number = replica"
+            f" WHERE name IN ({', '.join('?' * len(names))}) AND saved_at >= ?",
+            (*names, self.now() - _EPISODE_MEMORY_S),
+        )
+        return {kind for (kinds,) in rows for kind in (kinds or "").split()}
+
     # --- the judge's fold ---
 
     def load_fold(self, replica: str, key: str) -> tuple[int, str] | None:
+        """The judge's fold as it was kept under this key: the last arrival folded in, and its text."""
         self._epoch = int(self._select("SELECT epoch FROM counter WHERE id = 1")[0][0])
         number = self._read(lambda: self._known(replica))
         rows = self._select("SELECT arrival, folded FROM fold WHERE replica = ? AND judge = ?", (number, key))
         return (int(rows[0][0]), str(rows[0][1])) if rows else None
 
-    def save_fold(self, replica: str, key: str, arrival: int, text: str) -> None:
+    def save_fold(
+        self, replica: str, key: str, arrival: int, text: str, episode_arrival: int | None, kinds: Iterable[str] = ()
+    ) -> None:
+        """Keeps the judge's fold. It is a cache: that it cannot be kept is no error.
+
+        `episode_arrival`: where the episode that is going on began, which pruning must not take away. `kinds`: the
+        kinds of job that this judge knows beside those built in.
+        """
+
         def work() -> None:
             epoch = int(self._rows("SELECT epoch FROM counter WHERE id = 1")[0][0])
             number = self._known(replica)
@@ -372,8 +443,9 @@ class Tables:
             if number is None or (self._epoch is not None and epoch != self._epoch):
                 return
             self._run(
-                "REPLACE INTO fold (replica, judge, arrival, folded, saved_at) VALUES (?, ?, ?, ?, ?)",
-                (number, key, arrival, text, self.now()),
+                "REPLACE INTO fold (replica, judge, arrival, folded, saved_at, episode_arrival, kinds)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (number, key, arrival, text, self.now(), episode_arrival, " ".join(kinds)),
             )
 
         deadline = self.deadline
@@ -385,114 +457,96 @@ class Tables:
     # --- pruning ---
 
     def prune(self, keep_s: float, replica: str | None = None, at_most: int | None = None) -> int:
+        """Removes samples older than `keep_s` seconds and job lines of jobs long done; returns how many lines went.
+
+        What later judgements need stays: unfinished jobs, the sample with the largest sql_delay, the newest with a
+        delay or a source id, and everything since a day before an episode that is going on. It works in small steps,
+        so that others can write in between; `at_most` lines are removed, where it is given.
+        """
         now = self.now()
-        gone = 0
+        left = LARGEST if at_most is None else at_most
         kept_since: dict[str, tuple[float, int]] = {}
-        for number, name, *notable in self._pruned_replicas(replica):
+        for number, name, newest, slowest, slowest_arrival in self._marks(replica):
             cutoff, before = kept_since[name] = self._kept_since(number, now, now - keep_s)
-            spared = [arrival for arrival in notable if arrival is not None]
-            gone += self._prune_samples(number, cutoff, before, spared, None if at_most is None else at_most - gone)
-        for name in self._pruned_names(replica, now - keep_s):
-            cutoff, before = now - keep_s, LARGEST - 1
-            for known, (known_cutoff, known_before) in kept_since.items():
-                if name in job_names(known):
-                    cutoff, before = min(cutoff, known_cutoff), min(before, known_before)
-            gone += self._prune_jobs(name, cutoff, before, None if at_most is None else at_most - gone)
+            spared = [row[0] for row in self._samples(_NOTABLE, (number, newest))]
+            spared += [row[0] for row in self._samples(_SLOWEST, (number, slowest_arrival, slowest))]
+            old = (
+                f"SELECT arrival FROM sample {self.by_t} WHERE replica = ? AND t < ? AND arrival < ?"
+                f"{' AND arrival <> ?' * len(spared)} ORDER BY t LIMIT ?"
+            )
+            values = (number, cutoff, before, *spared)
+
+            def old_ones(count: int, old: str = old, values: Row = values) -> list[int]:
+                return [row[0] for row in self._select(old, (*values, count))]
+
+            left -= self._remove("sample", number, old_ones, left)
+        for name in self._names_of_old_jobs(replica, now - keep_s):
+            since = [kept for known, kept in kept_since.items() if name in job_names(known)]
+            cutoff = min((cutoff for cutoff, _ in since), default=now - keep_s)
+            over = iter(self._jobs_over(name, cutoff, min((before for _, before in since), default=LARGEST)))
+            left -= self._remove("job", name, lambda count, over=over: list(islice(over, count)), left)  # type: ignore[misc]
         if self._select("SELECT 1 FROM fold WHERE saved_at < ? LIMIT 1", (now - keep_s,)):
             self._change("DELETE FROM fold WHERE saved_at < ?", (now - keep_s,))
-        return gone
+        return (LARGEST if at_most is None else at_most) - left
 
-    def _pruned_replicas(self, replica: str | None) -> list[Row]:
-        columns = "number, name, delay_arrival, source_arrival, slowest_arrival"
+    def _marks(self, replica: str | None) -> list[Row]:
+        """Number, name and marks of a replica, or of all."""
+        columns = "number, name, delay_arrival, slowest, slowest_arrival"
         if replica is None:
             return self._select(f"SELECT {columns} FROM replica")
         return self._select(f"SELECT {columns} FROM replica WHERE name = ?", (text(replica, NAME_LENGTH),))
 
     def _kept_since(self, number: int, now: float, cutoff: float) -> tuple[float, int]:
         """All with t at or after the first, or that arrived at or after the second, stays for the judge."""
-        import json
-
-        begins: list[int] = []
-        for (folded,) in self._select(
-            "SELECT folded FROM fold WHERE replica = ? AND saved_at >= ?", (number, now - _EPISODE_MEMORY_S)
-        ):
-            try:
-                begin = json.loads(folded)["episode_arrival"]
-            except (ValueError, TypeError, KeyError, RecursionError):
-                continue
-            if isinstance(begin, int):
-                begins.append(begin)
-        if not begins:
+        ((begin,),) = self._select(
+            "SELECT MIN(episode_arrival) FROM fold WHERE replica = ? AND saved_at >= ?",
+            (number, now - _EPISODE_MEMORY_S),
+        )
+        if begin is None:
             return cutoff, LARGEST - 1
-        begin = min(begins)
         rows = self._select(
             "SELECT t FROM sample WHERE replica = ? AND arrival >= ? ORDER BY arrival LIMIT 1", (number, begin)
         )
-        return (min(cutoff, float(rows[0][0]) - _EPISODE_MEMORY_S) if rows else cutoff), begin
+        return (min(cutoff, float(rows[0][0]) - _EPISODE_MEMORY_S) if rows else cutoff), int(begin)
 
-    def _prune_samples(
-        self, number: int, cutoff: float, before: int, spared: Sequence[int], at_most: int | None
-    ) -> int:
-        def old(count: int) -> list[int]:
-            rows = self._select(
-                f"SELECT arrival FROM sample {self.by_t} WHERE replica = ? AND t < ? AND arrival < ?"
-                f"{' AND arrival <> ?' * len(spared)} ORDER BY t LIMIT ?",
-                (number, cutoff, before, *spared, count),
-            )
-            return [row[0] for row in rows]
-
-        return self._remove(old, "sample", number, at_most)
-
-    def _pruned_names(self, replica: str | None, cutoff: float) -> list[str]:
+    def _names_of_old_jobs(self, replica: str | None, cutoff: float) -> list[str]:
         """The names with job lines that may be too old."""
         if replica is None:
             return [str(row[0]) for row in self._select("SELECT DISTINCT replica FROM job") if row[0] is not None]
-        for row in self._all_jobs((replica,), LARGEST - 1):
-            return [replica] if job_from(row).t < cutoff else []
-        return []
+        first = next(self._all_jobs((replica,), LARGEST - 1), None)
+        return [replica] if first is not None and job_from(first).t < cutoff else []
 
-    def _prune_jobs(self, name: str, cutoff: float, before: int, at_most: int | None) -> int:
-        """Removes the lines of jobs that were over before `cutoff` and `before`, by their last lines."""
-        arrivals: dict[str, list[int]] = {}
+    def _jobs_over(self, name: str, cutoff: float, before: int) -> list[int]:
+        """The arrivals of the lines of jobs that were over before `cutoff` and `before`, by their last lines."""
+        lines: dict[str, list[int]] = {}
         over: set[str] = set()
         for row in self._all_jobs((name,), LARGEST - 1):
             line = job_from(row)
-            arrivals.setdefault(line.id, []).append(row[0])
+            lines.setdefault(line.id, []).append(row[0])
             done = line.void or line.unreadable or (line.finished_at is not None and line.finished_at < cutoff)
             if done and line.t < cutoff and row[0] < before:
-                over.add(line.id)
+                over.update(lines if line.void and line.id == ALL_JOBS else (line.id,))
             else:
                 over.discard(line.id)
-        rest = iter(sorted(arrival for job in over for arrival in arrivals[job]))
+        return sorted(arrival for job in over for arrival in lines[job])
 
-        def next_ones(count: int) -> list[int]:
-            return list(islice(rest, count))
-
-        return self._remove(next_ones, "job", name, at_most)
-
-    def _remove(self, some: Callable[[int], list[int]], table: str, replica: int | str, at_most: int | None) -> int:
+    def _remove(self, table: str, replica: int | str, some: Callable[[int], list[int]], at_most: int) -> int:
         """Removes the rows whose arrivals `some` gives, in small steps, leaving others time in between."""
         gone = 0
-        while at_most is None or gone < at_most:
-            count = _PRUNE_STEP if at_most is None else min(_PRUNE_STEP, at_most - gone)
-            arrivals = some(count)
-            if not arrivals:
-                break
+        while arrivals := some(min(_PRUNE_STEP, at_most - gone)):
             began = time.monotonic()
-            self._change(
-                f"DELETE FROM {table} WHERE replica = ? AND arrival IN ({', '.join('?' * len(arrivals))})",
-                (replica, *arrivals),
-            )
+            self._change(f"DELETE FROM {table} WHERE replica = ? AND arrival IN ({numbers(arrivals)})", (replica,))
             gone += len(arrivals)
-            if len(arrivals) < count:
+            if len(arrivals) < _PRUNE_STEP:
                 break
             time.sleep(min(0.1, time.monotonic() - began))
         return gone
 
     def prune_future(self, replica: str | None = None) -> int:
+        """Removes samples from the future, left by a clock that was stepped; returns how many went."""
         limit = self.now() + FUTURE_S
         gone = 0
-        for number, *_ in self._pruned_replicas(replica):
+        for number, *_ in self._marks(replica):
 
             def take_back(number: int = number) -> int:
                 return self._take_back(number, limit)
@@ -502,31 +556,22 @@ class Tables:
 
     def _take_back(self, number: int, limit: float) -> int:
         """Removes a replica's samples with t > limit; within a transaction."""
-        rows = self._rows(f"SELECT arrival FROM sample {self.by_t} WHERE replica = ? AND t > ?", (number, limit))
-        if not rows:
-            return 0
-        arrivals = [row[0] for row in rows]
-        for first in range(0, len(arrivals), _PRUNE_STEP):
-            part = arrivals[first : first + _PRUNE_STEP]
+        gone = self._run("DELETE FROM sample WHERE replica = ? AND t > ?", (number, limit))
+        if gone:
+            self._run("DELETE FROM fold WHERE replica = ?", (number,))
+            self._run("UPDATE counter SET epoch = epoch + 1 WHERE id = 1")
+            ((slowest,),) = self._rows("SELECT MAX(sql_delay) FROM sample WHERE replica = ?", (number,))
             self._run(
-                f"DELETE FROM sample WHERE replica = ? AND arrival IN ({', '.join('?' * len(part))})", (number, *part)
+                "UPDATE replica SET slowest = ?, slowest_arrival = ? WHERE number = ?",
+                (slowest or 0, self._last_arrival(), number),
             )
-        self._run("DELETE FROM fold WHERE replica = ?", (number,))
-        self._run("UPDATE counter SET epoch = epoch + 1 WHERE id = 1")
-        newest = "SELECT MAX(arrival) FROM sample WHERE replica = ? AND"
-        with_delay = self._rows(f"{newest} delay IS NOT NULL", (number,))[0][0]
-        with_source = self._rows(f"{newest} source_id IS NOT NULL", (number,))[0][0]
-        slowest = self._rows(
-            "SELECT sql_delay, arrival FROM sample WHERE replica = ? AND sql_delay > 0"
-            " ORDER BY sql_delay DESC, arrival DESC LIMIT 1",
-            (number,),
-        )
-        self._run(
-            "UPDATE replica SET delay_arrival = ?, source_arrival = ?, slowest = ?, slowest_arrival = ?"
-            " WHERE number = ?",
-            (with_delay, with_source, *(slowest[0] if slowest else (0, None)), number),
-        )
-        return len(arrivals)
+        return gone
+
+
+_NOTABLE = (
+    "WHERE replica = ? AND arrival <= ? AND (delay IS NOT NULL OR source_id IS NOT NULL) ORDER BY arrival DESC LIMIT 1"
+)
+_SLOWEST = "WHERE replica = ? AND arrival <= ? AND sql_delay = ? ORDER BY arrival DESC LIMIT 1"
 
 
 # --- values: whatever was seen must fit into a column ---
@@ -539,33 +584,68 @@ def text(value: str, length: int = TEXT_LENGTH) -> str:
     return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
-def text_or_none(value: str | None, length: int = TEXT_LENGTH) -> str | None:
-    return None if value is None else text(value, length)
-
-
 def whole(value: int) -> int:
     """A whole number that every history can store; beyond 64 bits all are equally absurd."""
-    return value if -LARGEST <= value < LARGEST else (LARGEST - 1 if value > 0 else -LARGEST)
+    return min(max(value, -LARGEST), LARGEST - 1)
 
 
-def whole_or_none(value: int | None) -> int | None:
-    return None if value is None else whole(value)
-
-
-def finite_or_none(value: float | None) -> float | None:
+def finite(value: float) -> float | None:
     """NaN and infinity were no observation."""
-    return value if value is None or isfinite(value) else None
+    return value if isfinite(value) else None
+
+
+def numbers(values: Iterable[int]) -> str:
+    """A list of whole numbers, for a statement."""
+    return ", ".join(str(int(value)) for value in values)
+
+
+_STORED: dict[str, Callable[[Any], object]] = {
+    WHOLE: whole,
+    REAL: finite,
+    FLAG: int,
+    TEXT: text,
+    WORD: lambda value: text(value, KIND_LENGTH),
+    NAME: lambda value: text(value, NAME_LENGTH),
+    LIST: lambda values: text("\n".join(value.replace("\n", " ") for value in values), LIST_LENGTH),
+}
+_STORE = tuple(_STORED[kind] for _, _, kind in COLUMNS)
+
+
+def sample_values(sample: Sample) -> list[object]:
+    """A sample's COLUMNS."""
+    seen = sample._asdict()
+    seen["source_file"], seen["source_pos"] = sample.source_log or (None, None)
+    seen["relay_file"], seen["relay_pos"] = sample.relay_log or (None, None)
+    return [None if seen[field] is None else store(seen[field]) for field, store in zip(_FIELDS, _STORE, strict=True)]
+
+
+def sample_from(row: Row) -> Sample:
+    """The sample of a row of COLUMNS."""
+    seen = dict(zip(_FIELDS, row, strict=True))
+    source, relay = (
+        None if place is None else (file, place)
+        for file, place in (
+            (seen.pop("source_file"), seen.pop("source_pos")),
+            (seen.pop("relay_file"), seen.pop("relay_pos")),
+        )
+    )
+    seen["local_missing"] = bool(seen["local_missing"])
+    if seen["filters"] is not None:
+        seen["filters"] = tuple(seen["filters"].split("\n")) if seen["filters"] else ()
+    if seen["relay_limited"] is not None:
+        seen["relay_limited"] = bool(seen["relay_limited"])
+    return Sample(source_log=source, relay_log=relay, **seen)
 
 
 def job_values(line: JobLine) -> Row:
     """A job line's columns from id to unreadable."""
     return (
         text(line.id, NAME_LENGTH),
-        text_or_none(line.kind, KIND_LENGTH),
-        finite_or_none(line.started_at),
-        finite_or_none(line.finished_at),
+        None if line.kind is None else text(line.kind, KIND_LENGTH),
+        None if line.started_at is None else finite(line.started_at),
+        None if line.finished_at is None else finite(line.finished_at),
         int(line.void),
-        text_or_none(line.unreadable),
+        None if line.unreadable is None else text(line.unreadable),
     )
 
 
@@ -578,3 +658,33 @@ def job_from(row: Row) -> JobLine:
     if not isinstance(name, str):
         name, problem = f"line {arrival}", "no id"
     return job_line(float(t), name, kind, started_at, finished_at, void, problem)
+
+
+# --- the layout ---
+
+
+def layout(types: dict[str, str]) -> dict[str, str]:
+    """The columns of the tables that both kinds of database have alike, in a database's own types."""
+    number, real = types[WHOLE], types[REAL]
+    sample = (
+        f"{column} {types[kind]}{' NOT NULL' if column in ('t', 'local_missing') else ''}"
+        for _, column, kind in COLUMNS
+    )
+    return {
+        "counter": f"id {number} NOT NULL PRIMARY KEY, arrival {number} NOT NULL, epoch {number} NOT NULL",
+        "replica": f"number {types['ID']}, name {types['KEY']} NOT NULL UNIQUE, delay_arrival {number},"
+        f" slowest {number} NOT NULL, slowest_arrival {number}",
+        "sample": f"replica {number} NOT NULL, arrival {number} NOT NULL, {', '.join(sample)},"
+        " PRIMARY KEY (replica, arrival)",
+        "fold": f"replica {number} NOT NULL, judge {types['KEY']} NOT NULL, arrival {number} NOT NULL,"
+        f" folded {types['FOLD']} NOT NULL, saved_at {real} NOT NULL, episode_arrival {number}, kinds {types['LIST']},"
+        " PRIMARY KEY (replica, judge)",
+    }
+
+
+def added_columns(types: dict[str, str]) -> dict[str, list[str]]:
+    """What the first release's tables lack, by table."""
+    return {
+        "sample": [f"ADD COLUMN {column} {types[kind]}" for _, column, kind in COLUMNS if column in _NEW],
+        "fold": [f"ADD COLUMN episode_arrival {types[WHOLE]}", f"ADD COLUMN kinds {types[LIST]}"],
+    }

@@ -200,6 +200,11 @@ class Fold:
         return self._last
 
     @property
+    def episode_arrival(self) -> int | None:
+        """The arrival of the sample that began the episode which is going on."""
+        return self._episode_arrival
+
+    @property
     def seen(self) -> Observed:
         """What the looks so far add up to; not to be changed."""
         return self._seen
