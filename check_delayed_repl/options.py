@@ -283,7 +283,7 @@ class Option(NamedTuple):
             action = "store_true" if self.switch else "store_false"
             group.add_argument(*names, dest=self.field, action=action, default=None, help=self.help)
             return
-        group.add_argument(
+        made = group.add_argument(
             *names,
             dest=self.field,
             action="append" if self.repeatable else "store",
@@ -293,7 +293,12 @@ class Option(NamedTuple):
             metavar=self.metavar,
             help=self.help,
         )
+        if self.metavar == "FILE":
+            made.complete = COMPLETE_FILE  # type: ignore[attr-defined]
 
+
+COMPLETE_FILE = {"bash": "_shtab_compgen_files", "zsh": "_files"}
+"""What shell completion offers for a file, as shtab wants it said."""
 
 # What is not given is None: the defaults stand in Target and Limits.
 ADDRESS = (
@@ -463,6 +468,7 @@ SAMPLING = Option(
     "HOW",
     choices=("inline", "worker"),
 )
+OUTPUT = Option("--output", "text (default) or json", "FORMAT", choices=("text", "json"))
 KEEP = Option("--keep", "delete samples older than this (default 30d)", "TIME", positive_duration)
 INTERVAL = Option("--interval", "time from one sample to the next (default 10)", "TIME", interval)
 CONFIG = Option(

@@ -19,6 +19,7 @@ from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.options import (
     KEEP,
+    OUTPUT,
     SAMPLING,
     HelpRequested,
     Parser,
@@ -50,6 +51,8 @@ The first line names what matters most and the option that sets the limit. The l
 give every finding as [STATE condition], the trend, the jobs, and for how long each has held an
 alarm back."""
 
+VERBOSE_HELP = "-v adds the limits in force, -vv the raw observation, -vvv a traceback of an internal error"
+
 KEEP_S = 30 * 86400.0
 """Seconds that old samples stay in the history."""
 PRUNE_EVERY = 3600.0
@@ -69,17 +72,8 @@ def build_parser() -> Parser:
     add_judging_options(parser)
     group = parser.add_argument_group("history and output")
     add_history_option(group)
-    add_options(group, SAMPLING, KEEP)
-    group.add_argument(
-        "--output", choices=("text", "json"), default="text", metavar="FORMAT", help="text (default) or json"
-    )
-    group.add_argument(
-        "-v",
-        "--verbose",
-        action="count",
-        default=0,
-        help="-v adds the limits in force, -vv the raw observation, -vvv a traceback of an internal error",
-    )
+    add_options(group, SAMPLING, KEEP, OUTPUT)
+    group.add_argument("-v", "--verbose", action="count", default=0, help=VERBOSE_HELP)
     parser.add_help_options(group)
     return parser
 
@@ -129,7 +123,7 @@ def _check(args: Namespace, limits: Limits, replica: str, deadline: float) -> in
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - nothing may go unsaid
         verdict = _unjudged(State.UNKNOWN, "internal-error", _describe(error, args.password))
         output = render(verdict)
-        if args.output == "text":
+        if args.output != "json":
             output = output.partition("\n")[0] + "\n"
             if args.verbose >= 3:
                 trace = _trace(error, args.password)

@@ -18,23 +18,15 @@ from check_delayed_repl.options import HELP_WIDTH, HelpRequested, Parser, UsageE
 
 PROG = "delayed-repl"
 
-COMMANDS = {
-    "worker": "check_delayed_repl.commands.worker",
-    "job": "check_delayed_repl.commands.job",
-    "history": "check_delayed_repl.commands.history",
-    "backtest": "check_delayed_repl.commands.backtest",
-    "diagnose": "check_delayed_repl.commands.diagnose",
-    "watch": "check_delayed_repl.commands.watch",
-    "grants": "check_delayed_repl.commands.grants",
-}
-"""Name → module, in the order of the help."""
+COMMANDS = ("worker", "job", "history", "backtest", "diagnose", "watch", "explain", "grants")
+"""In the order of the help."""
 
 FAILURE = 1
 USAGE = 3
 
 DESCRIPTION = """\
-Looks after replicas that check_delayed_repl watches: samples them, records planned jobs, keeps
-the history, explains what is wrong and says which privileges are needed."""
+Looks after intentionally delayed replicas, beside check_delayed_repl: takes samples, records
+planned jobs, keeps the history, explains what is wrong and says which privileges are needed."""
 
 EPILOG = f"{PROG} COMMAND --help explains a command. Exit status: 0, 1 on failure, 3 on wrong usage."
 
@@ -90,14 +82,12 @@ def run(argv: Sequence[str]) -> int:
 
 def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0].startswith("-"):
-        _top_parser(listing=bool({"-h", "--help"} & set(arguments))).parse_args(arguments)
+        top_parser().parse_args(arguments)
         raise UsageError(f"which command? One of {', '.join(COMMANDS)} (see --help)")
     name = arguments[0]
     if name not in COMMANDS:
         raise UsageError(f"{name!r}: no such command{did_you_mean(name, COMMANDS)}")
-    command = _load(name)
-    parser = Parser(f"{PROG} {name}", command.HELP)
-    command.add_arguments(parser)
+    parser, command = command_parser(name)
     args = parsed(parser, arguments[1:])
     for note in args.notes:
         _complain(f"warning: {note}")
@@ -105,15 +95,13 @@ def _run(arguments: list[str]) -> int:
     return status
 
 
-def _top_parser(listing: bool) -> Parser:
-    """For --help and --version. With `listing`, it lists the commands, each in its own module's words."""
-    description = DESCRIPTION
-    if listing:
-        from textwrap import fill
+def top_parser() -> Parser:
+    """For --help and --version: lists the commands, each in its own module's words."""
+    from textwrap import fill
 
-        entries = [(f"  {name:<12}", _load(name).HELP) for name in COMMANDS]
-        lines = [fill(text, HELP_WIDTH, initial_indent=start, subsequent_indent=" " * 14) for start, text in entries]
-        description = "\n".join([DESCRIPTION, "", "commands:", *lines])
+    entries = [(f"  {name:<12}", _load(name).HELP) for name in COMMANDS]
+    lines = [fill(text, HELP_WIDTH, initial_indent=start, subsequent_indent=" " * 14) for start, text in entries]
+    description = "\n".join([DESCRIPTION, "", "commands:", *lines])
     parser = Parser(PROG, description, "%(prog)s [--debug] COMMAND [options]", EPILOG, add_help=False)
     group = parser.add_argument_group("options")
     group.add_argument("--debug", action="store_true", help="show where an internal error happened")
@@ -121,11 +109,29 @@ def _top_parser(listing: bool) -> Parser:
     return parser
 
 
+def command_parser(name: str) -> tuple[Parser, ModuleType]:
+    """A command's parser and its module."""
+    command = _load(name)
+    parser = Parser(f"{PROG} {name}", command.HELP)
+    command.add_arguments(parser)
+    return parser, command
+
+
+def build_parser() -> Parser:
+    """All commands in one parser: what shell completion is made from."""
+    parser = top_parser()
+    commands = parser.add_subparsers(metavar="COMMAND")
+    for name in COMMANDS:
+        command = _load(name)
+        command.add_arguments(commands.add_parser(name, help=command.HELP))
+    return parser
+
+
 def _load(name: str) -> ModuleType:
     # Not at the top: each command brings imports of its own.
     from importlib import import_module
 
-    return import_module(COMMANDS[name])
+    return import_module(f"check_delayed_repl.commands.{name}")
 
 
 def _complain(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import check_delayed_repl
+from check_delayed_repl.tool import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,14 +32,19 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(file)
 
 
-def test_the_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_holds_the_package_and_its_documents_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     version = check_delayed_repl.__version__
-    info = f"check_delayed_repl-{version}.dist-info"
+    info, data = (f"check_delayed_repl-{version}.{kind}" for kind in ("dist-info", "data/data/share"))
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "check_delayed_repl").rglob("*.py")}
+    commands = ("check_delayed_repl", "delayed-repl")
     assert set(wheel.namelist()) == {
         *sources,
         "check_delayed_repl/py.typed",
         *(f"{info}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")),
+        *(f"{data}/man/man1/{name}.1" for name in (*commands, *(f"delayed-repl-{name}" for name in COMMANDS))),
+        f"{data}/man/man7/delayed-repl-conditions.7",
+        *(f"{data}/bash-completion/completions/{name}" for name in commands),
+        *(f"{data}/zsh/site-functions/_{name}" for name in commands),
     }
 
 
@@ -56,7 +63,7 @@ def test_the_metadata(wheel: zipfile.ZipFile) -> None:
     assert "License-Expression: Apache-2.0\n" in metadata
     assert "Requires-Python: >=3.11\n" in metadata
     for library in ("PyMySQL", "nagiosplugin", "numpy", "scipy"):
-        assert f"\nRequires-Dist: {library.lower()}>=" in metadata.lower().replace("\nrequires-dist", "\nRequires-Dist")
+        assert re.search(rf"^Requires-Dist: {library}.*>=", metadata, re.MULTILINE | re.IGNORECASE)
 
 
 def test_every_dependency_has_a_lower_bound() -> None:

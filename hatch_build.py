@@ -1,0 +1,75 @@
+"""Puts man pages and shell completion into the wheel, made from the commands' own parsers when it is built."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+ROOT = Path(__file__).resolve().parent
+
+
+class Documents(BuildHookInterface):  # type: ignore[type-arg]
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        if self.target_name != "wheel" or version == "editable":
+            return
+        self._folder = tempfile.TemporaryDirectory()
+        for number, (name, text) in enumerate(documents().items()):
+            path = Path(self._folder.name) / str(number)
+            path.write_text(text)
+            build_data["shared_data"][str(path)] = name
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002
+        if self.target_name == "wheel" and version != "editable":
+            self._folder.cleanup()
+
+
+def documents() -> dict[str, str]:
+    """Every man page and completion, by its path below the installation's prefix."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        from check_delayed_repl import plugin, tool
+        from check_delayed_repl.commands import explain
+
+        found = {"share/man/man7/delayed-repl-conditions.7": explain.man_page()}
+        check = plugin.build_parser()
+        found |= completions(check)
+        found["share/man/man1/check_delayed_repl.1"] = man_page(
+            check, "monitor an intentionally delayed MySQL or MariaDB replica"
+        )
+        operator = tool.build_parser()
+        found |= completions(operator)
+        found["share/man/man1/delayed-repl.1"] = man_page(tool.top_parser(), "look after delayed replicas")
+        for name in tool.COMMANDS:
+            parser, command = tool.command_parser(name)
+            found[f"share/man/man1/delayed-repl-{name}.1"] = man_page(parser, command.HELP)
+        return found
+    finally:
+        sys.path.remove(str(ROOT))
+
+
+def man_page(parser: Any, summary: str) -> str:
+    from argparse_manpage.manpage import Manpage
+
+    from check_delayed_repl import __version__
+
+    page = Manpage(parser, format="single-commands-section")
+    page.prog = parser.prog.replace(" ", "-")
+    page.description, page.date, page.manual = summary, "", "check_delayed_repl"
+    page.source = f"check_delayed_repl {__version__}"
+    return str(page)
+
+
+def completions(parser: Any) -> dict[str, str]:
+    import shtab
+
+    name = parser.prog
+    return {
+        f"share/bash-completion/completions/{name}": shtab.complete(parser, "bash"),
+        f"share/zsh/site-functions/_{name}": shtab.complete(parser, "zsh"),
+    }
