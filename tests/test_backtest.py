@@ -434,14 +434,14 @@ def test_memory_does_not_grow_with_the_recording() -> None:
 def test_calm_looks_are_passed_over_quickly() -> None:
     records = calm_line(20_000)
 
-    def cost(hurry: bool, looks: int) -> float:
+    def cost(fast: bool, looks: int) -> float:
         begin = time.process_time()
-        for _ in replay(records[:looks], Limits(), hurry=hurry):
+        for _ in replay(records[:looks], Limits(), fast=fast):
             pass
         return (time.process_time() - begin) / looks
 
-    cost(hurry=True, looks=20)  # imports
-    assert cost(hurry=True, looks=20_000) < cost(hurry=False, looks=1_000) / 5
+    cost(fast=True, looks=20)  # imports
+    assert cost(fast=True, looks=20_000) < cost(fast=False, looks=1_000) / 5
 
 
 def test_replay_reads_a_recording_by_its_path(tmp_path: Path, night: list[Record]) -> None:

@@ -1,95 +1,56 @@
-"""The quick way through calm stretches comes to what the judge says look by look, on hostile recordings as well."""
+"""The quick way through calm times comes to what the judge says sample by sample, on hostile recordings as well."""
 
 from __future__ import annotations
 
-import copy
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hostile import LENGTHS, LIMITS, SEEDS, Line, T, recording, summed
-from hypothesis import given, settings
+from hostile import LIMITS, Line, T, recording, summed
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from check_delayed_repl.backtest import replay as replaying
-from check_delayed_repl.backtest.calm import alike_runs, calm, pass_over
-from check_delayed_repl.backtest.replay import Replay, StateChange, batches
-from check_delayed_repl.judge.fold import Fold
-from check_delayed_repl.judge.outcome import State
+from check_delayed_repl.backtest.replay import Replay
 from check_delayed_repl.limits import Limits
-from check_delayed_repl.records import JobLine, Record
+from check_delayed_repl.records import Record
 
 
-def both(records: list[Record], limits: Limits) -> Iterator[tuple[Any, Any]]:
-    """What the two ways say after each batch: rulings, tally, and all that the judge will ever go on from."""
-    quick, plain = Replay(limits), Replay(limits, hurry=False)
-    for batch in batches(records):
-        said: list[list[StateChange]] = [[], []]
-        for part in batch:
-            for way, rulings in zip((quick, plain), said, strict=True):
-                if isinstance(part, JobLine):
-                    way.job(part)
-                else:
-                    rulings += way.looks(part)
-        yield (
-            (said[0], summed(quick.tally), quick.fold.dump(), list(quick.fold.points)),
-            (said[1], summed(plain.tally), plain.fold.dump(), list(plain.fold.points)),
+def both(records: list[Record], limits: Limits, size: int = 4096) -> Iterator[tuple[Any, Any]]:
+    """What the two ways say after each `size` records: changes, summary, and what the judge goes on from."""
+    ways = Replay(limits), Replay(limits, fast=False)
+    for start in range(0, len(records), size):
+        fast, plain = (
+            (
+                list(way.feed(records[start : start + size])),
+                summed(way.summary),
+                way.fold.dump(),
+                list(way.fold._points),
+            )
+            for way in ways
         )
+        yield fast, plain
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    SEEDS,
-    LENGTHS,
-    st.sampled_from([7, 64, 4096]),
-    st.sampled_from(
-        [
-            LIMITS,
-            LIMITS._replace(fit="window"),
-            LIMITS._replace(window=300.0),
-            LIMITS._replace(window=5000.0, max_seconds_behind=0.0),
-            LIMITS._replace(delay_mode="native"),
-            LIMITS._replace(delay_mode="external", local_heartbeat=False),
-            LIMITS._replace(min_delay_time=150.0, max_delay_time=150.0),
-            LIMITS._replace(min_delay_time=0.0, max_delay_time=1e300, max_recovery_time=0.0, max_trend_time=0.0),
-            LIMITS._replace(job_limits=(("dump", 100.0),), job_stops_server=("dump",)),
-        ]
-    ),
-)
+VARIANTS = [
+    LIMITS,
+    LIMITS._replace(fit="window"),
+    LIMITS._replace(window=300.0, max_seconds_behind=70.0),
+    LIMITS._replace(window=5000.0, max_seconds_behind=0.0),
+    LIMITS._replace(delay_mode="native"),
+    LIMITS._replace(delay_mode="external", local_heartbeat=False),
+    LIMITS._replace(min_delay_time=150.0, max_delay_time=150.0),
+    LIMITS._replace(min_delay_time=0.0, max_delay_time=1e300, max_recovery_time=0.0, max_trend_time=0.0),
+    LIMITS._replace(job_limits=(("dump", 100.0),), job_stops_server=("dump",)),
+]
+
+
+@settings(deadline=None)
+@example(1008, 8, 7, LIMITS)
+@given(st.integers(0, 2**32), st.integers(1, 20), st.sampled_from([1, 7, 64, 4096]), st.sampled_from(VARIANTS))
 def test_the_quick_way_is_the_judge(seed: int, length: int, size: int, limits: Limits) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replaying, "BATCH", size)
-        patch.setattr(replaying, "MIN_CALM", 2)
-        for quick, plain in both(recording(seed, length), limits):
-            assert quick == plain
-
-
-@settings(max_examples=60, deadline=None)
-@given(SEEDS, LENGTHS, st.sampled_from([LIMITS, LIMITS._replace(window=300.0, max_seconds_behind=70.0)]))
-def test_a_calm_stretch_may_end_anywhere(seed: int, length: int, limits: Limits) -> None:
-    """Wherever a stretch is cut, the judge is left in the state that asking it about every look would have led to."""
-    plain = Fold(limits)
-    for batch in batches(recording(seed, length)):
-        for part in batch:
-            if isinstance(part, JobLine):
-                plain.add(part)
-                continue
-            starts = dict(alike_runs(part, 2))
-            passing: list[tuple[Fold, int, list[bool]]] = []
-            for i in range(1, len(part.samples)):
-                t = part.samples[i].t
-                if i in starts and plain.last is not None and plain.verdict(plain.last.t).state is State.OK:
-                    found = calm(part, i, starts[i], plain).tolist()
-                    if plain.at_rest(t):
-                        passing.append((copy.deepcopy(plain), i, found[: [*found, False].index(False)]))
-                plain.add(part.samples[i])
-                for fold, start, found in passing[-1:]:
-                    if start <= i < start + len(found):
-                        assert plain.verdict(t).state is State.OK
-                        quick = copy.deepcopy(fold)
-                        pass_over(part, start, i + 1, quick)
-                        assert (quick.dump(), quick.points) == (plain.dump(), plain.points)
+    for fast, plain in both(recording(seed, length), limits, size):
+        assert fast == plain
 
 
 def line(looks: int, **columns: Any) -> list[Record]:
@@ -157,9 +118,6 @@ def test_what_the_judge_finds_on_a_calm_line_is_found(
     [(quick, plain)] = both(records, limits)
     assert quick == plain
     assert condition in [None, *(ruling.condition for ruling in quick[0])]
-    for size in (5, 7, 31, 34):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(replaying, "BATCH", size)
-            patch.setattr(replaying, "MIN_CALM", 2)
-            for quick, plain in both(records, limits):
-                assert quick == plain
+    for size in (1, 5, 7, 31, 34):
+        for quick, plain in both(records, limits, size):
+            assert quick == plain

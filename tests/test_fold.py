@@ -525,10 +525,9 @@ def test_to_pass_over_a_calm_stretch_is_to_add_every_look_of_it(until: float, kn
     added, passed = folded(before), folded(before)
     for sample in calm:
         added.add(sample)
-    points = [(s.t, s.delay) for s in calm if s.delay is not None and s.t >= until - passed.reach]
-    passed.pass_over(210.0, [calm[0], calm[1], calm[-1]], points)
+    passed.pass_over(calm)
     assert passed.dump() == added.dump()
-    assert passed.points == added.points
+    assert passed._points == added._points
     assert passed.verdict(until) == added.verdict(until)
     assert passed.last == calm[-1]
 

@@ -114,7 +114,7 @@ def test_a_recording_is_judged_as_it_was_told(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_quick_way_and_a_kept_folding_say_the_same(name: str) -> None:
     limits = limits_of(name)
-    plain = [r for r in replay(records(name), limits, hurry=False) if isinstance(r, StateChange)]
+    plain = [r for r in replay(records(name), limits, fast=False) if isinstance(r, StateChange)]
     assert [r for r in replay(records(name), limits) if isinstance(r, StateChange)] == plain
     fold, kept = Fold(limits), Fold(limits)
     seen: list[Sample] = []

@@ -1,39 +1,34 @@
-"""Records, in order of arrival, through the judge: what the check would have said at each look, and what it adds up to.
+"""Records, in order of arrival, through the judge: what the check would have said at each sample, and in all.
 
-It is the check's own judge that is asked. Where looks are calm it is spared the asking, see `calm`.
+It is the check's own judge that is asked. Where samples are calm it is spared the asking, see `calm`.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby, islice
+from itertools import islice
 from os import PathLike
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from check_delayed_repl.backtest.calm import calm
+from check_delayed_repl.history.recording import batches
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import JobLine, Record, Sample
 
-if TYPE_CHECKING:
-    from typing import IO
-
-    from check_delayed_repl.backtest.calm import Looks
-
-BATCH = 4096
-"""Records that are held at a time, however long the recording."""
-MIN_CALM = 8
-"""Fewer looks in a row than these are not worth looking at together."""
+BLOCK = 64
+"""Samples that are looked at together for being calm."""
 PAGES_KEPT = 100
-"""Pages that a tally remembers one by one; it counts them all."""
+"""Pages that a summary remembers one by one; it counts them all."""
 
 
 class StateChange(NamedTuple):
-    """What the check would have said at one look."""
+    """What the check would have said at one sample."""
 
     t: float
-    """The look's own time, seconds since 1970, UTC."""
+    """The sample's own time, seconds since 1970, UTC."""
     state: State
     condition: str
     message: str
@@ -47,12 +42,12 @@ class Page(NamedTuple):
 
 
 class Summary:
-    """What a replay adds up to. All times in seconds; the time from a look to the next counts to the earlier one."""
+    """What a replay adds up to. All times in seconds; the time from a sample to the next counts to the earlier one."""
 
     def __init__(self) -> None:
         self.samples = 0
         self.begin: float | None = None
-        """The first look's t."""
+        """The first sample's t."""
         self.end: float | None = None
         """The greatest t so far: a clock that was set back does not count twice."""
         self.state: State | None = None
@@ -88,7 +83,7 @@ class Summary:
         return past | {self.state: join(past[self.state], self.end - self._since)}
 
     def time_passes(self, t: float, holding: tuple[str, ...]) -> None:
-        """The next look is at `t`; until then the exceptions `holding` hold."""
+        """The next sample is at `t`; until then the exceptions `holding` hold."""
         if self.end is None:
             self.begin = self.end = self._since = t
         if t <= self.end:
@@ -100,7 +95,7 @@ class Summary:
         self.end = t
 
     def sample(self, t: float, state: State, condition: str, in_episode: bool) -> None:
-        """A look was judged, after `time_passes` up to it."""
+        """A sample was judged, after `time_passes` up to it."""
         self.samples += 1
         if not in_episode:
             self._episode_held.clear()
@@ -115,145 +110,80 @@ class Summary:
             if len(self.first_pages) < PAGES_KEPT:
                 self.first_pages.append(Page(t, condition))
 
-    def calm_looks(self, t: float, count: int) -> None:
-        """So many looks more of the same, up to `t`."""
+    def calm(self, t: float, count: int) -> None:
+        """So many samples more of the same, up to `t`."""
         self.samples += count
         self.end = t
 
 
 class Replay:
-    """One recording under one set of limits, fed in batches."""
+    """One recording under one set of limits."""
 
-    def __init__(self, limits: Limits, every: bool = False, *, hurry: bool = True) -> None:
-        """`every`: rule on every look, not only on changes. Without `hurry`, the judge is asked about every look."""
+    def __init__(self, limits: Limits, every: bool = False, *, fast: bool = True) -> None:
+        """`every`: a StateChange for every sample. Without `fast`, the judge is asked about every sample."""
         self.fold = Fold(limits)
-        self.tally = Summary()
+        self.summary = Summary()
         self._every = every
-        self._hurry = hurry and not every
+        self._fast = fast and not every
 
-    def job(self, line: JobLine) -> None:
-        """A job line has arrived."""
-        self.fold.add(line)
+    def feed(self, records: Sequence[Record]) -> Iterator[StateChange]:
+        """What there is to tell of the next records, in order of arrival."""
+        for start in range(0, len(records), BLOCK):
+            block = records[start : start + BLOCK]
+            if not (self._fast and self._pass_over(block)):
+                for record in block:
+                    if isinstance(record, JobLine):
+                        self.fold.add(record)
+                    else:
+                        yield from self._judged(record)
 
-    def looks(self, looks: Looks) -> Iterator[StateChange]:
-        """Looks have arrived, after the one that was fed last; the rulings on them that are to be told."""
-        from check_delayed_repl.backtest.calm import alike_runs, calm
+    def _pass_over(self, block: Sequence[Record]) -> bool:
+        """Folds these records at once, if they are samples of a calm time."""
+        if self.summary.state is not State.OK:
+            return False
+        samples = [record for record in block if isinstance(record, Sample)]
+        if len(samples) < len(block) or not calm(samples, self.fold):
+            return False
+        self.fold.pass_over(samples)
+        self.summary.calm(samples[-1].t, len(samples))
+        return True
 
-        done = 1
-        for start, end in alike_runs(looks, MIN_CALM) if self._hurry else ():
-            yield from self._plainly(looks.samples, done, start)
-            done = start
-            if self._in_order():
-                yield from self._run(looks, start, end, calm(looks, start, end, self.fold).tolist())
-                done = end
-        yield from self._plainly(looks.samples, done, len(looks.samples))
-
-    def _run(self, looks: Looks, start: int, end: int, calm: list[bool]) -> Iterator[StateChange]:
-        """The looks [start, end), each like the one before it."""
-        from check_delayed_repl.backtest.calm import pass_over
-
-        i = start
-        while i < end:
-            j = i
-            while j < end and calm[j - start]:
-                j += 1
-            while i < j and not (self._in_order() and self.fold.at_rest(looks.samples[i].t)):
-                yield from self._plainly(looks.samples, i, i + 1)
-                i += 1
-            if i < j:
-                pass_over(looks, i, j, self.fold)
-                self.tally.calm_looks(looks.samples[j - 1].t, j - i)
-            if j < end:
-                yield from self._plainly(looks.samples, j, j + 1)
-            i = j + 1
-
-    def _in_order(self) -> bool:
-        return self.tally.state is State.OK
-
-    def _plainly(self, samples: Sequence[Sample], start: int, end: int) -> Iterator[StateChange]:
-        """The judge rules on every look."""
-        fold, tally = self.fold, self.tally
-        for i in range(start, end):
-            sample = samples[i]
-            t = sample.t
-            tally.time_passes(t, fold.holding)
-            fold.add(sample)
-            verdict = fold.verdict(t, with_messages=self._every)
-            state, condition = verdict.state, verdict.condition
-            changed = state is not tally.state or condition != tally.condition
-            tally.sample(t, state, condition, fold.in_episode)
-            if self._every:
-                yield StateChange(t, state, condition, verdict.message)
-            elif changed:
-                yield StateChange(t, state, condition, fold.verdict(t).message)
+    def _judged(self, sample: Sample) -> Iterator[StateChange]:
+        fold, summary, t = self.fold, self.summary, sample.t
+        summary.time_passes(t, fold.holding)
+        fold.add(sample)
+        verdict = fold.verdict(t, with_messages=self._every)
+        state, condition = verdict.state, verdict.condition
+        changed = state is not summary.state or condition != summary.condition
+        summary.sample(t, state, condition, fold.in_episode)
+        if self._every:
+            yield StateChange(t, state, condition, verdict.message)
+        elif changed:
+            yield StateChange(t, state, condition, fold.verdict(t).message)
 
 
-Batch = list["JobLine | Looks"]
-
-
-def batches(records: Iterable[Record]) -> Iterator[Batch]:
-    """Records in order of arrival as job lines and looks, some thousands at a time.
-
-    Where reading a record fails, what came before it is given out first, and then the error is raised.
-    """
-    from check_delayed_repl.backtest.calm import Looks
-
-    before: Sample | None = None
+def in_batches(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """The same, some hundred at a time."""
     source = iter(records)
-    error: Exception | None = None
-    while error is None:
-        held: list[Record] = []
-        try:
-            for record in islice(source, BATCH):
-                held.append(record)  # noqa: PERF402  what was read before an error must not be lost
-        except Exception as problem:  # noqa: BLE001  raised again below
-            error = problem
-        batch: Batch = []
-        for kind, group in groupby(held, type):
-            if kind is JobLine:
-                batch.extend(group)  # type: ignore[arg-type]
-            else:
-                samples: list[Sample] = list(group)  # type: ignore[arg-type]
-                batch.append(Looks.of(samples, before))
-                before = samples[-1]
-        if not held and error is None:
-            return
+    while batch := list(islice(source, 1024)):
         yield batch
-    raise error
-
-
-def batches_of(file: IO[bytes], one_by_one: bool = False) -> Iterator[Batch]:
-    """The same of a recording's file; with `one_by_one` in the way that is best where every look is judged anyway."""
-    if one_by_one:
-        from check_delayed_repl.history.recording import read
-
-        return batches(read(file))
-    from check_delayed_repl.backtest.shapes import Reader
-
-    return Reader().parts(file)
 
 
 def replay(
-    records: Iterable[Record] | str | PathLike[str], limits: Limits, every: bool = False, *, hurry: bool = True
+    records: Iterable[Record] | str | PathLike[str], limits: Limits, every: bool = False, *, fast: bool = True
 ) -> Iterator[StateChange | Summary]:
-    """The rulings on a recording under these limits, and at last what they add up to.
+    """The verdicts on a recording under these limits, and at last what they add up to.
 
-    `records` is the path of a recording, or records in order of arrival. There is a ruling for the first look and
-    whenever state or condition changes, or with `every` for each look. `hurry` off asks the judge about each look,
+    `records` is the path of a recording, or records in order of arrival. There is a StateChange for the first sample
+    and whenever state or condition changes, or with `every` for each sample. `fast` off asks the judge about each,
     which changes nothing but the time that it takes. Raises OSError and recording.RecordingError.
     """
+    course = Replay(limits, every, fast=fast)
     if isinstance(records, str | PathLike):
         with open(records, "rb") as file:
-            yield from _replay(batches_of(file, every or not hurry), Replay(limits, every, hurry=hurry))
+            for batch in batches(file):
+                yield from course.feed(batch)
     else:
-        yield from _replay(batches(records), Replay(limits, every, hurry=hurry))
-
-
-def _replay(parts: Iterable[Batch], course: Replay) -> Iterator[StateChange | Summary]:
-    for batch in parts:
-        for part in batch:
-            if isinstance(part, JobLine):
-                course.job(part)
-            else:
-                yield from course.looks(part)
-    yield course.tally
+        for batch in in_batches(records):
+            yield from course.feed(batch)
+    yield course.summary

@@ -6,8 +6,8 @@ import argparse
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from check_delayed_repl.configfile import limits_of
 from check_delayed_repl.history import HistoryUnavailable, open_history
@@ -24,10 +24,7 @@ from check_delayed_repl.options import (
     limits_from,
     timeout,
 )
-from check_delayed_repl.records import JobLine, Record
-
-if TYPE_CHECKING:
-    from check_delayed_repl.backtest.replay import Batch
+from check_delayed_repl.records import Record
 
 HELP = "judge a recording or a history again, under any limits: pages, and time in each state"
 
@@ -94,17 +91,17 @@ def run(args: argparse.Namespace) -> int:
     progress = Progress()
     try:
         if args.file is None:
-            from check_delayed_repl.backtest.replay import batches
+            from check_delayed_repl.backtest.replay import in_batches
 
-            _show(batches(_from_history(args)), limits, others, args, progress)
+            _show(in_batches(_from_history(args)), limits, others, args, progress)
             return 0
-        return _from_file(args, lambda parts: _show(parts, limits, others, args, progress), progress)
+        return _from_file(args, lambda batches: _show(batches, limits, others, args, progress), progress)
     finally:
         progress.clear()
 
 
 def _show(
-    parts: Iterable[Batch], limits: Limits, others: Limits | None, args: argparse.Namespace, progress: Progress
+    batches: Iterable[list[Record]], limits: Limits, others: Limits | None, args: argparse.Namespace, progress: Progress
 ) -> None:
     """Replays under one or two sets of limits, in one pass, and writes what there is to tell as soon as it is known."""
     from check_delayed_repl.backtest import tables as report
@@ -114,43 +111,34 @@ def _show(
     course = Replay(limits, args.every)
     other = None if others is None else Replay(others)
     table = report.Table()
-    for batch in parts:
-        for part in batch:
-            if isinstance(part, JobLine):
-                course.job(part)
-                if other is not None:
-                    other.job(part)
-                continue
-            for ruling in course.looks(part):
-                if args.output == "json":
-                    progress.clear()
-                    write(report.verdict_line(ruling))
-                elif other is None:
-                    progress.clear()
-                    sys.stdout.writelines(table.rows(ruling))
-            if other is not None:
-                for _ in other.looks(part):
-                    pass
-            progress.show(course.tally.samples, course.tally.end)
+    for batch in batches:
+        for change in course.feed(batch):
+            progress.clear()
+            if args.output == "json":
+                write(report.verdict_line(change))
+            elif other is None:
+                sys.stdout.writelines(table.rows(change))
+        if other is not None:
+            deque(other.feed(batch), 0)
+        progress.show(course.summary.samples, course.summary.end)
     progress.clear()
-    before = (limits, course.tally)
+    before = (limits, course.summary)
     if args.output == "json":
-        write(report.summary_line(course.tally))
+        write(report.summary_line(course.summary))
         if other is not None and others is not None:
-            write(report.comparison_line(before, (others, other.tally)))
+            write(report.comparison_line(before, (others, other.summary)))
     elif other is not None and others is not None:
-        sys.stdout.writelines(report.comparison_rows(before, (others, other.tally)))
+        sys.stdout.writelines(report.comparison_rows(before, (others, other.summary)))
     else:
-        sys.stdout.writelines(table.end(course.tally))
-        sys.stdout.writelines(report.held_rows(limits, course.tally))
+        sys.stdout.writelines(table.end(course.summary))
+        sys.stdout.writelines(report.held_rows(limits, course.summary))
 
 
 # --- where records come from
 
 
-def _from_file(args: argparse.Namespace, show: Callable[[Iterable[Batch]], None], progress: Progress) -> int:
-    from check_delayed_repl.backtest.replay import batches_of
-    from check_delayed_repl.history.recording import RecordingError
+def _from_file(args: argparse.Namespace, show: Callable[[Iterable[list[Record]]], None], progress: Progress) -> int:
+    from check_delayed_repl.history.recording import RecordingError, batches
 
     standard_input = args.file == "-"
     with open(0 if standard_input else args.file, "rb", closefd=not standard_input) as file:
@@ -159,7 +147,7 @@ def _from_file(args: argparse.Namespace, show: Callable[[Iterable[Batch]], None]
             if size:
                 progress.share = lambda: file.tell() / size
         try:
-            show(batches_of(file, args.every))
+            show(batches(file))
         except RecordingError as error:
             progress.clear()
             from check_delayed_repl.words import clean

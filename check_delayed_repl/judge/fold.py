@@ -172,12 +172,19 @@ class Fold:
         A least-squares line's end is a weighted mean of its samples, the weights' sizes adding up to no more than the
         square root of their number, see `spread`. It spares the fit where the line is calm.
         """
-        points = self._window(t)
-        if not points:
-            return False
-        delays = [d for _, d in points]
+        delays = [d for _, d in self._window(t)]
+        return bool(delays) and self._spans_range(delays, spread(len(delays)))
+
+    def stays_in_range(self, t: float, delays: Sequence[float]) -> bool:
+        """The line is in range beyond doubt at every one of the next samples, the first of which is taken at `t`."""
+        delays = [d for _, d in self._window(t)] + list(delays)
+        # What a later window has of these is part of their range, and one sample alone spreads more than a few.
+        return self._spans_range(delays, max(spread(1), spread(len(delays))))
+
+    def _spans_range(self, delays: Sequence[float], ranges: float) -> bool:
+        """All that lies so many ranges from the middle of these delays is within the bounds."""
         low, high = min(delays), max(delays)
-        middle, reach = (low + high) / 2.0, (high - low) * spread(len(delays)) + 1e-6
+        middle, reach = (low + high) / 2.0, (high - low) * ranges + 1e-6
         return self.limits.min_delay_time <= middle - reach and middle + reach <= self.limits.max_delay_time
 
     def _in_range(self, t: float, ends_episode: bool = True) -> None:
@@ -208,11 +215,6 @@ class Fold:
     def seen(self) -> Observed:
         """What the looks so far add up to; not to be changed."""
         return self._seen
-
-    @property
-    def points(self) -> Sequence[Point]:
-        """The samples that a trend may still reach back to, in order of time; not to be changed."""
-        return self._points
 
     @property
     def holding(self) -> tuple[str, ...]:
@@ -250,23 +252,23 @@ class Fold:
             or any(job.status != "completed" for job in self._jobs.at(t).views)
         )
 
-    def pass_over(self, first: float, traces: Sequence[Sample], points: Sequence[Point]) -> None:
-        """What `add` of each look of a calm stretch comes to.
+    def pass_over(self, samples: Sequence[Sample]) -> None:
+        """What `add` of each of these samples comes to.
 
-        The fold must be `at_rest`, and every look of the stretch later than the one before it, without a finding, and
-        in range beyond doubt. `first` is the t of the first one; `traces` are those that leave a trace in what has been
-        seen, the last one always among them; `points` the delays within `reach` of the last one, three at least.
+        The fold must be `at_rest`, and every sample later than the one before it, without a finding, and in range
+        beyond doubt.
         """
-        for sample in traces:
+        for sample in samples:
             self._seen.add(sample)
-        last = self._last = traces[-1]
+        last = self._last = samples[-1]
         self._clock = last.t
         self._jobs.forget(last.t)
         self._runs = {}
+        points = [(s.t, s.delay) for s in samples if s.delay is not None]
         self._latest = (*self._latest, *[d for _, d in points[-REAL_VALUE_SAMPLES:]])[-REAL_VALUE_SAMPLES:]
         self._points += points
         self._fitted = None
-        self._in_range(first)
+        self._in_range(samples[0].t)
         self._in_range(last.t)
         self._trim()
 
