@@ -7,8 +7,9 @@ from typing import Any
 
 from judge_builders import folded, job, look
 
-from check_delayed_repl.diagnose.dialect import Dialect
+from check_delayed_repl.diagnose.dialect import Dialect, Place
 from check_delayed_repl.diagnose.picture import Call, Diagnosis, picture
+from check_delayed_repl.diagnose.server import Server
 from check_delayed_repl.diagnose.session import worker_findings
 from check_delayed_repl.judge.outcome import Finding, State
 from check_delayed_repl.limits import Limits
@@ -16,11 +17,15 @@ from check_delayed_repl.records import JobLine, Record, Sample
 
 NOW = 1795430460.0
 """2026-11-23 10:41:00 UTC."""
-CALL = Call(("-H", "db1"), (), (), ("-H", "db1"))
-KEPT = Call(("-H", "db1"), (), ("--history", "/srv/history.db"), ("-H", "db1"))
+CALL = Call(("-H", "db1"), client=("--host=db1",))
+KEPT = Call(("-H", "db1"), history=("--history", "/srv/history.db"), client=("--host=db1",))
 MYSQL, OLD_MYSQL, OLDEST_MYSQL = Dialect("9.7.0", "orders"), Dialect("8.0.21"), Dialect("5.6.24")
 MARIADB, NAMED_MARIADB = Dialect("10.11.6-MariaDB"), Dialect("11.8.2-MariaDB", "orders")
-TRUST = ("It rests on 61 looks of the last 10 min, 1 of them taken just now.",)
+CONFIDENCE = (
+    "Based on 61 samples of the last 10 min, 1 of them taken just now; the newest in the history is 4 s old.",
+)
+
+STILL = ("bin.000121", 9)
 
 Delay = float | Callable[[float], float]
 
@@ -31,7 +36,7 @@ def jitter(t: float) -> float:
 
 
 def seen(t: float, delay: float | None, **other: Any) -> Sample:
-    """A look at a replica that delays by itself; what `other` says is different."""
+    """A sample of a replica that delays by itself; what `other` says is different."""
     moving = int(t - NOW + 100000)
     usual = {
         "ts": None if delay is None else t - delay,
@@ -47,7 +52,7 @@ def seen(t: float, delay: float | None, **other: Any) -> Sample:
         "relay_log_space": 123456789,
         "sql_delay": 7200,
         "sql_remaining": 1,
-        "seconds_behind": 7201,
+        "seconds_behind": None if delay is None or other.get("sql") == "No" else max(0, int(min(delay, 1e9))),
     }
     return look(t, delay, **usual | other)
 
@@ -55,7 +60,7 @@ def seen(t: float, delay: float | None, **other: Any) -> Sample:
 def line(
     delay: Delay = 7200.0, start: float = -600.0, end: float = 0.0, every: float = 10.0, **other: Any
 ) -> list[Sample]:
-    """Looks from `start` to `end`, seconds before NOW; `delay` may depend on them."""
+    """Samples from `start` to `end`, seconds before NOW; `delay` may depend on them."""
     count = int((end - start) / every + 1e-9) + 1
     found = []
     for i in range(count):
@@ -79,7 +84,8 @@ def scene(
     now: float = NOW,
     span: float = 600.0,
     replica: str = "db1:3306",
-    trust: tuple[str, ...] = TRUST,
+    confidence: tuple[str, ...] = CONFIDENCE,
+    place: Place | None = None,
     worker_age: float | None = None,
 ) -> Diagnosis:
     kept = list(records)
@@ -92,19 +98,19 @@ def scene(
         jobs=[r for r in kept if isinstance(r, JobLine)],
         more=more,
         worker_age=worker_age,
-        dialect=dialect,
+        server=None if dialect is None else Server(dialect, place),
         call=call,
-        trust=trust,
+        confidence=confidence,
     )
 
 
 def _wrong(error: str, message: str, dialect: Dialect | None = None, **options: Any) -> Callable[[], Diagnosis]:
-    """A quiet line, and then a look that fails."""
+    """A quiet line, and then a sample that fails."""
     return lambda: scene([*line(end=-10), failed(error, message)], dialect, **options)
 
 
 def _odd(dialect: Dialect, since: float = -300.0, delay: Delay = 7200.0, **other: Any) -> Callable[[], Diagnosis]:
-    """A quiet line, and from `since` on something about the looks that is wrong."""
+    """A quiet line, and from `since` on something about the samples that is wrong."""
     return lambda: scene([*line(end=since - 10), *line(delay, start=since, **other)], dialect)
 
 
@@ -170,7 +176,7 @@ def _worker_missing() -> Diagnosis:
         call=KEPT,
         more=worker_findings(NOW - 330, limits, NOW),
         worker_age=330.0,
-        trust=("It rests on 28 looks of the last 10 min, 0 of them taken just now.",),
+        confidence=("Based on 28 samples of the last 10 min; the newest in the history is 6 min old.",),
     )
 
 
@@ -199,6 +205,21 @@ def _dead_writer() -> Diagnosis:
     return scene([*line(end=-310), *[dead(10.0 * i) for i in range(-30, 1)]], MARIADB)
 
 
+def _told(condition: str, state: State, message: str, **other: Any) -> Callable[[], Diagnosis]:
+    """A quiet line beside a finding that takes more than a few samples to come to."""
+    return lambda: scene(line(**other), MARIADB, call=KEPT, more=[Finding(state, condition, message)])
+
+
+def _lost_and_stopped() -> Diagnosis:
+    """The delay was reset, and somebody has stopped the SQL thread since."""
+    records = [
+        *line(end=-70),
+        *line(lambda t: 7200 - 60 * (t + 60), start=-60, end=-30, sql_delay=0, sql_remaining=None),
+        *line(lambda t: 5400 + t + 30, start=-20, sql_delay=0, sql="No", relay_log=STILL, sql_remaining=None),
+    ]
+    return scene(records, NAMED_MARIADB, place=Place("relay-bin.000007", 90210, gtid=True))
+
+
 SCENES: dict[str, Callable[[], Diagnosis]] = {
     "in-range": lambda: scene(line(), MARIADB),
     "in-range leaking": lambda: scene(line(lambda t: 8500 + 0.05 * t), MYSQL, replica="db1:3306#orders"),
@@ -216,6 +237,13 @@ SCENES: dict[str, Callable[[], Diagnosis]] = {
     "recovering-below-minimum": lambda: scene(line(lambda t: 4000 + t), MARIADB),
     "recovering-above-maximum": lambda: scene(line(lambda t: 10000 - 2.5 * t, sql_remaining=None), MYSQL),
     "delay-out-of-bounds": lambda: scene(line(lambda t: 9400 + 0.9 * t, sql_remaining=None), OLD_MYSQL),
+    "delay-out-of-bounds limits": lambda: scene(line(31.0, sql_delay=30, seconds_behind=30), MARIADB),
+    "delay-out-of-bounds pt-slave-delay": lambda: scene(
+        line(lambda t: 9400 + t, sql_delay=None, sql="No", sql_remaining=None), OLDEST_MYSQL
+    ),
+    "delay-out-of-bounds hours": lambda: scene(
+        line(10800.0, seconds_behind=7200, source_log=("bin.000124", 4)), MARIADB
+    ),
     "delay-out-of-bounds below": _odd(MARIADB, -120, lambda t: 7200 + 40 * (-120 - t), sql_remaining=None),
     "connect-failed": _wrong(
         "connect-failed", "db1:3306: access denied for user 'monitor'@'10.0.0.7' (error 1045)", None
@@ -255,7 +283,15 @@ SCENES: dict[str, Callable[[], Diagnosis]] = {
     "delay-setting-lost mariadb": _odd(
         NAMED_MARIADB, -60, lambda t: 7200 - 60 * (t + 60), sql_delay=0, sql_remaining=None, seconds_behind=3600
     ),
+    "delay-setting-lost stopped": _lost_and_stopped,
     "job-overrun": _overrun,
+    "job-records-flooded": _told("job-records-flooded", State.CRITICAL, "Too many job records: more than 2000 jobs"),
+    "replica-ambiguous": _told(
+        "replica-ambiguous", State.CRITICAL, "Several servers answer under this name: 2 in the last hour"
+    ),
+    "rescue-in-progress": _told(
+        "rescue-in-progress", State.CRITICAL, "Frozen by rescue since 10:12: do not start replication", sql="No"
+    ),
     "clock-stepped": _stepped,
     "history-unavailable": _no_history,
     "server-down": _wrong("server-down", "db1:3306: connection refused", None, replica="db1:3306#orders"),
@@ -272,6 +308,20 @@ SCENES: dict[str, Callable[[], Diagnosis]] = {
     ),
     "job-record-invalid": _invalid,
     "source-changed": _failover,
-    "internal-error": lambda: scene([look(NOW, None, io="Yes")], None, trust=()),
+    "line-drained": _told(
+        "line-drained", State.CRITICAL, "Replication delay fell below the minimum: 4000 seconds since 10:12"
+    ),
+    "replica-changed": _told("replica-changed", State.WARNING, "Replica changed: another server answers"),
+    "replication-filtered": _told(
+        "replication-filtered",
+        State.WARNING,
+        "Replication is filtered: Replicate_Do_DB=percona (--allow-filter)",
+        filters=("Replicate_Do_DB=percona",),
+    ),
+    "relay-space-limited": _told(
+        "relay-space-limited", State.WARNING, "Relay log is at its size limit for 30 seconds", relay_limited=True
+    ),
+    "io-unstable": _told("io-unstable", State.WARNING, "IO thread keeps losing its connection: 7 times in 600 seconds"),
+    "internal-error": lambda: scene([look(NOW, None, io="Yes")], None, confidence=()),
 }
 """Name → picture. The first word of the name is the condition that the scene is about."""

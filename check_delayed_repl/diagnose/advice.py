@@ -1,500 +1,328 @@
-"""What each condition means to a person, and what to do next: one table, by condition.
+"""What to do about each condition: one table, by condition, and what follows from what.
 
-Whether a condition holds is never decided here: the judge's findings say so. What is proposed is printed, not run.
+Whether a condition holds is the judge's to say, what it means stands with the conditions.
 """
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from typing import NamedTuple
 
-from check_delayed_repl.conditions import find
-from check_delayed_repl.diagnose.dialect import EITHER, EITHER_NAMES, Dialect
-from check_delayed_repl.diagnose.picture import Diagnosis
-from check_delayed_repl.judge.outcome import JobView
-from check_delayed_repl.judge.verdict import ABOVE, BELOW
-from check_delayed_repl.limits import kind_option, option
-from check_delayed_repl.words import clean
+from check_delayed_repl import conditions
+from check_delayed_repl.conditions import HARD, HOLDABLE, LINE
+from check_delayed_repl.diagnose import steps as s
+from check_delayed_repl.diagnose.dialect import Dialect
+from check_delayed_repl.diagnose.picture import Call, Diagnosis
+from check_delayed_repl.diagnose.steps import Step
+from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
+from check_delayed_repl.judge.verdict import BELOW
+from check_delayed_repl.limits import Limits, kind_option
 
 
-class Step(NamedTuple):
-    """Something to do."""
+class Told(NamedTuple):
+    """A step for the replica at hand."""
 
     text: str
-    commands: tuple[str, ...] = ()
-    """To be pasted, a line each: SQL where they end with `;` or `\\G`, otherwise a shell's."""
+    commands: tuple[str, ...]
 
 
 class Advice(NamedTuple):
+    """One finding with what to do about it."""
+
+    finding: Finding
     meaning: str
-    """A sentence or two."""
-    steps: tuple[Step, ...] = ()
+    steps: tuple[Told, ...]
+    consequences: tuple[Finding, ...] = ()
+    """What follows from it, and needs no steps of its own."""
 
 
-def advice(condition: str, picture: Diagnosis) -> Advice:
-    """For a finding of this picture, by its condition."""
-    if condition.startswith("active-"):
-        return _active(picture, condition.removeprefix("active-"))
-    if condition.endswith("-recovery-window"):
-        return _recovery_window(picture, condition.removesuffix("-recovery-window"))
-    if condition in TABLE:
-        return TABLE[condition](picture)
-    known = find(condition)
-    return Advice(known.meaning if known else "")
+def advise(p: Diagnosis) -> list[Advice]:
+    """Every finding once, as a cause or among the consequences of one: the deepest causes first."""
+    left = list(p.verdict.findings)
+    found: list[Advice] = []
+    for name, following in CONSEQUENCES.items():
+        own = [f for f in left if f.condition == name]
+        if own:
+            left = [f for f in left if f not in own]
+            follow = [f for f in left if conditions.general(f.condition) in following]
+            left = [f for f in left if f not in follow]
+            found += _advised(own, p, tuple(f for f in follow if f.state != State.OK))
+    for finding in left:
+        found += _advised([finding], p)
+    return found
 
 
-# --- what commands are made of
+def _advised(same: list[Finding], p: Diagnosis, follow: tuple[Finding, ...] = ()) -> list[Advice]:
+    """Findings of one condition. What a job holds needs no steps: it goes with the job."""
+    condition = conditions.find(same[0].condition)
+    meaning = "" if condition is None else condition.meaning
+    steps = () if same[0].held else steps_for(same[0].condition, p)
+    return [Advice(same[0], meaning, steps, follow), *(Advice(finding, meaning, ()) for finding in same[1:])]
 
 
-def _sql(p: Diagnosis, say: Callable[[Dialect], str]) -> tuple[str, ...]:
-    """A statement in the server's words; in everybody's, each marked, where it is not known which server it is."""
-    return _sqls(p, lambda dialect: [say(dialect)])
+def steps_for(condition: str, p: Diagnosis) -> tuple[Told, ...]:
+    """What to do about one condition on this replica."""
+    known = s.words_for(p)
+    found: list[Step] = []
+    for one in STEPS.get(conditions.general(condition), ()):
+        found += [one] if isinstance(one, Step) else one(p)
+    return tuple(Told(step.text.format_map(known), tuple(step.commands(p))) for step in found if step.when(p))
 
 
-def _sqls(p: Diagnosis, say: Callable[[Dialect], list[str]]) -> tuple[str, ...]:
-    if p.dialect is not None:
-        return tuple(say(p.dialect))
-    channel = p.replica.partition("#")[2]
-    lines: list[str] = []
-    for name, dialect in zip(EITHER_NAMES, EITHER, strict=True):
-        statements = say(dialect._replace(channel=channel))
-        lines += [f"-- {name}:", *statements]
-    return tuple(lines)
+def general_steps(condition: str) -> list[str]:
+    """What to do about a condition on any replica: a text each, its commands below it on lines of their own."""
+    nothing = Verdict(0.0, (), Trend(), None, (), {}, None, None, None, None)
+    anyone = Diagnosis("NAME", nothing, Limits(), call=Call(("-H", "HOST"), client=("--host=HOST",)))
+    return ["\n".join([step.text, *(f"  {line}" for line in step.commands)]) for step in steps_for(condition, anyone)]
 
 
-def _tool(p: Diagnosis, *words: str, connection: bool = False, judging: bool = False) -> str:
-    """A call of delayed-repl for the same replica."""
-    options = (*(p.call.connection if connection else ()), *(p.call.judging if judging else ()), *p.call.history)
-    return shlex.join(("delayed-repl", *words)) + _rest(options)
+STATUS = s.sql(Dialect.status)
+PROCESSES = s.plain_sql("SHOW FULL PROCESSLIST;")
+IDENTITY = s.plain_sql("SELECT @@hostname, @@port, @@server_id, @@version;")
+GRANTS = s.call("delayed-repl", "grants", "--for", "check", connection=True)
+LIST_JOBS = s.call("delayed-repl", "job", "list")
+WATCH = Step("Wait, and watch it come back:", s.call("delayed-repl", "watch", connection=True, judging=True))
+SHOW_ROWS = Step(
+    "See whose heartbeats there are, and whether ts is in UTC:",
+    s.plain_sql("SELECT server_id, ts, UTC_TIMESTAMP(6) FROM {table};"),
+)
+WRITER_RUNS = s.shell("pgrep -af pt-heartbeat")
+FIND_WRITER = Step("On the source, see whether pt-heartbeat runs:", WRITER_RUNS)
+START_WRITER = Step("If not, start it there:", s.heartbeat())
+NAME_SOURCE = Step(
+    "Server {server}'s is newer. If that is the source: --master-server-id {server}.",
+    when=lambda p: bool(s.newer_ids(p)),
+)
+FIND_FILTERS = Step(
+    "If it runs and no row arrives, look for filters: here ({filters}), and binlog_do_db and binlog_ignore_db on the "
+    "source:",
+    STATUS,
+)
+ZONE = Step(
+    "A time zone is wrong: use pt-heartbeat --utc, or --heartbeat-timezone.",
+    when=s.zone_is_wrong,
+)
+CLOCKS = s.shell("date -u; chronyc tracking")
+CATCHING_UP = (
+    Step("See whether both threads run, and what the SQL thread does:", STATUS),
+    Step("See what slows it down (locks, long queries, a busy disk):", PROCESSES),
+)
+ON_PURPOSE = "Unless it was stopped to save what a mistake destroyed, go on applying:"
 
 
-def _job(p: Diagnosis, action: str, job: JobView | None = None, *words: str) -> str:
-    """A call of delayed-repl job. Its record's id was written by others: it may look like an option."""
-    identity = () if job is None else (job.id,)
-    first, last = ((), ("--", *identity)) if job is not None and job.id.startswith("-") else (identity, ())
-    return _join(("delayed-repl", "job", action, *first, "--replica", p.replica, *words, *p.call.history, *last))
-
-
-def _rest(options: tuple[str, ...]) -> str:
-    return f" {_join(options)}" if options else ""
-
-
-def _join(words: tuple[str, ...]) -> str:
-    """Words for a shell; the stand-in for a password is left for the shell to fill in."""
-    return " ".join(word if '"$' in word else shlex.quote(word) for word in words)
-
-
-def _client(p: Diagnosis, *words: str) -> str:
-    name = p.dialect.client if p.dialect is not None else "mysql"
-    return " ".join(filter(None, (name, _join(p.call.client), shlex.join(words))))
-
-
-def _service(p: Diagnosis) -> str:
-    return p.dialect.service if p.dialect is not None else "mysql"
-
-
-def _heartbeat(p: Diagnosis, local: bool) -> str:
-    database, _, table = p.call.table.partition(".")
-    named = "" if table == "heartbeat" else f" --table {table}"
-    own = " --set-vars sql_log_bin=0 --check-read-only" if local else ""
-    file = "--defaults-file /etc/mysql/heartbeat.cnf"
-    return f"pt-heartbeat {file} -D {database}{named} --update --utc --interval 1 --daemonize{own}"
-
-
-def _rows(p: Diagnosis) -> str:
-    return f"SELECT server_id, ts, UTC_TIMESTAMP(6) FROM {p.call.table};"  # noqa: S608  printed, not run
-
-
-def _watch(p: Diagnosis) -> Step:
-    return Step("Wait, and see it come back:", (_tool(p, "watch", connection=True, judging=True),))
-
-
-def _status(p: Diagnosis, text: str = "See what the server says about it:") -> Step:
-    return Step(text, _sql(p, Dialect.status))
-
-
-def _jobs(p: Diagnosis, status: str) -> list[JobView]:
-    return [job for job in p.verdict.jobs if job.status == status]
-
-
-NOTHING = Step("Nothing is to be done.")
-MISTAKE = "If somebody stopped it to save what a mistake on the source has destroyed, leave it stopped."
-
-
-# --- the look
-
-
-def _connect_failed(p: Diagnosis) -> Advice:
-    return Advice(
-        "Nothing can be said about the delay line while the replica cannot be asked.",
-        (
-            Step("Try the same by hand, from here:", (_client(p, "-e", "SELECT 1"),)),
+def _out_of_bounds(p: Diagnosis) -> tuple[Step, ...]:
+    seen, below = p.seen, p.side == BELOW
+    if seen is not None and s.limits_do_not_fit(p):
+        fitting = p._replace(call=p.call._replace(judging=("--delay", str(seen.sql_delay))))
+        again = s.call("delayed-repl", "diagnose", connection=True, judging=True)
+        must_stop = p.dialect is not None and p.dialect.needs_place and not s.stopped(p)
+        return (
+            Step("If {setting} is meant, give every command the limits for it:", lambda _: again(fitting)),
             Step(
-                "Where access is denied, this prints the SQL for an account that has what it needs:",
-                (_tool(p, "grants", "--for", "check", connection=True),),
+                "If not, set the one that is meant:" if must_stop else "If not:", s.STOP_SQL if must_stop else s.nothing
             ),
-        ),
-    )
-
-
-def _timeout(p: Diagnosis) -> Advice:
-    return Advice(
-        "The server, or the way to it, hangs. Whether replication goes on meanwhile is not known.",
-        (
-            Step(
-                "On the replica's host, see whether it is overloaded, out of disk space or stopped:",
-                (f"uptime; df -h; systemctl status {_service(p)}",),
-            ),
-            Step("If it answers there, see what it is busy with:", ("SHOW FULL PROCESSLIST;",)),
-        ),
-    )
-
-
-def _not_a_replica(p: Diagnosis) -> Advice:
-    return Advice(
-        "There is no such delay line on this server: a wrong host or channel, or replication was removed.",
-        (
-            Step("List what is there, then name one of these with --channel:", _sql(p, Dialect.every_status)),
-            Step("If replication was removed (RESET), set it up again, with its delay."),
-        ),
-    )
-
-
-def _status_unreadable(p: Diagnosis) -> Advice:
-    needed = p.dialect.privilege if p.dialect is not None else "REPLICATION CLIENT"
-    return Advice(
-        f"Without the replication status a dead thread goes unnoticed for hours. It takes {needed}.",
-        (
-            Step(
-                "This prints the SQL for an account that has what it needs:",
-                (_tool(p, "grants", "--for", "check", connection=True),),
-            ),
-            _status(p, "As an administrator, see what the check would read:"),
-        ),
-    )
-
-
-def _io_error(p: Diagnosis) -> Advice:
-    return Advice(
-        "Nothing new is fetched. What has been fetched is still applied, so the delay looks right until the relay log "
-        "is empty.",
-        (
-            _status(p, "Last_IO_Error names the cause (network, account, binary logs that are gone):"),
-            Step("Once the cause is removed:", _sql(p, lambda d: d.start("IO_THREAD"))),
-        ),
-    )
-
-
-def _sql_error(p: Diagnosis) -> Advice:
-    errors = p.dialect.applier_errors() if p.dialect is not None else None
-    see = (errors,) if errors else _sql(p, Dialect.status)
-    return Advice(
-        "A change could not be applied: the replica differs from its source, or ran out of something. Skipping the "
-        "change makes the difference permanent.",
-        (
-            Step("Read the whole error, and the change that it names:", see),
-            Step("Once the cause is removed:", _sql(p, lambda d: d.start("SQL_THREAD"))),
-        ),
-    )
-
-
-def _heartbeat_missing(p: Diagnosis) -> Advice:
-    return Advice(
-        "Without the source's heartbeat the delay is unknown.",
-        (
-            Step("On the replica, see whose heartbeats there are:", (_rows(p),)),
-            Step("On the source, start the writer if it does not run:", (_heartbeat(p, local=False),)),
-            Step("In a chain, name the server whose heartbeat counts: --master-server-id ID"),
-        ),
-    )
-
-
-def _heartbeat_unreadable(p: Diagnosis) -> Advice:
-    return Advice(
-        "The heartbeat's time cannot be understood, so the delay is unknown.",
-        (
-            Step("See what stands there, and who writes it:", (_rows(p),)),
-            Step("Only pt-heartbeat may write to the table:", (_heartbeat(p, local=False),)),
-        ),
-    )
-
-
-def _heartbeat_from_future(p: Diagnosis) -> Advice:
-    return Advice(
-        "A delay cannot be negative: clocks disagree, or heartbeats carry a local time. Every delay is wrong by as "
-        "much.",
-        (
-            Step("Compare the clocks of source and replica, on both:", ("date -u; chronyc tracking",)),
-            Step(
-                "See whether ts is in UTC. Let writers run with --utc, or say their zone with --heartbeat-timezone:",
-                (_rows(p),),
-            ),
-        ),
-    )
-
-
-def _source_heartbeat_dead(p: Diagnosis) -> Advice:
-    return Advice(
-        "Replication works, but its heartbeat has stopped: the delay that is measured grows without being one.",
-        (
-            Step("On the source, see whether the writer runs:", ("pgrep -af pt-heartbeat",)),
-            Step("If not, start it:", (_heartbeat(p, local=False),)),
-        ),
-    )
-
-
-def _worker_missing(p: Diagnosis) -> Advice:
-    return Advice(
-        "Nobody has been looking at the replica, so nobody would have noticed.",
-        (
-            Step("Where the worker runs, see why it does not:", ("systemctl status 'delayed-repl*'",)),
-            Step(
-                "Or run it by hand to see what it says:",
-                (_tool(p, "worker", "--count", "3", connection=True),),
-            ),
-        ),
-    )
-
-
-def _delay_setting_lost(p: Diagnosis) -> Advice:
-    before = p.sql_delay_before or int(p.limits.min_delay_time)
-    # With GTID positions it throws away what it has fetched when both threads stop.
-    again = p.dialect is not None and p.dialect.mariadb
-    fetched = " (with GTID positions, MariaDB fetches everything again: the source must still have it)" if again else ""
-    return Advice(
-        "The server no longer holds changes back (RESET does that without a word): the delay line drains, and with it "
-        "goes the protection.",
-        (
-            Step("Stop applying at once, to keep what is left of the line:", _sql(p, lambda d: d.stop("SQL_THREAD"))),
-            Step(f"Then set the delay again and go on{fetched}:", _sqls(p, lambda d: d.set_delay(before))),
-        ),
-    )
-
-
-def _job_overrun(p: Diagnosis) -> Advice:
-    active = _jobs(p, "active")
-    longest = max(active, key=lambda job: job.running or 0.0, default=None)
-    steps = [Step("See which jobs are recorded, and whether they still run:", (_job(p, "list"),))]
-    if longest is not None:
-        steps.append(
-            Step(
-                "If it is over and only its end was never recorded:",
-                (_job(p, "finish", longest, "--kind", longest.kind),),
-            )
+            *s.set_delay(p, s.meant_delay(p)),
         )
-        setting = kind_option(longest.kind)
-        steps.append(Step(f"If it is right that it takes that long, raise {setting} on the check."))
-    return Advice("Planned work takes longer than it may. It holds back no alarm any more.", tuple(steps))
-
-
-def _clock_stepped(p: Diagnosis) -> Advice:
-    return Advice(
-        "Ages and slopes mean nothing while what was seen lies ahead of the clock.",
-        (
-            Step("See whether the clock is right, here and where the worker runs:", ("date -u; chronyc tracking",)),
-            Step(
-                "If it is right now, take the samples from the future out:",
-                (_tool(p, "history", "prune", "--future", "--replica", p.replica),),
-            ),
-        ),
-    )
-
-
-def _history_unavailable(p: Diagnosis) -> Advice:
-    given = p.call.history
-    where = given[-1] if given and "://" not in given[-1] else ""
-    steps = [Step("The message names the cause: permission, disk space, a lock or damage.")]
-    if where:
-        file = shlex.quote(where)
-        steps.append(Step("See the file, its folder and its disk:", (f"ls -la {file}*; df -h $(dirname {file})",)))
-    return Advice("Without its history the check knows neither trend nor jobs.", tuple(steps))
-
-
-def _server_down(p: Diagnosis) -> Advice:
-    service = _service(p)
-    return Advice(
-        "The server does not run. Nothing is applied, and nothing is fetched either: what the source's binary logs do "
-        "not keep for so long is lost to this replica.",
-        (
-            Step("On the replica's host, see why:", (f"journalctl -u {service} -n 50; systemctl status {service}",)),
-            Step("Start it again:", (f"systemctl start {service}",)),
-        ),
-    )
-
-
-def _io_stopped(p: Diagnosis) -> Advice:
-    return Advice(
-        "Nothing new is fetched. The delay looks right until the relay log is empty, hours later.",
-        (
-            Step("Start fetching again, unless a backup has stopped it:", _sql(p, lambda d: d.start("IO_THREAD"))),
-            _status(p, "If it stays Connecting, the status or the error log says why:"),
-        ),
-    )
-
-
-def _sql_stopped(p: Diagnosis) -> Advice:
-    return Advice(
-        f"Nothing is applied: the delay grows by a second every second. {MISTAKE}",
-        (Step("Unless somebody stopped it on purpose, go on applying:", _sql(p, lambda d: d.start("SQL_THREAD"))),),
-    )
-
-
-def _local_heartbeat_stale(p: Diagnosis) -> Advice:
-    return Advice(
-        "The replica's own heartbeat is not written: its writer is dead, or something keeps it from writing (a read "
-        "lock, a full disk).",
-        (
-            Step("On the replica, start the writer if it does not run:", (_heartbeat(p, local=True),)),
-            Step("If it runs, see what holds it up:", ("SHOW FULL PROCESSLIST;",)),
-            Step("Where the replica must not be written to: --no-local-heartbeat on the check."),
-        ),
-    )
-
-
-def _source_log_stale(p: Diagnosis) -> Advice:
-    return Advice(
-        "The source writes a heartbeat every second, and none arrives: a connection that is dead without knowing, or a "
-        "source that no longer writes.",
-        (
-            Step("Let the replica connect anew:", _sqls(p, lambda d: [d.stop("IO_THREAD"), d.start("IO_THREAD")])),
-            Step("On the source, see whether the heartbeat's writer runs:", ("pgrep -af pt-heartbeat",)),
-        ),
-    )
-
-
-def _relay_log_stale(p: Diagnosis) -> Advice:
-    return Advice(
-        "Nothing has been applied for long: the SQL thread is stopped, waits for a lock, or has one very large change.",
-        (
-            Step("See what the SQL thread does:", ("SHOW FULL PROCESSLIST;",)),
-            _status(p),
-            Step(f"If it is stopped: {MISTAKE} Otherwise:", _sql(p, lambda d: d.start("SQL_THREAD"))),
-        ),
-    )
-
-
-# --- the line
-
-
-def _active(p: Diagnosis, kind: str) -> Advice:
-    return Advice(
-        f"Planned work ({clean(kind, 40)}) is going on. What comes of it is held at WARNING while its budget lasts.",
-        (Step("Nothing is to be done, unless it should be over by now:", (_job(p, "list"),)),),
-    )
-
-
-def _in_range(_: Diagnosis) -> Advice:
-    return Advice("The delay line is as long as it should be.", (NOTHING,))
-
-
-def _recovery_window(p: Diagnosis, kind: str) -> Advice:
-    return Advice(
-        f"The line was left out of range by planned work ({clean(kind, 40)}), and is given time to come back.",
-        (_watch(p),),
-    )
-
-
-def _recovery_exceeded(p: Diagnosis) -> Advice:
-    spent = [b.option for b in p.budgets if b.held > b.limit] or [option("max_recovery_time")]
-    return Advice(
-        "The line has been on its way back for longer than it may: catching up is too slow, or has stopped.",
-        (
-            _status(p, "See whether both threads run, and what the SQL thread does:"),
-            Step("See what slows it down (locks, long queries, a busy disk):", ("SHOW FULL PROCESSLIST;",)),
-            Step(f"If it is right that it takes so long, raise {' or '.join(spent)} on the check."),
-        ),
-    )
-
-
-def _recovering(p: Diagnosis) -> Advice:
-    return Advice("The line is out of range, and on its way back.", (_watch(p),))
-
-
-def _out_of_bounds(p: Diagnosis) -> Advice:
-    found = {finding.condition for finding in p.verdict.findings}
-    if p.side == BELOW and "delay-setting-lost" in found:
-        return Advice("The line is too short, and does not grow.")
-    if p.side == BELOW:
-        return Advice(
-            "The line is too short, and does not grow: a mistake would arrive here sooner than it should.",
-            (
-                Step("Stop applying, so that the line grows while you look:", _sql(p, lambda d: d.stop("SQL_THREAD"))),
-                _status(p, "See whether the delay is still set (SQL_Delay):"),
-                Step("Once it is right:", _sql(p, lambda d: d.start("SQL_THREAD"))),
-            ),
+    if s.zone_is_wrong(p):
+        return (ZONE, SHOW_ROWS)
+    if seen is not None and seen.sql is not None and not p.native:
+        died = s.shell(
+            f"pt-slave-delay --defaults-file /etc/mysql/slave-delay.cnf --delay {s.meant_delay(p)} --daemonize"
         )
-    stopped = p.verdict.sample is not None and p.verdict.sample.sql == "No"
-    steps = [
-        _status(p, "See whether both threads run, and what the SQL thread does:"),
-        Step("See what slows it down (locks, long queries, a busy disk):", ("SHOW FULL PROCESSLIST;",)),
-    ]
-    if stopped and not found & {"sql-stopped", "sql-error"}:
-        steps.insert(0, Step(f"Go on applying. {MISTAKE}", _sql(p, lambda d: d.start("SQL_THREAD"))))
-    steps.append(Step("If planned work is the cause, say so:", (_job(p, "start", None, "--kind", "backup"),)))
-    meaning = "The line is too long, and does not shorten." if p.side == ABOVE else "The line is out of range."
-    return Advice(f"{meaning} What is restored from here is older than it should be.", tuple(steps))
-
-
-# --- beside these
-
-
-def _job_record_invalid(p: Diagnosis) -> Advice:
-    invalid = _jobs(p, "invalid")
-    return Advice(
-        "Somebody recorded a job that makes no sense. It holds back no alarm.",
-        tuple(Step("Take it back, and record it anew if it runs:", (_job(p, "void", job),)) for job in invalid[:3]),
+        return (
+            Step("Stop applying until pt-slave-delay does it again:", s.STOP_SQL, lambda p: below and not s.stopped(p)),
+            Step("pt-slave-delay applies this delay. See whether it runs:", s.shell("pgrep -af pt-slave-delay")),
+            Step("If it has died, start it again:", died),
+            *(() if below else CATCHING_UP),
+        )
+    if below:
+        return (
+            Step("Stop applying, so that the line grows meanwhile:", s.STOP_SQL, lambda p: not s.stopped(p)),
+            Step("See whether the delay is still set (SQL_Delay), and what else applies changes:", STATUS),
+            *s.start("SQL_THREAD", "Once it is right:")(p),
+        )
+    return (
+        *CATCHING_UP,
+        Step("If planned work is the cause, record it:", s.call("delayed-repl", "job", "start", "--kind", "backup")),
     )
 
 
-def _source_changed(p: Diagnosis) -> Advice:
-    return Advice(
-        "After a failover the new source's first heartbeat takes as long as the delay. Until then the old one serves.",
-        (Step("On the new source, make sure that the writer runs:", (_heartbeat(p, local=False),)),),
-    )
-
-
-def _internal_error(p: Diagnosis) -> Advice:
-    return Advice(
-        "Nothing could be judged.",
-        (Step("Ask the check itself, with all that it can say:", (_check(p),)),),
-    )
-
-
-def _check(p: Diagnosis) -> str:
-    return "check_delayed_repl" + _rest((*p.call.connection, *p.call.judging, *p.call.history)) + " -vvv"
-
-
-TABLE: dict[str, Callable[[Diagnosis], Advice]] = {
-    "connect-failed": _connect_failed,
-    "timeout": _timeout,
-    "not-a-replica": _not_a_replica,
-    "status-unreadable": _status_unreadable,
-    "io-error": _io_error,
-    "sql-error": _sql_error,
-    "heartbeat-missing": _heartbeat_missing,
-    "heartbeat-unreadable": _heartbeat_unreadable,
-    "heartbeat-from-future": _heartbeat_from_future,
-    "source-heartbeat-dead": _source_heartbeat_dead,
-    "worker-missing": _worker_missing,
-    "delay-setting-lost": _delay_setting_lost,
-    "job-overrun": _job_overrun,
-    "clock-stepped": _clock_stepped,
-    "history-unavailable": _history_unavailable,
-    "server-down": _server_down,
-    "io-stopped": _io_stopped,
-    "sql-stopped": _sql_stopped,
-    "local-heartbeat-stale": _local_heartbeat_stale,
-    "source-log-stale": _source_log_stale,
-    "relay-log-stale": _relay_log_stale,
-    "in-range": _in_range,
-    "recovery-exceeded": _recovery_exceeded,
-    "recovering-real-value": _recovering,
-    "recovering-below-minimum": _recovering,
-    "recovering-above-maximum": _recovering,
-    "delay-out-of-bounds": _out_of_bounds,
-    "job-record-invalid": _job_record_invalid,
-    "source-changed": _source_changed,
-    "internal-error": _internal_error,
+STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
+    "connect-failed": (
+        Step("Try the same by hand{elsewhere}:", s.client),
+        Step("If access is denied, this prints the SQL for an account that has what it needs:", GRANTS),
+    ),
+    "timeout": (
+        Step(
+            "On the replica's host: is it overloaded, out of disk space or stopped?",
+            s.shell("uptime; df -h; systemctl status {service}"),
+        ),
+        Step("If it answers there, see what it is busy with:", PROCESSES),
+    ),
+    "not-a-replica": (
+        Step("List the channels, then name one of them with --channel:", s.sql(Dialect.every_status)),
+        Step("If replication was removed (RESET), set it up again, with its delay."),
+    ),
+    "status-unreadable": (
+        Step("It takes {privilege}. This prints the SQL for an account that has it:", GRANTS),
+        Step("As an administrator, see what the check would read:", STATUS),
+    ),
+    "io-error": (
+        Step("Last_IO_Error names the cause (network, account, binary logs gone):", STATUS),
+        s.start("IO_THREAD", "Once the cause is removed:"),
+    ),
+    "sql-error": (
+        Step("Read the whole error, and the change that it names:", s.sql(Dialect.applier_errors)),
+        Step("Repair what differs: skipping the change would make the difference permanent."),
+        s.start("SQL_THREAD", "Once the cause is removed:"),
+    ),
+    "heartbeat-missing": (SHOW_ROWS, NAME_SOURCE, FIND_WRITER, START_WRITER, FIND_FILTERS),
+    "heartbeat-unreadable": (SHOW_ROWS, Step("Only pt-heartbeat may write to the table:", s.heartbeat())),
+    "heartbeat-from-future": (ZONE, Step("Compare the clocks of source and replica, on both:", CLOCKS), SHOW_ROWS),
+    "source-heartbeat-dead": (NAME_SOURCE, FIND_WRITER, START_WRITER, FIND_FILTERS),
+    "worker-missing": (
+        Step("Where the worker runs, see why it does not:", s.shell("systemctl status 'delayed-repl*'")),
+        Step(
+            "Or run it by hand to see what it says:",
+            s.call("delayed-repl", "worker", "--count", "3", connection=True),
+            lambda p: p.call.reaches,
+        ),
+    ),
+    "delay-setting-lost": (
+        Step("Stop applying at once, to keep what is left:", s.STOP_SQL, lambda p: not s.stopped(p)),
+        lambda p: s.set_delay(p, p.sql_delay_before or s.meant_delay(p)),
+    ),
+    "job-overrun": (
+        Step("See which jobs are recorded, and whether they still run:", LIST_JOBS),
+        Step("If one is over and only its end was never recorded:", s.jobs("active", "finish", 1)),
+        lambda p: tuple(
+            Step(f"If it is right that it takes that long, raise {kind_option(kind)} on the check.")
+            for kind in dict.fromkeys(job.kind for job in p.verdict.jobs if job.status == "active")
+        ),
+    ),
+    "job-records-flooded": (
+        Step("See who writes them:", LIST_JOBS),
+        Step(
+            "Once that has stopped, clear them all, and record anew what still runs:",
+            s.call("delayed-repl", "job", "void", "--all"),
+        ),
+    ),
+    "replica-ambiguous": (
+        Step("Ask several times which server answers here:", IDENTITY),
+        Step("Give each replica an address and a --replica name of its own: no proxy, no name with several addresses."),
+    ),
+    "rescue-in-progress": (
+        Step(
+            "Do not start replication. See where the rescue stands:",
+            s.call("delayed-repl", "rescue", "status", connection=True),
+        ),
+    ),
+    "clock-stepped": (
+        Step("See whether the clock is right{elsewhere}:", CLOCKS),
+        Step(
+            "If it is right now, remove the samples from the future:",
+            s.call("delayed-repl", "history", "prune", "--future"),
+        ),
+    ),
+    "history-unavailable": (
+        Step("The message names the cause. See the file, its folder and its disk:", s.history_file),
+    ),
+    "server-down": (
+        Step("On the replica's host, see why:", s.shell("journalctl -u {service} -n 50; systemctl status {service}")),
+        Step("Start it again:", s.shell("systemctl start {service}")),
+    ),
+    "io-stopped": (
+        s.start("IO_THREAD", "Start fetching again, unless a backup has stopped it:"),
+        Step("If it stays Connecting, the status or the error log says why:", STATUS),
+    ),
+    "sql-stopped": (s.start("SQL_THREAD", ON_PURPOSE),),
+    "local-heartbeat-stale": (
+        ZONE,
+        Step("On the replica, see whether its own pt-heartbeat runs:", WRITER_RUNS),
+        Step(
+            "If not, start it there (on a read_only replica its account needs READ_ONLY ADMIN, BINLOG ADMIN or SUPER):",
+            s.heartbeat(" --set-vars sql_log_bin=0"),
+        ),
+        Step("If it runs, see what holds it up (a read lock, a full disk):", PROCESSES),
+        Step("If the replica must not be written to, give --no-local-heartbeat to the check."),
+    ),
+    "source-log-stale": (
+        FIND_WRITER,
+        # With the SQL thread stopped too, a MariaDB in GTID mode would throw away what waits.
+        Step("If it runs, let the replica connect anew:", s.restart_io, lambda p: not s.stopped(p)),
+    ),
+    "relay-log-stale": (
+        Step("See what the SQL thread does, and what it waits for:", PROCESSES),
+        Step("See the status:", STATUS),
+        lambda p: s.start("SQL_THREAD", ON_PURPOSE)(p) if s.stopped(p) else (),
+    ),
+    "active": (Step("Nothing, unless it should be over by now:", LIST_JOBS),),
+    "recovery-window": (WATCH,),
+    "recovery-exceeded": (
+        *CATCHING_UP,
+        Step("If it is right that it takes so long, raise {spent} on the check."),
+    ),
+    "recovering-real-value": (WATCH,),
+    "line-drained": (
+        Step("If a mistake was to be stopped, it has been applied: restore a backup."),
+        Step("Find out what emptied it (a delay set to 0 for a moment, START … UNTIL, a new replica):", STATUS),
+        WATCH,
+    ),
+    "recovering-below-minimum": (WATCH,),
+    "recovering-above-maximum": (WATCH,),
+    "delay-out-of-bounds": (_out_of_bounds,),
+    "source-changed": (Step("On the new source, make sure that pt-heartbeat runs:", s.heartbeat()),),
+    "job-record-invalid": (Step("Void it, and record it anew if it runs:", s.jobs("invalid", "void", 3)),),
+    "replica-changed": (Step("Make sure that this is the replica that is meant:", IDENTITY),),
+    "replication-filtered": (
+        Step("If these filters are meant, name each with --allow-filter COLUMN=VALUE."),
+        Step(
+            "If not, find out who has set them, and rebuild from the source what they left out: it is missing here.",
+            STATUS,
+        ),
+    ),
+    "relay-space-limited": (
+        Step("See the limit:", s.plain_sql("SHOW GLOBAL VARIABLES LIKE 'relay_log_space_limit';")),
+        Step("Raise it in the option file for the next restart: it must hold all changes of the delay and of a job."),
+    ),
+    "io-unstable": (
+        Step("Compare the server ids of all replicas of this source, here and there:", IDENTITY),
+        Step("See what the IO thread says, and read the error log:", STATUS),
+    ),
+    "internal-error": (
+        Step(
+            "Run the check itself, with all that it can say:",
+            s.call("check_delayed_repl", "-vvv", connection=True, judging=True),
+        ),
+    ),
 }
-"""Every condition but those that carry a kind of job in their names."""
+"""By condition, without its kind of job."""
+
+_LINE = frozenset(conditions.names(LINE)) - {"active"}
+_BLIND = _LINE | {"source-log-stale", "relay-log-stale", "source-changed", "io-unstable", "local-heartbeat-stale"}
+"""What is only the last that was known, once nothing is seen any more."""
+
+CONSEQUENCES: dict[str, frozenset[str]] = {
+    "rescue-in-progress": frozenset(conditions.names(HARD, HOLDABLE, LINE, conditions.BESIDE)),
+    "replica-ambiguous": _BLIND | {"replica-changed", "clock-stepped"},
+    "connect-failed": _BLIND,
+    "timeout": _BLIND,
+    "server-down": _BLIND | {"io-stopped", "sql-stopped"},
+    "not-a-replica": _BLIND,
+    "status-unreadable": _BLIND,
+    "worker-missing": _BLIND,
+    "clock-stepped": _BLIND,
+    # To start a thread before the delay is set would empty the line.
+    "delay-setting-lost": _LINE | {"sql-stopped", "io-stopped", "relay-log-stale", "source-log-stale"},
+    "source-heartbeat-dead": _LINE | {"source-log-stale", "relay-log-stale"},
+    "heartbeat-missing": _LINE,
+    "heartbeat-unreadable": _LINE,
+    "heartbeat-from-future": _LINE | {"source-heartbeat-dead"},
+    "sql-error": _LINE | {"relay-log-stale"},
+    "io-error": frozenset({"source-log-stale", "io-unstable"}),
+    "sql-stopped": _LINE | {"relay-log-stale"},
+    "io-stopped": frozenset({"source-log-stale", "io-unstable"}),
+    "relay-space-limited": frozenset({"source-log-stale"}),
+    "job-records-flooded": frozenset({"job-record-invalid", "job-overrun"}),
+}
+"""Cause → conditions that follow from it. The deepest causes come first."""

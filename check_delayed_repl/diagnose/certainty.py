@@ -10,7 +10,7 @@ from check_delayed_repl.judge.trend import Point
 
 CONFIDENCE = 0.95
 MOST_COMPARED = 500
-"""Theil-Sen looks at every pair of samples: more of them than this are thinned out first."""
+"""Theil-Sen compares every pair of samples: more of them than this are thinned out first."""
 SAME_SLOPE = 0.01
 """s/s: two slopes that differ by less agree, for nobody would do anything else."""
 
@@ -35,56 +35,40 @@ class Spread(NamedTuple):
 
 
 def certainty(points: Sequence[Point]) -> Certainty:
-    """The slope through points at three or more distinct times. Raises ImportError where scipy is not installed."""
+    """The slope through points at three or more distinct times."""
     from scipy import stats
 
-    x, y = _centred(points)
+    # From the last time and the first delay: large numbers would cost digits.
+    x, y = [t - points[-1][0] for t, _ in points], [d - points[0][1] for _, d in points]
     line = stats.linregress(x, y)
     slope = float(line.slope)
     half = float(line.stderr) * _quantile(len(points))
-    low, high = slope - half, slope + half
     step = -(-len(points) // MOST_COMPARED)
-    other, other_low, other_high, *_ = _theil_sen(x[::step], y[::step])
-    agree = abs(other - slope) <= SAME_SLOPE or (low <= other <= high and other_low <= slope <= other_high)
-    return Certainty(slope, low, high, None if agree or not isfinite(other) else other)
-
-
-def _theil_sen(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, float]:
-    """(slope, low, high)"""
-    from scipy import stats
-
-    found = stats.theilslopes(y, x, CONFIDENCE)
-    return float(found[0]), float(found[2]), float(found[3])
+    other, _, other_low, other_high = map(float, stats.theilslopes(y[::step], x[::step], CONFIDENCE))
+    agree = abs(other - slope) <= SAME_SLOPE or (abs(other - slope) <= half and other_low <= slope <= other_high)
+    return Certainty(slope, slope - half, slope + half, None if agree or not isfinite(other) else other)
 
 
 def crossing(points: Sequence[Point], bound: float) -> Spread:
     """When the line through points may cross `bound` (seconds of delay), by Fieller's method.
 
-    Where the slope might as well be none, there is no telling: both ends are None. Raises ImportError as above.
+    Where the slope might as well be none, there is no telling: both ends are None.
     """
-    x, y = _centred(points)
-    n = len(points)
-    mean_x, mean_y = sum(x) / n, sum(y) / n
-    sxx = sum((v - mean_x) ** 2 for v in x)
-    sxy = sum((v - mean_x) * (w - mean_y) for v, w in zip(x, y, strict=True))
-    slope = sxy / sxx
-    left = sum((w - mean_y - slope * (v - mean_x)) ** 2 for v, w in zip(x, y, strict=True))
-    scatter = _quantile(n) ** 2 * left / (n - 2)
+    n, t_end = len(points), points[-1][0]
+    x = [t - t_end for t, _ in points]
+    mean_x, mean_y = sum(x) / n, sum(d for _, d in points) / n
+    u, v = [t - mean_x for t in x], [d - mean_y for _, d in points]
+    sxx = sum(a * a for a in u)
+    slope = sum(a * b for a, b in zip(u, v, strict=True)) / sxx
+    scatter = _quantile(n) ** 2 * sum((b - slope * a) ** 2 for a, b in zip(u, v, strict=True)) / (n - 2)
     a = slope * slope - scatter / sxx
     if a <= 0:
         return Spread(None, None)
     # Where the line's confidence band meets the bound: (off + slope u)² = scatter (1/n + u²/sxx), u from the mean.
-    off = mean_y - (bound - points[0][1])
+    off = mean_y - bound
     root = sqrt(max(0.0, off * off * scatter / sxx + a * scatter / n))
     ends = sorted(((-off * slope - root) / a, (-off * slope + root) / a))
-    base = points[-1][0] + mean_x
-    return Spread(base + ends[0], base + ends[1])
-
-
-def _centred(points: Sequence[Point]) -> tuple[list[float], list[float]]:
-    """Times from the last one, delays from the first one's: large numbers would cost digits."""
-    t_end, base = points[-1][0], points[0][1]
-    return [t - t_end for t, _ in points], [d - base for _, d in points]
+    return Spread(t_end + mean_x + ends[0], t_end + mean_x + ends[1])
 
 
 def _quantile(n: int) -> float:

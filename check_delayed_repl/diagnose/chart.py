@@ -15,12 +15,12 @@ from check_delayed_repl.judge.facts import heartbeat_usable
 from check_delayed_repl.judge.trend import Point
 from check_delayed_repl.records import Sample
 
-LABELS = 8
+LABELS = 12
 """Columns to the left of the drawing."""
 TRIM = 0.97
 """Share of the delays that the scale is sure to hold: one wild sample may not flatten all others."""
 GAP = 4.0
-"""Usual distances between two looks: beyond it nothing is drawn between them."""
+"""Usual distances between two samples: beyond it nothing is drawn between them."""
 
 # Braille dots by column (0, 1) and row (0 to 3) within a character.
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
@@ -56,7 +56,7 @@ def scale_of(picture: Diagnosis) -> Scale:
 
 
 def chart(picture: Diagnosis, width: int, height: int, zone: tzinfo | None, unicode: bool) -> list[Line]:
-    """Rows for samples, bounds and fit; the axis of time; then a row each for fit, kinds of job and failed looks."""
+    """Rows for samples, bounds and fit; the axis of time; then a row each for fit, kinds of job and failed samples."""
     scale = scale_of(picture)
     columns = width - LABELS - 1
     canvas = _Canvas(columns, height, scale, unicode)
@@ -140,21 +140,22 @@ class _Canvas:
         labels = {self._rows - 1: scale.low, 0: scale.high}
         labels |= {self.row_of(low): low, self.row_of(high): high}
         lines: list[Line] = []
+        within = range(self.row_of(high), self.row_of(low) + 1)
         for row in range(self._rows):
-            label = words.short(labels[row]) if row in labels else ""
+            label = words.span(labels[row]) if row in labels else ""
             style = "bound" if row in self._bounds else "dim"
             line: Line = [(f"{label:>{LABELS - 1}} ", style), ("┤" if label else "│", "dim")]
             for column in range(self._columns):
-                line.append(self._cell(row, column))
+                line.append(self._cell(row, column, row in within))
             lines.append(_merged(line))
         return lines
 
-    def _cell(self, row: int, column: int) -> tuple[str, str]:
+    def _cell(self, row: int, column: int, within: bool) -> tuple[str, str]:
         seen, fit = self._seen[row][column], self._fit[row][column]
         if row == 0 and column in self._above:
-            return "▲", "bold"
+            return "▲", "bad"
         if seen or fit:
-            style = "fit" if fit else ""
+            style = "bad" if seen and not within else "fit" if fit else ""
             if self._unicode:
                 return chr(0x2800 + (seen | fit)), style
             return "*" if seen else "+", style

@@ -1,4 +1,9 @@
-"""The statements that a person runs on a replica, in the words of the server that is there."""
+"""The statements that a person runs on a replica, in the words of the server that is there.
+
+None of them loses what waits in the relay log. MySQL keeps it through a change of the delay only while the IO thread
+runs. MariaDB and MySQL 5.6 refuse the change while a thread runs, and keep it only where the place of the SQL thread is
+named; MariaDB in GTID mode also throws it away when a thread starts while both are stopped.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,16 @@ NEW_WORDS = (8, 0, 22)
 NEW_CHANGE = (8, 0, 23)
 """From here on MySQL says CHANGE REPLICATION SOURCE."""
 CHANNELS = (5, 7, 6)
-"""From here on MySQL has channels."""
+"""From here on MySQL has channels, and sets the delay while the IO thread runs."""
+
+
+class Place(NamedTuple):
+    """Where a stopped SQL thread goes on, in the replica's own relay log; and how the source is asked for more."""
+
+    file: str
+    position: int
+    gtid: bool = False
+    """By GTID: MariaDB's Using_Gtid, MySQL's Auto_Position."""
 
 
 class Dialect(NamedTuple):
@@ -33,18 +47,18 @@ class Dialect(NamedTuple):
 
     @property
     def client(self) -> str:
-        """The command-line client."""
-        return "mariadb" if self.mariadb else "mysql"
-
-    @property
-    def service(self) -> str:
-        """What the service is called where the distribution's own package is installed."""
+        """The command-line client, and the service where the distribution's own package is installed."""
         return "mariadb" if self.mariadb else "mysql"
 
     @property
     def privilege(self) -> str:
         """What shows the replication status."""
         return privilege(self.version)
+
+    @property
+    def needs_place(self) -> bool:
+        """The delay is set with both threads stopped: naming the SQL thread's place keeps the relay log."""
+        return self.mariadb or self._numbers < CHANNELS
 
     @property
     def _numbers(self) -> tuple[int, int, int]:
@@ -57,14 +71,14 @@ class Dialect(NamedTuple):
     @property
     def _before(self) -> str:
         """The channel where MariaDB wants it: behind the verb."""
-        return f" {_text(self.channel)}" if self.mariadb and self.channel else ""
+        return f" {quoted(self.channel)}" if self.mariadb and self.channel else ""
 
     @property
     def _behind(self) -> str:
         """The channel where MySQL wants it: at the end."""
         if self.mariadb or not self.channel or self._numbers < CHANNELS:
             return ""
-        return f" FOR CHANNEL {_text(self.channel)}"
+        return f" FOR CHANNEL {quoted(self.channel)}"
 
     def start(self, thread: str = "") -> str:
         """`thread` is SQL_THREAD, IO_THREAD or empty for both."""
@@ -85,32 +99,41 @@ class Dialect(NamedTuple):
         """The status of all channels."""
         return self._replace(channel="").status()
 
-    def set_delay(self, seconds: int) -> list[str]:
-        """Sets the server's own delay and goes on. MariaDB wants both threads stopped for it, MySQL the SQL thread."""
-        if self.mariadb:
-            change = f"CHANGE MASTER{self._before} TO MASTER_DELAY = {seconds};"
-            return [self.stop(), change, self.start()]
-        if self._numbers >= NEW_CHANGE:
-            change = f"CHANGE REPLICATION SOURCE TO SOURCE_DELAY = {seconds}{self._behind};"
-        else:
-            change = f"CHANGE MASTER TO MASTER_DELAY = {seconds}{self._behind};"
-        # MySQL 5.6 refuses CHANGE MASTER while either thread runs.
-        thread = "SQL_THREAD" if self._numbers >= CHANNELS else ""
-        return [self.stop(thread), change, self.start(thread)]
+    def change(self, seconds: int | None, place: Place | None = None) -> str:
+        """Sets the server's own delay, or names the place where it goes on anyway, or both."""
+        if not self.mariadb and self._numbers >= NEW_CHANGE:
+            return f"CHANGE REPLICATION SOURCE TO SOURCE_DELAY = {seconds}{self._behind};"
+        words = [] if seconds is None else [f"MASTER_DELAY = {seconds}"]
+        if place is not None:
+            words += [f"RELAY_LOG_FILE = {quoted(place.file)}", f"RELAY_LOG_POS = {place.position}"]
+            if place.gtid and not self.mariadb:
+                words.append("MASTER_AUTO_POSITION = 0")  # refused beside a place otherwise
+        return f"CHANGE MASTER{self._before} TO {', '.join(words)}{self._behind};"
 
-    def applier_errors(self) -> str | None:
-        """Where parallel workers say what stopped them; None where the server has no such table."""
+    def set_delay(self, seconds: int, place: Place | None) -> list[str]:
+        """Sets the server's own delay and goes on. `place`: of the stopped SQL thread, where it is needed."""
+        if self.needs_place:
+            return [self.stop(), self.change(seconds, place), self.start()]
+        # Of an IO thread that is stopped, the change would throw away what it has fetched.
+        threads = [self.stop("SQL_THREAD"), self.start("IO_THREAD")]
+        return [*threads, self.change(seconds), self.start("SQL_THREAD")]
+
+    def applier_errors(self) -> str:
+        """Where parallel workers say what stopped them; the status, where the server has no such table."""
         if self.mariadb or self._numbers < CHANNELS:
-            return None
-        where = f" WHERE CHANNEL_NAME = {_text(self.channel)}" if self.channel else ""
+            return self.status()
+        where = f" WHERE CHANNEL_NAME = {quoted(self.channel)}" if self.channel else ""
         return f"SELECT * FROM performance_schema.replication_applier_status_by_worker{where}\\G"  # noqa: S608  printed
 
 
-EITHER = (Dialect("8.4.0"), Dialect("8.0.21"), Dialect("11.4.0-MariaDB"))
+EITHER = {
+    "MySQL 8.0.22 and later": Dialect("8.4.0"),
+    "older MySQL": Dialect("8.0.21"),
+    "MariaDB": Dialect("11.4.0-MariaDB"),
+}
 """Stand for all servers where the one at hand does not say what it is."""
-EITHER_NAMES = ("MySQL 8.0.22 and later", "older MySQL", "MariaDB")
 
 
-def _text(value: str) -> str:
+def quoted(value: str) -> str:
     """A string of SQL. Backslashes are doubled: only a server in NO_BACKSLASH_ESCAPES mode reads that otherwise."""
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"

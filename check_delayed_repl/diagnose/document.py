@@ -3,51 +3,46 @@
 from __future__ import annotations
 
 import json
-from math import isfinite
 from typing import Any
 
-from check_delayed_repl.diagnose.advice import advice
-from check_delayed_repl.diagnose.picture import Diagnosis, Outlook
+from check_delayed_repl.diagnose.advice import advise
+from check_delayed_repl.diagnose.picture import Diagnosis
 from check_delayed_repl.diagnose.screen import visible
+from check_delayed_repl.diagnose.steps import freeze
+from check_delayed_repl.judge.outcome import Finding
 from check_delayed_repl.report import document
 from check_delayed_repl.words import clean
 
 
-def render(picture: Diagnosis) -> str:
-    """One object on one line, ending with a newline. What is unknown is null; times are seconds since 1970, UTC."""
-    found: dict[str, Any] = json.loads(document.render(picture.verdict, picture.limits, clean(picture.replica)))
-    for finding, own in zip(found["findings"], picture.verdict.findings, strict=True):
-        told = advice(own.condition, picture)
-        finding["held"] = own.held
-        finding["meaning"] = told.meaning
-        finding["next"] = [
-            {"text": step.text, "commands": [visible(command) for command in step.commands]} for step in told.steps
+def render(p: Diagnosis) -> str:
+    """One object on one line, ending with a newline. What is unknown is null; times are seconds since 1970, UTC.
+
+    `findings` stand in the order in which to act: causes first, each followed by what follows from it (`cause`).
+    """
+    found: dict[str, Any] = json.loads(document.render(p.verdict, p.limits, p.replica))
+    findings: list[dict[str, Any]] = []
+    for one in advise(p):
+        steps = [{"text": step.text, "commands": [visible(c) for c in step.commands]} for step in one.steps]
+        findings.append(_finding(one.finding) | {"meaning": one.meaning, "cause": None, "next": steps})
+        findings += [
+            _finding(f) | {"meaning": "", "cause": one.finding.condition, "next": []} for f in one.consequences
         ]
-    certain = picture.certainty
-    found["certainty"] = None if certain is None else certain._asdict()
-    found["segments"] = [segment._asdict() for segment in picture.segments]
-    found["outlook"] = None if picture.outlook is None else _outlook(picture.outlook)
-    found["recovery_ends"] = picture.recovery_ends
-    found["budgets"] = [budget._asdict() for budget in picture.budgets]
-    protection = picture.protection
-    found["protected"] = None if protection is None else protection._asdict()
-    dialect = picture.dialect
-    found["server"] = None if dialect is None else {key: clean(value) for key, value in dialect._asdict().items()}
-    found["since"] = picture.since
-    found["trust"] = [clean(sentence) for sentence in picture.trust]
-    return json.dumps(_finite(found), allow_nan=False) + "\n"
+    found["findings"] = findings[: document.MOST]
+    found["now"] = next((f["next"][0] for f in findings if f["next"] and f["state"] != "OK"), None)
+    found["freeze"] = freeze(p)
+    found["certainty"] = None if p.certainty is None else p.certainty._asdict()
+    found["segments"] = [segment._asdict() for segment in p.segments]
+    spread = None if p.outlook is None or p.outlook.spread is None else p.outlook.spread._asdict()
+    found["outlook"] = None if p.outlook is None else p.outlook._asdict() | {"spread": spread}
+    found["recovery_ends"] = p.recovery_ends
+    found["budgets"] = [budget._asdict() for budget in p.budgets]
+    found["protected"] = None if p.protection is None else p.protection._asdict()
+    found["server"] = None if p.dialect is None else p.dialect._asdict()
+    found["since"] = p.since
+    found["confidence"] = list(p.confidence)
+    return json.dumps(document.fit(found, visible), allow_nan=False) + "\n"
 
 
-def _outlook(outlook: Outlook) -> dict[str, Any]:
-    spread = None if outlook.spread is None else outlook.spread._asdict()
-    return outlook._asdict() | {"spread": spread}
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_finite(entry) for entry in value]
-    return value
+def _finding(finding: Finding) -> dict[str, Any]:
+    state, condition, message, held = finding
+    return {"state": state.name, "condition": condition, "message": clean(message), "held": held}

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from check_delayed_repl.diagnose.certainty import Certainty, Spread, certainty, crossing
 from check_delayed_repl.diagnose.dialect import Dialect
-from check_delayed_repl.judge.facts import heartbeat_usable, native
+from check_delayed_repl.diagnose.protection import Protection, protection
+from check_delayed_repl.diagnose.server import Server
+from check_delayed_repl.judge.facts import native
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.jobs import RECOVERY
 from check_delayed_repl.judge.outcome import Finding, Verdict
@@ -25,10 +27,6 @@ from check_delayed_repl.limits import Limits, kind_option, option
 from check_delayed_repl.records import JobLine, Sample, merge_job
 
 MOST_SEGMENTS = 12
-NO_MEASURE = ("source-heartbeat-dead",)
-"""With these the delay that is measured is none."""
-NOTICEABLE = 0.01
-"""s/s: a line that shortens by less is as good as still."""
 FAR = 86400.0
 """Seconds: nobody wants to know of a bound that is reached later than that."""
 
@@ -79,21 +77,6 @@ class Budget(NamedTuple):
     """When it is spent, while it is being charged."""
 
 
-class Protection(NamedTuple):
-    """What a delayed replica is for."""
-
-    since: float
-    """What was changed on the source from here on has not been applied here yet."""
-    applied: float | None
-    """When a change that is made now is applied here at the earliest; None: not before somebody does something."""
-    shortening: bool
-    """The line gets shorter, which brings that forward."""
-    at: float
-    """When this was measured."""
-    outdated: bool
-    """The newest look saw no delay: nobody knows what happened since."""
-
-
 class Call(NamedTuple):
     """The options that a person gave, to be repeated in commands that are proposed. Passwords are left out."""
 
@@ -103,6 +86,13 @@ class Call(NamedTuple):
     client: tuple[str, ...] = ()
     """The same connection for the servers' own client."""
     table: str = "percona.heartbeat"
+    worker: bool = False
+    """A worker takes the samples: nothing here connects to the replica."""
+
+    @property
+    def reaches(self) -> bool:
+        """The options say how to get to the replica. Without a worker, the default is meant if they do not."""
+        return not self.worker or bool(self.client) or "--config" in self.connection
 
 
 class Diagnosis(NamedTuple):
@@ -111,30 +101,45 @@ class Diagnosis(NamedTuple):
     replica: str
     verdict: Verdict
     limits: Limits
-    samples: tuple[Sample, ...]
-    """What is drawn, by time, failed looks included."""
-    since: float
+    samples: tuple[Sample, ...] = ()
+    """What is drawn, by time, failed samples included."""
+    since: float = 0.0
     """The drawing reaches from here to the time of judging."""
-    bands: tuple[Band, ...]
-    segments: tuple[Segment, ...]
+    bands: tuple[Band, ...] = ()
+    segments: tuple[Segment, ...] = ()
     """The straight stretches of the window, in order; the last one is the fit that is judged."""
-    side: int
+    side: int = IN_RANGE
     """BELOW, IN_RANGE or ABOVE: where the line is judged to be."""
-    certainty: Certainty | None
-    outlook: Outlook | None
-    recovery_ends: float | None
+    certainty: Certainty | None = None
+    outlook: Outlook | None = None
+    recovery_ends: float | None = None
     """When the recovery window of the job that finished last closes."""
-    budgets: tuple[Budget, ...]
-    protection: Protection | None
-    native: bool
+    budgets: tuple[Budget, ...] = ()
+    protection: Protection | None = None
+    native: bool = True
     """The server itself delays."""
-    sql_delay_before: int | None
+    sql_delay_before: int | None = None
     """The largest delay setting that was ever seen, in seconds."""
-    dialect: Dialect | None
-    """None where the server did not say what it is."""
-    call: Call
-    trust: tuple[str, ...]
-    """How far this can be relied on, a sentence each."""
+    server: Server | None = None
+    """None where it was not asked, or did not answer."""
+    call: Call = Call()
+    confidence: tuple[str, ...] = ()
+    """What all this is based on, a sentence each."""
+
+    @property
+    def dialect(self) -> Dialect | None:
+        return None if self.server is None else self.server.dialect
+
+    @property
+    def seen(self) -> Sample | None:
+        """The newest sample that saw the replica's status, or a delay: not the verdict's, if that failed."""
+        newest = self.verdict.sample
+        if newest is None or newest.error is None or newest.io is not None:
+            return newest
+        return next((s for s in reversed(self.samples) if s.error is None), None)
+
+    def has(self, *conditions: str) -> bool:
+        return any(finding.condition in conditions for finding in self.verdict.findings)
 
 
 def picture(
@@ -147,17 +152,16 @@ def picture(
     jobs: Iterable[JobLine] = (),
     more: Iterable[Finding] = (),
     worker_age: float | None = None,
-    dialect: Dialect | None = None,
+    server: Server | None = None,
     call: Call | None = None,
-    trust: Iterable[str] = (),
+    confidence: Iterable[str] = (),
 ) -> Diagnosis:
     """What there is to be seen at `now`.
 
     `samples` are those to be drawn, `jobs` the job lines in order of arrival, `more` findings that do not come from the
-    fold, `worker_age` how long ago the worker looked where that is not for the fold to know.
+    fold, `worker_age` the age of the worker's newest sample where that is not for the fold to know.
     """
     limits = fold.limits
-    call = call or Call()
     verdict = fold.verdict(now)
     added = tuple(more)
     if added:
@@ -167,42 +171,34 @@ def picture(
     if worker_age is not None:
         verdict = verdict._replace(worker_age=worker_age)
     points, now_fit, side = fold.line(now)
-    segments = _segments(points, limits, now_fit)
     stretch = fitted(points, limits.window, limits.fit == "segment")
-    trust = [*trust]
-    known: Certainty | None = None
-    if now_fit.trend.slope is not None:
-        try:
-            known = certainty(stretch)
-        except ImportError:
-            trust.append("How sure the slope is cannot be said: scipy is not installed.")
+    known = certainty(stretch) if now_fit.trend.slope is not None else None
     by_server = native(fold.seen, limits)
-    return Diagnosis(
+    drawn = tuple(sorted((s for s in samples if since <= s.t <= now), key=lambda s: s.t))
+    found = Diagnosis(
         replica=replica,
         verdict=verdict,
         limits=limits,
-        samples=tuple(sorted((s for s in samples if since <= s.t <= now), key=lambda s: s.t)),
+        samples=drawn,
         since=since,
         bands=_bands(jobs, since, now),
-        segments=segments,
+        segments=_segments(points, limits, now_fit),
         side=side,
         certainty=known,
         outlook=_outlook(stretch, now_fit, side, known, limits, now),
         recovery_ends=_recovery_ends(verdict, limits),
         budgets=_budgets(verdict, fold.holding, limits, now),
-        protection=_protection(verdict, stretch, now_fit, known, by_server),
         native=by_server,
         sql_delay_before=fold.seen.sql_delay_max,
-        dialect=dialect,
-        call=call,
-        trust=tuple(trust),
+        server=server,
+        call=call or Call(),
+        confidence=tuple(confidence),
     )
+    return found._replace(protection=protection(verdict, found.seen, by_server))
 
 
 def _segments(points: Sequence[Point], limits: Limits, now_fit: Fit) -> tuple[Segment, ...]:
     """The fit, and what would have been fitted before each break."""
-    if not points:
-        return ()
     found: list[Segment] = []
     left = list(points)
     while left and len(found) < MOST_SEGMENTS:
@@ -249,12 +245,8 @@ def _outlook(
         slope = recovering(now_fit, side, limits)
         if slope is None:
             return None
-        below = side == BELOW
-        bound = limits.min_delay_time if below else limits.max_delay_time
-        own = slope == trend.slope
-        spread = None
-        if own and known is not None:
-            spread = crossing(stretch, bound)
+        bound = limits.min_delay_time if side == BELOW else limits.max_delay_time
+        spread = crossing(stretch, bound) if slope == trend.slope and known is not None else None
         return Outlook(True, bound, _bound(side), slope, newest + back_in_range(trend, slope, limits), spread)
     if known is None or trend.slope is None or trend.correlation is None:
         return None
@@ -287,27 +279,3 @@ def _budgets(verdict: Verdict, holding: tuple[str, ...], limits: Limits, now: fl
         ends = now + limit - held if name in holding and held <= limit else None
         budgets.append(Budget(name, held, limit, setting, ends))
     return tuple(budgets)
-
-
-def _protection(
-    verdict: Verdict, stretch: Sequence[Point], now_fit: Fit, known: Certainty | None, by_server: bool
-) -> Protection | None:
-    """From the line as measured. A change that is made now has the whole line before it; a line that falls shortens
-    the wait, to no less than what the server itself holds every change back for."""
-    trend, look = now_fit.trend, verdict.sample
-    if trend.intercept is None or trend.intercept < 0 or look is None or not stretch:
-        return None
-    if any(finding.condition in NO_MEASURE for finding in verdict.findings):
-        return None
-    slope = trend.slope or 0.0
-    wait = trend.intercept
-    shortening = slope < -NOTICEABLE and known is not None and known.high < 0
-    if shortening:
-        held_back = min(float(look.sql_delay or 0), wait)
-        wait = max(held_back, wait / (1.0 - slope))
-    at = stretch[-1][0]
-    # pt-slave-delay stops the SQL thread all the time, and starts it again.
-    outdated = look.error is not None or not heartbeat_usable(look)
-    stopped = by_server and look.sql == "No"
-    applied = None if outdated or stopped else verdict.at + wait
-    return Protection(at - trend.intercept, applied, shortening, at, outdated)

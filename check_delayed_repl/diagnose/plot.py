@@ -56,7 +56,7 @@ def draw(picture: Diagnosis, file: str, zone: tzinfo | None = None) -> None:
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, tz=zone))  # type: ignore[no-untyped-call]
     axes.yaxis.set_major_locator(MultipleLocator(_step(scale.high - scale.low)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: words.short(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: words.span(value)))
     axes.set_ylabel("delay")
     axes.grid(visible=True, linewidth=0.4, alpha=0.5)
     verdict = picture.verdict
@@ -93,7 +93,7 @@ def _delays(axes: Axes, picture: Diagnosis, at: Any, low: float, top: float) -> 
     failed = [s.t for s in picture.samples if s.error is not None]
     if failed:
         axes.plot(
-            [at(t) for t in failed], [low] * len(failed), "x", color=VERMILION, clip_on=False, label="look failed"
+            [at(t) for t in failed], [low] * len(failed), "x", color=VERMILION, clip_on=False, label="sample failed"
         )
 
 

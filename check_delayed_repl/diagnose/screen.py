@@ -1,55 +1,83 @@
-"""A screen as lines of styled text, and how it becomes plain text or a terminal's colours."""
+"""A screen as lines of styled text, and what the terminal, or whatever stands in its place, can show of it."""
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
 
 Piece = tuple[str, str]
 """(text, style)"""
 Line = list[Piece]
 
 STYLES = {
-    "": "",
-    "dim": "2",
-    "bold": "1",
-    "ok": "30;42",
-    "warning": "30;43",
-    "critical": "97;41",
-    "unknown": "97;45",
-    "good": "32",
-    "bad": "31",
-    "caution": "33",
-    "fit": "36",
-    "bound": "33",
-    "band": "34",
-    "command": "1",
+    "ok": "black on green",
+    "warning": "black on yellow",
+    "critical": "bright_white on red",
+    "unknown": "bright_white on magenta",
+    "good": "green",
+    "bad": "red",
+    "urgent": "bold red",
+    "caution": "yellow",
+    "fit": "cyan",
+    "bound": "yellow",
+    "band": "blue",
+    "command": "bold",
 }
-"""Style → the terminal's code for it. Colours are never the only thing that tells two meanings apart."""
+"""Style → rich's, beside its own dim and bold. Colours are never the only thing that tells two meanings apart."""
+
+
+def add_screen_options(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto",
+        metavar="WHEN",
+        help="auto: in a terminal that has colours, unless NO_COLOR is set (default); always; never",
+    )
+    group.add_argument("--ascii", action="store_true", help="draw with ASCII alone, as in a terminal that has no more")
+
+
+def knows_unicode(args: argparse.Namespace) -> bool:
+    return not args.ascii and "utf" in (sys.stdout.encoding or "").lower()
+
+
+def console(args: argparse.Namespace) -> Console:
+    """Standard output, with the colours that were asked for."""
+    from rich.console import Console
+    from rich.theme import Theme
+
+    always = args.color == "always"
+    return Console(
+        theme=Theme(STYLES),
+        force_terminal=True if always else None,
+        no_color=False if always else True if args.color == "never" else None,
+        color_system="standard" if always else None if args.color == "never" else "auto",
+        highlight=False,
+        emoji=False,
+    )
+
+
+def styled(lines: Iterable[Line], args: argparse.Namespace) -> Text:
+    """The screen for a console; a line that is longer than it is wide is there to be pasted, and stays whole."""
+    from rich.text import Text
+
+    ascii_only = not knows_unicode(args)
+    text = Text(no_wrap=True, overflow="ignore")
+    for line in lines:
+        for piece, style in line:
+            text.append(to_ascii(piece) if ascii_only else piece, style)
+        text.append("\n")
+    return text
 
 
 def plain(lines: Iterable[Line]) -> str:
     return "".join("".join(text for text, _ in line).rstrip() + "\n" for line in lines)
-
-
-def coloured(lines: Iterable[Line]) -> str:
-    """With the codes that every terminal knows since the VT100 and ECMA-48."""
-    return "".join("".join(_painted(text, style) for text, style in line) + "\n" for line in lines)
-
-
-def _painted(text: str, style: str) -> str:
-    code = STYLES[style]
-    return f"\x1b[{code}m{text}\x1b[0m" if code and text else text
-
-
-def clipped(line: Line, width: int) -> Line:
-    """The line's beginning, as far as it fits."""
-    found: Line = []
-    for text, style in line:
-        found.append((text[:width], style))
-        width -= len(text)
-        if width <= 0:
-            break
-    return found
 
 
 def visible(text: str) -> str:
@@ -62,24 +90,4 @@ def to_ascii(text: str) -> str:
     return text.translate(_PLAIN).encode("ascii", "replace").decode("ascii")
 
 
-_PLAIN = str.maketrans(
-    {
-        "─": "-",
-        "╌": "-",
-        "│": "|",
-        "┤": "|",
-        "├": "|",
-        "┼": "+",
-        "┴": "+",
-        "┬": "+",
-        "└": "+",
-        "█": "#",
-        "░": ".",
-        "▏": "|",
-        "±": "+-",
-        "·": "-",
-        "▲": "^",
-        "…": "...",
-        "→": "->",
-    }
-)
+_PLAIN = str.maketrans(dict(zip("─╌│┤├└█░·▲…→", "--|||+#.-^.>", strict=True)))

@@ -1,38 +1,80 @@
-"""Asks a replica what it is, so that the statements proposed for it are in its own words."""
+"""Asks a replica what no sample keeps: what it calls itself, where its SQL thread stands, whose heartbeats it has."""
 
 from __future__ import annotations
 
-from check_delayed_repl.diagnose.dialect import Dialect
+from typing import NamedTuple
+
+from check_delayed_repl.diagnose.dialect import Dialect, Place
+from check_delayed_repl.observe import heartbeat
 from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed, ask, connect, settings
 from check_delayed_repl.observe.optionfile import OptionFileError
-from check_delayed_repl.observe.replication import read_status
+from check_delayed_repl.observe.replication import Ask, read_status
 from check_delayed_repl.observe.target import Target
+from check_delayed_repl.words import clean
 
 
-def dialect_of(target: Target, budget: float, deadline: float) -> Dialect | None:
-    """Its version, and the channel that is looked at; None where it does not say by `deadline`, a time.monotonic().
+class Server(NamedTuple):
+    """One channel of one replica, as it was asked beside a sample."""
 
-    `budget` is how many seconds there are until then.
-    """
+    dialect: Dialect
+    place: Place | None = None
+    """Of the SQL thread; None where the status does not tell."""
+    heartbeats: tuple[tuple[int, float], ...] = ()
+    """(server id, age in seconds by UTC) of every heartbeat row but the server's own, the newest first."""
+
+
+def ask_server(target: Target, budget: float, deadline: float) -> Server | None:
+    """None where it does not say by `deadline`, a time.monotonic(); `budget` is how many seconds there are."""
     try:
         found = settings(target)
         connection = connect(target, deadline, raw=True)
     except (OptionFileError, SampleFailed):
         return None
+    answers: list[Answer] = []
 
     def asking(sql: str, purpose: str) -> Answer:
-        return ask(connection, sql, purpose, found.where, budget, found.password)
+        answers.append(ask(connection, sql, purpose, found.where, budget, found.password))
+        return answers[-1]
 
     channel = target.channel or ""
     try:
         # A proxy greets with a version of its own.
-        version = (asking("SELECT VERSION()", "asking for its version").rows[0][0] or b"").decode("utf-8", "replace")
+        version = _text(asking("SELECT VERSION()", "asking for its version").rows[0][0])
         try:
             status, _ = read_status(asking, version, target.channel, secret=found.password)
         except (SampleFailed, Refused):
-            return Dialect(version, channel)
-        return Dialect(version, status.channel)
+            return Server(Dialect(version, channel))
+        server = Server(Dialect(version, status.channel), _place(answers[-1], status.channel))
+        try:
+            return server._replace(heartbeats=_heartbeats(asking, target.heartbeat_table))
+        except (SampleFailed, Refused):
+            return server
     except (SampleFailed, Refused, IndexError):
         return None
     finally:
         connection.close()
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode("utf-8", "replace")
+
+
+def _place(answer: Answer, channel: str) -> Place | None:
+    """From the status of all channels."""
+    names = [column.lower() for column in answer.columns]
+    for values in answer.rows:
+        row = {name: _text(value) for name, value in zip(names, values, strict=False)}
+        if (row.get("channel_name") or row.get("connection_name") or "") != channel:
+            continue
+        file, position = row.get("relay_log_file", ""), row.get("relay_log_pos", "")
+        if not file or not file.isprintable() or not position.isdecimal():
+            return None
+        gtid = row.get("using_gtid", "No") not in ("No", "") or row.get("auto_position", "0") == "1"
+        return Place(clean(file, 512), int(position), gtid)
+    return None
+
+
+def _heartbeats(asking: Ask, table: str) -> tuple[tuple[int, float], ...]:
+    found = heartbeat.read_heartbeats(asking, table)
+    ages = [(server, heartbeat.age(rows, None, None)) for server, rows in found.beats.items() if server != found.own_id]
+    return tuple(sorted(((server, age[0]) for server, age in ages if age is not None), key=lambda one: one[1]))

@@ -1,4 +1,4 @@
-"""Looks at a replica and reads its history, for as long as a person watches.
+"""Takes samples of a replica and reads its history, for as long as a person watches.
 
 What it sees is kept nowhere; only the judge's cache of what the history has may be.
 """
@@ -12,44 +12,42 @@ import time
 from typing import TYPE_CHECKING
 
 from check_delayed_repl import words
-from check_delayed_repl.diagnose.dialect import Dialect
 from check_delayed_repl.diagnose.picture import Call, Diagnosis, picture
-from check_delayed_repl.diagnose.server import dialect_of
+from check_delayed_repl.diagnose.server import Server, ask_server
 from check_delayed_repl.history import LOCATION_VARIABLE, History, HistoryUnavailable, default_file, open_history
 from check_delayed_repl.history.folding import folded
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import Finding, State
-from check_delayed_repl.limits import Limits, kind_option, option
+from check_delayed_repl.limits import Limits, as_options
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.options import target_from
 from check_delayed_repl.records import JobLine, Sample
-from check_delayed_repl.words import plain
 
 if TYPE_CHECKING:
     from check_delayed_repl.observe.sample import Observer
 
 UNREACHED = ("connect-failed", "timeout", "server-down")
-"""Looks that failed before the server could say anything."""
+"""Samples that failed before the server could say anything."""
 SEVERAL = 5
 """Names of replicas that are listed where the one that was asked for is not known."""
 
 
 class Session:
-    """One replica, under one set of limits. Not for use by two threads at once, but for `look`."""
+    """One replica, under one set of limits. Not for use by two threads at once, but for `sample`."""
 
-    def __init__(self, args: argparse.Namespace, limits: Limits, replica: str, worker: bool, span: float) -> None:
-        """`worker`: somebody else looks, and must be seen to. `span`: seconds of history that are drawn."""
+    def __init__(self, args: argparse.Namespace, limits: Limits, replica: str, span: float) -> None:
+        """`span`: seconds of history that are drawn."""
         self.limits = limits
         self.replica = replica
+        self.worker: bool = args.sampling == "worker"
+        """Somebody else takes the samples: none is taken here, and theirs must not be too old."""
         self.fold = Fold(limits)
         self.samples: list[Sample] = []
-        self.own = 0
-        """How many looks this session took."""
-        self._own_t: list[float] = []
+        self.own: list[float] = []
+        """When this session took samples."""
         self.trouble: str | None = None
         """Why the history cannot be read."""
         self._args = args
-        self._worker = worker
         self._span = span
         self._timeout: float = args.timeout
         self._target = target_from(args)
@@ -57,14 +55,11 @@ class Session:
         self._history: History | None = None
         self._arrival = 0
         self._jobs: list[JobLine] = []
-        self._unnumbered: set[JobLine] = set()
         self._others_t: float | None = None
-        """When somebody else last looked."""
+        """When somebody else last took a sample."""
         self._previous: Sample | None = None
         self._observer: Observer | None = None
-        self._asked = False
-        self._dialect: Dialect | None = None
-        self._where = ""
+        self._server: Server | None = None
         self._known: list[str] = []
 
     # --- the history
@@ -72,27 +67,20 @@ class Session:
     def open(self) -> None:
         """Reads what the history has; what keeps it from being read becomes a finding."""
         try:
-            self._where = self._args.history or os.environ.get(LOCATION_VARIABLE) or default_file()
-            if "://" not in self._where and not os.path.exists(self._where):
+            where = self._args.history or os.environ.get(LOCATION_VARIABLE) or default_file()
+            if "://" not in where and not os.path.exists(where):
                 return
-            history = open_history(self._where, self._until())
-            try:
-                self.fold, self._arrival = folded(history, self.replica, self.limits)
-                history.deadline = self._until()
-                now = history.now()
-                self.samples = history.window(self.replica, now - self._span, self._arrival)
-                self._previous = history.newest_sample(self.replica)
-                self._others_t = history.newest_sample_t(self.replica)
-                self._jobs = [line for _, line in history.job_lines(self.replica)]
-                if self._others_t is None:
-                    self._known = history.replicas()
-            except HistoryUnavailable:
-                history.close()
-                raise
-            self._history = history
+            history = self._history = open_history(where, self._until())
+            self.fold, self._arrival = folded(history, self.replica, self.limits)
+            history.deadline = self._until()
+            self.samples = history.window(self.replica, history.now() - self._span, self._arrival)
+            self._previous = history.newest_sample(self.replica)
+            self._others_t = history.newest_sample_t(self.replica)
+            self._jobs = [line for _, line in history.job_lines(self.replica)]
+            if self._others_t is None:
+                self._known = history.replicas()
         except HistoryUnavailable as error:
             self._lose(error)
-        self.refresh()
 
     def _lose(self, error: HistoryUnavailable) -> None:
         self.trouble = str(error)
@@ -117,13 +105,10 @@ class Session:
         self._history.deadline = self._until()
         try:
             for number, record in self._history.records(self.replica, self._arrival):
-                # Job lines that no sampler has seen yet come without a number, at every reading again.
-                if number == 0 and isinstance(record, JobLine):
-                    if record in self._unnumbered:
-                        continue
-                    self._unnumbered.add(record)
-                self.fold.add(record, number or None)
-                self._arrival = max(self._arrival, number)
+                if not number:
+                    break  # job lines that no sampler has seen yet take effect with the sample after them
+                self.fold.add(record, number)
+                self._arrival = number
                 if isinstance(record, Sample):
                     self.samples.append(record)
                     self._others_t = max(record.t, self._others_t or record.t)
@@ -131,32 +116,31 @@ class Session:
         except HistoryUnavailable as error:
             self._lose(error)
 
-    # --- looking
+    # --- sampling
 
     def sample(self) -> Sample:
-        """One look. It changes nothing here, so another thread may wait for it."""
+        """One sample. It changes nothing that is shown, so another thread may wait for it."""
         if self._observer is None:
             from check_delayed_repl.observe.sample import Observer
 
             self._observer = Observer(self._target)
         sample = self._observer.sample(self._until(), self._previous)
-        if not self._asked and sample.error not in UNREACHED:
-            self._asked = True
-            self._dialect = dialect_of(self._target, self._timeout, self._until())
+        if sample.error not in UNREACHED and (self._server is None or sample.sql == "No"):
+            # Where a stopped SQL thread stands is asked for with every sample: it may have run in between.
+            self._server = ask_server(self._target, self._timeout, self._until()) or self._server
         return sample
 
-    def look_and_add(self) -> Sample:
-        """A look, and what has arrived in the history meanwhile."""
+    def sample_and_add(self) -> Sample:
+        """A sample, and what has arrived in the history meanwhile."""
         sample = self.sample()
         self.refresh()
         self.add(sample)
         return sample
 
     def add(self, sample: Sample) -> None:
-        """A look that this session took, at this very moment."""
+        """A sample that this session took, at this very moment."""
         sample = sample._replace(t=self.now() - max(0.0, time.time() - sample.t))
-        self.own += 1
-        self._own_t.append(sample.t)
+        self.own.append(sample.t)
         self.fold.add(sample)
         self.samples.append(sample)
         if sample.delay is not None or sample.source_id is not None:
@@ -183,21 +167,19 @@ class Session:
 
     # --- showing
 
-    def picture(self, since: float | None = None) -> Diagnosis:
-        """What there is to be seen now, drawn from `since` on, by default as far back as the trend may reach."""
-        now = self.now()
-        self._own_t = [t for t in self._own_t if t >= now - self.limits.window]
-        self.samples = [s for s in self.samples if s.t >= now - max(self._span, self.limits.window)]
-        if since is None:
-            since = now - self.limits.window
-            oldest = min((s.t for s in self.samples), default=since)
+    def picture(self, drawn: float | None = None) -> Diagnosis:
+        """What there is to be seen now; drawn are so many seconds, by default as far back as the trend may reach."""
+        now, window = self.now(), self.limits.window
+        self.samples = [s for s in self.samples if s.t >= now - max(self._span, window)]
+        since = now - (drawn or window)
+        if drawn is None:
             # A line that has only just begun to be watched need not be drawn in a corner.
-            since = min(max(since, oldest), now - 10.0)
+            since = min(max(since, min((s.t for s in self.samples), default=since)), now - 10.0)
         more = []
         if self.trouble is not None:
             more.append(Finding(State.CRITICAL, "history-unavailable", self.trouble))
         age = None
-        if self._worker:
+        if self.worker:
             more += worker_findings(self._others_t, self.limits, now)
             age = None if self._others_t is None else max(0.0, now - self._others_t)
         return picture(
@@ -209,41 +191,38 @@ class Session:
             jobs=self._jobs,
             more=more,
             worker_age=age,
-            dialect=self._dialect,
+            server=self._server,
             call=self._call,
-            trust=self._trust(now),
+            confidence=self._confidence(now),
         )
 
-    def _trust(self, now: float) -> list[str]:
-        found = []
-        if self.sampled:
-            window = self.limits.window
-            own = sum(t >= now - window for t in self._own_t)
-            looks = words.plural(sum(s.t >= now - window for s in self.samples), "look")
-            text = f"It rests on {looks} of the last {words.span(window)}, {own} of them taken just now"
-            if self._others_t is not None:
-                text += f"; the newest that was in the history is {words.span(max(0.0, now - self._others_t))} old"
-            found.append(f"{text}.")
-        else:
-            taken = [s.t for s in self.samples]
-            span = f" in {words.span(taken[-1] - taken[0])}" if len(taken) > 1 else ""
+    def _confidence(self, now: float) -> list[str]:
+        if self._others_t is not None:
+            since = now - self.limits.window
+            count = words.plural(sum(s.t >= since for s in self.samples), "sample")
+            text = f"Based on {count} of the last {words.span(self.limits.window)}"
+            if not self.worker:
+                text += f", {sum(t >= since for t in self.own)} of them taken just now"
+            age = words.span(max(0.0, now - self._others_t))
+            return [f"{text}; the newest in the history is {age} old."]
+        taken = [s.t for s in self.samples]
+        span = f" in {words.span(taken[-1] - taken[0])}" if len(taken) > 1 else ""
+        count = words.plural(len(self.own), "sample")
+        text = f"Based on {count}{span} alone. Jobs, budgets, earlier settings and how long the logs have stood still"
+        found = [f"{text} are not known, and a slope over so short a time may turn."]
+        if self._known:
+            names = ", ".join(words.shown(name) for name in self._known[:SEVERAL])
+            rest = "" if len(self._known) <= SEVERAL else f" and {len(self._known) - SEVERAL} more"
             found.append(
-                f"It rests on {words.plural(self.own, 'look')}{span} alone. Jobs, budgets, earlier settings and for "
-                "how long the logs have stood still are not known, and a slope over so short a time may turn."
+                f"The history has nothing of {words.shown(self.replica)}. It knows: {names}{rest} (--replica)."
             )
-            if self._known:
-                names = ", ".join(words.shown(name) for name in self._known[:SEVERAL])
-                rest = "" if len(self._known) <= SEVERAL else f" and {len(self._known) - SEVERAL} more"
-                found.append(
-                    f"The history has nothing of {words.shown(self.replica)}. It knows: {names}{rest} (--replica)."
-                )
-            elif self._args.history and self.trouble is None:
-                found.append("There is no history at the place that --history names, or nothing in it.")
+        elif self._args.history and self.trouble is None:
+            found.append("There is no history at the place that --history names, or nothing in it.")
         return found
 
 
 def worker_findings(newest_t: float | None, limits: Limits, now: float) -> list[Finding]:
-    """What the judge says of a worker that last looked at `newest_t`, or never."""
+    """What the judge says of a worker whose newest sample is of `newest_t`, or that has never taken one."""
     fold = Fold(limits)
     if newest_t is not None:
         fold.add(Sample(newest_t))
@@ -254,41 +233,43 @@ def worker_findings(newest_t: float | None, limits: Limits, now: float) -> list[
 
 
 _CONNECTION = (
-    ("--defaults-file", "defaults_file", None),
-    ("--defaults-group", "defaults_group", "client"),
-    ("-H", "host", None),
-    ("-P", "port", None),
-    ("-S", "socket", None),
-    ("-u", "user", None),
-    ("--ssl-mode", "ssl_mode", None),
-    ("--ssl-ca", "ssl_ca", None),
-    ("--ssl-cert", "ssl_cert", None),
-    ("--ssl-key", "ssl_key", None),
-    ("--channel", "channel", None),
-    ("--heartbeat-table", "heartbeat_table", "percona.heartbeat"),
-    ("--master-server-id", "master_server_id", None),
-    ("--heartbeat-timezone", "heartbeat_timezone", None),
+    ("--defaults-file", "defaults_file", "defaults-file"),
+    ("--defaults-group", "defaults_group", ""),
+    ("-H", "host", "host"),
+    ("-P", "port", "port"),
+    ("-S", "socket", "socket"),
+    ("-u", "user", "user"),
+    ("--ssl-mode", "ssl_mode", ""),
+    ("--ssl-ca", "ssl_ca", "ssl-ca"),
+    ("--ssl-cert", "ssl_cert", ""),
+    ("--ssl-key", "ssl_key", ""),
+    ("--channel", "channel", ""),
+    ("--heartbeat-table", "heartbeat_table", ""),
+    ("--master-server-id", "master_server_id", ""),
+    ("--heartbeat-timezone", "heartbeat_timezone", ""),
 )
-"""Option, field of Target, and the value that need not be repeated."""
-_CLIENT = ("defaults_file", "host", "port", "socket", "user", "ssl_ca")
+"""Option, field of Target, and the option of the servers' own client."""
 PASSWORD = '--password="$PASSWORD"'  # noqa: S105  what stands in the place of one
 _URL_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
 
 
 def call_from(args: argparse.Namespace, target: Target, limits: Limits) -> Call:
     """What was given, fit to be pasted again. A password is left to the shell."""
+    usual = Target()
     connection: list[str] = []
     client: list[str] = []
-    for name, field, usual in _CONNECTION:
+    config = getattr(args, "config", None)
+    if config:
+        connection += ["--config", str(config)]
+    for name, field, theirs in _CONNECTION:
         value = getattr(target, field)
-        if value is None or value == usual:
+        if value is None or value == getattr(usual, field):
             continue
         # The servers' own clients want the option file first, and in one word.
-        given = [f"{name}={value}"] if field == "defaults_file" else [name, str(value)]
-        connection += given
-        if field in _CLIENT:
-            client += given
-    if target.password is not None:
+        connection += [f"{name}={value}"] if field == "defaults_file" else [name, str(value)]
+        if theirs:
+            client.append(f"--{theirs}={value}")
+    if target.password is not None and not config:
         connection.append(PASSWORD)
         client.append(PASSWORD)
     if not target.local_heartbeat:
@@ -296,22 +277,6 @@ def call_from(args: argparse.Namespace, target: Target, limits: Limits) -> Call:
     if args.replica:
         connection += ["--replica", args.replica]
     history = ("--history", _URL_PASSWORD.sub(r"\1@", args.history)) if args.history else ()
-    return Call(tuple(connection), _judging(limits), history, tuple(client), target.heartbeat_table)
-
-
-def _judging(limits: Limits) -> tuple[str, ...]:
-    """The limits that are not the defaults."""
-    usual = Limits()
-    found: list[str] = []
-    for field, value in limits._asdict().items():
-        if value == getattr(usual, field) or field == "local_heartbeat":
-            continue
-        if field == "job_limits":
-            for kind, seconds in value:
-                found += [kind_option(kind), f"{kind}={plain(seconds)}"]
-        elif field == "job_stops_server":
-            for kind in value:
-                found += [option(field), kind]
-        else:
-            found += [option(field), value if isinstance(value, str) else plain(value)]
-    return tuple(found)
+    judging = tuple(as_options(limits, Limits(local_heartbeat=limits.local_heartbeat)))
+    worker = args.sampling == "worker"
+    return Call(tuple(connection), judging, history, tuple(client), target.heartbeat_table, worker)

@@ -1,4 +1,4 @@
-"""A picture as one screen for a person. Decides nothing: what holds is the judge's, what it means is the advice's."""
+"""A picture as one screen for a person. Decides nothing: what holds is the judge's, what to do the advice's."""
 
 from __future__ import annotations
 
@@ -8,25 +8,35 @@ from datetime import tzinfo
 from textwrap import wrap
 
 from check_delayed_repl import words
-from check_delayed_repl.diagnose.advice import Advice, Step, advice
+from check_delayed_repl.diagnose.advice import Advice, advise
 from check_delayed_repl.diagnose.certainty import CONFIDENCE, Spread
 from check_delayed_repl.diagnose.chart import chart
-from check_delayed_repl.diagnose.picture import Budget, Diagnosis, Outlook, Protection
+from check_delayed_repl.diagnose.picture import Budget, Diagnosis, Outlook
+from check_delayed_repl.diagnose.protection import Protection
 from check_delayed_repl.diagnose.screen import Line, visible
+from check_delayed_repl.diagnose.steps import freeze
 from check_delayed_repl.judge.outcome import Finding, JobView, State
 from check_delayed_repl.records import Sample
-from check_delayed_repl.words import clean, plain
+from check_delayed_repl.words import clean, plain, span
 
 WIDTH = 80
 HEIGHT = 11
 """Rows of the drawing, without its axis."""
+MOST = 20
+"""Findings or jobs that are listed."""
+LONGEST = 400
+"""Characters of a message on the first screen; a server's own text may be longer."""
 BAR = 24
 """Columns of a budget's bar."""
 BADGES = {State.OK: "ok", State.WARNING: "warning", State.CRITICAL: "critical", State.UNKNOWN: "unknown"}
 COLOURS = {State.OK: "good", State.WARNING: "caution", State.CRITICAL: "bad", State.UNKNOWN: "bad"}
-NO_END = "no telling when"
 NO_BREAK = "\u00a0"
 _UNIT = re.compile(r"(?<=[0-9]) (s|s/s|min|h|d|[KMGT]?i?B)\b")
+_SECONDS = re.compile(
+    r"(?P<before>\b(?:limit|minimum|maximum|within|held for|of|was) |\bto (?=[0-9.]+ \(-))?"
+    r"(?P<n>-?[0-9]++(?:\.[0-9]++)?)(?! (?:s|min|h|d)\b)"
+    r"(?P<after> seconds?\b(?! (?:of|a|every)\b)| to (?P<high>[0-9.]+)(?= \(-))?"
+)
 
 
 class Pen:
@@ -46,43 +56,83 @@ class Pen:
         )
         return [[(line.replace(NO_BREAK, " "), style)] for line in found]
 
+    def labelled(self, label: str, text: str, style: str = "bold", rest: str = "", hanging: str = "  ") -> list[Line]:
+        """Wrapped text that begins with a label in a style of its own."""
+        lines = self.text(f"{label}{text}", hanging=hanging, style=rest)
+        lines[0] = [(label, style), (lines[0][0][0][len(label) :], rest)]
+        return lines
+
     def clock(self, t: float, now: float, seconds: bool = False) -> str:
         return words.clock(t, now, self.zone, seconds)
 
 
-def screen(picture: Diagnosis, pen: Pen | None = None) -> list[Line]:
-    """Everything: the verdict and why, what is protected, the line, budgets, the replica, next steps."""
+def brief(p: Diagnosis, pen: Pen | None = None) -> list[Line]:
+    """The verdict, one thing to do now, and what is protected: at most 24 lines."""
     pen = pen or Pen()
-    lines = _header(picture, pen)
-    lines += _why(picture, pen)
-    lines += [[], *_protected(picture, pen)]
-    lines += [[], *_drawing(picture, pen, HEIGHT)]
-    lines += _line(picture, pen)
-    lines += [[], *_budgets(picture, pen), *_jobs(picture, pen)]
-    lines += [[], *_replica(picture, pen)]
-    lines += [[], *_next(picture, pen)]
-    if picture.trust:
-        lines += [[], [("How far to trust this", "bold")]]
-        for sentence in picture.trust:
-            lines += pen.text(clean(sentence), "  ")
+    advice = advise(p)
+    first = p.verdict.findings[0]
+    lines = _header(p, pen)
+    lines += pen.text(_sentence(humane(clean(first.message, LONGEST))))
+    own = next(a for a in advice if first == a.finding or first in a.consequences)
+    lines += pen.text(own.meaning if first == own.finding else f"It follows from {words.shown(own.finding.condition)}.")
+    lines += [[], *_now(advice, p, pen), *_protected(p, pen)]
+    others = [f"{f.state.name} {words.shown(f.condition)}" for f in p.verdict.findings[1:] if f.state != State.OK]
+    if others:
+        rest = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        lines += pen.text(f"Also: {', '.join(others[:5])}{rest}.", hanging="  ")
     return lines
 
 
-def frame(picture: Diagnosis, pen: Pen, rows: int | None = None) -> list[Line]:
-    """What one waits in front of: the verdict, countdowns, the line and the budgets, in `rows` rows if need be."""
-    head = _header(picture, pen)
-    head += pen.text(clean(picture.verdict.message))
-    head += [[], *_countdowns(picture, pen)]
-    tail = [[], *_budgets(picture, pen), [], *_threads(picture, pen)]
-    others = picture.verdict.findings[1:]
-    if others:
-        tail.append([])
-        for finding in others:
-            tail += _finding(finding, pen)
-    around = 5
-    height = HEIGHT if rows is None else max(5, min(2 * HEIGHT, rows - len(head) - len(tail) - around - 1))
-    lines = [*head, [], *_drawing(picture, pen, height), *tail]
-    return lines if rows is None else lines[:rows]
+def screen(p: Diagnosis, pen: Pen | None = None) -> list[Line]:
+    """Everything: the above, then the line, budgets, the replica, all findings with their steps."""
+    pen = pen or Pen()
+    lines = brief(p, pen)
+    lines += [[], *_drawing(p, pen, HEIGHT), *_line(p, pen)]
+    lines += [[], *_budgets(p, pen), *_jobs(p, pen)]
+    lines += [[], *_replica(p, pen)]
+    lines += [[], *_next(p, pen)]
+    if p.confidence:
+        lines += [[], [("Confidence", "bold")]]
+        for sentence in p.confidence:
+            lines += pen.text(clean(sentence), "  ")
+    stop = freeze(p)
+    if stop:
+        lines += [[], *pen.text("On the day of a mistake on the source, before it is applied here:"), _command(stop)]
+    return lines
+
+
+def frame(p: Diagnosis, pen: Pen, rows: int) -> list[Line]:
+    """What one waits in front of, in `rows` rows: whole parts, the most important ones first, as many as fit."""
+    head = _header(p, pen) + pen.text(_sentence(humane(clean(p.verdict.message, LONGEST))))
+    head += _now(advise(p), p, pen)
+    lines = [*head, [], *_countdowns(p, pen)]
+    others = [line for f in p.verdict.findings[1:] for line in _finding(f, pen)]
+    parts = [part for part in (_threads(p, pen), _budgets(p, pen) if _is_held(p) else [], others) if part]
+    room = rows - len(lines) - 1
+    around = len(_drawing(p, pen, 5)) - 5
+    drawn = room >= around + 5
+    left = room - (around + 5 if drawn else 0)
+    chosen = []
+    for part in parts:
+        if len(part) + 1 <= left:
+            chosen += [[], *part]
+            left -= len(part) + 1
+    if drawn:
+        lines += [[], *_drawing(p, pen, min(2 * HEIGHT, 5 + left))]
+    return [*lines, *chosen][:rows]
+
+
+def humane(text: str) -> str:
+    """Seconds as people say them: `10656.4 seconds` is `2 h 58 min`."""
+
+    def said(found: re.Match[str]) -> str:
+        before, after, high = found["before"] or "", found["after"] or "", found["high"]
+        if not before and not after.startswith(" second"):
+            return found[0]
+        rest = f" to {span(float(high))}" if high else "" if after.startswith(" second") else after
+        return f"{before}{span(float(found['n']))}{rest}"
+
+    return _SECONDS.sub(said, text)
 
 
 # --- the verdict
@@ -98,62 +148,52 @@ def _header(p: Diagnosis, pen: Pen) -> list[Line]:
     return [[(badge, BADGES[state]), (condition, "bold")], [(right, "dim")], []]
 
 
-def _why(p: Diagnosis, pen: Pen) -> list[Line]:
-    first, *others = p.verdict.findings
-    lines = pen.text(_sentence(clean(first.message)))
-    lines += pen.text(advice(first.condition, p).meaning)
-    for finding in others:
-        lines += [[], *_finding(finding, pen)]
-        if finding.state != State.OK:
-            lines += pen.text(advice(finding.condition, p).meaning, "  ")
-    return lines
+def _now(advice: list[Advice], p: Diagnosis, pen: Pen) -> list[Line]:
+    """One thing: the first step about the deepest cause. Red where it is urgent."""
+    step = next((a.steps[0] for a in advice if a.steps and a.finding.state != State.OK), None)
+    if step is None:
+        return pen.labelled("Do now: ", "nothing.") if p.verdict.state == State.OK else []
+    style = "urgent" if p.verdict.state == State.CRITICAL else "bold"
+    return [*pen.labelled("Do now: ", step.text, style, style), *(_command(c) for c in step.commands[:6])]
 
 
-def _finding(finding: Finding, pen: Pen) -> list[Line]:
+def _finding(finding: Finding, pen: Pen, indent: str = "") -> list[Line]:
     """`STATE condition: text`, the state in colour."""
     held = " (held by a job)" if finding.held else ""
-    name = f"{finding.state.name} {words.shown(finding.condition)}{held}: "
-    lines = pen.text(f"{name}{_sentence(clean(finding.message))}", hanging="  ")
-    text = lines[0][0][0]
-    state = finding.state.name
-    lines[0] = [(state, COLOURS[finding.state]), (text[len(state) :], "")]
-    return lines
+    text = f" {words.shown(finding.condition)}{held}: {_sentence(humane(clean(finding.message)))}"
+    return pen.labelled(f"{indent}{finding.state.name}", text, COLOURS[finding.state], hanging=f"{indent}  ")
 
 
 def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?", ":")) else f"{text}."
 
 
+def _command(text: str) -> Line:
+    # A command stays on its line, however long: it is there to be pasted.
+    return [("      ", ""), (visible(text), "command")]
+
+
 # --- what is protected
 
 
 def _protected(p: Diagnosis, pen: Pen) -> list[Line]:
-    found = p.protection
+    found, now = p.protection, p.verdict.at
     if found is None:
-        return [
-            [("Protected now: ", "bold"), ("unknown, because the delay is.", "")],
-        ]
-    now = p.verdict.at
-    since = pen.clock(found.since, now, seconds=True)
-    lines = pen.text(
-        f"Protected now: what was changed on the source after {since} has not been applied here. "
-        f"{_mistake(found, now, pen)}"
-    )
+        return pen.labelled("Protected: ", "unknown. Rely on nothing here until the delay is known.")
+    text = f"what was changed on the source after {pen.clock(found.since, now, seconds=True)} is not applied here yet. "
+    lines = pen.labelled("Protected: ", text + _mistake(found, now, pen))
     if p.verdict.sample is not None and p.verdict.sample.io == "No" and not found.outdated:
-        lines += pen.text("Since the IO thread is stopped, later changes have not even been fetched.", "  ")
-    head = lines[0][0][0]
-    mark = len("Protected now: ")
-    lines[0] = [(head[:mark], "bold"), (head[mark:], "")]
+        lines += pen.text("With the IO thread stopped, newer changes have not even been fetched.", "  ")
     return lines
 
 
 def _mistake(found: Protection, now: float, pen: Pen) -> str:
     if found.outdated:
-        return f"That was measured at {pen.clock(found.at, now, seconds=True)}; what happened since is not known."
+        return f"That was measured at {pen.clock(found.at, now, seconds=True)}; what has happened since is not known."
     if found.applied is None:
         return "Nothing is applied until the SQL thread is started."
     soon = found.applied - now < words.SOON
-    at, left = pen.clock(found.applied, now, soon), words.span(found.applied - now)
+    at, left = pen.clock(found.applied, now, soon), span(found.applied - now)
     how = "at the earliest, as the line is getting shorter, " if found.shortening else ""
     return f"A mistake made now ({pen.clock(now, now, soon)}) is applied here {how}at {at}: {left} left to stop it."
 
@@ -162,8 +202,8 @@ def _mistake(found: Protection, now: float, pen: Pen) -> str:
 
 
 def _drawing(p: Diagnosis, pen: Pen, height: int) -> list[Line]:
-    looks = sum(s.delay is not None for s in p.samples)
-    title = f"Delay of the last {words.span(p.verdict.at - p.since)}, {words.plural(looks, 'look')}"
+    count = sum(s.delay is not None for s in p.samples)
+    title = f"Delay of the last {span(p.verdict.at - p.since)}, {words.plural(count, 'sample')}"
     return [[(title, "bold")], *chart(p, pen.width, height, pen.zone, pen.unicode)]
 
 
@@ -171,21 +211,17 @@ def _line(p: Diagnosis, pen: Pen) -> list[Line]:
     trend = p.verdict.trend
     if trend.intercept is None:
         return pen.text("The line is unknown: no delay was measured in the window.")
-    where = f"{plain(trend.intercept, 1)} s"
-    if abs(trend.intercept) >= 100:
-        where += f" ({words.span(trend.intercept)})"
+    samples = words.plural(trend.samples, "sample")
     if trend.slope is None or trend.correlation is None:
-        looks = words.plural(trend.samples, "look")
-        return pen.text(f"The line is at {where}. {looks} in the window: too few for a slope.")
-    looks = f"fitted to {words.plural(trend.samples, 'look')} of {words.span(trend.span)}"
+        return pen.text(f"The line is at {span(trend.intercept)}. {samples} in the window: too few for a slope.")
     lines = pen.text(
-        f"The line is at {where}, slope {words.slope(trend.slope)}{_interval(p)}, "
-        f"correlation {plain(trend.correlation, 2)}, {looks}."
+        f"The line is at {span(trend.intercept)}, slope {words.slope(trend.slope)}{_interval(p)}, "
+        f"correlation {plain(trend.correlation, 2)}, fitted to {samples} of {span(trend.span)}."
     )
     if p.certainty is not None and p.certainty.theil_sen is not None:
         lines += pen.text(
-            f"Between most pairs of looks the slope is {words.slope(p.certainty.theil_sen)} (Theil-Sen): a few looks "
-            "bend the fitted line."
+            f"Between most pairs of samples the slope is {words.slope(p.certainty.theil_sen)} (Theil-Sen): a few "
+            "samples bend the fitted line."
         )
     if p.outlook is not None:
         lines += pen.text(_outlook(p.outlook, p.verdict.at, pen), style="bold" if p.outlook.back else "")
@@ -195,19 +231,17 @@ def _line(p: Diagnosis, pen: Pen) -> list[Line]:
 
 
 def _interval(p: Diagnosis) -> str:
-    found = p.certainty
-    if found is None:
+    if p.certainty is None:
         return ""
-    low, high = (words.slope(end).removesuffix(" s/s") for end in (found.low, found.high))
+    low, high = (words.slope(end).removesuffix(" s/s") for end in (p.certainty.low, p.certainty.high))
     return f" ({CONFIDENCE:.0%} sure: {low} to {high})" if low != high else ""
 
 
 def _outlook(outlook: Outlook, now: float, pen: Pen) -> str:
-    at = f"{pen.clock(outlook.t, now, outlook.t - now < words.SOON)}, in {words.span(max(0.0, outlook.t - now))}"
-    if outlook.back:
-        text = f"Back in range at {at}"
-    else:
-        text = f"Out of range at {at}, should it go on like this: {outlook.option} {plain(outlook.bound)}"
+    at = f"{pen.clock(outlook.t, now, outlook.t - now < words.SOON)}, in {span(max(0.0, outlook.t - now))}"
+    text = f"Back in range at {at}" if outlook.back else f"Out of range at {at}, if it goes on like this"
+    if not outlook.back:
+        text += f": {outlook.option} {span(outlook.bound)}"
     if outlook.spread is None:
         return f"{text}, at about {words.slope(outlook.slope)}."
     return f"{text} ({CONFIDENCE:.0%} sure: {_spread(outlook.spread, now, pen)})."
@@ -215,7 +249,7 @@ def _outlook(outlook: Outlook, now: float, pen: Pen) -> str:
 
 def _spread(spread: Spread, now: float, pen: Pen) -> str:
     if spread.earliest is None or spread.latest is None:
-        return NO_END
+        return "no telling when"
     early, late = max(now, spread.earliest), max(now, spread.latest)
     seconds = late - early < words.SOON
     return f"{pen.clock(early, now, seconds)} to {pen.clock(late, now, seconds)}"
@@ -245,35 +279,37 @@ def _countdowns(p: Diagnosis, pen: Pen) -> list[Line]:
 # --- budgets and jobs
 
 
+def _is_held(p: Diagnosis) -> bool:
+    return any(b.held or b.ends for b in p.budgets)
+
+
 def _budgets(p: Diagnosis, pen: Pen) -> list[Line]:
-    since = p.verdict.episode_since
-    now = p.verdict.at
-    if since is None and not any(b.held or b.ends for b in p.budgets):
-        limits = ", ".join(f"{words.shown(b.name)} {words.span(b.limit)}" for b in p.budgets)
+    since, now = p.verdict.episode_since, p.verdict.at
+    limits = ", ".join(f"{words.shown(b.name)} {span(b.limit)}" for b in p.budgets if not (b.held or b.ends))
+    if not _is_held(p):
         return pen.text(f"No alarm is held back. It could be, for: {limits}.")
     began = "" if since is None else f" since {pen.clock(since, now, seconds=True)}"
     lines: list[Line] = [[(f"Alarm held back in this episode{began}, and how long it may be", "bold")]]
-    return lines + [_bar(budget, now, pen) for budget in p.budgets]
+    lines += [_bar(budget, now, pen) for budget in p.budgets if budget.held or budget.ends]
+    return lines + (pen.text(f"not used: {limits}", "  ", "dim") if limits else [])
 
 
 def _bar(budget: Budget, now: float, pen: Pen) -> Line:
     share = 1.0 if budget.held >= budget.limit else budget.held / budget.limit
     filled = min(BAR, round(share * BAR) or (1 if budget.held > 0 else 0))
-    name = words.shown(budget.name)
-    text = f" {words.span(budget.held)} of {words.span(budget.limit)}"
+    text = f" {span(budget.held)} of {span(budget.limit)}"
     if budget.ends is not None:
         text += f", spent at {pen.clock(budget.ends, now, budget.ends - now < words.SOON)}"
     elif budget.held > budget.limit:
         text += ", spent"
     style = "bad" if budget.held > budget.limit else "caution" if budget.ends is not None else ""
-    return [(f"  {name:<10} ", ""), ("█" * filled, style or "dim"), ("░" * (BAR - filled), "dim"), (text, style)]
+    name = f"  {words.shown(budget.name):<10} "
+    return [(name, ""), ("█" * filled, style or "dim"), ("░" * (BAR - filled), "dim"), (text, style)]
 
 
 def _jobs(p: Diagnosis, pen: Pen) -> list[Line]:
-    lines: list[Line] = []
-    for job in p.verdict.jobs:
-        lines += pen.text(_job(job, p, pen), "  ", hanging="    ")
-    return lines
+    lines = [line for job in p.verdict.jobs[:MOST] for line in pen.text(_job(job, p, pen), "  ", hanging="    ")]
+    return lines + ([[(f"  and {len(p.verdict.jobs) - MOST} more jobs", "")]] if len(p.verdict.jobs) > MOST else [])
 
 
 def _job(job: JobView, p: Diagnosis, pen: Pen) -> str:
@@ -283,8 +319,8 @@ def _job(job: JobView, p: Diagnosis, pen: Pen) -> str:
         return f"{name}: invalid, {clean(job.reason)}"
     started = "" if job.started_at is None else pen.clock(job.started_at, now, seconds=True)
     if job.status == "active":
-        return f"{name}: running for {words.span(job.running)}, since {started}"
-    text = f"{name}: ran for {words.span(job.running)}"
+        return f"{name}: running for {span(job.running)}, since {started}"
+    text = f"{name}: ran for {span(job.running)}"
     if job.finished_at is not None:
         closes = pen.clock(job.finished_at + p.limits.max_recovery_time, now)
         text += f" until {pen.clock(job.finished_at, now, seconds=True)}; recovery window closes {closes}"
@@ -299,114 +335,95 @@ def _replica(p: Diagnosis, pen: Pen) -> list[Line]:
     if p.dialect is not None and p.dialect.channel:
         name += f", {'connection' if p.dialect.mariadb else 'channel'} {words.shown(p.dialect.channel)}"
     lines: list[Line] = [[(name, "bold")], *_threads(p, pen)]
-    look = _last_seen(p)
-    if look is None:
+    seen = p.seen
+    if seen is None:
         return lines
-    lines += _entry("relay log", ", ".join(_relay_log(p, look)), pen)
-    lines += _entry("delay", _setting(p, look), pen)
+    lines += _entry("relay log", ", ".join(_relay_log(p, seen)), pen)
+    lines += _entry("delay", _setting(p, seen), pen)
     beats = []
-    if look.delay is not None:
-        whose = "" if look.heartbeat_id is None else f" (server {look.heartbeat_id})"
-        beats.append(f"source's{whose} {plain(look.delay, 1)} s old")
-    if look.local is not None:
-        beats.append(f"own {plain(look.local, 1)} s old")
-    elif look.local_missing:
+    if seen.delay is not None:
+        whose = "" if seen.heartbeat_id is None else f" (server {seen.heartbeat_id})"
+        beats.append(f"source's{whose} {span(seen.delay)} old")
+    if seen.local is not None:
+        beats.append(f"own {span(seen.local)} old")
+    elif seen.local_missing:
         beats.append("own missing")
     lines += _entry("heartbeats", ", ".join(beats) or words.UNKNOWN, pen)
-    return lines
+    return lines + (_entry("filters", ", ".join(seen.filters), pen, "caution") if seen.filters else [])
 
 
 def _threads(p: Diagnosis, pen: Pen) -> list[Line]:
-    look = p.verdict.sample
-    if look is None:
-        return _entry("look", "none yet", pen)
+    newest, seen = p.verdict.sample, p.seen
+    if newest is None:
+        return _entry("sample", "none yet", pen)
     lines = []
-    if look.error is not None:
-        lines += _entry("look", f"failed at {pen.clock(look.t, p.verdict.at, seconds=True)}", pen, "bad")
-        look = _last_seen(p) or look
-        if look.error is None:
-            lines += _entry("as seen at", pen.clock(look.t, p.verdict.at, seconds=True), pen)
-    if look.io is None and look.sql is None:
+    if newest.error is not None:
+        lines += _entry("sample", f"failed at {pen.clock(newest.t, p.verdict.at, seconds=True)}", pen, "bad")
+        if seen is not None and seen.error is None:
+            lines += _entry("as seen at", pen.clock(seen.t, p.verdict.at, seconds=True), pen)
+    seen = seen or newest
+    if seen.io is None and seen.sql is None:
         return lines or _entry("threads", words.UNKNOWN, pen)
     for name, state, number, place, age, moved in (
-        ("IO", look.io, look.io_errno, look.source_log, p.verdict.source_log_age, "fetched"),
-        ("SQL", look.sql, look.sql_errno, look.relay_log, p.verdict.relay_log_age, "applied"),
+        ("IO", seen.io, seen.io_errno, seen.source_log, p.verdict.source_log_age, "fetched"),
+        ("SQL", seen.sql, seen.sql_errno, seen.relay_log, p.verdict.relay_log_age, "applied"),
     ):
-        text = words.shown(state or words.UNKNOWN)
-        if number:
-            text += f", error {number}"
-        if name == "SQL" and look.sql_remaining is not None:
-            text += f", waits {words.span(look.sql_remaining)}"
+        text = words.shown(state or words.UNKNOWN) + (f", error {number}" if number else "")
+        if name == "SQL" and seen.sql_remaining is not None:
+            text += f", waits {span(seen.sql_remaining)}"
         where = "" if place is None else f"{moved} {words.shown(place[0])}:{place[1]}"
         if place is not None and age is not None:
-            where += f", still for {words.span(age)}" if age >= 1 else ", moving"
+            where += f", still for {span(age)}" if age >= 1 else ", moving"
         style = "" if state == "Yes" and not number else "bad" if state == "No" or number else "caution"
         lines += _entry(f"{name} thread", f"{text:<22} {where}".rstrip(), pen, style)
     return lines
 
 
-def _last_seen(p: Diagnosis) -> Sample | None:
-    """The newest look that saw something: that may be one before the newest, where that failed."""
-    look = p.verdict.sample
-    if look is None or look.error is None or look.io is not None:
-        return look
-    return next((s for s in reversed(p.samples) if s.error is None), None)
-
-
-def _relay_log(p: Diagnosis, look: Sample) -> Iterable[str]:
-    if look.relay_log_space is not None:
-        yield f"{words.size(look.relay_log_space)} on disk"
-    if look.source_log is not None and look.source_log == look.relay_log:
+def _relay_log(p: Diagnosis, seen: Sample) -> Iterable[str]:
+    if seen.relay_log_space is not None:
+        yield f"{words.size(seen.relay_log_space)} on disk"
+    if seen.relay_limited:
+        yield "at its limit"
+    if seen.source_log is not None and seen.source_log == seen.relay_log:
         yield "all applied"
-    elif look.delay is not None:
+    elif seen.delay is not None:
         # What is fetched and not applied: the delay, less what has not come since the source was last heard.
-        yield f"{words.span(max(0.0, look.delay - (p.verdict.source_log_age or 0.0)))} of changes waiting"
-    elif look.relay_log_space is None:
+        yield f"{span(max(0.0, seen.delay - (p.verdict.source_log_age or 0.0)))} of changes waiting"
+    elif seen.relay_log_space is None:
         yield words.UNKNOWN
 
 
-def _setting(p: Diagnosis, look: Sample) -> str:
-    within = f"allowed: {plain(p.limits.min_delay_time)} to {plain(p.limits.max_delay_time)} s"
-    if not p.native and look.sql is None:
-        return f"{words.UNKNOWN}; {within}"
+def _setting(p: Diagnosis, seen: Sample) -> str:
+    within = f"allowed: {span(p.limits.min_delay_time)} to {span(p.limits.max_delay_time)}"
     if not p.native:
-        return f"not by the server itself; {within}"
-    now = "not seen" if look.sql_delay is None else f"set to {look.sql_delay} s"
+        return f"{words.UNKNOWN if seen.sql is None else 'not by the server itself'}; {within}"
+    now = "not seen" if seen.sql_delay is None else f"set to {span(seen.sql_delay)}"
     before = p.sql_delay_before
-    if before is not None and look.sql_delay is not None and before > look.sql_delay:
-        now += f", {before} s before"
+    if before is not None and seen.sql_delay is not None and before > seen.sql_delay:
+        now += f", {span(before)} before"
     return f"{now}; {within}"
 
 
 def _entry(label: str, text: str, pen: Pen, style: str = "") -> list[Line]:
-    lines = pen.text(f"{label:<11}{text}", "  ", hanging=" " * 13)
-    if style:
-        first = lines[0][0][0]
-        lines[0] = [(first[:13], ""), (first[13:], style)]
-    return lines
+    return pen.labelled(f"  {label:<11}", visible(text), "", style, hanging=" " * 13)
 
 
 # --- next steps
 
 
 def _next(p: Diagnosis, pen: Pen) -> list[Line]:
-    found: list[tuple[Finding, Advice]] = []
-    for finding in p.verdict.findings:
-        # Held by a job: it will go with the job.
-        if not any(finding.condition == other.condition for other, _ in found) and not finding.held:
-            found.append((finding, advice(finding.condition, p)))
-    # Where something else is wrong as well, that the line is as it should be is no step.
-    steps = [(f, a) for f, a in found if a.steps and (f.state != State.OK or len(found) == 1)]
+    """One list: each cause, what follows from it, and what to do."""
+    advice = [a for a in advise(p) if a.finding.state != State.OK]
     lines: list[Line] = [[("Next", "bold")]]
-    for finding, explained in steps:
-        if len(steps) > 1:
-            lines.append([("  ", ""), (words.shown(finding.condition), COLOURS[finding.state])])
-        for step in explained.steps:
-            lines += _step(step, pen)
-    return lines
-
-
-def _step(step: Step, pen: Pen) -> list[Line]:
-    lines = pen.text(step.text, "  - ", hanging="    ")
-    # A command stays on its line, however long: it is there to be pasted.
-    return lines + [[("      ", ""), (visible(command), "command")] for command in step.commands]
+    for one in advice[:MOST]:
+        if one.finding == p.verdict.findings[0]:
+            lines.append([("  ", ""), (f"{one.finding.state.name} {words.shown(one.finding.condition)}", "bold")])
+        else:
+            lines += [*_finding(one.finding, pen, "  "), *pen.text(one.meaning, "    ")]
+        for finding in one.consequences[:MOST]:
+            lines += pen.text(f"so also {finding.state.name} {words.shown(finding.condition)}", "    ")
+        for step in one.steps:
+            lines += [*pen.text(step.text, "  - ", hanging="    "), *(_command(c) for c in step.commands)]
+    if len(advice) > MOST:
+        lines += [[(f"  and {len(advice) - MOST} more findings", "")]]
+    return lines if advice else [*lines, *pen.text("  - Nothing to do.")]

@@ -1,0 +1,307 @@
+"""`delayed-repl diagnose` and `watch` as commands: histories, options, terminals."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, Command
+
+from check_delayed_repl import history
+from check_delayed_repl.limits import Limits, as_options
+from check_delayed_repl.records import JobLine, Sample
+from check_delayed_repl.tool import run
+
+# --- the command
+
+
+@pytest.fixture
+def told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`delayed-repl` without a process of its own, which would have to load scipy anew."""
+
+    def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        status = run(arguments)
+        printed = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, status, printed.out, printed.err)
+
+    return call
+
+
+@pytest.fixture
+def nobody() -> list[str]:
+    """Options for a port where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return ["-H", "127.0.0.1", "-P", str(port), "-u", "monitor", "-p", "geheim!"]
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """A history with ten quiet minutes of db1, and a backup that is over."""
+    file = tmp_path / "history.db"
+    store = history.open_history(str(file), time.monotonic() + 10)
+    now = time.time()
+    store.add_samples(
+        ("db1", Sample(now - age, delay=7203.0 + age % 3, io="Yes", sql="Yes")) for age in range(600, 0, -10)
+    )
+    store.add_job("db1", JobLine(now, "b1", "backup", now - 400, now - 300))
+    store.close()
+    return file
+
+
+def test_the_history_alone(told: Command, kept: Path) -> None:
+    done = told("diagnose", "--no-sample", "--history", str(kept), "--replica", "db1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(" OK  in-range")
+    assert "\nbackup  " in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_a_terminal_that_knows_no_more_than_ascii(tool: Command, kept: Path) -> None:
+    where = ("--no-sample", "--history", str(kept), "--replica", "db1")
+    done = tool("diagnose", *where, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.isascii()
+
+
+def test_ascii_and_colours_on_request(told: Command, kept: Path) -> None:
+    where = ("--no-sample", "--history", str(kept), "--replica", "db1")
+    assert told("diagnose", *where, "--ascii").stdout.isascii()
+    assert "\x1b[" in told("diagnose", *where, "--color", "always", NO_COLOR="1").stdout
+
+
+def test_what_it_sees_is_kept_nowhere(told: Command, kept: Path, nobody: list[str]) -> None:
+    before = told("history", "export", "--history", str(kept)).stdout
+    told("diagnose", *nobody, "--history", str(kept), "--replica", "db1")
+    assert told("history", "export", "--history", str(kept)).stdout == before
+
+
+def test_a_server_that_is_down(told: Command, nobody: list[str], tmp_path: Path) -> None:
+    start = time.monotonic()
+    nowhere = str(tmp_path / "none.db")
+    done = told("diagnose", *nobody, "--history", nowhere)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith((" CRITICAL  server-down", " CRITICAL  connect-failed"))
+    assert "geheim" not in done.stdout
+    assert "mysql --host=127.0.0.1" in done.stdout or "systemctl" in done.stdout
+    assert "There is no history at the place that --history names" in " ".join(done.stdout.split())
+    assert not Path(nowhere).exists()
+    assert time.monotonic() - start < 15
+    assert told("diagnose", *nobody, "--history", nowhere, "--exit-code").returncode == 2
+
+
+def test_json_of_a_server_that_is_down(told: Command, nobody: list[str], tmp_path: Path) -> None:
+    done = told("diagnose", *nobody, "--history", str(tmp_path / "none.db"), "--output", "json")
+    found = json.loads(done.stdout)
+    assert found["state"] == "CRITICAL"
+    assert "geheim" not in done.stdout
+
+
+def test_a_worker_that_is_gone(told: Command, tmp_path: Path) -> None:
+    file = tmp_path / "history.db"
+    store = history.open_history(str(file), time.monotonic() + 10)
+    now = time.time()
+    store.add_samples(("db1", Sample(now - age, delay=7203.0)) for age in range(900, 300, -10))
+    store.close()
+    where = ("--no-sample", "--history", str(file), "--replica", "db1", "--exit-code")
+    done = told("diagnose", *where, "--sampling", "worker")
+    assert done.returncode == 2
+    assert "worker-missing" in done.stdout
+    assert "worker-missing" not in told("diagnose", *where).stdout
+
+
+def test_a_name_that_the_history_does_not_know(told: Command, kept: Path, nobody: list[str]) -> None:
+    done = told("diagnose", *nobody, "--history", str(kept), "--replica", "db2")
+    assert "The history has nothing of db2. It knows: db1 (--replica)." in " ".join(done.stdout.split())
+    done = told("diagnose", "--no-sample", "--history", str(kept), "--replica", "db2")
+    assert done.returncode == 1
+    assert done.stderr == "delayed-repl: the history has nothing of db2, and --no-sample takes no sample\n"
+
+
+def test_a_damaged_history(told: Command, nobody: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "history.db"
+    file.write_bytes(b"not a database" * 1000)
+    done = told("diagnose", *nobody, "--history", str(file))
+    assert done.returncode == 0
+    assert "CRITICAL" in done.stdout
+    assert "history-unavailable" in done.stdout
+    assert told("diagnose", "--no-sample", "--replica", "db1", "--history", str(file)).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--plot", "line.pdf"), "--plot: 'line.pdf' ends neither in .png nor in .svg"),
+        (("--for", "10", "--no-sample"), "--for: no sample is taken with --no-sample or --sampling worker"),
+        (("--for", "soon"), "--for: 'soon' is not a time: give seconds, or a number with s, m, h or d"),
+        (("--interval", "0"), "--interval: '0' is not more than 0 seconds"),
+        (("--min-delay-time", "9h"), "--min-delay-time: 32400 is greater than --max-delay-time 9000"),
+    ],
+)
+def test_wrong_usage(told: Command, options: tuple[str, ...], said: str) -> None:
+    done = told("diagnose", "-H", "db1", *options)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", f"delayed-repl: {said}\n")
+
+
+def test_a_plot_in_the_command(told: Command, kept: Path, tmp_path: Path) -> None:
+    where = ("--no-sample", "--history", str(kept), "--replica", "db1")
+    file = tmp_path / "line.svg"
+    assert told("diagnose", *where, "--since", "24h", "--plot", str(file)).returncode == 0
+    assert file.read_bytes().startswith(b"<?xml")
+    done = told("diagnose", *where, "--plot", str(tmp_path / "no" / "line.svg"))
+    assert done.returncode == 1
+    assert done.stderr == f"delayed-repl: --plot: {tmp_path}/no/line.svg: No such file or directory\n"
+
+
+def test_matplotlib_is_optional(kept: Path) -> None:
+    code = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "from check_delayed_repl.tool import run\n"
+        f"sys.exit(run(['diagnose', '--no-sample', '--history', {str(kept)!r}, '--replica', 'db1', '--plot', 'x.png']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "delayed-repl: --plot: matplotlib is not installed: pip install 'check-delayed-repl[plot]'\n"
+    )
+    assert done.stdout.startswith(" OK  in-range")
+
+
+@pytest.fixture
+def recovering(tmp_path: Path) -> Path:
+    """A history of db1 with ten minutes of a line that grows back."""
+    file = tmp_path / "worker.db"
+    store = history.open_history(str(file), time.monotonic() + 10)
+    now = time.time()
+    store.add_samples(
+        ("db1", Sample(now - age, delay=3000.0 - age, io="Yes", sql="Yes", server="uuid:a"))
+        for age in range(600, 0, -10)
+    )
+    store.close()
+    return file
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A port that nobody may connect to."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0)
+        yield listening
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+
+
+def proposed(told: Command, *options: str) -> list[str]:
+    found: dict[str, Any] = json.loads(told("diagnose", *options, "--output", "json").stdout)
+    return [command for finding in found["findings"] for step in finding["next"] for command in step["commands"]]
+
+
+def test_a_workers_samples_are_read_without_connecting(
+    told: Command, recovering: Path, listener: socket.socket
+) -> None:
+    """Every command carries the options that were given, but a password."""
+    there = ("-H", "127.0.0.1", "-P", str(listener.getsockname()[1]), "-u", "monitor", "-p", "geheim!")
+    given = ("--replica", "db1", "--max-delay-time", "100m", "--history", str(recovering), "--sampling", "worker")
+    done = told("diagnose", *there, *given)
+    assert done.stdout.startswith(" WARNING  recovering-below-minimum")
+    assert "geheim" not in done.stdout
+    assert proposed(told, *there, *given) == [
+        (
+            f'delayed-repl watch {" ".join(there[:-2])} --password="$PASSWORD" --replica db1 --max-delay-time 6000'
+            f" --sampling worker --history {recovering}"
+        )
+    ]
+    frames = told("watch", *there, *given, "--interval", "0.1", "--count", "2")
+    assert frames.stdout.count("recovering-below-minimum") == 2
+    assert proposed(told, *given) == [
+        f"delayed-repl watch --replica db1 --max-delay-time 6000 --sampling worker --history {recovering}"
+    ]
+
+
+def test_brief_is_the_first_screen_alone(told: Command, recovering: Path) -> None:
+    given = ("--replica", "db1", "--history", str(recovering), "--sampling", "worker")
+    text = told("diagnose", *given, "--brief").stdout
+    assert told("diagnose", *given).stdout.startswith(text[:40])
+    assert len(text.splitlines()) <= 24
+    assert "Protected: " in text
+    assert "Confidence" not in text
+
+
+# --- watch
+
+
+def test_watch_prints_frames_where_there_is_no_terminal(told: Command, kept: Path, nobody: list[str]) -> None:
+    done = told(
+        *("watch", *nobody, "--history", str(kept), "--replica", "db1", "--interval", "0.2", "--count", "2"),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("Delay of the last") == 2
+    assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize("ends", ["\x03", "SIGTERM"])
+def test_watch_leaves_the_terminal_as_it_was(tmp_path: Path, nobody: list[str], ends: str) -> None:
+    import pty
+    import select
+    import signal
+    import termios
+
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "check_delayed_repl.tool", "watch", *nobody),
+            *("--history", str(tmp_path / "none.db"), "--interval", "0.5"),
+        ],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: __import__("fcntl").ioctl(0, termios.TIOCSCTTY, 0),
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"},
+    )
+    seen_text = b""
+
+    def read_until(wanted: bytes) -> None:
+        nonlocal seen_text
+        end = time.monotonic() + 20
+        while wanted not in seen_text and time.monotonic() < end:
+            if select.select([ours], [], [], 0.2)[0]:
+                seen_text += os.read(ours, 65536)
+        assert wanted in seen_text
+
+    try:
+        read_until(b"Delay of the last")
+        if ends == "SIGTERM":
+            process.send_signal(signal.SIGTERM)
+        else:
+            os.write(ours, ends.encode())
+        read_until(b"\x1b[?1049l")
+        assert process.wait(10) == 0
+        assert termios.tcgetattr(theirs) == before
+        assert b"\x1b[?1049h" in seen_text
+        assert b"Traceback" not in seen_text
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_limits_that_are_not_the_defaults_are_repeated() -> None:
+    limits = Limits(job_limits=(("dump", 3600.0),), job_stops_server=("backup",), fit="window", window=300.0)
+    assert as_options(limits, Limits()) == [
+        *("--window", "300", "--fit", "window", "--max-job-behind", "dump=3600", "--job-stops-server", "backup"),
+    ]
+    assert as_options(Limits(), Limits()) == []
