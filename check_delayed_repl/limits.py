@@ -104,22 +104,3 @@ def option(field: str) -> str:
 def kind_option(kind: str) -> str:
     """The command-line option that limits how long a job of this kind may run."""
     return f"--max-{kind}-behind" if kind in BUILT_IN_KINDS else "--max-job-behind"
-
-
-def as_options(limits: Limits, but: Limits | None = None) -> list[str]:
-    """The limits as the options that give them, words for a command line; without those that are as in `but`."""
-    found: list[str] = []
-    for field, value in limits._asdict().items():
-        if but is not None and value == getattr(but, field):
-            continue
-        if field == "local_heartbeat":
-            found += [] if value else ["--no-local-heartbeat"]
-        elif field == "job_limits":
-            for kind, seconds in value:
-                found += [kind_option(kind), f"{kind}={plain(seconds)}"]
-        elif isinstance(value, tuple):
-            for one in value:
-                found += ["--allow-filter" if field == "allowed_filters" else option(field), one]
-        else:
-            found += [option(field), value if isinstance(value, str) else plain(value)]
-    return found

@@ -16,7 +16,6 @@ import pytest
 from conftest import ROOT, Command
 
 from check_delayed_repl import history
-from check_delayed_repl.limits import Limits, as_options
 from check_delayed_repl.records import JobLine, Sample
 from check_delayed_repl.tool import run
 
@@ -229,6 +228,22 @@ def test_a_workers_samples_are_read_without_connecting(
     ]
 
 
+def test_options_of_a_file_are_the_files(told: Command, recovering: Path, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(
+        f'history = "{recovering}"\n[defaults]\nsampling = "worker"\nuser = "monitor"\npassword = "geheim!"\n'
+        '[[replica]]\nreplica = "db1"\nhost = "192.0.2.1"\nmax-delay-time = "100m"\n'
+    )
+    file.chmod(0o600)
+    given = ("--max-job-behind", "dump=1h", "--window", "5m", "--job-stops-server", "dump")
+    assert proposed(told, "--config", str(file), *given) == [
+        (
+            f"delayed-repl watch --config {file} --replica db1 --max-job-behind dump=3600 --job-stops-server dump"
+            " --window 300 --sampling worker"
+        )
+    ]
+
+
 def test_brief_is_the_first_screen_alone(told: Command, recovering: Path) -> None:
     given = ("--replica", "db1", "--history", str(recovering), "--sampling", "worker")
     text = told("diagnose", *given, "--brief").stdout
@@ -297,11 +312,3 @@ def test_watch_leaves_the_terminal_as_it_was(tmp_path: Path, nobody: list[str], 
         process.wait()
         os.close(ours)
         os.close(theirs)
-
-
-def test_limits_that_are_not_the_defaults_are_repeated() -> None:
-    limits = Limits(job_limits=(("dump", 3600.0),), job_stops_server=("backup",), fit="window", window=300.0)
-    assert as_options(limits, Limits()) == [
-        *("--window", "300", "--fit", "window", "--max-job-behind", "dump=3600", "--job-stops-server", "backup"),
-    ]
-    assert as_options(Limits(), Limits()) == []

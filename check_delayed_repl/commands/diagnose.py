@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     """Prints the diagnosis: 0; 1 where nothing could be judged, or the drawing could not be made."""
     limits = limits_from(args)
     replica = replica_name(args)
-    connects = not args.no_sample and args.sampling == "inline"
+    connects = not args.no_sample and args.sampling != "worker"
     if not connects and args.sampling_time is not None:
         raise UsageError("--for: no sample is taken with --no-sample or --sampling worker")
     if args.plot and not args.plot.lower().endswith(PLOTS):

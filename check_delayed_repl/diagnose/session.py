@@ -9,6 +9,7 @@ import argparse
 import os
 import re
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from check_delayed_repl import words
@@ -18,10 +19,11 @@ from check_delayed_repl.history import LOCATION_VARIABLE, History, HistoryUnavai
 from check_delayed_repl.history.folding import folded
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import Finding, State
-from check_delayed_repl.limits import Limits, as_options
+from check_delayed_repl.limits import Limits
 from check_delayed_repl.observe.target import Target
-from check_delayed_repl.options import target_from
+from check_delayed_repl.options import ADDRESS, HEARTBEATS, LIMITS, LOGIN, REPLICA_IS, TREND, Option, target_from
 from check_delayed_repl.records import JobLine, Sample
+from check_delayed_repl.words import plain
 
 if TYPE_CHECKING:
     from check_delayed_repl.observe.sample import Observer
@@ -51,7 +53,7 @@ class Session:
         self._span = span
         self._timeout: float = args.timeout
         self._target = target_from(args)
-        self._call = call_from(args, self._target, limits)
+        self._call = call_from(args, self._target)
         self._history: History | None = None
         self._arrival = 0
         self._jobs: list[JobLine] = []
@@ -232,51 +234,56 @@ def worker_findings(newest_t: float | None, limits: Limits, now: float) -> list[
 # --- the options, to be repeated
 
 
-_CONNECTION = (
-    ("--defaults-file", "defaults_file", "defaults-file"),
-    ("--defaults-group", "defaults_group", ""),
-    ("-H", "host", "host"),
-    ("-P", "port", "port"),
-    ("-S", "socket", "socket"),
-    ("-u", "user", "user"),
-    ("--ssl-mode", "ssl_mode", ""),
-    ("--ssl-ca", "ssl_ca", "ssl-ca"),
-    ("--ssl-cert", "ssl_cert", ""),
-    ("--ssl-key", "ssl_key", ""),
-    ("--channel", "channel", ""),
-    ("--heartbeat-table", "heartbeat_table", ""),
-    ("--master-server-id", "master_server_id", ""),
-    ("--heartbeat-timezone", "heartbeat_timezone", ""),
-)
-"""Option, field of Target, and the option of the servers' own client."""
+_CLIENTS = ("defaults_file", "host", "port", "socket", "user", "ssl_ca")
+"""Fields of the arguments whose options the servers' own clients have too."""
 PASSWORD = '--password="$PASSWORD"'  # noqa: S105  what stands in the place of one
 _URL_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
 
 
-def call_from(args: argparse.Namespace, target: Target, limits: Limits) -> Call:
+def call_from(args: argparse.Namespace, target: Target) -> Call:
     """What was given, fit to be pasted again. A password is left to the shell."""
-    usual = Target()
-    connection: list[str] = []
-    client: list[str] = []
-    config = getattr(args, "config", None)
-    if config:
-        connection += ["--config", str(config)]
-    for name, field, theirs in _CONNECTION:
-        value = getattr(target, field)
-        if value is None or value == getattr(usual, field):
-            continue
-        # The servers' own clients want the option file first, and in one word.
-        connection += [f"{name}={value}"] if field == "defaults_file" else [name, str(value)]
-        if theirs:
-            client.append(f"--{theirs}={value}")
-    if target.password is not None and not config:
-        connection.append(PASSWORD)
+    connection: list[str] = ["--config", args.config] if args.config else []
+    connection += _given(args, (*LOGIN, *ADDRESS, *REPLICA_IS, *HEARTBEATS))
+    client = [
+        f"--{field.replace('_', '-')}={value}" for field in _CLIENTS if (value := getattr(target, field)) is not None
+    ]
+    if target.password is not None:
         client.append(PASSWORD)
-    if not target.local_heartbeat:
-        connection.append("--no-local-heartbeat")
+        connection += [] if args.config else [PASSWORD]
     if args.replica:
         connection += ["--replica", args.replica]
-    history = ("--history", _URL_PASSWORD.sub(r"\1@", args.history)) if args.history else ()
-    judging = tuple(as_options(limits, Limits(local_heartbeat=limits.local_heartbeat)))
-    worker = args.sampling == "worker"
-    return Call(tuple(connection), judging, history, tuple(client), target.heartbeat_table, worker)
+    history = _URL_PASSWORD.sub(r"\1@", args.history) if args.history else None
+    return Call(
+        tuple(connection),
+        tuple(_given(args, (*LIMITS, *TREND))),
+        ("--history", history) if history and not (args.config and "history" not in args.given) else (),
+        tuple(client),
+        target.heartbeat_table,
+        args.sampling == "worker",
+    )
+
+
+def _given(args: argparse.Namespace, options: Iterable[Option]) -> list[str]:
+    """Those of the options that the command line gave, but for a password."""
+    found: list[str] = []
+    for one in options:
+        value = getattr(args, one.field, None)
+        if value is None or value == one.default or one.field == "password":
+            continue
+        if args.config and one.field not in args.given:
+            continue
+        name = one.names.split()[0]
+        if one.metavar is None:
+            found.append(name)
+        elif one.field == "defaults_file":
+            found.insert(0, f"{name}={value}")
+        else:
+            for entry in value if one.repeatable else [value]:
+                found += [name, _text(entry)]
+    return found
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"{value[0]}={plain(value[1])}"  # a kind of job and its limit
+    return plain(value) if isinstance(value, float) else str(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import isfinite
 
 from check_delayed_repl.judge.outcome import Verdict
@@ -12,22 +11,17 @@ from check_delayed_repl.report.metrics import metrics
 from check_delayed_repl.words import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 MOST = 20
 """Findings, and jobs, that are listed."""
 
 
-<<<<<<< HEAD
 def render(verdict: Verdict, limits: Limits, replica: str, config: str | None = None, notes: Sequence[str] = ()) -> str:
-    """One object on one line, ending with a newline. What is unknown is null; times are seconds since 1970, UTC."""
-=======
-def render(verdict: Verdict, limits: Limits, replica: str) -> str:
     """One object on one line, ending with a newline. What is unknown is null; times are seconds since 1970, UTC.
 
     At most MOST findings and jobs are listed; only where there are more, `left_out` counts the others of each.
     """
->>>>>>> d468d34 (Say first what to do, and call protected only what every witness confirms)
     # Only those who ask for JSON pay for it.
     import json
 

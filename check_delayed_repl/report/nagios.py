@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from check_delayed_repl.judge.outcome import JobView, State, Verdict
-from check_delayed_repl.limits import Limits, as_options
+from check_delayed_repl.limits import Limits, kind_option, option
 from check_delayed_repl.report.metrics import Metric, metrics
 from check_delayed_repl.words import clean, plain
 
@@ -82,7 +82,7 @@ class VerdictSummary(Summary):  # type: ignore[misc]
         lines.extend(_job_line(job) for job in self.verdict.jobs)
         lines.append(_held_line(self.verdict))
         if self.verbosity >= 1:
-            lines.append("limits: " + " ".join(as_options(self.limits)))
+            lines.append("limits: " + " ".join(_limit_options(self.limits)))
         if self.verbosity >= 2:
             lines.extend(_look_lines(self.verdict))
         return [clean(line) for line in lines]
@@ -160,7 +160,6 @@ def _held_line(verdict: Verdict) -> str:
     return f"held: {', '.join(f'{name} {_seconds(held)}' for name, held in verdict.held.items())} ({since})"
 
 
-<<<<<<< HEAD
 def _limit_options(limits: Limits) -> list[str]:
     """The limits as the options that give them, fit to be pasted into another command."""
     words = []
@@ -178,8 +177,6 @@ def _limit_options(limits: Limits) -> list[str]:
     return words
 
 
-=======
->>>>>>> d468d34 (Say first what to do, and call protected only what every witness confirms)
 def _look_lines(verdict: Verdict) -> list[str]:
     if verdict.sample is None:
         return ["look: none"]
