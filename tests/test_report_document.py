@@ -18,7 +18,7 @@ def test_every_key(healthy: Verdict) -> None:
     assert text.count("\n") == 1
     document = json.loads(text)
     assert list(document) == [
-        *("state", "condition", "findings", "trend", "metrics", "limits", "jobs", "replica", "at")
+        *("state", "condition", "findings", "trend", "metrics", "limits", "jobs", "replica", "config", "notes", "at")
     ]
     assert (document["state"], document["condition"]) == ("OK", "in-range")
     assert document["findings"][1] == {

@@ -19,7 +19,7 @@ def render(p: Diagnosis) -> str:
 
     `findings` stand in the order in which to act: causes first, each followed by what follows from it (`cause`).
     """
-    found: dict[str, Any] = json.loads(document.render(p.verdict, p.limits, p.replica))
+    found: dict[str, Any] = json.loads(document.render(p.verdict, p.limits, p.replica, p.call.config))
     findings: list[dict[str, Any]] = []
     for one in advise(p):
         steps = [{"text": step.text, "commands": [visible(c) for c in step.commands]} for step in one.steps]

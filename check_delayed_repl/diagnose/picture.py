@@ -90,9 +90,14 @@ class Call(NamedTuple):
     """A worker takes the samples: nothing here connects to the replica."""
 
     @property
+    def config(self) -> str | None:
+        """The configuration file that was used."""
+        return self.connection[1] if self.connection[:1] == ("--config",) else None
+
+    @property
     def reaches(self) -> bool:
         """The options say how to get to the replica. Without a worker, the default is meant if they do not."""
-        return not self.worker or bool(self.client) or "--config" in self.connection
+        return not self.worker or bool(self.client) or self.config is not None
 
 
 class Diagnosis(NamedTuple):

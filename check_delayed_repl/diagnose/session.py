@@ -199,6 +199,10 @@ class Session:
         )
 
     def _confidence(self, now: float) -> list[str]:
+        found = [f"Options are from {self._args.config}."] if self._args.config else []
+        return [*self._based_on(now), *found, *self._args.notes]
+
+    def _based_on(self, now: float) -> list[str]:
         if self._others_t is not None:
             since = now - self.limits.window
             count = words.plural(sum(s.t >= since for s in self.samples), "sample")
@@ -243,10 +247,9 @@ _URL_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
 def call_from(args: argparse.Namespace, target: Target) -> Call:
     """What was given, fit to be pasted again. A password is left to the shell."""
     connection: list[str] = ["--config", args.config] if args.config else []
-    connection += _given(args, (*LOGIN, *ADDRESS, *REPLICA_IS, *HEARTBEATS))
-    client = [
-        f"--{field.replace('_', '-')}={value}" for field in _CLIENTS if (value := getattr(target, field)) is not None
-    ]
+    connection += _given(args, (*ADDRESS, *LOGIN, *REPLICA_IS, *HEARTBEATS))
+    theirs = {field: value for field in _CLIENTS if (value := getattr(target, field)) is not None}
+    client = [f"--{field.replace('_', '-')}={value}" for field, value in theirs.items()]
     if target.password is not None:
         client.append(PASSWORD)
         connection += [] if args.config else [PASSWORD]
