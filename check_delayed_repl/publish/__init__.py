@@ -1,0 +1,1 @@
+"""The fleet's verdicts, handed to whoever watches: Prometheus, Nagios Core, Icinga 2."""

@@ -1,0 +1,67 @@
+"""Passive results for Nagios Core, through its external command file: a named pipe."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from check_delayed_repl.publish.mailbox import NotDelivered
+from check_delayed_repl.publish.result import Result
+
+LINE_BYTES = 4096
+"""What a pipe takes in one piece, so that no line of two writers gets mixed up with another."""
+
+
+def line(result: Result) -> bytes:
+    """One external command, at most LINE_BYTES long: long output is cut first, then text, perfdata never."""
+    subject, verdict = result
+    first, _, rest = result.output().rstrip("\n").partition("\n")
+    words, bar, perfdata = first.partition(" | ")
+    head = f"[{int(verdict.at)}] PROCESS_SERVICE_CHECK_RESULT;{_field(subject.object_host)};"
+    head += f"{_field(subject.object_service)};{int(verdict.state)};"
+    tail = (bar + perfdata).encode()
+    room = LINE_BYTES - len(head.encode()) - len(tail) - 1
+    said = _cut(words, room)
+    # Nagios turns the two characters \n into a line break.
+    long_output = _cut("\\n" + rest.replace("\n", "\\n"), room - len(said)) if rest else b""
+    return head.encode() + said + tail + long_output.removesuffix(b"\\") + b"\n"
+
+
+def _field(text: str) -> str:
+    """An object's name, which can hold no semicolon and no line break."""
+    return "".join("_" if c == ";" or not c.isprintable() else c for c in text)
+
+
+def _cut(text: str, room: int) -> bytes:
+    return text.encode()[: max(0, room)].decode(errors="ignore").encode()
+
+
+class CommandFile:
+    """The pipe. A Nagios that does not read makes nobody wait."""
+
+    name = "nagios-command-file"
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def deliver(self, results: list[Result]) -> int:
+        try:
+            # Without a reader this fails at once, rather than wait for one.
+            pipe = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            reason = "Nagios is not running" if error.errno == errno.ENXIO else error.strerror
+            raise NotDelivered(f"{self._path}: {reason}", results) from None
+        try:
+            if not stat.S_ISFIFO(os.fstat(pipe).st_mode):
+                raise NotDelivered(f"{self._path}: not a named pipe: is this Nagios' command_file?", results)
+            for place, result in enumerate(results):
+                try:
+                    os.write(pipe, line(result))
+                except OSError as error:
+                    full = error.errno in (errno.EAGAIN, errno.EWOULDBLOCK)
+                    reason = "the pipe is full: Nagios does not read" if full else error.strerror
+                    raise NotDelivered(f"{self._path}: {reason}", results[place:]) from None
+        finally:
+            os.close(pipe)
+        return 0

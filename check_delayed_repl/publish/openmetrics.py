@@ -1,0 +1,203 @@
+"""Verdicts as Prometheus metrics: families of samples, the text format, and a server for them.
+
+Names, units, HELP and TYPE follow Prometheus' conventions: base units, `_total` for counters, no value where nothing
+is known.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from math import isfinite
+from tempfile import NamedTemporaryFile
+from typing import Any, NamedTuple
+
+from check_delayed_repl import __version__
+from check_delayed_repl.diagnose.protection import protected_for
+from check_delayed_repl.publish.result import Result
+from check_delayed_repl.words import clean
+
+PREFIX = "delayed_repl_"
+
+
+class Family(NamedTuple):
+    """A metric with all its samples."""
+
+    name: str
+    kind: str
+    """gauge or counter"""
+    help: str
+    samples: list[tuple[dict[str, str], float]]
+
+
+class WorkerCounts(NamedTuple):
+    """What the worker knows of itself."""
+
+    replicas: int = 0
+    publish_errors: dict[str, int] = {}  # noqa: RUF012 - never changed
+    """By target: how often handing over failed."""
+    publish_dropped: dict[str, int] = {}  # noqa: RUF012 - never changed
+    """By target: results that a newer one replaced before they could be handed over, or that nobody wanted."""
+    history_errors: int = 0
+
+
+_REPLICA: tuple[tuple[str, str], ...] = (
+    ("state", "State of the replica: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."),
+    ("condition", "1 for each condition that is found; others are absent."),
+    ("delay_seconds", "Age of the source's newest heartbeat as the replica has applied it."),
+    ("intercept_seconds", "Current delay as the trend sees it."),
+    ("slope_ratio", "Slope of the delay: seconds of delay per second."),
+    ("min_delay_seconds", "Lower bound of the delay."),
+    ("max_delay_seconds", "Upper bound of the delay."),
+    ("sql_delay_seconds", "Delay that the server itself is set to."),
+    ("local_heartbeat_age_seconds", "Age of the replica's own heartbeat."),
+    ("source_log_age_seconds", "Time since the fetched position was last seen to change."),
+    ("relay_log_age_seconds", "Time since the applied position was last seen to change."),
+    ("relay_log_bytes", "Relay log on the replica's disk."),
+    ("held_seconds", "Time that this episode has been held at WARNING, by exception."),
+    ("held_limit_seconds", "Time that an episode may be held at WARNING, by exception."),
+    ("job_age_seconds", "How long the oldest active job of a kind has been running."),
+    ("protected_seconds", "How old a mistake on the source may be and still be stopped here."),
+    ("last_sample_timestamp_seconds", "When the newest sample was taken."),
+    ("info", "Where the replica is: always 1."),
+)
+
+
+def families(results: Iterable[Result], counts: WorkerCounts) -> list[Family]:
+    """Every metric of these verdicts and of the worker itself; families without a sample are left out."""
+    found = {name: Family(PREFIX + name, "gauge", text, []) for name, text in _REPLICA}
+    for result in results:
+        _add(result, lambda name, value, **labels: _sample(found[name], result, value, labels))  # noqa: B023 - used at once
+    worker = [
+        Family(PREFIX + "replicas", "gauge", "Replicas that this worker takes samples of.", [({}, counts.replicas)]),
+        _by_target("publish_errors_total", "Attempts to hand over verdicts that failed.", counts.publish_errors),
+        _by_target("publish_dropped_total", "Verdicts that were never handed over.", counts.publish_dropped),
+        Family(
+            PREFIX + "history_errors_total",
+            "counter",
+            "Attempts to read or write the history that failed.",
+            [({}, counts.history_errors)],
+        ),
+        Family(PREFIX + "build_info", "gauge", "The worker's version: always 1.", [({"version": __version__}, 1)]),
+    ]
+    return [family for family in (*found.values(), *worker) if family.samples]
+
+
+def _by_target(name: str, text: str, counts: dict[str, int]) -> Family:
+    return Family(PREFIX + name, "counter", text, [({"target": target}, n) for target, n in sorted(counts.items())])
+
+
+def _sample(family: Family, result: Result, value: float | None, labels: dict[str, str]) -> None:
+    if value is not None and isfinite(value):
+        family.samples.append(({"replica": result.subject.name, **labels}, value))
+
+
+def _add(result: Result, add: Callable[..., None]) -> None:
+    subject, verdict = result
+    limits, sample, trend = subject.limits, verdict.sample, verdict.trend
+    add("state", int(verdict.state))
+    for condition in dict.fromkeys(finding.condition for finding in verdict.findings):
+        add("condition", 1, condition=condition)
+    add("intercept_seconds", trend.intercept)
+    add("slope_ratio", trend.slope)
+    add("min_delay_seconds", limits.min_delay_time)
+    add("max_delay_seconds", limits.max_delay_time)
+    add("source_log_age_seconds", verdict.source_log_age)
+    add("relay_log_age_seconds", verdict.relay_log_age)
+    budgets = {**limits.kinds, "recovery": limits.max_recovery_time, "trend": limits.max_trend_time}
+    for exception, limit in budgets.items():
+        add("held_seconds", verdict.held.get(exception), exception=exception)
+        add("held_limit_seconds", limit, exception=exception)
+    ages: dict[str, float] = {}
+    for job in verdict.jobs:
+        if job.status == "active" and job.running is not None:
+            ages[job.kind] = max(ages.get(job.kind, 0.0), job.running)
+    for kind, age in ages.items():
+        add("job_age_seconds", age, kind=clean(kind, 32))
+    server = ""
+    if sample is not None:
+        add("delay_seconds", sample.delay)
+        add("sql_delay_seconds", sample.sql_delay)
+        add("local_heartbeat_age_seconds", sample.local)
+        add("relay_log_bytes", sample.relay_log_space)
+        add("last_sample_timestamp_seconds", sample.t)
+        add("protected_seconds", protected_for(sample))
+        server = clean(sample.server or "")
+    add(
+        "info",
+        1,
+        host=subject.host,
+        port="" if subject.port is None else str(subject.port),
+        channel=subject.channel or "",
+        server=server,
+    )
+
+
+def text(found: Sequence[Family]) -> str:
+    """Families in Prometheus' text format."""
+    lines: list[str] = []
+    for family in found:
+        lines += [f"# HELP {family.name} {family.help}", f"# TYPE {family.name} {family.kind}"]
+        for labels, value in family.samples:
+            inside = ",".join(f'{name}="{_escaped(label)}"' for name, label in labels.items())
+            number = str(value) if isinstance(value, int) else repr(float(value))
+            lines.append(f"{family.name}{{{inside}}} {number}" if inside else f"{family.name} {number}")
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(label: str) -> str:
+    return label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def write_file(path: str, found: Sequence[Family]) -> None:
+    """Replaces the file at once, so that a reader sees the old or the new one whole. Raises OSError."""
+    folder = os.path.dirname(os.path.abspath(path))
+    # The textfile collector reads *.prom alone, so it never sees the one that is being written.
+    with NamedTemporaryFile("w", encoding="utf-8", dir=folder, prefix=".delayed_repl.", delete=False) as file:
+        try:
+            file.write(text(found))
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def serve(address: str, current: Callable[[], Sequence[Family]]) -> Callable[[], None]:
+    """Serves the current families as `/metrics` at `HOST:PORT`, in threads of its own; returns what ends it.
+
+    Raises OSError where the address cannot be bound, ImportError without the package prometheus_client.
+    """
+    from prometheus_client import CollectorRegistry, start_http_server
+    from prometheus_client.core import Metric
+    from prometheus_client.registry import Collector
+
+    class Current(Collector):
+        def collect(self) -> Iterable[Any]:
+            for family in current():
+                name = family.name.removesuffix("_total") if family.kind == "counter" else family.name
+                metric = Metric(name, family.help, family.kind)
+                for labels, value in family.samples:
+                    metric.add_sample(family.name, labels, value)
+                yield metric
+
+    registry = CollectorRegistry()
+    registry.register(Current())
+    host, port = host_and_port(address)
+    server, thread = start_http_server(port, host, registry)
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join(1.0)
+
+    return stop
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """`HOST:PORT`, `[IPV6]:PORT` or `:PORT`. Raises ValueError."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"{address!r} is not of the form HOST:PORT")
+    return host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port)  # noqa: S104 - as it was asked for
