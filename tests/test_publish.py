@@ -1,0 +1,209 @@
+"""What is published, without the programs that it is published to: those are in tests/integration/test_publish.py."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from check_delayed_repl.judge.fold import judge
+from check_delayed_repl.limits import Limits
+from check_delayed_repl.publish import openmetrics
+from check_delayed_repl.publish.commandfile import LINE_BYTES, CommandFile, line
+from check_delayed_repl.publish.icinga2 import body
+from check_delayed_repl.publish.mailbox import Mailbox, NotDelivered
+from check_delayed_repl.publish.result import Result, Subject, object_name
+from check_delayed_repl.records import JobLine, Sample
+
+T = 1_700_000_000.0
+LIMITS = Limits(job_limits=(("migration", 600.0),))
+
+
+def subject(name: str = "db1", **others: object) -> Subject:
+    return Subject(name, LIMITS, "db1.example", 3306, None, "db1.example", f"delayed replication {name}")._replace(**others)  # type: ignore[arg-type]
+
+
+def result(name: str = "db1", delay: float = 7200.0, **seen: object) -> Result:
+    sample = Sample(T, delay, server="uuid:a-b", sql_delay=7200, local=0.5, relay_log_space=4096, **seen)  # type: ignore[arg-type]
+    job = JobLine(T - 30.0, "m1", "migration", T - 30.0)
+    return Result(subject(name), judge([job, sample], LIMITS, T + 1.0))
+
+
+def test_the_metrics_of_a_replica() -> None:
+    found = openmetrics.families([result()], openmetrics.WorkerCounts(1, {"icinga2": 2}, {"icinga2": 1}, 3))
+    lines = openmetrics.text(found).splitlines()
+    values = [row.removeprefix("delayed_repl_") for row in lines if not row.startswith("#")]
+    assert values[:12] == [
+        'state{replica="db1"} 1',
+        'condition{replica="db1",condition="active-migration"} 1',
+        'delay_seconds{replica="db1"} 7200.0',
+        'intercept_seconds{replica="db1"} 7200.0',
+        'min_delay_seconds{replica="db1"} 5400.0',
+        'max_delay_seconds{replica="db1"} 9000.0',
+        'sql_delay_seconds{replica="db1"} 7200',
+        'local_heartbeat_age_seconds{replica="db1"} 0.5',
+        'relay_log_bytes{replica="db1"} 4096',
+        'held_seconds{replica="db1",exception="backup"} 0.0',
+        'held_seconds{replica="db1",exception="deshard"} 0.0',
+        'held_seconds{replica="db1",exception="migration"} 0.0',
+    ]
+    assert 'job_age_seconds{replica="db1",kind="migration"} 31.0' in values
+    assert f'last_sample_timestamp_seconds{{replica="db1"}} {T}' in values
+    assert 'info{replica="db1",host="db1.example",port="3306",channel="",server="uuid:a-b"} 1' in values
+    assert values[-5:-1] == [
+        "replicas 1",
+        'publish_errors_total{target="icinga2"} 2',
+        'publish_dropped_total{target="icinga2"} 1',
+        "history_errors_total 3",
+    ]
+    named = [row.split()[2] for row in lines if row.startswith("# TYPE")]
+    assert len(named) == len(set(named)) == sum(row.startswith("# HELP") for row in lines)
+
+
+@given(st.text(max_size=20), st.floats(allow_nan=True))
+def test_any_name_and_number_gives_lines_that_can_be_read(name: str, delay: float) -> None:
+    text = openmetrics.text(openmetrics.families([result(name, delay)], openmetrics.WorkerCounts()))
+    for row in text.splitlines() if name.isprintable() else []:
+        if not row.startswith("#"):
+            float(row.rpartition(" ")[2])
+    assert "nan" not in text.rpartition("# HELP delayed_repl_info")[0].partition("replica=")[0]
+
+
+def test_the_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "delayed_repl.prom"
+    for count in (1, 2):
+        openmetrics.write_file(str(path), openmetrics.families([], openmetrics.WorkerCounts(count)))
+        assert f"delayed_repl_replicas {count}\n" in path.read_text()
+    assert os.listdir(tmp_path) == ["delayed_repl.prom"]
+    assert path.stat().st_mode & 0o777 == 0o644
+    with pytest.raises(OSError, match="No such file"):
+        openmetrics.write_file(str(tmp_path / "gone" / "x.prom"), [])
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "port"), [("127.0.0.1:9306", "127.0.0.1", 9306), ("[::1]:1", "::1", 1), (":80", "0.0.0.0", 80)]
+)
+def test_addresses_to_listen_at(address: str, host: str, port: int) -> None:
+    assert openmetrics.host_and_port(address) == (host, port)
+
+
+@pytest.mark.parametrize("address", ["localhost", "localhost:", "localhost:http", "localhost:0", "localhost:65536", "x:١"])
+def test_addresses_that_are_none(address: str) -> None:
+    with pytest.raises(ValueError, match="HOST:PORT"):
+        openmetrics.host_and_port(address)
+
+
+def test_a_line_for_nagios() -> None:
+    written = line(result()).decode()
+    assert written.startswith(
+        f"[{int(T) + 1}] PROCESS_SERVICE_CHECK_RESULT;db1.example;delayed replication db1;1;"
+        "DELAYED_REPL WARNING - Active migration: running 31 seconds (limit 600"
+    )
+    assert " | delay=7200s;;5400:9000 " in written
+    assert "\\n[WARNING active-migration]" in written
+    assert written.count("\n") == 1
+    assert written.endswith("\n")
+
+
+@given(st.text(min_size=1, max_size=3000), st.text(max_size=300), st.integers(0, 40))
+def test_a_line_fits_and_keeps_its_perfdata(message: str, name: str, jobs: int) -> None:
+    sample = Sample(T, error="connect-failed", message=message)
+    lines = [JobLine(T, f"job {place} {message}", "backup", T) for place in range(jobs)]
+    one = Result(subject(name)._replace(object_service="s;\n" + name[:100]), judge([*lines, sample], LIMITS, T))
+    written = line(one)
+    assert len(written) <= LINE_BYTES
+    assert written.count(b"\n") == 1
+    assert written.split(b" | ", 1)[1].startswith(b"delay=U ")
+    assert one.output().partition("\n")[0].rpartition(" ")[2].encode() in written
+    assert written.count(b";") >= 4
+
+
+def test_the_body_for_icinga() -> None:
+    sent = body(result(), 180.0, "satellite")
+    assert (sent["exit_status"], sent["ttl"], sent["check_source"]) == (1, 180.0, "satellite")
+    performance, output = sent["performance_data"], sent["plugin_output"]
+    assert isinstance(performance, list)
+    assert performance[0] == "delay=7200s;;5400:9000"
+    assert isinstance(output, str)
+    assert output.startswith("DELAYED_REPL WARNING - Active migration")
+    assert "|" not in output
+
+
+def test_object_names() -> None:
+    assert object_name("{host}", subject()) == "db1.example"
+    assert object_name("delayed {replica} on {host}", subject()) == "delayed db1 on db1.example"
+    assert object_name("{unknown}", subject()) == "{unknown}"
+
+
+# --- mailboxes
+
+
+class Away:
+    """A target that takes nothing until it is told to."""
+
+    name = "away"
+
+    def __init__(self) -> None:
+        self.back = threading.Event()
+        self.tried = threading.Event()
+        self.taken: list[Result] = []
+
+    def deliver(self, results: list[Result]) -> int:
+        if not self.back.is_set():
+            self.tried.set()
+            raise NotDelivered("not here", results)
+        self.taken += results
+        return 0
+
+
+def test_a_target_that_is_away_gets_the_newest_result_of_each_replica(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("check_delayed_repl.publish.mailbox.RETRY_S", (0.02, 0.05))
+    target, said = Away(), list[str]()
+    mailbox = Mailbox(target, said.append)
+    mailbox.start()
+    mailbox.put(result("a", 7000.0))
+    assert target.tried.wait(10)
+    mailbox.put(result("b", 7100.0))
+    mailbox.put(result("a", 7300.0))
+    target.back.set()
+    deadline = time.monotonic() + 10
+    while len(target.taken) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    mailbox.finish(10)
+    assert sorted((one.subject.name, one.verdict.sample and one.verdict.sample.delay) for one in target.taken) == [
+        ("a", 7300.0),
+        ("b", 7100.0),
+    ]
+    assert mailbox.dropped == 1
+    assert mailbox.errors >= 1
+    assert [text.partition(":")[2].partition(";")[0].strip() for text in said] == ["not here", "takes results again"]
+
+
+def test_a_pipe_that_nobody_reads_makes_nobody_wait(tmp_path: Path) -> None:
+    path = tmp_path / "nagios.cmd"
+    target = CommandFile(str(path))
+    with pytest.raises(NotDelivered, match="No such file"):
+        target.deliver([result()])
+    os.mkfifo(path)
+    with pytest.raises(NotDelivered, match="not running") as gone:
+        target.deliver([result()])
+    assert len(gone.value.rest) == 1
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    many = [result(f"db{place}") for place in range(200)]
+    with pytest.raises(NotDelivered, match="pipe is full") as full:
+        target.deliver(many)
+    taken = os.read(reader, 1 << 20)
+    assert 0 < len(full.value.rest) < len(many)
+    assert taken.count(b"\n") == len(many) - len(full.value.rest)
+    assert target.deliver(full.value.rest[:3]) == 0
+    os.close(reader)
+    path.unlink()
+    path.write_text("")
+    with pytest.raises(NotDelivered, match="not a named pipe"):
+        target.deliver([result()])
+    assert path.read_text() == ""
