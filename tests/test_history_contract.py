@@ -451,3 +451,14 @@ def many_writers_at_once_lose_nothing(open_: Open) -> None:
         float(number) for number in range(workers * each)
     }
     assert len([record for _, record in seen if isinstance(record, JobLine)]) == workers * each
+
+
+@promise
+def test_one_of_several_workers_publishes(open_: Open) -> None:
+    one, other = open_(), open_()
+    assert one.lease("one", 30.0)
+    assert one.lease("one", 30.0)
+    assert not other.lease("other", 30.0)
+    assert one.lease("one", 0.0)
+    assert other.lease("other", 30.0)
+    assert not one.lease("one", 30.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from pathlib import Path
@@ -11,13 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from check_delayed_repl.configfile import Publish, Replica
 from check_delayed_repl.judge.fold import judge
 from check_delayed_repl.limits import Limits
+from check_delayed_repl.observe.target import Target
 from check_delayed_repl.publish import openmetrics
 from check_delayed_repl.publish.commandfile import LINE_BYTES, CommandFile, line
 from check_delayed_repl.publish.icinga2 import body
 from check_delayed_repl.publish.mailbox import Mailbox, NotDelivered
-from check_delayed_repl.publish.result import Result, Subject, object_name
+from check_delayed_repl.publish.result import Result, Subject
+from check_delayed_repl.publish.result import subject as subject_of
 from check_delayed_repl.records import JobLine, Sample
 
 T = 1_700_000_000.0
@@ -25,7 +29,9 @@ LIMITS = Limits(job_limits=(("migration", 600.0),))
 
 
 def subject(name: str = "db1", **others: object) -> Subject:
-    return Subject(name, LIMITS, "db1.example", 3306, None, "db1.example", f"delayed replication {name}")._replace(**others)  # type: ignore[arg-type]
+    return Subject(name, LIMITS, "db1.example", 3306, None, "db1.example", f"delayed replication {name}")._replace(
+        **others
+    )  # type: ignore[arg-type]
 
 
 def result(name: str = "db1", delay: float = 7200.0, **seen: object) -> Result:
@@ -85,19 +91,6 @@ def test_the_file_is_replaced_whole(tmp_path: Path) -> None:
         openmetrics.write_file(str(tmp_path / "gone" / "x.prom"), [])
 
 
-@pytest.mark.parametrize(
-    ("address", "host", "port"), [("127.0.0.1:9306", "127.0.0.1", 9306), ("[::1]:1", "::1", 1), (":80", "0.0.0.0", 80)]
-)
-def test_addresses_to_listen_at(address: str, host: str, port: int) -> None:
-    assert openmetrics.host_and_port(address) == (host, port)
-
-
-@pytest.mark.parametrize("address", ["localhost", "localhost:", "localhost:http", "localhost:0", "localhost:65536", "x:١"])
-def test_addresses_that_are_none(address: str) -> None:
-    with pytest.raises(ValueError, match="HOST:PORT"):
-        openmetrics.host_and_port(address)
-
-
 def test_a_line_for_nagios() -> None:
     written = line(result()).decode()
     assert written.startswith(
@@ -135,9 +128,13 @@ def test_the_body_for_icinga() -> None:
 
 
 def test_object_names() -> None:
-    assert object_name("{host}", subject()) == "db1.example"
-    assert object_name("delayed {replica} on {host}", subject()) == "delayed db1 on db1.example"
-    assert object_name("{unknown}", subject()) == "{unknown}"
+    replica = Replica("db1#orders", Target(host="db1.example", channel="orders"), limits=LIMITS)
+    found = subject_of(replica, Publish(object_service="delayed {replica}"))
+    assert (found.object_host, found.object_service, found.port) == ("db1.example", "delayed db1#orders", 3306)
+    own = subject_of(replica._replace(object_host="h-{host}", object_service="s"), Publish())
+    assert (own.object_host, own.object_service) == ("h-db1.example", "s")
+    local = subject_of(replica._replace(target=Target(socket="/run/mysqld/mysqld.sock")), Publish())
+    assert (local.object_host, local.port) == (socket.gethostname(), None)
 
 
 # --- mailboxes

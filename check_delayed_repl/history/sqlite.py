@@ -59,7 +59,7 @@ TYPES = {
 _TABLES = layout(TYPES)
 SCHEMA = (
     f"CREATE TABLE counter ({_TABLES['counter']})",
-    "INSERT INTO counter VALUES (1, 0, 0)",
+    "INSERT INTO counter (id, arrival, epoch) VALUES (1, 0, 0)",
     f"CREATE TABLE replica ({_TABLES['replica']})",
     f"CREATE TABLE sample ({_TABLES['sample']}) WITHOUT ROWID",
     "CREATE INDEX sample_t ON sample (replica, t)",

@@ -454,6 +454,22 @@ class History:
             self._write(work)
         self.deadline = deadline
 
+    # --- who publishes ---
+
+    def lease(self, holder: str, seconds: float) -> bool:
+        """Whether `holder` is the one that publishes, now and for so many seconds; 0 seconds give that back."""
+
+        def work() -> bool:
+            now = self.now()
+            changed = self._run(
+                "UPDATE counter SET publisher = ?, publisher_until = ?"
+                " WHERE id = 1 AND (publisher = ? OR publisher_until IS NULL OR publisher_until <= ?)",
+                (text(holder, NAME_LENGTH), now + seconds, text(holder, NAME_LENGTH), now),
+            )
+            return changed > 0
+
+        return self._write(work)
+
     # --- pruning ---
 
     def prune(self, keep_s: float, replica: str | None = None, at_most: int | None = None) -> int:
@@ -671,7 +687,8 @@ def layout(types: dict[str, str]) -> dict[str, str]:
         for _, column, kind in COLUMNS
     )
     return {
-        "counter": f"id {number} NOT NULL PRIMARY KEY, arrival {number} NOT NULL, epoch {number} NOT NULL",
+        "counter": f"id {number} NOT NULL PRIMARY KEY, arrival {number} NOT NULL, epoch {number} NOT NULL,"
+        f" publisher {types['KEY']}, publisher_until {real}",
         "replica": f"number {types['ID']}, name {types['KEY']} NOT NULL UNIQUE, delay_arrival {number},"
         f" slowest {number} NOT NULL, slowest_arrival {number}",
         "sample": f"replica {number} NOT NULL, arrival {number} NOT NULL, {', '.join(sample)},"
@@ -685,6 +702,7 @@ def layout(types: dict[str, str]) -> dict[str, str]:
 def added_columns(types: dict[str, str]) -> dict[str, list[str]]:
     """What the first release's tables lack, by table."""
     return {
+        "counter": [f"ADD COLUMN publisher {types['KEY']}", f"ADD COLUMN publisher_until {types[REAL]}"],
         "sample": [f"ADD COLUMN {column} {types[kind]}" for _, column, kind in COLUMNS if column in _NEW],
         "fold": [f"ADD COLUMN episode_arrival {types[WHOLE]}", f"ADD COLUMN kinds {types[LIST]}"],
     }

@@ -13,7 +13,7 @@ from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple
 
 from check_delayed_repl import __version__
-from check_delayed_repl.diagnose.protection import protected_for
+from check_delayed_repl.diagnose.protection import protected_s
 from check_delayed_repl.publish.result import Result
 from check_delayed_repl.words import clean
 
@@ -121,7 +121,7 @@ def _add(result: Result, add: Callable[..., None]) -> None:
         add("local_heartbeat_age_seconds", sample.local)
         add("relay_log_bytes", sample.relay_log_space)
         add("last_sample_timestamp_seconds", sample.t)
-        add("protected_seconds", protected_for(sample))
+        add("protected_seconds", protected_s(verdict))
         server = clean(sample.server or "")
     add(
         "info",
@@ -184,8 +184,8 @@ def serve(address: str, current: Callable[[], Sequence[Family]]) -> Callable[[],
 
     registry = CollectorRegistry()
     registry.register(Current())
-    host, port = host_and_port(address)
-    server, thread = start_http_server(port, host, registry)
+    host, _, port = address.rpartition(":")
+    server, thread = start_http_server(int(port), host.strip("[]"), registry)
 
     def stop() -> None:
         server.shutdown()
@@ -193,11 +193,3 @@ def serve(address: str, current: Callable[[], Sequence[Family]]) -> Callable[[],
         thread.join(1.0)
 
     return stop
-
-
-def host_and_port(address: str) -> tuple[str, int]:
-    """`HOST:PORT`, `[IPV6]:PORT` or `:PORT`. Raises ValueError."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"{address!r} is not of the form HOST:PORT")
-    return host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port)  # noqa: S104 - as it was asked for

@@ -12,8 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
+from check_delayed_repl.configfile import Publish
 from check_delayed_repl.history import History, HistoryUnavailable, open_history
 from check_delayed_repl.history.folding import folded
 from check_delayed_repl.judge.fold import Fold
@@ -35,19 +35,6 @@ FILE_S = 5.0
 TIMEOUT_S = 10.0
 
 
-class Settings(NamedTuple):
-    """The table [publish] of the configuration; what is None or empty is not published to."""
-
-    prometheus_file: str | None = None
-    prometheus_listen: str | None = None
-    nagios_command_file: str | None = None
-    icinga2_url: tuple[str, ...] = ()
-    icinga2_user: str = ""
-    icinga2_password_file: str | None = None
-    icinga2_ca: str | None = None
-    publish_interval: float = 60.0
-
-
 class _Followed:
     """A replica's fold, and the last arrival in it."""
 
@@ -63,7 +50,7 @@ class Publisher(threading.Thread):
         self,
         where: str | None,
         subjects: Sequence[Subject],
-        settings: Settings,
+        settings: Publish,
         log: Callable[[str], None],
     ) -> None:
         """Raises OSError, ValueError or ImportError where a target cannot be set up."""
@@ -224,7 +211,7 @@ class Publisher(threading.Thread):
             return True
         if now >= self._renew_at:
             try:
-                if self._history.lease("publisher", self._holder, LEASE_S):
+                if self._history.lease(self._holder, LEASE_S):
                     if now >= self._mine_until:
                         self._published.clear()
                     self._mine_until = now + LEASE_S
@@ -239,7 +226,7 @@ class Publisher(threading.Thread):
     def _release(self) -> None:
         if self._history is not None and time.monotonic() < self._mine_until:
             with suppress(HistoryUnavailable):
-                self._history.lease("publisher", self._holder, 0.0)
+                self._history.lease(self._holder, 0.0)
 
     def _close(self) -> None:
         history, self._history = self._history, None
@@ -272,7 +259,7 @@ class Publisher(threading.Thread):
             self._errors["prometheus-file"] += 1
 
 
-def _targets(settings: Settings) -> list[CommandFile | Icinga]:
+def _targets(settings: Publish) -> list[CommandFile | Icinga]:
     targets: list[CommandFile | Icinga] = []
     if settings.nagios_command_file:
         targets.append(CommandFile(settings.nagios_command_file))
@@ -284,7 +271,7 @@ def _targets(settings: Settings) -> list[CommandFile | Icinga]:
         targets.append(
             Icinga(
                 settings.icinga2_url,
-                settings.icinga2_user,
+                settings.icinga2_user or "",
                 password,
                 settings.icinga2_ca,
                 settings.publish_interval,

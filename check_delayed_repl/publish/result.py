@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from socket import gethostname
 from typing import NamedTuple
 
+from check_delayed_repl.configfile import Publish, Replica
 from check_delayed_repl.judge.outcome import Verdict
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.report import nagios
@@ -36,6 +38,18 @@ class Result(NamedTuple):
         return nagios.render(self.verdict, self.subject.limits)
 
 
-def object_name(template: str, subject: Subject) -> str:
-    """`{replica}` and `{host}` of a template, filled in."""
-    return template.replace("{replica}", subject.name).replace("{host}", subject.host)
+def subject(replica: Replica, settings: Publish) -> Subject:
+    """What is published of a replica of the configuration file, with its objects' names filled in."""
+    target = replica.target
+    # A replica that is reached by a socket is on this machine.
+    host = target.host or (gethostname() if target.socket else "localhost")
+    names = {"replica": replica.name, "host": host}
+    return Subject(
+        replica.name,
+        replica.limits,
+        host,
+        None if target.socket and not target.host else target.port or 3306,
+        target.channel,
+        (replica.object_host or settings.object_host).format(**names),
+        (replica.object_service or settings.object_service).format(**names),
+    )
