@@ -1,0 +1,259 @@
+"""What waits on the replica, and since when: a scan of the relay log, with times."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from check_delayed_repl.observe import heartbeat
+from check_delayed_repl.observe.connection import Refused, SampleFailed
+from check_delayed_repl.rescue.plan import Waiting
+from check_delayed_repl.rescue.record import Facts
+from check_delayed_repl.rescue.relaylog import Place, Reader, Transaction
+from check_delayed_repl.rescue.state import Session, State, pager
+from check_delayed_repl.rescue.statements import KINDS
+
+BEAT_S = 1.0
+"""pt-heartbeat's own interval."""
+ERROR_S = 2.0
+MARGIN_S = (5.0, 600.0)
+"""How long a delay that still holds the target must go on doing so, in seconds: at least, and at most."""
+
+
+class Moment(NamedTuple):
+    """When a transaction was committed on the source, in seconds since 1970."""
+
+    time: float | None
+    error: float | None
+    """How far off that may be, in seconds."""
+
+
+UNKNOWN = Moment(None, None)
+
+
+class Times:
+    """Gives transactions their times: by the heartbeats that wait before them, else by the history's fetched places."""
+
+    def __init__(
+        self,
+        applied_beat: float | None,
+        fetched: Iterable[tuple[Place, float]],
+        local: Callable[[str], float | None],
+    ) -> None:
+        """`applied_beat` is the time of the heartbeat that was applied last; `fetched` are places in the source's log,
+        each with when it was seen to be fetched; `local` reads a heartbeat's text.
+        """
+        self._applied = applied_beat
+        self._local = local
+        self._interval, self._error = BEAT_S, ERROR_S
+        self._fetched = sorted((place.order, t) for place, t in fetched)
+
+    def ends(self, beats: int, now: float) -> None:
+        """All `beats` heartbeats have been counted, and the last of them is of `now`: their interval follows."""
+        if self._applied is None or beats < 10:
+            return
+        span = now - self._applied
+        if abs(span - beats * BEAT_S) > span / 10:
+            self._interval = span / beats
+        self._error = max(ERROR_S, 2 * self._interval, abs(span - beats * self._interval))
+
+    def of(self, one: Transaction) -> Moment:
+        if one.beat_ts is not None and (t := self._local(one.beat_ts)) is not None:
+            return Moment(t + self._interval / 2, ERROR_S)
+        if self._applied is not None:
+            return Moment(self._applied + (one.beats + 0.5) * self._interval, self._error)
+        at = bisect_left(self._fetched, (one.source_end.order, 0.0))
+        if 0 < at < len(self._fetched):
+            before, after = self._fetched[at - 1][1], self._fetched[at][1]
+            if after >= before:
+                return Moment((before + after) / 2, (after - before) / 2)
+        return UNKNOWN
+
+
+def times(session: Session, state: State, fetched: Iterable[tuple[Place, float]]) -> Times:
+    """Reads the applied heartbeat. Raises SampleFailed where there is no answer."""
+    target = session.target
+    zone = ZoneInfo(target.heartbeat_timezone) if target.heartbeat_timezone else None
+
+    def local(text: str) -> float | None:
+        found = heartbeat.times(text.encode(), zone)
+        return found[0] if found else None
+
+    applied = None
+    try:
+        beats = heartbeat.read_heartbeats(lambda sql, why: session.ask(sql, why), target.heartbeat_table)
+        rows = beats.beats.get(target.master_server_id or state.channel.source_id, [])
+        age = heartbeat.age(rows, zone, None) if rows else None
+        applied = age[1] if age else None
+    except (SampleFailed, Refused):
+        if not session.connection.open:
+            raise
+    return Times(applied, fetched, local)
+
+
+class Found(NamedTuple):
+    """A transaction that waits, with its time."""
+
+    transaction: Transaction
+    moment: Moment
+
+
+class Filter(NamedTuple):
+    """What a person looks for."""
+
+    tables: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    since: float | None = None
+    until: float | None = None
+    harmless: bool = False
+
+    def fits(self, one: Transaction, moment: Moment) -> bool:
+        """What has no known time fits any time."""
+        if not (one.destructive or self.harmless or one.kind in self.kinds):
+            return False
+        if self.kinds and one.kind not in self.kinds:
+            return False
+        if self.tables and not touches(one, self.tables):
+            return False
+        error = moment.error or 0.0
+        if moment.time is not None and self.since is not None and moment.time + error < self.since:
+            return False
+        return moment.time is None or self.until is None or moment.time - error <= self.until
+
+
+def touches(one: Transaction, tables: tuple[str, ...]) -> bool:
+    """Whether a transaction is about one of these tables, each `DB.TABLE` or `DB.*`."""
+    for table in (name.lower() for name in one.tables):
+        for wanted in (name.lower() for name in tables):
+            database = wanted.rpartition(".")[0]
+            if table in (wanted, f"{database}.*") or (wanted.endswith(".*") and table.startswith(f"{database}.")):
+                return True
+    return False
+
+
+class Summary(NamedTuple):
+    """Of all that waits."""
+
+    first: Found | None
+    transactions: int
+    size: int
+    fitting: int
+
+
+def scan(session: Session, state: State, facts: Facts | None) -> Iterator[Transaction]:
+    """All that waits and has not been applied, in order. Raises Refused and SampleFailed."""
+    channel = state.channel
+    reader = Reader(pager(session, channel), state.server_id, channel.applied, session.target.heartbeat_table)
+    begun = False
+    for one in reader.transactions(channel.relay):
+        if one.gtid is None or not _applied(state, facts, one.gtid, begun):
+            begun = True
+            yield one
+
+
+def _applied(state: State, facts: Facts | None, gtid: str, begun: bool) -> bool:
+    """Whether a transaction behind the server's own place has been applied all the same."""
+    if not state.mariadb:
+        return state.executed.has(gtid)
+    # After a crash in a forward, MariaDB's place is behind what it has applied. Its binary log tells.
+    return not begun and facts is not None and facts.phase == "forwarding" and state.executed.has(gtid)
+
+
+def listed(
+    session: Session, state: State, facts: Facts | None, clock: Times, wanted: Filter, limit: int
+) -> tuple[Summary, list[Found]]:
+    """What waits and fits, the most destructive first; at most `limit`, where it is not 0."""
+    first: Transaction | None = None
+    count = size = fitting = beats = 0
+    kept: list[tuple[tuple[int, int, int], Transaction]] = []
+    untimed = wanted._replace(since=None, until=None)
+    timed = wanted.since is not None or wanted.until is not None
+    for one in scan(session, state, facts):
+        first = first or one
+        count += 1
+        size += one.size
+        beats = one.beats
+        if not untimed.fits(one, UNKNOWN) or (timed and not wanted.fits(one, clock.of(one))):
+            continue
+        fitting += 1
+        item = (tuple(-part for part in _rank(one, count)), one)
+        if limit and len(kept) >= limit:
+            heapq.heappushpop(kept, item)  # type: ignore[misc]
+        else:
+            heapq.heappush(kept, item)  # type: ignore[misc]
+    if state.channel.io == "Yes":
+        clock.ends(beats, state.now)
+    found = [Found(one, clock.of(one)) for _, one in sorted(kept, key=lambda item: item[0], reverse=True)]
+    return Summary(Found(first, clock.of(first)) if first else None, count, size, fitting), found
+
+
+def _rank(one: Transaction, number: int) -> tuple[int, int, int]:
+    """Sorts what destroys most to the front: by kind, DELETE and UPDATE by size; then the rest in its order."""
+    if not one.destructive:
+        return (len(KINDS), 0, number)
+    if one.kind in ("delete", "update"):
+        return (KINDS.index("delete"), -one.size, number)
+    return (KINDS.index(one.kind), 0, number)
+
+
+def locate(
+    session: Session,
+    state: State,
+    facts: Facts | None,
+    clock: Times,
+    name: str | None,
+    before: float | None = None,
+) -> Waiting:
+    """Finds a target by its name, or the first transaction that may be of the time `before` or later."""
+    channel = state.channel
+    reader = Reader(pager(session, channel), state.server_id, channel.applied, session.target.heartbeat_table)
+    first: Transaction | None = None
+    target: Transaction | None = None
+    marks: list[Transaction] = []
+    matches = count = size = 0
+    applied = beyond = repeated = False
+    for one in reader.transactions(channel.relay):
+        named = one.named(name) if name is not None else before is not None and _may_be_at(clock.of(one), before)
+        if one.gtid is not None and _applied(state, facts, one.gtid, first is not None):
+            repeated = repeated or first is None
+            beyond = beyond or target is not None
+            applied = applied or (named and name is not None)
+            continue
+        first = first or one
+        if named and name is None and target is not None:
+            continue
+        matches += named
+        if named and target is None:
+            target = one
+        if target is None:
+            count += 1
+            size += one.size
+            if not marks or marks[-1].beats != one.beats:
+                marks.append(one)
+    found = Waiting(first, target, matches, applied, beyond, repeated and state.mariadb, None, 0, count, size)
+    return _with_cut(found, marks, clock, state, facts) if target is not None else found
+
+
+def _may_be_at(moment: Moment, before: float) -> bool:
+    return moment.time is not None and moment.time + (moment.error or 0.0) >= before
+
+
+def _with_cut(found: Waiting, marks: list[Transaction], clock: Times, state: State, facts: Facts | None) -> Waiting:
+    """Adds where a delay that still holds the target gets to, with a margin for somebody to come and see."""
+    assert found.target is not None
+    moment = clock.of(found.target)
+    if moment.time is None:
+        return found
+    usual = facts.delay if facts else state.channel.delay if not state.held else 0
+    margin = min(max(usual / 12, MARGIN_S[0]), MARGIN_S[1])
+    error = moment.error or 0.0
+    delay = math.ceil(state.now - moment.time + error + margin)
+    due = state.now - delay - 1
+    cut = next((one for one in marks if (t := clock.of(one).time) is not None and t > due), None)
+    if delay <= 0 or cut is None or found.first is None or cut.relay == found.first.relay:
+        return found
+    return found._replace(cut=cut, cut_delay=delay)

@@ -1,0 +1,343 @@
+"""What waits in a replica's relay log, read through SHOW RELAYLOG EVENTS: transactions, one after the other.
+
+The server holds a lock while it answers, so events are asked for in pages, as many as take a quarter of a second. A page is
+cut where a transaction begins: the events inside a compressed one (MySQL) all show the same place, that of the event
+behind it, and to read on from there would lose those that the page did not hold.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from check_delayed_repl.rescue import statements
+from check_delayed_repl.rescue.statements import KINDS, Effect
+
+FIRST_PAGE, MAX_PAGE = 500, 20_000
+"""Events."""
+PAGE_S = 0.25
+PAGE_BYTES = 2 << 20
+KEPT_TEXT = 4096
+"""Characters of a statement that are kept."""
+
+Row = tuple[bytes | None, ...]
+"""Log_name, Pos, Event_type, Server_id, End_log_pos, Info: as the server sends them."""
+Page = Callable[[str, int, int, int], list[Row] | None]
+"""(file, from position, events to skip, limit) → events; None where there is no such file."""
+
+
+class Place(NamedTuple):
+    """A place in the relay log, or in the source's binary log."""
+
+    file: str
+    pos: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.pos}"
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Sorts the places of one log, whose files are numbered."""
+        number = self.file.rpartition(".")[2]
+        return (int(number) if number.isdecimal() else 0, self.pos)
+
+
+class Transaction(NamedTuple):
+    """One transaction of the relay log, or what is there of it."""
+
+    gtid: str | None
+    relay: Place
+    """Its first byte in the relay log."""
+    source: Place
+    """Its first byte in the source's binary log."""
+    end: Place
+    """Behind its last byte in the relay log."""
+    source_end: Place
+    kind: str
+    """One of statements.KINDS, the most destructive of what it does."""
+    destructive: bool
+    tables: tuple[str, ...]
+    events: int
+    size: int
+    """Bytes in the relay log."""
+    statement: str | None
+    """Its most destructive statement, where the log has the text. Not masked."""
+    whole: bool
+    """False where its end is missing: it is still being fetched, or the connection broke in the middle of it."""
+    beats: int
+    """How many heartbeats of the source wait before it."""
+    beat_ts: str | None
+    """What the last heartbeat before it says, where the log has the text."""
+
+    def named(self, target: str) -> bool:
+        """Whether `target` names it: by its GTID, or by its place in the source's binary log."""
+        return target.lower() == (self.gtid or "").lower() or target == str(self.source)
+
+
+_CONTROL = (b"Format_desc", b"Previous_gtids", b"Gtid_list", b"Binlog_checkpoint", b"Rotate", b"Stop", b"Heartbeat")
+_CONTROL += (b"Start_encryption", b"Start_v3", b"Ignorable", b"Incident", b"Unknown", b"Heartbeat_v2")
+_ROWS = (
+    (b"Write_rows", "insert"),
+    (b"Update_rows", "update"),
+    (b"Partial_update", "update"),
+    (b"Delete_rows", "delete"),
+)
+_STATEMENTS = (b"Annotate_rows", b"Rows_query")
+_GTID = re.compile(rb"GTID_NEXT= '(.*:.*)'|\bGTID (\d+-\d+-\d+)")
+_TABLE = re.compile(rb"\((.*)\)\Z", re.DOTALL)
+_TS = re.compile(r"'(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?)'")
+_RANK = {kind: rank for rank, kind in enumerate(KINDS)}
+
+
+def _is_start(kind: bytes | None) -> bool:
+    """Whether an event of this kind begins a transaction; without GTIDs (MySQL 5.6) there is none."""
+    return kind is not None and kind.startswith((b"Gtid", b"Anonymous_Gtid")) and kind != b"Gtid_list"
+
+
+class _Open:
+    """A transaction that is being read."""
+
+    __slots__ = ("effect", "events", "framed", "gtid", "packed", "relay", "source", "statement", "tables", "text")
+
+    def __init__(self, relay: Place, source: Place, gtid: str | None, framed: bool) -> None:
+        self.relay, self.source, self.gtid = relay, source, gtid
+        self.framed = framed
+        """It goes on until a COMMIT."""
+        self.packed = False
+        """It is compressed."""
+        self.effect = Effect("other")
+        self.tables: dict[str, None] = {}
+        self.events = 0
+        self.statement: str | None = None
+        self.text: str | None = None
+        """The statement that the row events to come are of."""
+
+    def add(self, effect: Effect, statement: str | None) -> None:
+        for table in effect.tables:
+            self.tables[table] = None
+        new = (not effect.destructive, _RANK[effect.kind])
+        mine = (not self.effect.destructive, _RANK[self.effect.kind])
+        if new < mine:
+            self.effect, self.statement = effect, statement
+        elif new == mine and self.statement is None:
+            self.statement = statement
+
+
+class Reader:
+    """Reads transactions, with one page in memory and one transaction.
+
+    `server_id` is the replica's own; `source` the source's binary log at the place where reading is to start, as far as
+    the status tells; `heartbeat_table` is `DB.TABLE`.
+    """
+
+    def __init__(self, page: Page, server_id: int, source: Place, heartbeat_table: str) -> None:
+        self._page = page
+        self._limit = FIRST_PAGE
+        self._own_id = str(server_id).encode()
+        self._source = source
+        self._heartbeats = heartbeat_table.lower()
+        self._open: _Open | None = None
+        self._beats = 0
+        self._beat_ts: str | None = None
+        self._next: str | None = None
+        self.end = Place("", 0)
+        """How far the relay log has been read: at last its end."""
+
+    def transactions(self, start: Place) -> Iterator[Transaction]:
+        """Everything from `start` on, which must be the place of an event, to the end of the relay log."""
+        file: str | None = start.file
+        pos = start.pos
+        self.end = start
+        if pos > 4:
+            for row in self._page(start.file, 4, 0, 8) or ():
+                self._control(row, row[2] or b"")
+        while file is not None:
+            self._next = None
+            rows, full = self._fetch(file, pos, 0)
+            if rows is None:
+                break
+            yield from self._file(file, pos, rows, full)
+            file, pos = self._next or _following(file), 4
+        if self._open is not None:
+            yield self._close(self.end, whole=False)
+
+    def _fetch(self, file: str, pos: int, skip: int) -> tuple[list[Row] | None, bool]:
+        """A page, and whether there may be more. Its limit follows from what the last one took."""
+        limit, began = self._limit, time.monotonic()
+        rows = self._page(file, pos, skip, limit)
+        if rows is None or len(rows) < limit:
+            return rows, False
+        took = max(time.monotonic() - began, 1e-3)
+        size = sum(len(row[5] or b"") for row in rows) + 40 * limit
+        self._limit = max(2, min(MAX_PAGE, int(limit * min(4, PAGE_S / took, PAGE_BYTES / size))))
+        return rows, True
+
+    def _file(self, file: str, pos: int, rows: list[Row], full: bool) -> Iterator[Transaction]:
+        """The transactions that end in one file, whose first page is there."""
+        skip = 0
+        while full:
+            cut = next((at for at in range(len(rows) - 1, 0, -1) if _is_start(rows[at][2])), 0)
+            if skip and not cut and _is_start(rows[0][2]):
+                pos, skip = _int(rows[0][1]), 0
+            elif cut:
+                yield from self._take(file, rows[:cut], rows[cut])
+                pos, skip = _int(rows[cut][1]), 0
+            elif (self._open and self._open.packed) or any(row[2] == b"Transaction_payload" for row in rows):
+                # Its events have no places of their own: they are counted from where the transaction begins.
+                yield from self._take(file, rows, None)
+                skip += len(rows)
+            else:
+                yield from self._take(file, rows[:-1], rows[-1])
+                pos, skip = _int(rows[-1][1]), 0
+            more, full = self._fetch(file, pos, skip)
+            rows = more or []
+        yield from self._take(file, rows, None)
+
+    def _take(self, file: str, rows: list[Row], following: Row | None) -> Iterator[Transaction]:
+        """Takes events in; `following` is the one behind them, where it is known."""
+        for at, row in enumerate(rows):
+            kind = row[2] or b""
+            pos, end = _int(row[1]), _int(row[4])
+            behind = rows[at + 1] if at + 1 < len(rows) else following
+            packed = self._open is not None and self._open.packed and not _is_start(kind)
+            self.end = Place(file, _int(behind[1]) if behind else pos if packed else pos + self._length(row, end))
+            if kind in _CONTROL:
+                self._control(row, kind)
+                continue
+            if _is_start(kind):
+                if self._open is not None:
+                    yield self._close(Place(file, pos), whole=False)
+                self._begin(row, kind, Place(file, pos), end)
+            else:
+                if self._open is None:
+                    self._begin(row, kind, Place(file, pos), end)
+                self._event(row, kind)
+            if end and row[3] != self._own_id:
+                self._source = Place(self._source.file, end)
+            if self._open is not None and self._over(row, kind):
+                yield self._close(self.end, whole=True)
+
+    def _length(self, row: Row, end: int) -> int:
+        """Of an event that no other one follows yet."""
+        if row[3] == self._own_id:
+            return end - _int(row[1])
+        return max(0, end - self._source.pos) if end else 0
+
+    def _control(self, row: Row, kind: bytes) -> None:
+        if kind == b"Rotate":
+            file, _, pos = (row[5] or b"").decode("utf-8", "replace").partition(";pos=")
+            if row[3] == self._own_id:
+                self._next = file
+            elif self._source.file != file:
+                self._source = Place(file, int(pos) if pos.isdecimal() else 4)
+
+    def _begin(self, row: Row, kind: bytes, place: Place, end: int) -> None:
+        info = row[5] or b""
+        gtid = None
+        if _is_start(kind) and (found := _GTID.search(info)):
+            gtid = (found[1] or found[2]).decode("ascii", "replace")
+        # The place at its end and its length are sure, whatever events the source has not sent before it.
+        begins = end - (self.end.pos - place.pos) if self.end.pos > place.pos else self._source.pos
+        self._open = _Open(place, Place(self._source.file, begins), gtid, info.startswith(b"BEGIN"))
+        self._open.events = int(_is_start(kind))
+
+    def _event(self, row: Row, kind: bytes) -> None:
+        open_ = self._open
+        assert open_ is not None
+        open_.events += 1
+        for prefix, does in _ROWS.items():
+            if kind.startswith(prefix):
+                open_.add(Effect(does, (), does in ("delete", "update")), open_.text)
+                return
+        info = row[5] or b""
+        if kind == b"Table_map":
+            if found := _TABLE.search(info):
+                open_.tables[found[1].decode("utf-8", "replace")] = None
+        elif kind.startswith(b"Query"):
+            if info.startswith((b"BEGIN", b"XA START")):
+                open_.framed = True
+                return
+            text = info[: KEPT_TEXT * 2].decode("utf-8", "replace")
+            effect = statements.effect(text)
+            if effect is not None:
+                open_.add(effect, statements.split(text)[1][:KEPT_TEXT])
+        elif kind in _STATEMENTS:
+            open_.text = info[:KEPT_TEXT].decode("utf-8", "replace")
+        elif kind == b"Transaction_payload":
+            open_.packed = True
+
+    def _over(self, row: Row, kind: bytes) -> bool:
+        """Whether the open transaction ends with this event."""
+        if kind in (b"Xid", b"XA_prepare"):
+            return True
+        if not kind.startswith(b"Query"):
+            return False
+        info = row[5] or b""
+        if self._open is not None and self._open.framed:
+            return info.startswith((b"COMMIT", b"ROLLBACK")) and not info.startswith(b"ROLLBACK TO")
+        return True
+
+    def _close(self, end: Place, whole: bool) -> Transaction:
+        open_, self._open = self._open, None
+        assert open_ is not None
+        effect, tables = open_.effect, tuple(open_.tables)
+        done = Transaction(
+            gtid=open_.gtid,
+            relay=open_.relay,
+            source=open_.source,
+            end=end,
+            source_end=self._source,
+            kind=effect.kind,
+            destructive=effect.destructive and not self._is_beat(tables, effect),
+            tables=tables,
+            events=open_.events,
+            size=end.pos - (open_.relay.pos if end.file == open_.relay.file else 4),
+            statement=open_.statement,
+            whole=whole,
+            beats=self._beats,
+            beat_ts=self._beat_ts,
+        )
+        if whole and self._is_beat(tables, effect):
+            self._beats += 1
+            if found := _TS.search(open_.statement or ""):
+                self._beat_ts = found[1]
+        return done
+
+    def _is_beat(self, tables: tuple[str, ...], effect: Effect) -> bool:
+        return len(tables) == 1 and effect.kind in ("insert", "update") and tables[0].lower() == self._heartbeats
+
+
+def next_start(page: Page, place: Place) -> Place | None:
+    """Where the first transaction at `place` or behind it begins; None where none waits."""
+    file: str | None = place.file
+    pos = place.pos
+    while file is not None and (rows := page(file, pos, 0, 20)) is not None:
+        for row in rows:
+            if row[2] not in _CONTROL:
+                return Place(file, _int(row[1]))
+        file, pos = (file, _int(rows[-1][1])) if len(rows) == 20 else (_following(file), 4)
+    return None
+
+
+def begins_at(page: Page, wanted: Transaction) -> bool:
+    """Whether this very transaction begins at exactly its place in the relay log: read anew."""
+    rows = page(wanted.relay.file, wanted.relay.pos, 0, 2) or []
+    if not rows or _int(rows[0][1]) != wanted.relay.pos:
+        return False
+    if wanted.gtid:
+        found = _GTID.search(rows[0][5] or b"")
+        return _is_start(rows[0][2]) and bool(found and (found[1] or found[2]).decode() == wanted.gtid)
+    length = _int(rows[1][1]) - wanted.relay.pos if len(rows) > 1 else 0
+    return _int(rows[0][4]) - length == wanted.source.pos
+
+
+def _int(value: bytes | None) -> int:
+    return int(value) if value and value.isdigit() else 0
+
+
+def _following(file: str) -> str | None:
+    """The file behind this one, where the log does not name it: the server was killed while it wrote."""
+    stem, dot, number = file.rpartition(".")
+    return f"{stem}.{int(number) + 1:0{len(number)}}" if dot and number.isdecimal() else None

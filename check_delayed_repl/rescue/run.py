@@ -1,0 +1,189 @@
+"""Carries plans out: records, runs, verifies, one statement after the other."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from check_delayed_repl.observe.connection import Refused, SampleFailed
+from check_delayed_repl.observe.replication import is_mariadb, version_numbers
+from check_delayed_repl.rescue.plan import Plan, Step
+from check_delayed_repl.rescue.record import Facts, Record, RecordError
+from check_delayed_repl.rescue.relaylog import Transaction, begins_at, next_start
+from check_delayed_repl.rescue.state import Channel, Session, State, channels, pager, text, words
+
+LOCK = "check_delayed_repl.rescue"
+BUSY_S = 0.2
+"""How long a STOP may take before appliers are killed (again)."""
+POLL_S = 0.1
+_NO_SUCH_THREAD = 1094
+
+Say = Callable[[str], None]
+
+
+class Failed(Exception):
+    """A step did not do what it was to do: one line."""
+
+
+def stop_now(session: Session, channel: str | None, finish: bool, again: Callable[[], Session]) -> list[str]:
+    """Stops the SQL thread, of every channel where none is named, at once; returns the statements.
+
+    A transaction that is being applied is rolled back: MariaDB does so by itself, MySQL would finish it first, so its
+    appliers are killed; not with `finish`. `again` makes a second connection, for a STOP that does not come back.
+    Raises Refused and SampleFailed.
+    """
+    statements = [statement for statement in [stop_statement(session.version, channel)]]
+    if is_mariadb(session.version) or finish:
+        session.ask(statements[0], "stopping the SQL thread", patience=86400)
+        return statements
+    done = _kill(session, channel)
+    error: list[BaseException] = []
+
+    def stop() -> None:
+        try:
+            session.ask(statements[0], "stopping the SQL thread", patience=86400)
+        except (Refused, SampleFailed) as problem:
+            error.append(problem)
+
+    stopping = threading.Thread(target=stop, daemon=True)
+    stopping.start()
+    stopping.join(BUSY_S)
+    other: Session | None = None
+    while stopping.is_alive():
+        # A transaction began in between.
+        other = other or again()
+        done += _kill(other, channel)
+        stopping.join(BUSY_S)
+    if other is not None:
+        other.close()
+    if error:
+        raise error[0]
+    return done + statements
+
+
+def stop_statement(version: str, channel: str | None) -> str:
+    role = words(version)[0]
+    if is_mariadb(version):
+        return "STOP ALL SLAVES SQL_THREAD" if channel is None else f"STOP SLAVE {text(channel)} SQL_THREAD"
+    return f"STOP {role} SQL_THREAD" + (f" FOR CHANNEL {text(channel)}" if channel is not None else "")
+
+
+def _kill(session: Session, channel: str | None) -> list[str]:
+    """Kills MySQL's appliers that are in the middle of a transaction; what the account may not do is left."""
+    which = ""
+    if channel is not None and version_numbers(session.version) >= (8, 0, 0):
+        which = (
+            " AND THREAD_ID IN (SELECT THREAD_ID FROM performance_schema.replication_applier_status_by_worker"  # noqa: S608
+            f" WHERE CHANNEL_NAME = {text(channel)})"
+        )
+    sql = (
+        "SELECT PROCESSLIST_ID FROM performance_schema.threads WHERE PROCESSLIST_ID IS NOT NULL AND NAME IN"  # noqa: S608
+        " ('thread/sql/replica_worker', 'thread/sql/slave_worker', 'thread/sql/replica_sql', 'thread/sql/slave_sql')"
+        " AND PROCESSLIST_STATE NOT LIKE 'Waiting%' AND PROCESSLIST_STATE NOT LIKE '%has read all relay log%'" + which
+    )
+    done = []
+    try:
+        for row in session.ask(sql, "looking for busy appliers").rows:
+            statement = f"KILL {int(row[0] or 0)}"
+            session.ask(statement, "rolling back what is being applied")
+            done.append(statement)
+    except Refused:
+        pass
+    return done
+
+
+def lock(session: Session, channel: str) -> str | None:
+    """Takes the lock of one who acts; None where it is ours now, else who has it."""
+    name = text(f"{LOCK}.{channel}"[:64])
+    if session.value(f"SELECT GET_LOCK({name}, 0)", "taking the lock") == "1":
+        return None
+    holder = session.value(f"SELECT IS_USED_LOCK({name})", "asking who has the lock") or "?"
+    for row in session.rows("SHOW PROCESSLIST", "asking who has the lock"):
+        if row["id"] == holder:
+            return f"connection {holder}, {row['user']} from {row['host']}"
+    return f"connection {holder}"
+
+
+def current(session: Session, name: str) -> Channel:
+    """The channel as it is now."""
+    for channel in channels(session):
+        if channel.name == name:
+            return channel
+    raise Failed("the channel is not there any more")
+
+
+class Runner:
+    """Carries out one plan after the other on one channel; `done` are the statements so far."""
+
+    def __init__(self, session: Session, state: State, facts: Facts, record: Record, say: Say, progress: Say) -> None:
+        self._session, self._state = session, state
+        self._facts, self._record = facts, record
+        self._say, self._progress = say, progress
+        self.done: list[str] = []
+
+    def run(self, plan: Plan) -> None:
+        """Raises Failed, SampleFailed (the server went away) and RecordError."""
+        for step in plan.steps:
+            self._step(step)
+
+    def note(self, name: str, what: str) -> None:
+        """Writes down that a step has begun, is done or has failed."""
+        self._facts.steps.append([round(time.time(), 3), name, what])
+        self._record.save(self._facts)
+
+    def _step(self, step: Step) -> None:
+        self._say(f"{step.sql};")
+        if step.needs_io:
+            self._need_io()
+        if step.until is not None and not begins_at(pager(self._session, self._state.channel), step.until):
+            raise Failed(f"the target is not at {step.until.relay} any more: nothing was started")
+        if step.name == "stay stopped after a restart":
+            self._facts.persisted = True
+        self.note(step.name, "begun")
+        try:
+            self._session.ask(step.sql, step.name, patience=3600)
+        except Refused as error:
+            self.note(step.name, "failed")
+            raise Failed(f"{step.sql}: error {error.number}: {error.text}") from None
+        self.done.append(step.sql)
+        if step.until is not None:
+            self.wait(step.until)
+        self.note(step.name, "done")
+
+    def _need_io(self) -> None:
+        channel = current(self._session, self._state.channel.name)
+        end = time.monotonic() + 5
+        while not channel.io_lives and time.monotonic() < end:
+            time.sleep(POLL_S)
+            channel = current(self._session, self._state.channel.name)
+        if not channel.io_lives or channel.sql != "No":
+            what = "the IO thread does not run" if channel.sql == "No" else "the SQL thread runs again"
+            raise Failed(f"{what}: to set the delay now could throw the relay log away")
+
+    def wait(self, stop: Transaction) -> None:
+        """Until the SQL thread has stopped in front of `stop`, and nowhere else."""
+        began = time.monotonic()
+        session, name = self._session, self._state.channel.name
+        start = current(session, name).relay
+        while (channel := current(session, name)).sql != "No":
+            self._show_progress(start.pos, channel, stop, time.monotonic() - began)
+            time.sleep(POLL_S)
+        self._progress("")
+        if channel.sql_errno:
+            raise Failed(f"the SQL thread stopped with error {channel.sql_errno}: {channel.sql_error}")
+        if channel.relay == stop.relay or next_start(pager(session, channel), channel.relay) == stop.relay:
+            return
+        where = "before" if channel.relay.order < stop.relay.order else "BEHIND"
+        raise Failed(f"the SQL thread stopped {where} the target, at {channel.relay} in place of {stop.relay}")
+
+    def _show_progress(self, first: int, channel: Channel, stop: Transaction, took: float) -> None:
+        if channel.relay.file != stop.relay.file:
+            self._progress(f"at {channel.relay}, {took:.0f} s so far")
+            return
+        left, applied = stop.relay.pos - channel.relay.pos, channel.relay.pos - first
+        rest = f", about {left * took / applied:.0f} s left" if applied > 0 else ""
+        self._progress(f"at {channel.relay}, {left} bytes left{rest}")
+
+
+__all__ = ["Failed", "RecordError", "Runner", "current", "lock", "stop_now", "stop_statement"]

@@ -1,0 +1,311 @@
+"""What a replica says of itself, as far as a rescue must know it: read in a few statements, nothing is changed."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from check_delayed_repl.observe.connection import Answer, Refused, ask, connect, settings
+from check_delayed_repl.observe.replication import is_mariadb, version_numbers
+from check_delayed_repl.observe.target import Target
+from check_delayed_repl.rescue.relaylog import Place, Row
+
+if TYPE_CHECKING:
+    from check_delayed_repl.observe.wire import Connection
+
+HELD_S = 2147483647
+"""The largest delay that a server takes: with it neither START nor a restart applies anything."""
+NO_SUCH_FILE = 1220
+UNKNOWN_VARIABLE = 1193
+_SESSION = (
+    "SET SESSION time_zone = '+00:00', sql_mode = '', autocommit = 1, sql_select_limit = 18446744073709551615,"
+    " character_set_results = 'utf8mb4', lock_wait_timeout = 60"
+)
+
+
+class Gtids(NamedTuple):
+    """A set of GTIDs: MySQL's `uuid:1-5:7, …`, or of MariaDB's `0-1-57, …` everything up to these."""
+
+    intervals: dict[str, tuple[tuple[int, int], ...]]
+
+    @classmethod
+    def of(cls, text: str) -> Gtids:
+        """Raises ValueError."""
+        found: dict[str, tuple[tuple[int, int], ...]] = {}
+        for part in filter(None, re.split(r"[,\s]+", text.strip())):
+            if re.fullmatch(r"\d+-\d+-\d+", part):
+                stream, _, last = part.rpartition("-")
+                found[stream] = ((0, int(last)),)
+                continue
+            stream, *rest = part.lower().split(":")
+            prefix = stream
+            for piece in rest:
+                if not piece[0].isdigit():
+                    stream = f"{prefix}:{piece}"
+                    continue
+                first, _, last = piece.partition("-")
+                found[stream] = (*found.get(stream, ()), (int(first), int(last or first)))
+        return cls(found)
+
+    def has(self, gtid: str) -> bool:
+        text = gtid.lower()
+        stream, _, number = text.rpartition(":" if ":" in text else "-")
+        return any(first <= int(number) <= last for first, last in self.intervals.get(stream, ()))
+
+
+class Channel(NamedTuple):
+    """The replication status of one channel."""
+
+    name: str
+    io: str
+    """Yes, No, Connecting or Preparing."""
+    sql: str
+    io_errno: int
+    io_error: str
+    sql_errno: int
+    sql_error: str
+    source: str
+    """`host:port`."""
+    source_id: int
+    relay: Place
+    """How far the relay log has been applied."""
+    applied: Place
+    """The same in the source's binary log. MariaDB shows the fetched place here once a relay log place was set."""
+    fetched: Place
+    delay: int
+    remaining: int | None
+    until: Place | None
+    """Where the running SQL thread is to stop by itself, in the relay log."""
+    gtid: bool
+    """The channel asks its source by GTID, not by file and position."""
+    tries_left: int | None
+    """How often the IO thread will try to reach its source before it gives up; None where it does not say."""
+    relay_space: int
+
+    @property
+    def io_lives(self) -> bool:
+        """The IO thread runs, and will not end in the moment that a statement takes."""
+        return self.io != "No" and (self.tries_left is None or self.tries_left >= 2)
+
+
+class State(NamedTuple):
+    """The server, and one channel of it."""
+
+    version: str
+    identity: str
+    server_id: int
+    now: float
+    """The server's clock, seconds since 1970."""
+    channel: Channel
+    executed: Gtids
+    """What has been applied: MySQL's executed set, MariaDB's binary log state. Empty where there is none."""
+    slave_pos: str
+    """MariaDB's gtid_slave_pos, else empty."""
+    stays_stopped: bool | None
+    """Whether replication stays stopped after a restart; None where the server does not tell (MariaDB)."""
+    may_persist: bool
+    """Whether this server can be made to stay stopped after a restart, by this account."""
+    recovery: bool
+    """relay_log_recovery: a restart throws the relay log away."""
+    workers: int
+    ordered: bool
+    """Parallel appliers commit in the source's order."""
+    space_limit: int
+    rights: frozenset[str] | None
+    """The account's rights on everything; None where they cannot be told."""
+
+    @property
+    def mariadb(self) -> bool:
+        return is_mariadb(self.version)
+
+    @property
+    def numbers(self) -> tuple[int, int, int]:
+        return version_numbers(self.version)
+
+    @property
+    def pins(self) -> bool:
+        """CHANGE keeps the relay log only where it names a place in it, with both threads stopped."""
+        return self.mariadb or (0, 0, 0) < self.numbers < (5, 7, 0)
+
+    @property
+    def held(self) -> bool:
+        return self.channel.delay == HELD_S
+
+
+class Session:
+    """The connection of one command. `timeout` is how long the server may take for one answer, in seconds."""
+
+    def __init__(self, target: Target, timeout: float) -> None:
+        """Raises SampleFailed and OptionFileError."""
+        self.target, self.timeout = target, timeout
+        found = settings(target)
+        self.where, self._secret = found.where, found.password
+        self.connection: Connection = connect(target, time.monotonic() + timeout, raw=True)
+        self.version = self.connection.server_version
+        """As the greeting says; a proxy's may be wrong."""
+
+    def prepare(self) -> None:
+        """Makes the session ours, and asks the server for its true version. Raises Refused and SampleFailed."""
+        self.ask(_SESSION, "preparing the session")
+        self.version = self.value("SELECT VERSION()", "asking for its version") or self.version
+
+    def ask(self, sql: str, purpose: str, patience: float = 0.0) -> Answer:
+        """Raises Refused, or SampleFailed where there is no answer within the timeout or `patience`."""
+        budget = max(self.timeout, patience)
+        self.connection.until(time.monotonic() + budget)
+        return ask(self.connection, sql, purpose, self.where, budget, self._secret)
+
+    def rows(self, sql: str, purpose: str) -> list[dict[str, str]]:
+        """Rows by column name, in lower case and in the newer words (source, replica); NULL is empty."""
+        answer = self.ask(sql, purpose)
+        names = [name.lower().replace("master", "source").replace("slave", "replica") for name in answer.columns]
+        return [
+            {name: (value or b"").decode("utf-8", "replace") for name, value in zip(names, row, strict=True)}
+            for row in answer.rows
+        ]
+
+    def value(self, sql: str, purpose: str) -> str | None:
+        rows = self.ask(sql, purpose).rows
+        return None if not rows or rows[0][0] is None else rows[0][0].decode("utf-8", "replace")
+
+    def variable(self, name: str) -> str | None:
+        """A global variable; None where the server does not know it."""
+        try:
+            return self.value(f"SELECT @@GLOBAL.{name}", f"reading {name}") or ""
+        except Refused:
+            return None
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def words(version: str) -> tuple[str, str]:
+    """REPLICA and SOURCE, or what they are called on this server."""
+    modern = not is_mariadb(version) and version_numbers(version) >= (8, 0, 23)
+    return ("REPLICA", "SOURCE") if modern else ("SLAVE", "MASTER")
+
+
+def text(value: str) -> str:
+    """A string of SQL; the session's sql_mode is known."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def channels(session: Session) -> list[Channel]:
+    """Every channel. Raises Refused and SampleFailed."""
+    if is_mariadb(session.version):
+        statement = "SHOW ALL SLAVES STATUS"
+    else:
+        statement = "SHOW REPLICA STATUS" if version_numbers(session.version) >= (8, 0, 22) else "SHOW SLAVE STATUS"
+    return [_channel(row) for row in session.rows(statement, "reading the replication status")]
+
+
+def _channel(row: dict[str, str]) -> Channel:
+    tries = re.search(r"(?:attempt|retries:?) (\d+)(?:/(\d+))?", row.get("last_io_error", ""))
+    last = int((tries[2] if tries else "") or row.get("source_retry_count") or 0)
+    until = Place(row.get("until_log_file", ""), _int(row.get("until_log_pos")))
+    return Channel(
+        name=row.get("channel_name") or row.get("connection_name") or "",
+        io=row["replica_io_running"],
+        sql=row["replica_sql_running"],
+        io_errno=_int(row.get("last_io_errno")),
+        io_error=row.get("last_io_error", ""),
+        sql_errno=_int(row.get("last_sql_errno")),
+        sql_error=row.get("last_sql_error", ""),
+        source=f"{row['source_host']}:{row['source_port']}",
+        source_id=_int(row.get("source_server_id")),
+        relay=Place(row["relay_log_file"], _int(row["relay_log_pos"])),
+        applied=Place(row["relay_source_log_file"], _int(row["exec_source_log_pos"])),
+        fetched=Place(row["source_log_file"], _int(row["read_source_log_pos"])),
+        delay=_int(row.get("sql_delay")),
+        remaining=_int(row["sql_remaining_delay"]) if row.get("sql_remaining_delay") else None,
+        until=until if row.get("until_condition", "None") == "Relay" else None,
+        gtid=row.get("using_gtid", "No") not in ("No", "") or row.get("auto_position") == "1",
+        tries_left=last - int(tries[1]) if tries and last and row["replica_io_running"] != "Yes" else None,
+        relay_space=_int(row.get("relay_log_space")),
+    )
+
+
+def _int(value: str | None) -> int:
+    return int(value) if value and value.isdecimal() else 0
+
+
+def read(session: Session, channel: Channel) -> State:
+    """The server's state with `channel` in it. Raises Refused and SampleFailed."""
+    variable = session.variable
+    mariadb = is_mariadb(session.version)
+    numbers = version_numbers(session.version)
+    server_id, port = variable("server_id") or "0", variable("port") or "0"
+    if mariadb:
+        uid = variable("server_uid")
+        identity = f"uid:{uid}/{server_id}/{port}" if uid and uid != "unknown" else f"id:{server_id}/{port}"
+        executed = variable("gtid_binlog_state") or ""
+    else:
+        identity = f"uuid:{variable('server_uuid') or server_id}"
+        executed = variable("gtid_executed") or ""
+    old = "replica" if not mariadb and numbers >= (8, 0, 26) else "slave"
+    rights = _rights(session)
+    stays = None if mariadb else False
+    may_persist = False
+    if not mariadb and numbers >= (8, 0, 0):
+        skip = f"skip_{old}_start"
+        kept = session.rows(
+            f"SELECT VARIABLE_VALUE FROM performance_schema.persisted_variables WHERE VARIABLE_NAME = '{skip}'",
+            "reading the persisted variables",
+        )
+        stays = kept[0]["variable_value"] == "ON" if kept else variable(skip) == "1"
+        may_persist = variable("persisted_globals_load") == "1" and (
+            rights is None
+            or "ALL PRIVILEGES" in rights
+            or {"SYSTEM_VARIABLES_ADMIN", "PERSIST_RO_VARIABLES_ADMIN"} <= rights
+        )
+    return State(
+        version=session.version,
+        identity=identity,
+        server_id=int(server_id),
+        now=float(session.value("SELECT UNIX_TIMESTAMP(SYSDATE(6))", "reading its clock") or 0),
+        channel=channel,
+        executed=Gtids.of(executed),
+        slave_pos=(variable("gtid_slave_pos") or "") if mariadb else "",
+        stays_stopped=stays,
+        may_persist=may_persist,
+        recovery=variable("relay_log_recovery") == "1",
+        workers=int(variable(f"{old}_parallel_{'threads' if mariadb else 'workers'}") or 0),
+        ordered=mariadb or variable(f"{old}_preserve_commit_order") == "1",
+        space_limit=int(variable("relay_log_space_limit") or 0),
+        rights=rights,
+    )
+
+
+def _rights(session: Session) -> frozenset[str] | None:
+    """The account's rights on everything, its roles' where they are active."""
+    try:
+        answer = session.ask("SHOW GRANTS", "reading its own grants")
+    except Refused:
+        return None
+    rights: set[str] = set()
+    for row in answer.rows:
+        found = re.match(r"GRANT (.*?) ON \*\.\* TO ", (row[0] or b"").decode("utf-8", "replace"))
+        rights |= set(found[1].split(", ") if found and "(" not in found[1] else ())
+        rights |= set(found[1].split(",") if found else ())
+    return frozenset(right.strip() for right in rights)
+
+
+def pager(session: Session, channel: Channel) -> Callable[[str, int, int, int], list[Row] | None]:
+    """What a relaylog.Reader reads pages with."""
+    mariadb = is_mariadb(session.version)
+    # Without its name MariaDB shows no event of a named connection, and no error.
+    name = f" {text(channel.name)}" if mariadb and channel.name else ""
+    behind = f" FOR CHANNEL {text(channel.name)}" if not mariadb and channel.name else ""
+
+    def page(file: str, pos: int, skip: int, limit: int) -> list[Row] | None:
+        sql = f"SHOW RELAYLOG{name} EVENTS IN {text(file)} FROM {pos} LIMIT {skip}, {limit}{behind}"
+        try:
+            return list(session.ask(sql, "reading the relay log").rows)
+        except Refused as error:
+            if error.number == NO_SUCH_FILE and "find target log" in error.text:
+                return None
+            raise
+
+    return page
