@@ -248,7 +248,7 @@ def _with_cut(found: Waiting, marks: list[Transaction], clock: Times, state: Sta
     moment = clock.of(found.target)
     if moment.time is None:
         return found
-    usual = facts.delay if facts else state.channel.delay if not state.held else 0
+    usual = (facts.delay or 0) if facts else 0 if state.held else state.channel.delay
     margin = min(max(usual / 12, MARGIN_S[0]), MARGIN_S[1])
     error = moment.error or 0.0
     delay = math.ceil(state.now - moment.time + error + margin)

@@ -37,8 +37,8 @@ class Facts:
     phase: str
     started: float
     """Seconds since 1970, by the server's clock, as all times here."""
-    delay: int
-    """The server's delay before, in seconds."""
+    delay: int | None
+    """The delay before, in seconds; None where it was not known any more."""
     gtid: bool
     """It asked its source by GTID."""
     fetching: bool
@@ -61,7 +61,7 @@ class Facts:
             ("channel", isinstance(self.channel, str)),
             ("phase", self.phase in PHASES),
             ("started", _is_time(self.started)),
-            ("delay", _is_whole(self.delay) and 0 <= self.delay < HELD_S),
+            ("delay", self.delay is None or (_is_whole(self.delay) and 0 <= self.delay < HELD_S)),
             ("gtid", isinstance(self.gtid, bool)),
             ("fetching", isinstance(self.fetching, bool)),
             ("persisted", isinstance(self.persisted, bool)),

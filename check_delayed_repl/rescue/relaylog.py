@@ -1,8 +1,8 @@
 """What waits in a replica's relay log, read through SHOW RELAYLOG EVENTS: transactions, one after the other.
 
-The server holds a lock while it answers, so events are asked for in pages, as many as take a quarter of a second. A page is
-cut where a transaction begins: the events inside a compressed one (MySQL) all show the same place, that of the event
-behind it, and to read on from there would lose those that the page did not hold.
+The server holds a lock while it answers, so events are asked for in pages, as many as take a quarter of a second. A
+page is cut where a transaction begins: the events inside a compressed one (MySQL) all show the same place, that of
+the event behind it, and to read on from there would lose those that the page did not hold.
 """
 
 from __future__ import annotations
@@ -76,14 +76,11 @@ class Transaction(NamedTuple):
         return target.lower() == (self.gtid or "").lower() or target == str(self.source)
 
 
-_CONTROL = (b"Format_desc", b"Previous_gtids", b"Gtid_list", b"Binlog_checkpoint", b"Rotate", b"Stop", b"Heartbeat")
-_CONTROL += (b"Start_encryption", b"Start_v3", b"Ignorable", b"Incident", b"Unknown", b"Heartbeat_v2")
-_ROWS = (
-    (b"Write_rows", "insert"),
-    (b"Update_rows", "update"),
-    (b"Partial_update", "update"),
-    (b"Delete_rows", "delete"),
+_CONTROL = frozenset(
+    b"Format_desc Previous_gtids Gtid_list Binlog_checkpoint Rotate Stop Heartbeat Heartbeat_v2 Start_encryption"
+    b" Start_v3 Ignorable Incident Unknown".split()
 )
+_ROWS = {b"Write_rows": "insert", b"Update_rows": "update", b"Partial_up": "update", b"Delete_rows": "delete"}
 _STATEMENTS = (b"Annotate_rows", b"Rows_query")
 _GTID = re.compile(rb"GTID_NEXT= '(.*:.*)'|\bGTID (\d+-\d+-\d+)")
 _TABLE = re.compile(rb"\((.*)\)\Z", re.DOTALL)

@@ -10,7 +10,7 @@ from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.replication import is_mariadb, version_numbers
 from check_delayed_repl.rescue.plan import Plan, Step
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
-from check_delayed_repl.rescue.relaylog import Transaction, begins_at, next_start
+from check_delayed_repl.rescue.relaylog import Place, begins_at, next_start
 from check_delayed_repl.rescue.state import Channel, Session, State, channels, pager, text, words
 
 LOCK = "check_delayed_repl.rescue"
@@ -33,7 +33,7 @@ def stop_now(session: Session, channel: str | None, finish: bool, again: Callabl
     appliers are killed; not with `finish`. `again` makes a second connection, for a STOP that does not come back.
     Raises Refused and SampleFailed.
     """
-    statements = [statement for statement in [stop_statement(session.version, channel)]]
+    statements = [stop_statement(session.version, channel)]
     if is_mariadb(session.version) or finish:
         session.ask(statements[0], "stopping the SQL thread", patience=86400)
         return statements
@@ -148,7 +148,7 @@ class Runner:
             raise Failed(f"{step.sql}: error {error.number}: {error.text}") from None
         self.done.append(step.sql)
         if step.until is not None:
-            self.wait(step.until)
+            self.wait(step.until.relay)
         self.note(step.name, "done")
 
     def _need_io(self) -> None:
@@ -161,7 +161,7 @@ class Runner:
             what = "the IO thread does not run" if channel.sql == "No" else "the SQL thread runs again"
             raise Failed(f"{what}: to set the delay now could throw the relay log away")
 
-    def wait(self, stop: Transaction) -> None:
+    def wait(self, stop: Place) -> None:
         """Until the SQL thread has stopped in front of `stop`, and nowhere else."""
         began = time.monotonic()
         session, name = self._session, self._state.channel.name
@@ -172,16 +172,16 @@ class Runner:
         self._progress("")
         if channel.sql_errno:
             raise Failed(f"the SQL thread stopped with error {channel.sql_errno}: {channel.sql_error}")
-        if channel.relay == stop.relay or next_start(pager(session, channel), channel.relay) == stop.relay:
+        if channel.relay == stop or next_start(pager(session, channel), channel.relay) == stop:
             return
-        where = "before" if channel.relay.order < stop.relay.order else "BEHIND"
-        raise Failed(f"the SQL thread stopped {where} the target, at {channel.relay} in place of {stop.relay}")
+        where = "before" if channel.relay.order < stop.order else "BEHIND"
+        raise Failed(f"the SQL thread stopped {where} the target, at {channel.relay} in place of {stop}")
 
-    def _show_progress(self, first: int, channel: Channel, stop: Transaction, took: float) -> None:
-        if channel.relay.file != stop.relay.file:
+    def _show_progress(self, first: int, channel: Channel, stop: Place, took: float) -> None:
+        if channel.relay.file != stop.file:
             self._progress(f"at {channel.relay}, {took:.0f} s so far")
             return
-        left, applied = stop.relay.pos - channel.relay.pos, channel.relay.pos - first
+        left, applied = stop.pos - channel.relay.pos, channel.relay.pos - first
         rest = f", about {left * took / applied:.0f} s left" if applied > 0 else ""
         self._progress(f"at {channel.relay}, {left} bytes left{rest}")
 

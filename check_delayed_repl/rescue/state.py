@@ -251,10 +251,12 @@ def read(session: Session, channel: Channel) -> State:
     if not mariadb and numbers >= (8, 0, 0):
         skip = f"skip_{old}_start"
         kept = session.rows(
-            f"SELECT VARIABLE_VALUE FROM performance_schema.persisted_variables WHERE VARIABLE_NAME = '{skip}'",
+            "SELECT VARIABLE_NAME, VARIABLE_VALUE FROM performance_schema.persisted_variables",
             "reading the persisted variables",
         )
-        stays = kept[0]["variable_value"] == "ON" if kept else variable(skip) == "1"
+        stays = variable(skip) == "1"
+        for row in kept:
+            stays = row["variable_value"] == "ON" if row["variable_name"] == skip else stays
         may_persist = variable("persisted_globals_load") == "1" and (
             rights is None
             or "ALL PRIVILEGES" in rights

@@ -1,0 +1,170 @@
+"""What a rescue command says: as text while it goes on, or as one JSON object at its end."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from check_delayed_repl.observe.target import Target
+from check_delayed_repl.rescue.find import Found, Moment, Summary
+from check_delayed_repl.rescue.state import State, text
+from check_delayed_repl.words import moment as shown_moment
+from check_delayed_repl.words import one_line, plain, plural, size, span
+
+SIDE = "_rescue"
+"""What the name of the schema that a table is brought back into ends with."""
+
+
+@dataclass
+class Report:
+    """The object; its fields are the JSON's keys."""
+
+    phase: str = "unknown"
+    held: bool = False
+    done: list[str] = field(default_factory=list)
+    statements: list[str] = field(default_factory=list)
+    position: str | None = None
+    tables: list[dict[str, Any]] = field(default_factory=list)
+    dump: str | None = None
+    next: str = ""
+    reasons: list[str] = field(default_factory=list)
+
+
+class Voice:
+    """Where a command's text goes."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self._progress = sys.stderr.isatty() and not as_json
+
+    def say(self, line: str = "") -> None:
+        if not self.as_json:
+            print(line, flush=True)
+
+    def progress(self, line: str) -> None:
+        if self._progress:
+            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+
+    def finish(self, report: Report) -> None:
+        """The rest of what a report has to say: reasons, what is left to be done, the next step."""
+        if self.as_json:
+            print(json.dumps(vars(report), ensure_ascii=False), flush=True)
+            return
+        for reason in report.reasons:
+            self.say(f"  - {reason}")
+        self.statements(report.statements)
+        for row in report.tables:
+            self.say(f"  {row['name']}: {row['count']} rows, checksum {row['checksum']}")
+        if report.dump:
+            self.say("To bring the table back, on a machine that reaches both servers:")
+            self.say(f"  {report.dump}")
+        if report.next:
+            self.say(f"Next: {report.next}")
+
+    def statements(self, statements: Sequence[str]) -> None:
+        for statement in statements:
+            self.say(f"    {statement};")
+
+    def found(self, summary: Summary, found: list[Found]) -> None:
+        """What waits: a line each, or an object each."""
+        if self.as_json:
+            for one in found:
+                print(json.dumps(as_object(one), ensure_ascii=False), flush=True)
+            return
+        if summary.first is None:
+            self.say("Nothing waits here: all that was fetched has been applied.")
+        else:
+            first = summary.first
+            self.say(
+                f"The oldest waiting change: {when(first.moment)}, at {first.transaction.source}."
+                " Older changes have been applied here."
+            )
+            waiting = plural(summary.transactions, "transaction")
+            self.say(f"{waiting} of {size(summary.size)} wait, {summary.fitting} of them as asked for.")
+        if not found:
+            self.say("None of them is what you look for. That does not mean that it is safe: it may have been applied")
+            self.say("before, or not be fetched yet.")
+            return
+        self.say()
+        for one in found:
+            it = one.transaction
+            self.say(f"{it.gtid or it.source}  {when(one.moment)}  {it.kind}  {', '.join(it.tables) or '-'}")
+            events = f"{plural(it.events, 'event')}, {size(it.size)}, at {it.source}"
+            self.say(f"    {events}{'' if it.whole else ', not whole yet'}")
+            if it.statement:
+                self.say(f"    {one_line(it.statement, 200)}")
+        if summary.fitting > len(found):
+            self.say(f"... and {summary.fitting - len(found)} more (--limit 0 shows all)")
+
+
+def as_object(one: Found) -> dict[str, Any]:
+    it = one.transaction
+    return {
+        "target": it.gtid or str(it.source),
+        "time": one.moment.time,
+        "time_error": one.moment.error,
+        "kind": it.kind,
+        "tables": list(it.tables),
+        "events": it.events,
+        "bytes": it.size,
+        "statement": one_line(it.statement) if it.statement else None,
+        "gtid": it.gtid,
+        "source_position": str(it.source),
+        "relay_position": str(it.relay),
+    }
+
+
+def when(moment: Moment) -> str:
+    """`2026-11-23 10:41:05 UTC (±2 s)`."""
+    if moment.time is None or moment.error is None:
+        return "time unknown"
+    from datetime import UTC
+
+    return f"{shown_moment(moment.time, UTC)} (±{plain(moment.error, 0)} s)"
+
+
+def clock(t: float) -> str:
+    from datetime import UTC
+
+    return shown_moment(t, UTC)
+
+
+def dump_command(state: State, target: Target, tables: Sequence[str]) -> str | None:
+    """Copies tables from this replica into a schema beside theirs on the source."""
+    if not tables:
+        return None
+    here = _login(target)
+    host, _, port = state.channel.source.rpartition(":")
+    there = f"-h {shlex.quote(host)} -P {port} -u USER -p"
+    if state.mariadb:
+        dump, client = "mariadb-dump --single-transaction --skip-lock-tables", "mariadb"
+    else:
+        dump, client = "mysqldump --single-transaction --set-gtid-purged=OFF --no-tablespaces", "mysql"
+    commands = []
+    for database in dict.fromkeys(name.rpartition(".")[0] for name in tables):
+        names = [name.rpartition(".")[2] for name in tables if name.rpartition(".")[0] == database]
+        what = " ".join(shlex.quote(part) for part in (database, *(name for name in names if name != "*")))
+        side = database + SIDE
+        create = shlex.quote(f"CREATE DATABASE IF NOT EXISTS {quoted(side)}")
+        commands.append(f"{client} {there} -e {create} && {dump} {here} {what} | {client} {there} {shlex.quote(side)}")
+    return " && ".join(commands)
+
+
+def _login(target: Target) -> str:
+    parts = [f"--defaults-extra-file={target.defaults_file}"] if target.defaults_file else []
+    for option, value in (("-S", target.socket), ("-h", target.host), ("-P", target.port), ("-u", target.user)):
+        parts += [option, str(value)] if value is not None else []
+    parts += ["-p"] if target.password is not None else []
+    return " ".join(shlex.quote(part) for part in parts)
+
+
+def quoted(name: str) -> str:
+    """An identifier of SQL: `DB.TABLE` as `DB`.`TABLE` where there is a dot."""
+    return ".".join("`" + part.replace("`", "``") + "`" for part in name.split(".", 1))
+
+
+__all__ = ["Report", "Voice", "clock", "dump_command", "quoted", "span", "text", "when"]

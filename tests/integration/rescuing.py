@@ -1,0 +1,200 @@
+"""A disaster on a real pair, amid other writes, and the commands that get the data back."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .servers import ROOT_PASSWORD, Family, Kit, Pair, Server, literal, wait_until
+
+DELAY_S = 25
+ROOT = Path(__file__).resolve().parents[2]
+TABLES = ("app.orders", "app.lines", "app.stock", "other.notes")
+MISTAKES = {
+    "drop": "DROP TABLE app.orders",
+    "delete": "DELETE FROM app.orders",
+    "truncate": "TRUNCATE app.orders",
+}
+HELD_S = 2147483647
+
+State = dict[str, tuple[int, int]]
+"""COUNT and CHECKSUM TABLE of each table."""
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def object(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.out)
+        return found
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+class Scene:
+    """One pair, set up anew for each test, and a rescuer."""
+
+    def __init__(self, pair: Pair, folder: Path, login: tuple[str, str] = ("root", ROOT_PASSWORD)) -> None:
+        self.pair, self.login = pair, login
+        self.source, self.replica = pair.source, pair.replica
+        self.state_folder = folder / "state"
+        self.history = folder / "history.db"
+        self.mariadb = pair.kind == "mariadb"
+        self._writing = threading.Lock()
+        self._number = 0
+
+    # The servers
+
+    def set_up(self, delay: int = DELAY_S) -> None:
+        """An empty pair with tables, rows in them and a heartbeat, all of it on both servers."""
+        for server in (self.source, self.replica):
+            server.revive()
+            server.calm()
+        self.replica.forget_replication()
+        if not self.mariadb and self.pair.family == "mysql":
+            self.replica.sql("RESET PERSIST")
+        self.replica.drop_databases()
+        self.source.drop_databases()
+        self.source.sql(
+            "RESET MASTER" if self.source.version < (8, 2) or self.mariadb else "RESET BINARY LOGS AND GTIDS"
+        )
+        statements = ["CREATE DATABASE app", "CREATE DATABASE other", "CREATE DATABASE percona"]
+        statements += [
+            f"CREATE TABLE {table} (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(250), n INT NOT NULL) ENGINE=InnoDB"
+            for table in TABLES
+        ]
+        statements.append(
+            "CREATE TABLE percona.heartbeat (ts VARCHAR(26) NOT NULL, server_id INT UNSIGNED PRIMARY KEY)"
+        )
+        for table in TABLES:
+            rows = ", ".join(f"(REPEAT('{n}', 50), {n})" for n in range(200))
+            statements.append(f"INSERT INTO {table} (v, n) VALUES {rows}")
+        self.source.sql(*statements)
+        self.beat()
+        self.replica.replicate_from(self.source, 0)
+        wait_until(lambda: self.tables(self.replica) == self.tables(self.source), 30, "the replica has all tables")
+        if delay:
+            self.replica.set_delay(delay)
+            wait_until(lambda: self.replica.threads() == ("Yes", "Yes"), 20, "both threads run")
+
+    def beat(self) -> None:
+        ts = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+        self.source.sql(f"REPLACE INTO percona.heartbeat (ts, server_id) VALUES ({literal(ts)}, 1)")
+
+    @contextmanager
+    def load(self) -> Iterator[None]:
+        """Meanwhile, four sessions write into every table, and a heartbeat."""
+        done = threading.Event()
+
+        def write(seed: int) -> None:
+            with suppress(Exception), self.source.session() as run:
+                number = seed
+                while not done.wait(0.01):
+                    with self._writing:
+                        table = TABLES[number % len(TABLES)]
+                        with suppress(Exception):
+                            if number % 3:
+                                run(f"INSERT INTO {table} (v, n) VALUES (REPEAT('{number % 10}', 200), {number})")
+                            else:
+                                run(f"UPDATE {table} SET n = n + 1, v = '{number}' WHERE id = {1 + number % 199}")
+                    number += 7
+
+        def beats() -> None:
+            while not done.wait(1.0):
+                with suppress(Exception):
+                    self.beat()
+
+        threads = [threading.Thread(target=write, args=(seed,), daemon=True) for seed in range(4)]
+        threads.append(threading.Thread(target=beats, daemon=True))
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join(30)
+
+    def make(self, mistake: str) -> State:
+        """The tables right before the mistake, which is made with nothing in between."""
+        with self._writing:
+            before = self.tables(self.source)
+            self.source.sql(mistake)
+        return before
+
+    def tables(self, server: Server, names: Sequence[str] = TABLES) -> State:
+        with server.session() as run:
+            return {
+                name: (int(run(f"SELECT COUNT(*) FROM {name}")[0][0]), int(run(f"CHECKSUM TABLE {name}")[0][1] or 0))
+                for name in names
+                if run(f"SHOW TABLES FROM {name.split('.')[0]} LIKE '{name.split('.')[1]}'")
+            }
+
+    def lose_source(self) -> None:
+        self.source.kill()
+        wait_until(lambda: self.replica.threads()[0] != "Yes", 30, "the replica has noticed")
+
+    def status(self) -> dict[str, Any]:
+        return self.replica.status(self.pair.channel)
+
+    # The commands
+
+    def command(self, *arguments: str) -> list[str]:
+        action, *rest = arguments
+        user, password = self.login
+        return [
+            *(sys.executable, "-m", "check_delayed_repl.tool", "--debug", "rescue", action),
+            *("-H", self.replica.host, "-P", str(self.replica.port), "-u", user, "-p", password),
+            *("--state", str(self.state_folder), "--history", str(self.history), "--replica", "replica", *rest),
+        ]
+
+    def run(self, *arguments: str, **environment: str) -> Result:
+        done = subprocess.run(
+            self.command(*arguments),
+            env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def json(self, *arguments: str, code: int = 0) -> dict[str, Any]:
+        result = self.run(*arguments, "--output", "json")
+        assert result.code == code, (arguments, result)
+        return result.object
+
+    def find(self, *arguments: str) -> list[dict[str, Any]]:
+        result = self.run("find", "--output", "json", *arguments)
+        assert result.code == 0, result
+        return result.objects
+
+    def record(self) -> dict[str, Any]:
+        (path,) = [one for one in self.state_folder.glob("*.json") if not one.name.endswith(".new")]
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+
+
+def pair_for_rescues(kit: Kit, family: Family, gtid: bool, *replica_options: str) -> Pair:
+    """A pair with parallel appliers, and nobody's heartbeats."""
+    optimistic = ["--slave-parallel-mode=optimistic"] if family.startswith("mariadb") else []
+    options = [*optimistic, "--max-relay-log-size=262144", *replica_options]
+    return kit.pair(family, delay=1, gtid=gtid, parallel=4, heartbeats=False, replica_options=options)
+
+
+def now() -> float:
+    return time.time()

@@ -1,0 +1,65 @@
+"""Rescues on real servers: the tables as they were right before the mistake, and everything back at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .rescuing import MISTAKES, Scene, pair_for_rescues
+from .servers import Family, Kit, Pair
+
+FAMILIES = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("mysql", "mariadb")]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def chosen(request: pytest.FixtureRequest) -> Family:
+    family: Family = request.param
+    return family
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["gtid", "pos"])
+def rescue_pair(request: pytest.FixtureRequest, kit: Kit, chosen: Family) -> Iterator[Pair]:
+    made = pair_for_rescues(kit, chosen, request.param)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def scene(rescue_pair: Pair, tmp_path: Path) -> Scene:
+    made = Scene(rescue_pair, tmp_path)
+    made.set_up()
+    return made
+
+
+@pytest.mark.parametrize("alive", [True, False], ids=["alive", "killed"])
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_rescue(scene: Scene, mistake: str, alive: bool) -> None:
+    with scene.load():
+        time.sleep(1.5)
+        before = scene.make(MISTAKES[mistake])
+        made_at = time.time()
+        time.sleep(1)
+        if not alive:
+            scene.lose_source()
+        began = time.monotonic()
+        frozen = scene.json("freeze", "--table", "app.orders")
+        assert frozen["phase"] == "frozen"
+        assert frozen["held"] is (not scene.mariadb)
+        worst = scene.find("--table", "app.orders")[0]
+        assert worst["kind"] == mistake
+        assert abs(worst["time"] - made_at) <= worst["time_error"] + 1
+        forward = ("forward", worst["target"], "--execute", "--table", "app.orders", "--verify")
+        done = scene.json(*forward)
+        took = time.monotonic() - began
+    assert (done["phase"], done["held"]) == ("forwarded", True)
+    assert done["position"] == worst["source_position"]
+    assert scene.tables(scene.replica) == before
+    assert [(one["name"], one["count"], one["checksum"]) for one in done["tables"]] == [
+        ("app.orders", *before["app.orders"])
+    ]
+    print(f"freeze to verified: {took:.1f} s")
+    assert scene.json(*forward)["done"] == []
+    assert scene.json("status")["phase"] == "forwarded"
