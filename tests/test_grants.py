@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from listeners import HEALTHY, PASSWORD, error, listening, okay, speaking, table
 
 from check_delayed_repl.tool import run
 
 MYSQL = """\
--- Accounts for check_delayed_repl. Put real passwords in the place of <password>.
+-- Accounts for check_delayed_repl. An account that is there already is left as it is, password and all.
 
 -- On the replica (MySQL 8.4.3).
--- Not into its binary log, where an account made here would be a change that the source does not have.
+-- Not into its binary log, where what is made here would be a change that the source does not have.
 SET SESSION sql_log_bin = 0;
+-- Where the source has this table already, wait until it comes through replication instead.
+CREATE DATABASE IF NOT EXISTS `percona`;
+CREATE TABLE IF NOT EXISTS `percona`.`heartbeat` (ts VARCHAR(26) NOT NULL, server_id INT UNSIGNED NOT NULL PRIMARY KEY)\
+ ENGINE=InnoDB;
 
--- For check_delayed_repl itself.
-CREATE USER IF NOT EXISTS 'delay_check'@'localhost' IDENTIFIED BY '<password>';
+-- For check_delayed_repl itself. As an option file (mode 0640 or 0600):
+--   [client]
+--   user = delay_check
+--   password = RANDOM
+CREATE USER IF NOT EXISTS 'delay_check'@'localhost' IDENTIFIED BY 'RANDOM';
 GRANT SELECT (server_id, ts) ON `percona`.`heartbeat` TO 'delay_check'@'localhost';
 GRANT REPLICATION CLIENT ON *.* TO 'delay_check'@'localhost';
 
--- For delayed-repl worker.
-CREATE USER IF NOT EXISTS 'delay_worker'@'localhost' IDENTIFIED BY '<password>';
-GRANT SELECT (server_id, ts) ON `percona`.`heartbeat` TO 'delay_worker'@'localhost';
-GRANT REPLICATION CLIENT ON *.* TO 'delay_worker'@'localhost';
+-- For pt-heartbeat on this server. As an option file (mode 0640 or 0600):
+--   [client]
+--   user = delay_beat_local
+--   password = RANDOM
+CREATE USER IF NOT EXISTS 'delay_beat_local'@'localhost' IDENTIFIED BY 'RANDOM';
+GRANT SELECT, INSERT, UPDATE ON `percona`.`heartbeat` TO 'delay_beat_local'@'localhost';
+GRANT CONNECTION_ADMIN, SESSION_VARIABLES_ADMIN ON *.* TO 'delay_beat_local'@'localhost';
 
 SET SESSION sql_log_bin = 1;
 
--- The history is a file: no account is needed for it. Whoever looks, checks or records jobs must be able
--- to write the file and its folder: put their users into one group that owns the folder with mode 2770.
+-- The history is a file: no account is needed for it. Whoever takes samples, checks or records jobs
+-- must be able to write the file and its folder: put their users into one group that owns the folder
+-- with mode 2770.
 """
 
 
@@ -45,7 +58,13 @@ def granted(capsys: pytest.CaptureFixture[str], *options: str) -> str:
 
 
 def test_everything(capsys: pytest.CaptureFixture[str]) -> None:
-    assert granted(capsys, "--family", "mysql", "--server-version", "8.4.3") == MYSQL
+    out = granted(capsys, "--family", "mysql", "--server-version", "8.4.3", "--for", "check", "--for", "heartbeat")
+    secrets = re.findall("password = (.*)", out)
+    assert len({*secrets}) == 2
+    assert all(len(secret) == 24 and f"IDENTIFIED BY '{secret}'" in out for secret in secrets)
+    for secret in secrets:
+        out = out.replace(secret, "RANDOM")
+    assert out == MYSQL
 
 
 @pytest.mark.parametrize(
@@ -55,7 +74,15 @@ def test_everything(capsys: pytest.CaptureFixture[str]) -> None:
         (("--server-version", "10.11.6-MariaDB"), "GRANT SLAVE MONITOR ON *.*"),
         (("--family", "mariadb", "--server-version", "10.5.8"), "GRANT REPLICATION SLAVE ADMIN ON *.*"),
         (("--family", "mysql"), "GRANT REPLICATION CLIENT ON *.*"),
-        (("--family", "mysql", "--server-version", "5.6.24"), "CREATE USER 'delay_check'@'localhost'"),
+        (("--family", "mysql", "--server-version", "5.6.24"), "'CREATE USER ''delay_check''@''localhost'' IDENTIFIED"),
+        (("--family", "mysql", "--server-version", "5.7.40", "--for", "heartbeat"), "GRANT SUPER ON *.*"),
+        (("--family", "mariadb", "--for", "heartbeat"), "GRANT READ_ONLY ADMIN, BINLOG ADMIN ON *.*"),
+        (
+            ("--family", "mariadb", "--for", "heartbeat", "--on", "source"),
+            "@'localhost' IDENTIFIED BY PASSWORD '*",
+        ),
+        (("--family", "mariadb", "--for", "rescue"), "GRANT SLAVE MONITOR, REPLICATION SLAVE ADMIN, PROCESS ON *.*"),
+        (("--family", "mysql", "--for", "rescue"), "REPLICATION_SLAVE_ADMIN, SYSTEM_VARIABLES_ADMIN, PERSIST_RO"),
         (("--family", "mysql", "--heartbeat-table", "meta.beat"), "ON `meta`.`beat` TO"),
         (
             ("--family", "mysql", "--for", "check", "--account-user", "o'neil", "--account-host", "10.%"),
@@ -83,10 +110,12 @@ def test_a_shared_history(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_server_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
-    with listening(speaking(table([b"VERSION()"], [b"5.5.5-10.11.6-MariaDB\n"]))) as target:
+    answers = [table([b"version", b"account"], [b"5.5.5-10.11.6-MariaDB\n", b"root@10.0.0.7"])]
+    answers += [error(1, 1064, b"no")] * 6
+    with listening(speaking(*answers)) as target:
         out = granted(capsys, "-H", "127.0.0.1", "-P", str(target.port), "-u", "x", f"-p{PASSWORD}", "--for", "check")
     assert "-- On the replica (10.11.6-MariaDB)." in out
-    assert "GRANT SLAVE MONITOR" in out
+    assert "GRANT SLAVE MONITOR ON *.* TO 'delay_check'@'10.0.0.7';" in out
 
 
 def test_a_server_that_cannot_be_asked(capsys: pytest.CaptureFixture[str]) -> None:

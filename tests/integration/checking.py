@@ -170,12 +170,13 @@ class Grants(NamedTuple):
 
 @cache
 def granted(family: str, version: str, role: str, history: str | None = None, user: str | None = None) -> Grants:
-    """The SQL for one role's account, which has the password `<password>`."""
+    """The SQL for one role's account, which has the password `<password>` in place of a random one."""
     text = tool(
         *("grants", "--family", family, "--server-version", version, "--account-host", "%", "--for", role),
         *(("--history", history) if history else ()),
         *(("--account-user", user) if user else ()),
     )
+    text = re.sub(r"(IDENTIFIED BY ('+))[^']*'", r"\1<password>'", text)
     on_replica, _, on_history = text.partition("-- On the server of the shared history")
 
     def statements(part: str) -> tuple[str, ...]:

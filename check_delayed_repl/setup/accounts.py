@@ -1,0 +1,171 @@
+"""SQL for the accounts that delayed-repl needs, each with what it needs alone. Pure: nothing is asked or run.
+
+Every script may be run twice: what is there already is left alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import string
+from typing import NamedTuple
+
+from check_delayed_repl.observe.replication import is_mariadb, privilege, version_numbers
+from check_delayed_repl.words import clean
+
+_MARKS = "-_.,:+="
+"""Neither SQL nor an option file takes these for anything but themselves."""
+POSITION_COLUMNS = {"file", "position"}
+"""Columns of a heartbeat table for which pt-heartbeat asks for the server's own binary log."""
+APPLIED_COLUMNS = {
+    *("relay_master_log_file", "exec_master_log_pos"),
+    *("relay_source_log_file", "exec_source_log_pos"),
+}
+"""Columns for which it asks for the replication status."""
+
+
+class Server(NamedTuple):
+    """A server that accounts are for."""
+
+    version: str
+    """As the server calls itself: with `MariaDB` in it where it is one."""
+    read_only: bool = True
+    log_bin: bool = True
+
+    @property
+    def mariadb(self) -> bool:
+        return is_mariadb(self.version)
+
+    @property
+    def numbers(self) -> tuple[int, int, int]:
+        """(0, 0, 0) where the version is not known."""
+        return version_numbers(self.version)
+
+    @property
+    def shown(self) -> str:
+        family = "" if self.mariadb else "MySQL "
+        return clean(f"{family}{self.version.removeprefix('5.5.5-')}", 80)
+
+    def before(self, *numbers: int) -> bool:
+        return (0, 0, 0) < self.numbers < numbers
+
+
+def password() -> str:
+    """A new random one, with something of every kind that a server's policy may ask for."""
+    kinds = (string.ascii_lowercase, string.ascii_uppercase, string.digits, _MARKS)
+    letters = [secrets.choice(kind) for kind in kinds]
+    letters += [secrets.choice("".join(kinds[:3])) for _ in range(20)]
+    secrets.SystemRandom().shuffle(letters)
+    return "".join(letters)
+
+
+def text(value: str) -> str:
+    """A string of SQL, whatever the server's modes: both families read a doubled quote in all of them."""
+    if "\\" in value:
+        raise ValueError("a backslash cannot be part of an account's name")
+    return "'" + value.replace("'", "''") + "'"
+
+
+def name(value: str) -> str:
+    """An identifier of SQL."""
+    return "`" + value.replace("`", "``") + "`"
+
+
+def account(user: str, host: str) -> str:
+    return f"{text(user)}@{text(host)}"
+
+
+def table(dotted: str) -> str:
+    """`db`.`table` of db.table."""
+    return ".".join(name(part) for part in dotted.split(".", 1))
+
+
+def create_user(server: Server, who: str, secret: str, logged: bool) -> list[str]:
+    """Makes an account, unless it is there. Where the binary log has what is run (`logged`), and this server would
+    write the password into it as it stands, it is given as a hash."""
+    by = f"BY {text(secret)}"
+    if logged and (server.mariadb or server.before(5, 7, 0)):
+        by = f"BY PASSWORD {text(native_hash(secret))}"
+    if server.mariadb or not server.before(5, 7, 0):
+        return [f"CREATE USER IF NOT EXISTS {who} IDENTIFIED {by};"]
+    # MySQL 5.6 does not know IF NOT EXISTS here.
+    statement = f"CREATE USER {who} IDENTIFIED {by}"
+    user, _, host = who.rpartition("@")
+    there = f"(SELECT COUNT(*) FROM mysql.user WHERE User = {user} AND Host = {host}) > 0"  # noqa: S608
+    return [
+        f"SET @make = IF({there}, 'DO 0', {text(statement)});",
+        "PREPARE make FROM @make;",
+        "EXECUTE make;",
+        "DEALLOCATE PREPARE make;",
+    ]
+
+
+def native_hash(secret: str) -> str:
+    """What mysql_native_password keeps of a password."""
+    inner = hashlib.sha1(secret.encode(), usedforsecurity=False).digest()
+    return "*" + hashlib.sha1(inner, usedforsecurity=False).hexdigest().upper()
+
+
+def heartbeat_table(dotted: str) -> list[str]:
+    """Makes the table of heartbeats, unless it is there.
+
+    It has no columns for positions: pt-heartbeat then does without the privileges, and the statements of a server's
+    version, to find them out.
+    """
+    columns = "ts VARCHAR(26) NOT NULL, server_id INT UNSIGNED NOT NULL PRIMARY KEY"
+    return [
+        f"CREATE DATABASE IF NOT EXISTS {name(dotted.split('.')[0])};",
+        f"CREATE TABLE IF NOT EXISTS {table(dotted)} ({columns}) ENGINE=InnoDB;",
+    ]
+
+
+def sampling_rights(server: Server, dotted: str) -> list[str]:
+    """What taking samples takes on a replica, each as `RIGHTS ON OBJECT`."""
+    return [f"SELECT (server_id, ts) ON {table(dotted)}", f"{privilege(server.version)} ON *.*"]
+
+
+def heartbeat_rights(server: Server, dotted: str, replica: bool, columns: frozenset[str] = frozenset()) -> list[str]:
+    """What pt-heartbeat takes on a server whose table has these columns.
+
+    On a replica its rows stay out of the binary log, and read_only must not keep them out of the table.
+    """
+    rights = []
+    if columns & POSITION_COLUMNS:
+        rights.append("REPLICATION CLIENT" if not server.mariadb or server.before(10, 5, 2) else "BINLOG MONITOR")
+    if columns & APPLIED_COLUMNS:
+        rights.append(privilege(server.version))
+    if replica and server.mariadb:
+        rights += ["READ_ONLY ADMIN"] * server.read_only + ["BINLOG ADMIN"] * server.log_bin
+    elif replica and needs_super(server):
+        rights.append("SUPER")
+    elif replica:
+        rights += ["CONNECTION_ADMIN"] * server.read_only + ["SESSION_VARIABLES_ADMIN"] * server.log_bin
+    wide = [f"{', '.join(dict.fromkeys(rights))} ON *.*"] if rights else []
+    return [f"SELECT, INSERT, UPDATE ON {table(dotted)}", *wide]
+
+
+def needs_super(server: Server) -> bool:
+    """Whether a local heartbeat takes SUPER on this replica: older MySQLs have no lesser right that would do."""
+    return not server.mariadb and server.before(8, 0, 14) and (server.read_only or server.log_bin)
+
+
+def rescue_rights(server: Server, dotted: str) -> list[str]:
+    """What delayed-repl rescue takes on a replica."""
+    if server.mariadb:
+        return ["SLAVE MONITOR, REPLICATION SLAVE ADMIN, PROCESS ON *.*", f"SELECT ON {table(dotted)}"]
+    rights = ["REPLICATION CLIENT", "REPLICATION SLAVE", "PROCESS"]
+    if server.before(8, 0, 0):
+        rights.append("SUPER")
+    else:
+        rights += ["REPLICATION_SLAVE_ADMIN", "SYSTEM_VARIABLES_ADMIN", "PERSIST_RO_VARIABLES_ADMIN"]
+        rights += ["CONNECTION_ADMIN", "SYSTEM_USER"]
+    return [f"{', '.join(rights)} ON *.*", "SELECT ON performance_schema.*", f"SELECT ON {table(dotted)}"]
+
+
+def grants(rights: list[str], who: str) -> list[str]:
+    return [f"GRANT {right} TO {who};" for right in rights]
+
+
+def unlogged(lines: list[str]) -> list[str]:
+    """The lines, kept out of the server's binary log."""
+    return ["SET SESSION sql_log_bin = 0;", *lines, "SET SESSION sql_log_bin = 1;"]

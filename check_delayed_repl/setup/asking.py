@@ -1,0 +1,140 @@
+"""Asks a server, as an administrator, what it is. Reads, and changes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from check_delayed_repl.observe.connection import Refused, ask, connect, settings
+from check_delayed_repl.observe.replication import is_mariadb
+from check_delayed_repl.observe.target import Target
+from check_delayed_repl.setup.accounts import Server, table
+
+VARIABLES = (
+    *("server_id", "hostname", "port", "socket", "datadir", "read_only", "super_read_only", "log_bin", "gtid_mode"),
+)
+ADVANCE_S = 2.2
+"""Seconds between two readings of the heartbeats: a row that has changed by then has a writer."""
+
+Row = dict[str, str]
+"""A row by its columns, in lower case and the newer family's words (source, replica); NULL is empty."""
+
+
+class Facts(NamedTuple):
+    """What a server told of itself."""
+
+    version: str
+    came_from: str
+    """The host part of the account that we are to it: where our connection comes from."""
+    variables: Row
+    statuses: tuple[Row, ...] | None
+    """Its replication channels; empty on a server that is no replica, None where they may not be read."""
+    binlog: Row
+    """Its own binary log's status; empty where there is none."""
+    columns: frozenset[str] | None
+    """Of the heartbeat table; None where there is none."""
+    beats: dict[int, float | None]
+    """Rows of the heartbeat table: server id and age in seconds, None where `ts` is no time."""
+    advancing: frozenset[int]
+    """The server ids whose rows have a writer."""
+    accounts: frozenset[tuple[str, str]] | None
+    """Users and hosts of accounts; None where they may not be read."""
+
+    @property
+    def server(self) -> Server:
+        return Server(self.version, self.on("read_only"), self.on("log_bin"))
+
+    def on(self, variable: str) -> bool:
+        return self.variables.get(variable, "").upper() in ("ON", "1", "YES")
+
+    @property
+    def server_id(self) -> int:
+        return int(self.variables.get("server_id") or 0)
+
+    @property
+    def socket(self) -> str:
+        path = self.variables.get("socket", "")
+        return path if not path or path[0] in "/@" else f"{self.variables.get('datadir', '').rstrip('/')}/{path}"
+
+
+class Asking:
+    """A connection for statements that read. Raises SampleFailed where it is lost, and Refused as the server says."""
+
+    def __init__(self, target: Target, timeout: float) -> None:
+        self._found = settings(target)
+        self._timeout = timeout
+        self._connection = connect(target, time.monotonic() + timeout, raw=True)
+
+    def rows(self, sql: str, purpose: str) -> list[Row]:
+        answer = ask(self._connection, sql, purpose, self._found.where, self._timeout, self._found.password)
+        names = [name.lower().replace("master", "source").replace("slave", "replica") for name in answer.columns]
+        return [
+            {name: (value or b"").decode("utf-8", "replace") for name, value in zip(names, row, strict=True)}
+            for row in answer.rows
+        ]
+
+    def first_of(self, statements: Sequence[str], purpose: str) -> list[Row] | None:
+        """The answer to the first statement that the server knows and allows; None where there is none."""
+        for statement in statements:
+            with suppress(Refused):
+                return self.rows(statement, purpose)
+        return None
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def facts(target: Target, timeout: float, watch_s: float = ADVANCE_S) -> Facts:
+    """What the server says; heartbeats are read twice, `watch_s` seconds apart, or not at all where that is 0.
+
+    Raises SampleFailed, or Refused where it does not even tell its version.
+    """
+    asking = Asking(target, timeout)
+    try:
+        [who] = asking.rows("SELECT VERSION() AS version, USER() AS account", "asking for its version")
+        version = who["version"]
+        listed = ", ".join(f"'{name}'" for name in VARIABLES)
+        found = asking.first_of([f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({listed})"], "reading variables")
+        status = ["SHOW REPLICA STATUS", "SHOW SLAVE STATUS"]
+        binlog = asking.first_of(["SHOW BINARY LOG STATUS", "SHOW MASTER STATUS"], "reading the binary log's status")
+        channels = asking.first_of(["SHOW ALL SLAVES STATUS"] * is_mariadb(version) + status, "reading the status")
+        told = Facts(
+            version,
+            who["account"].rpartition("@")[2] or "localhost",
+            {row["variable_name"].lower(): row["value"] for row in found or ()},
+            None if channels is None else tuple(channels),
+            binlog[0] if binlog else {},
+            None,
+            {},
+            frozenset(),
+            None,
+        )
+        return _with_heartbeats(asking, told, target.heartbeat_table, watch_s)
+    finally:
+        asking.close()
+
+
+def _with_heartbeats(asking: Asking, told: Facts, dotted: str, watch_s: float) -> Facts:
+    columns = asking.first_of([f"SHOW COLUMNS FROM {table(dotted)}"], "reading the heartbeat table")
+    users = asking.first_of(["SELECT User AS user, Host AS host FROM mysql.user"], "reading accounts")
+    told = told._replace(
+        columns=frozenset(row["field"].lower() for row in columns) if columns else None,
+        accounts=frozenset((row["user"], row["host"]) for row in users) if users else None,
+    )
+    if not watch_s or told.columns is None or not {"ts", "server_id"} <= told.columns:
+        return told
+    age = "UNIX_TIMESTAMP() - TIMESTAMPDIFF(SECOND, '1970-01-01', ts) AS age"
+    reading = [f"SELECT server_id, ts, {age} FROM {table(dotted)} ORDER BY server_id LIMIT 1000"]  # noqa: S608
+    before = {row["server_id"]: row["ts"] for row in asking.first_of(reading, "reading heartbeats") or ()}
+    if not before:
+        return told
+    time.sleep(watch_s)
+    after = asking.first_of(reading, "reading heartbeats") or []
+    return told._replace(
+        beats={int(row["server_id"]): float(row["age"]) if row["age"] else None for row in after},
+        advancing=frozenset(
+            int(row["server_id"]) for row in after if before.get(row["server_id"], row["ts"]) != row["ts"]
+        ),
+    )
