@@ -345,8 +345,9 @@ def test_a_thread_starts_without_losing_what_waits() -> None:
     first = steps_for("sql-stopped", both)[0].commands
     assert first == (
         "CHANGE MASTER TO MASTER_DELAY = 7200, RELAY_LOG_FILE = 'relay.000002', RELAY_LOG_POS = 4711;",
-        "START SLAVE SQL_THREAD;",
+        "START SLAVE;",
     )
+    assert not steps_for("io-stopped", both)[0].commands, "they start together"
     for place_known in (place._replace(gtid=False), None):
         picture = scene(line(io="No", sql="No", relay_log=STILL, sql_remaining=None), MARIADB, place=place_known)
         told = steps_for("sql-stopped", picture)[0]

@@ -212,7 +212,10 @@ def start(thread: str, text: str) -> Callable[[Diagnosis], tuple[Step, ...]]:
             return (Step(text, sql(lambda d: d.start(thread))),)
         if dialect is None or place is None:
             return (Step(f"{text.rstrip(':')}. {ASK_THERE}"),)
-        return (Step(text, lambda _: (dialect.change(seen.sql_delay, place), dialect.start(thread))), BY_POSITION)
+        if thread == "IO_THREAD" and p.has("sql-stopped", "sql-error"):
+            return (Step(f"{text.rstrip(':')}, together with the SQL thread: see there."),)
+        both = "" if thread == "SQL_THREAD" else thread
+        return (Step(text, lambda _: (dialect.change(seen.sql_delay, place), dialect.start(both))), BY_POSITION)
 
     return steps
 
