@@ -454,7 +454,7 @@ def many_writers_at_once_lose_nothing(open_: Open) -> None:
 
 
 @promise
-def test_one_of_several_workers_publishes(open_: Open) -> None:
+def one_of_several_workers_publishes(open_: Open) -> None:
     one, other = open_(), open_()
     assert one.lease("one", 30.0)
     assert one.lease("one", 30.0)
