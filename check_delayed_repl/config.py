@@ -62,6 +62,15 @@ def parsed(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
+def reread(args: argparse.Namespace) -> argparse.Namespace:
+    """The arguments of `parsed`, with the configuration file read again. Raises UsageError."""
+    if args.fleet is None:
+        raise UsageError("there is no configuration file to read again")
+    again = argparse.Namespace(**vars(args))
+    _fill(again, args.config, {field: getattr(args, field) for field in args.given})
+    return again
+
+
 def _path(args: argparse.Namespace) -> str | None:
     """The configuration file to use."""
     if not hasattr(args, "config"):

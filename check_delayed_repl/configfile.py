@@ -129,6 +129,11 @@ class Publish(NamedTuple):
     object_host: str = "{host}"
     object_service: str = "delayed replication {replica}"
 
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anywhere to publish to."""
+        return bool(self.prometheus_file or self.prometheus_listen or self.nagios_command_file or self.icinga2_url)
+
 
 class Replica(NamedTuple):
     """One replica: how to reach it and how to judge it."""

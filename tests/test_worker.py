@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from listeners import HEALTHY, PASSWORD, dripping, error, greeting, listening, silent
 
-from check_delayed_repl.commands.worker import LATE_S, MAX_WAITING, Writer
 from check_delayed_repl.history import open_history
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.records import Sample
+from check_delayed_repl.worker.writer import LATE_S, MAX_WAITING, Writer
 
 NAME = "db7"
 
@@ -66,6 +68,13 @@ def reaching(target: Target) -> list[str]:
     return [*place, "-u", "monitor", f"-p{PASSWORD}", "--replica", NAME]
 
 
+def wait_until(true: Callable[[], bool], within_s: float = 30.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
 def in_toml(name: str, target: Target) -> str:
     return f'[[replica]]\nreplica = "{name}"\nhost = "127.0.0.1"\nport = {target.port}\n'
 
@@ -76,7 +85,7 @@ def test_so_many_looks_and_no_more(tmp_path: Path) -> None:
         status, lines = ended(started(history, *reaching(target), "--count", "3", "--interval", "0.2"))
     assert (status, lines) == (
         0,
-        ["delayed-repl: worker: looking at db7 every 0.2 s", "delayed-repl: worker: stopped"],
+        ["delayed-repl: worker: taking samples of db7 every 0.2 s", "delayed-repl: worker: stopped"],
     )
     samples = kept(history)
     assert [sample.delay for sample in samples] == [3.25] * 3
@@ -148,7 +157,7 @@ def test_backoff_delays_reconnecting_alone(tmp_path: Path) -> None:
         ended(started(tmp_path / "h.db", *reaching(target), "--interval", "0.1", "--count", "24"))
     samples = kept(tmp_path / "h.db")
     assert len(samples) == 24
-    assert {sample.error for sample in samples} == {"connect-failed"}
+    assert {sample.error for sample in samples} <= {"connect-failed", "timeout"}  # a busy machine is late
     assert all("access denied" in str(sample.message) for sample in samples)
     assert 4 <= len(logins) <= 9
     for one, other in pairwise(samples):
@@ -170,7 +179,7 @@ def test_a_server_that_is_down_is_asked_every_time_and_seen_at_once_when_it_is_b
     assert errors.count(None) >= 3
     assert [line.split(": ", 2)[2] for line in lines[1:-1]] == [
         f"db7: server-down: {path}: there is no such socket: the server does not run",
-        "db7: seen again",
+        "db7: sampled again",
     ]
 
 
@@ -184,7 +193,7 @@ def test_looks_are_kept_while_the_history_cannot_be_written(tmp_path: Path) -> N
         time.sleep(4.0)
         status, lines = told_to_end(worker)
     assert status == 0
-    assert sum("looking goes on" in line for line in lines) == 1
+    assert sum("sampling goes on" in line for line in lines) == 1
     assert sum("can be written again" in line for line in lines) == 1
     samples = kept(folder / "h.db")
     # They have the times that they were made at, without a gap.
@@ -200,7 +209,7 @@ def test_looks_that_are_lost_are_told(tmp_path: Path) -> None:
             started(tmp_path / "gone" / "h.db", *reaching(target), "--count", "2", "--interval", "0.1", "-t", "1")
         )
     assert status == 1
-    assert lines[-1] == "delayed-repl: worker: stopped; 2 looks are lost, because the history could not be written"
+    assert lines[-1] == "delayed-repl: worker: stopped; 2 samples are lost, because the history could not be written"
 
 
 def test_late_looks_keep_their_times(tmp_path: Path) -> None:
@@ -238,3 +247,51 @@ def test_what_was_known_before_a_restart_is_known_after_it(tmp_path: Path) -> No
         assert ended(started(history, *reaching(target), "--count", "1"))[0] == 0
     newest = kept(history)[-1]
     assert (newest.source_id, newest.heartbeat_id) == (1, 1)
+
+
+def test_the_file_is_read_again(tmp_path: Path) -> None:
+    """Replicas come and go by SIGHUP, without a restart; a file that is wrong is told, and changes nothing."""
+    config = tmp_path / "config.toml"
+    history = tmp_path / "history.db"
+
+    def write(*names: str) -> None:
+        tables = "".join(f'[[replica]]\nreplica = "{name}"\nhost = "127.0.0.1"\nport = {port}\n' for name in names)
+        config.write_text(f'history = "{history}"\n[defaults]\nuser = "u"\ninterval = 0.1\ntimeout = 0.5\n{tables}')
+        config.chmod(0o600)
+
+    def sampled() -> dict[str, int]:
+        with contextlib.closing(open_history(str(history), time.monotonic() + 20)) as opened:
+            return {name: len(list(opened.records(name))) for name in opened.replicas()}
+
+    with listening(HEALTHY) as target:
+        port = target.port
+        write("a", "b")
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "check_delayed_repl.tool", "worker", "--config", str(config)],
+            stderr=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        try:
+            assert worker.stderr is not None
+            assert "taking samples of 2 replicas" in worker.stderr.readline()
+            wait_until(lambda: {"a", "b"} <= set(sampled()))
+            write("b", "c")
+            worker.send_signal(signal.SIGHUP)
+            assert "read the configuration again" in worker.stderr.readline()
+            wait_until(lambda: "c" in sampled())
+            before = sampled()
+            wait_until(lambda: sampled()["c"] > before["c"] + 3 and sampled()["b"] > before["b"] + 3)
+            assert sampled()["a"] <= before["a"] + 1
+            config.write_text("[[replicas]]\n")
+            worker.send_signal(signal.SIGHUP)
+            told = worker.stderr.readline()
+            assert "'replicas': there is no such key" in told
+            assert told.endswith("; nothing is changed\n")
+            before = sampled()
+            wait_until(lambda: sampled()["c"] > before["c"] + 3)
+        finally:
+            worker.terminate()
+            worker.wait(20)
+            worker.stderr.close()
+        assert worker.returncode == 0

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from check_delayed_repl.configfile import Publish
+from check_delayed_repl.configfile import Publish, Replica
 from check_delayed_repl.history import History, HistoryUnavailable, open_history
 from check_delayed_repl.history.folding import folded
 from check_delayed_repl.judge.fold import Fold
@@ -22,7 +22,7 @@ from check_delayed_repl.publish import openmetrics
 from check_delayed_repl.publish.commandfile import CommandFile
 from check_delayed_repl.publish.icinga2 import Icinga
 from check_delayed_repl.publish.mailbox import Mailbox
-from check_delayed_repl.publish.result import Result, Subject
+from check_delayed_repl.publish.result import Result, Subject, subject
 from check_delayed_repl.records import job_names
 
 LEASE_S = 30.0
@@ -49,7 +49,7 @@ class Publisher(threading.Thread):
     def __init__(
         self,
         where: str | None,
-        subjects: Sequence[Subject],
+        replicas: Sequence[Replica],
         settings: Publish,
         log: Callable[[str], None],
     ) -> None:
@@ -59,7 +59,9 @@ class Publisher(threading.Thread):
         self._settings = settings
         self._log = log
         self._lock = threading.Condition()
-        self._subjects = list(subjects)
+        self._subjects = [subject(replica, settings) for replica in replicas]
+        self._outdated: set[str] = set()
+        """Replicas whose limits have changed since they were folded."""
         self._stored = False
         self._ending = False
         self._trouble = ""
@@ -97,11 +99,14 @@ class Publisher(threading.Thread):
             self._stored = True
             self._lock.notify()
 
-    def replace(self, subjects: Sequence[Subject]) -> None:
-        """Other replicas, or other limits, from the next sample on."""
+    def replace(self, replicas: Sequence[Replica], settings: Publish) -> None:
+        """Other replicas, other limits or other names of objects. Where results go to stays as it was."""
         with self._lock:
-            self._subjects = list(subjects)
-            self._followed.clear()
+            before = {each.name: each for each in self._subjects}
+            self._subjects = [subject(replica, settings) for replica in replicas]
+            for each in self._subjects:
+                if each.name in before and each.limits != before[each.name].limits:
+                    self._outdated.add(each.name)
             self._stored = True
             self._lock.notify()
 
@@ -126,6 +131,9 @@ class Publisher(threading.Thread):
                 self._lock.wait_for(lambda: self._stored or self._ending, JUDGE_S)
                 self._stored = False
                 ending, trouble, subjects = self._ending, self._trouble, list(self._subjects)
+                for name in self._outdated:
+                    self._followed.pop(name, None)
+                self._outdated.clear()
             try:
                 self._judge(subjects, trouble)
                 self._write_metrics()
@@ -147,17 +155,17 @@ class Publisher(threading.Thread):
         mine = self._lease()
         if trouble:
             self._errors["history"] += 1
-        known = {subject.name for subject in subjects}
+        known = {each.name for each in subjects}
         results = {name: result for name, result in self._results.items() if name in known}
-        for subject in subjects:
-            followed = self._followed.get(subject.name)
+        for each in subjects:
+            followed = self._followed.get(each.name)
             if trouble:
-                verdict = _unavailable(now, trouble, results.get(subject.name))
+                verdict = _unavailable(now, trouble, results.get(each.name))
             elif followed is not None:
                 verdict = followed.fold.verdict(now, worker=True)
             else:
                 continue  # its history is still being read
-            result = results[subject.name] = Result(subject, verdict)
+            result = results[each.name] = Result(each, verdict)
             if mine:
                 self._publish(result)
         self._results = results if mine else {}
@@ -184,10 +192,10 @@ class Publisher(threading.Thread):
             self._arrival = history.newest_arrival()
         history.deadline = time.monotonic() + TIMEOUT_S
         by_name: dict[str, list[_Followed]] = {}
-        for subject in subjects:
-            followed = self._followed.get(subject.name)
+        for each in subjects:
+            followed = self._followed.get(each.name)
             if followed is not None:
-                for name in job_names(subject.name):
+                for name in job_names(each.name):
                     by_name.setdefault(name, []).append(followed)
         for arrival, name, record in history.arrived(self._arrival):
             for followed in by_name.get(name, ()):
@@ -197,10 +205,10 @@ class Publisher(threading.Thread):
             self._arrival = arrival
         # Folding a long history for the first time takes a while: meanwhile the others are not kept waiting.
         until = time.monotonic() + JUDGE_S
-        for subject in subjects:
-            if subject.name not in self._followed and time.monotonic() < until:
+        for each in subjects:
+            if each.name not in self._followed and time.monotonic() < until:
                 history.deadline = time.monotonic() + TIMEOUT_S
-                self._followed[subject.name] = _Followed(*folded(history, subject.name, subject.limits))
+                self._followed[each.name] = _Followed(*folded(history, each.name, each.limits))
         history.deadline = time.monotonic() + TIMEOUT_S
         return history.now()
 

@@ -107,7 +107,7 @@ def test_the_worker_runs_as_hardened_as_it_is(machine: Station) -> None:
     wait_until(lambda: "NRestarts=1" in machine.run("systemctl show delayed-repl-worker").output, 20, "it is restarted")
     wait_until(lambda: judge(machine).startswith("DELAYED_REPL OK"), 30, "the check judges what the worker saw")
     journal = machine.run("journalctl -u delayed-repl-worker --no-pager -o cat").output
-    assert "looking at db7 every 1 s" in journal
+    assert "taking samples of db7 every 1 s" in journal
 
 
 def test_a_mariabackup_of_the_replica_is_recorded(machine: Station, line: Pair) -> None:

@@ -1,0 +1,200 @@
+"""Writes samples to the history, many at a time, and keeps them while it cannot be written."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from itertools import islice, takewhile
+from typing import Protocol
+
+from check_delayed_repl.history import History, HistoryUnavailable, open_history
+from check_delayed_repl.records import Sample
+from check_delayed_repl.worker.journal import log
+
+MAX_WAITING = 50_000
+"""Samples kept in memory while the history cannot be written: more than five days of one replica at 10 s."""
+BATCH = 2_000
+GATHER_S = 0.2
+"""How long samples are gathered before they are written together."""
+LATE_S = 1800.0
+"""A sample that waited longer than this to be written is late, see Writer._keep."""
+RETRY_S = (1.0, 30.0)
+"""How long to wait before a history that failed is tried again: at first, and at most."""
+PRUNE_EVERY_S = 600.0
+PRUNE_AT_MOST = 100_000
+LOAD_S = 10.0
+
+
+class Listener(Protocol):
+    """Whoever wants to hear of the history."""
+
+    def stored(self) -> None:
+        """Samples have been stored."""
+
+    def not_stored(self, trouble: str) -> None:
+        """The history cannot be written, and why."""
+
+
+class Writer(threading.Thread):
+    """Writes what was seen, many samples at a time, and remembers it while the history cannot be written."""
+
+    def __init__(
+        self, where: str | None, timeout: float, keep_s: float, names: list[str], listener: Listener | None = None
+    ) -> None:
+        super().__init__(name="history", daemon=True)
+        self._where = where
+        self._timeout = timeout
+        self._keep_s = keep_s
+        self._names = names
+        self._listener = listener
+        self._waiting: deque[tuple[str, Sample]] = deque()
+        self._first = 0
+        """How many samples have left the front of the queue, written or not."""
+        self._lost = 0
+        self._changed = threading.Condition()
+        self._ending: float | None = None
+        """When to give up, once told to finish."""
+        self._newest: list[Sample | None] | None = None
+        self._read = threading.Event()
+        self._failed = False
+        self._history: History | None = None
+        self._prune_at = time.monotonic() + PRUNE_EVERY_S / 10
+
+    def put(self, name: str, sample: Sample) -> None:
+        """Takes a sample to be written; never waits."""
+        with self._changed:
+            if len(self._waiting) >= MAX_WAITING:
+                self._waiting.popleft()
+                self._first += 1
+                self._lost += 1
+            self._waiting.append((name, sample))
+            self._changed.notify()
+
+    def newest_samples(self, stopping: Callable[[], bool]) -> list[Sample | None]:
+        """The newest sample of each replica that tells a delay or a source; waits for the history, but not for long."""
+        deadline = time.monotonic() + LOAD_S
+        while not self._read.wait(0.05) and not stopping() and time.monotonic() < deadline:
+            pass
+        return self._newest or [None] * len(self._names)
+
+    def finish(self, within_s: float | None) -> int:
+        """Writes what is left, in the given time (None: in that of a sample); returns how many samples are lost."""
+        with self._changed:
+            self._ending = time.monotonic() + (self._timeout if within_s is None else within_s)
+            self._changed.notify()
+        self.join(max(0.0, self._ending - time.monotonic()) + 0.1)
+        return len(self._waiting) + self._lost
+
+    def run(self) -> None:
+        pause = 0.0
+        while self._wait(pause):
+            try:
+                self._write()
+                pause = 0.0
+            except HistoryUnavailable as error:
+                pause = self._failure(str(error), pause)
+            except Exception as error:  # noqa: BLE001  whatever it is, samples are kept until it can be written
+                pause = self._failure(f"internal error, {type(error).__name__}: {error}", pause)
+            self._read.set()
+        self._forget()
+
+    def _wait(self, pause: float) -> bool:
+        """Waits until there is something to do; False where it is over."""
+        with self._changed:
+            if pause and self._ending is None:
+                self._changed.wait_for(lambda: self._ending is not None, pause)
+            elif pause:
+                self._changed.wait(0.05)
+            elif self._newest is not None:
+                self._changed.wait_for(lambda: self._waiting or self._ending is not None, PRUNE_EVERY_S / 10)
+                if self._ending is None and self._waiting:
+                    self._changed.wait_for(lambda: self._ending is not None, GATHER_S)
+            if self._ending is None:
+                return True
+            return bool(self._waiting) and time.monotonic() < self._ending
+
+    def _write(self) -> None:
+        """Writes all that waits. Raises HistoryUnavailable, and then still has all that was not written."""
+        history = self._ready()
+        while self._waiting:
+            with self._changed:
+                first = self._first
+                batch = list(islice(self._waiting, BATCH))
+            history.deadline = self._deadline()
+            batch = self._keep(history, batch)
+            with self._changed:
+                # While the batch was written, the queue may have had to let go of some of it.
+                self._lost -= self._first - first
+                for _ in range(first + len(batch) - self._first):
+                    self._waiting.popleft()
+                self._first = first + len(batch)
+            self._recovered()
+            if self._listener is not None:
+                self._listener.stored()
+        now = time.monotonic()
+        if now >= self._prune_at and self._ending is None:
+            self._prune_at = now + PRUNE_EVERY_S
+            history.deadline = self._deadline()
+            history.prune(self._keep_s, at_most=PRUNE_AT_MOST)
+
+    @staticmethod
+    def _keep(history: History, batch: list[tuple[str, Sample]]) -> list[tuple[str, Sample]]:
+        """Stores the samples from the front of `batch` on that can be stored in one transaction; returns them.
+
+        A shared history has its own clock, and takes a sample's age for true up to a limit alone. Looks that waited for
+        longer are brought in with their times, corrected by what the two clocks differ in now.
+        """
+        now = time.time()
+        name, sample = batch[0]
+        if now - sample.t <= LATE_S:
+            batch = list(takewhile(lambda pair: now - pair[1].t <= LATE_S, batch))
+            history.add_samples(batch)
+            return batch
+        batch = list(takewhile(lambda pair: pair[0] == name and now - pair[1].t > LATE_S, batch))
+        ahead = history.now() - time.time()
+        # Clocks that differ by next to nothing are the same clock.
+        ahead = ahead if abs(ahead) > 0.01 else 0.0
+        history.add_records(name, [sample._replace(t=sample.t + ahead) for _, sample in batch])
+        return batch
+
+    def _ready(self) -> History:
+        """The history, open, with the newest samples read from it."""
+        if self._history is None:
+            self._history = open_history(self._where, self._deadline())
+        if self._newest is None:
+            newest: list[Sample | None] = []
+            for name in self._names:
+                self._history.deadline = self._deadline()
+                newest.append(self._history.newest_sample(name))
+            self._newest = newest
+            self._recovered()
+        return self._history
+
+    def _deadline(self) -> float:
+        return min(time.monotonic() + self._timeout, self._ending or float("inf"))
+
+    def _failure(self, text: str, pause: float) -> float:
+        """One line for each time that the history begins to fail; returns how long to wait before the next try."""
+        if not self._failed:
+            log(f"{text}; sampling goes on, and samples are kept in memory until it can be written")
+            self._failed = True
+        if self._listener is not None:
+            self._listener.not_stored(text)
+        self._forget()
+        return min(max(2 * pause, RETRY_S[0]), RETRY_S[1])
+
+    def _recovered(self) -> None:
+        if self._failed:
+            lost = f"; {self._lost} samples are lost" if self._lost else ""
+            log(f"the history can be written again{lost}")
+            self._failed = False
+
+    def _forget(self) -> None:
+        """Closes the history; the next write opens it again."""
+        history, self._history = self._history, None
+        if history is not None:
+            with contextlib.suppress(Exception):
+                history.close()
