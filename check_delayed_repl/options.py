@@ -551,7 +551,7 @@ def replica_name(args: argparse.Namespace) -> str:
     if args.replica:
         return str(args.replica)
     # Left to those who do not name it.
-    from check_delayed_repl.observe.connection import server_name
+    from check_delayed_repl.observe.address import server_name
     from check_delayed_repl.observe.optionfile import OptionFileError
 
     try:

@@ -23,11 +23,12 @@ Talk = Callable[[socket.socket], None]
 
 
 @contextlib.contextmanager
-def listening(*talks: Talk, path: str | None = None) -> Iterator[Target]:
+def listening(*talks: Talk, path: str | None = None, host: str = "127.0.0.1", port: int = 0) -> Iterator[Target]:
     """A server that treats its first caller as the first talk says, and so on; the last one for all that follow."""
     if path is None:
-        listener = socket.create_server(("127.0.0.1", 0))
-        target = Target(host="127.0.0.1", port=listener.getsockname()[1], user="monitor", password=PASSWORD)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family)
+        target = Target(host=host, port=listener.getsockname()[1], user="monitor", password=PASSWORD)
     else:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(path)
@@ -109,6 +110,29 @@ def table(columns: list[bytes], *rows: list[bytes | None]) -> bytes:
         parts.append(packet(len(parts) + 1, b"".join(text(value) for value in row)))
     parts.append(packet(len(parts) + 1, b"\xfe\0\0\x02\0"))
     return b"".join(parts)
+
+
+def table_of(columns: list[bytes], kinds: list[int], *rows: list[bytes | None], more: bool = False) -> bytes:
+    """A table with types of columns; `more` says that another answer follows."""
+    whole = bytearray(table(columns, *rows))
+    place = 5
+    for kind in kinds:
+        place += 4 + int.from_bytes(whole[place : place + 3], "little")
+        whole[place - 6] = kind
+    if more:
+        whole[-2:] = b"\x0a\0"
+    return bytes(whole)
+
+
+def renumbered(packets: bytes, last: int) -> bytes:
+    """Packets as they follow the one with number `last`."""
+    whole = bytearray(packets)
+    place = 0
+    while place < len(whole):
+        last += 1
+        whole[place + 3] = last % 256
+        place += 4 + int.from_bytes(whole[place : place + 3], "little")
+    return bytes(whole)
 
 
 def logged_in(caller: socket.socket, version: bytes = b"8.4.0") -> None:

@@ -239,6 +239,8 @@ def test_our_password_is_not_repeated(row: tuple[bytes | None, ...]) -> None:
         (1044, "heartbeat-missing", "GRANT SELECT ON percona.heartbeat"),
         (1054, "heartbeat-unreadable", "lacks the columns server_id and ts"),
         (1205, "timeout", "is locked"),
+        (1969, "timeout", "time limit for statements"),
+        (3024, "timeout", "time limit for statements"),
         (145, "heartbeat-unreadable", "error 145: the server's words"),
     ],
 )

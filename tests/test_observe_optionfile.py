@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from check_delayed_repl.observe.connection import server_name, settings
-from check_delayed_repl.observe.optionfile import OptionFileError, read_group
+from check_delayed_repl.observe.address import server_name, settings
+from check_delayed_repl.observe.optionfile import OptionFileError, read_options
 from check_delayed_repl.observe.target import Target
 
 
@@ -34,22 +34,25 @@ def written(folder: Path, text: str | bytes, name: str = "my.cnf") -> str:
         ("password = '", "'"),
         ("password =", ""),
         ("password", None),
-        ("loose-password = x", "x"),
+        ("password = \u00a0x\u3000", "\u00a0x\u3000"),
+        ('password = "x" y', '"x" y'),
+        ("password = 'it''s'", "it''s"),
+        ("password = end\\", "end\\"),
         ("\t password\t=\tx\r", "x"),
     ],
 )
 def test_a_value(tmp_path: Path, line: str, value: str | None) -> None:
-    assert read_group(written(tmp_path, f"[client]\n{line}\n"), "client") == {"password": value}
+    assert read_options(written(tmp_path, f"[client]\n{line}\n"), ("client",)) == {"password": value}
 
 
 def test_groups_and_comments(tmp_path: Path) -> None:
     path = written(
         tmp_path,
-        "# a comment\n; another\n\n[client]\nuser = one\nssl_ca = /a\n[other]\nuser = two\n[client]\nuser = three\n",
+        "# a comment\n; another\n\n[client ]\nuser = one\nssl_ca = /a\n[other]\nuser = two\n[client]\nuser = three\n",
     )
-    assert read_group(path, "client") == {"user": "three", "ssl-ca": "/a"}
-    assert read_group(path, "other") == {"user": "two"}
-    assert read_group(path, "third") is None
+    assert read_options(path, ("client",)) == {"user": "three", "ssl-ca": "/a"}
+    assert read_options(path, ("other",)) == {"user": "two"}
+    assert read_options(path, ("third",)) is None
 
 
 def test_bytes_that_are_no_utf8_survive(tmp_path: Path) -> None:
@@ -64,7 +67,7 @@ def test_includes(tmp_path: Path) -> None:
     written(tmp_path / "conf.d", "[client]\nport = 3\n", "c.cnf.bak")
     written(tmp_path, "[client]\nuser = included\n", "more.cnf")
     path = written(tmp_path, "[client]\nuser = mine\n!includedir conf.d\n!include more.cnf\n")
-    assert read_group(path, "client") == {"user": "included", "port": "2"}
+    assert read_options(path, ("client",)) == {"user": "included", "port": "2"}
 
 
 @pytest.mark.parametrize(
@@ -83,7 +86,7 @@ def test_includes(tmp_path: Path) -> None:
 def test_what_is_wrong_is_said(tmp_path: Path, text: str | bytes, problem: str) -> None:
     path = written(tmp_path, text)
     with pytest.raises(OptionFileError) as caught:
-        read_group(path, "client")
+        read_options(path, ("client",))
     assert problem in str(caught.value)
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -93,10 +96,10 @@ def test_files_that_are_not_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for name, problem in (("gone", "No such file"), ("fifo", "no regular file"), (".", "no regular file")):
         with pytest.raises(OptionFileError, match=problem):
-            read_group(str(tmp_path / name), "client")
+            read_options(str(tmp_path / name), ("client",))
     with pytest.raises(OptionFileError, match="not the name"):
-        read_group("a\0b", "client")
-    assert read_group("/dev/null", "client") is None
+        read_options("a\0b", ("client",))
+    assert read_options("/dev/null", ("client",)) is None
 
 
 @pytest.mark.parametrize(
@@ -147,15 +150,43 @@ def test_ssl_mode(tmp_path: Path, target: Target, file: str, mode: str) -> None:
 
 
 def test_wrong_settings_name_the_file_and_no_secret(tmp_path: Path) -> None:
-    for line, problem in (("port = secret", "port is not"), ("ssl-mode = secret", "ssl-mode is none of")):
+    for line, problem in (
+        ("port = secret", "port is not"),
+        ("ssl-mode = secret", "ssl-mode is none of"),
+        ("ssl-cipher = secret", "ssl-cipher is not supported"),
+        ("ssl_crlpath = secret", "ssl-crlpath is not supported"),
+        ("tls-version = secret", "tls-version is not supported"),
+    ):
         path = written(tmp_path, f"[client]\n{line}\n")
         with pytest.raises(OptionFileError, match=problem) as caught:
             settings(Target(defaults_file=path))
         assert path in str(caught.value)
         assert "secret" not in str(caught.value)
-    path = written(tmp_path, "[client]\n")
+    assert (
+        settings(Target(defaults_file=written(tmp_path, "[client]\nloose_ssl-cipher = x\nloose-user = u\n"))).user
+        == "u"
+    )
+
+
+def test_groups_that_count(tmp_path: Path) -> None:
+    for group in ("client", "client-server", "client-mariadb"):
+        path = written(tmp_path, f"[mysql]\nsocket = /wrong\n[{group}]\nsocket = /run/x.sock\n")
+        assert server_name(Target(defaults_file=path)) == "/run/x.sock"
+    # The last one in the file wins, whatever its group.
+    path = written(tmp_path, "[client-mariadb]\nuser = a\n[client]\nuser = b\n[client-server]\nuser = c\n")
+    assert settings(Target(defaults_file=path)).user == "c"
+    for file in (written(tmp_path, ""), written(tmp_path, "[mysql]\nuser = a\n", "other.cnf"), "/dev/null"):
+        with pytest.raises(OptionFileError, match=r"no group \[client\] or \[client-server\] or \[client-mariadb\]"):
+            settings(Target(defaults_file=file))
     with pytest.raises(OptionFileError, match=r"no group \[monitor\]"):
         settings(Target(defaults_file=path, defaults_group="monitor"))
+
+
+def test_a_file_that_everybody_may_write(tmp_path: Path) -> None:
+    path = written(tmp_path, "[client]\nuser = a\n")
+    os.chmod(path, 0o666)
+    with pytest.raises(OptionFileError, match="everybody may write"):
+        settings(Target(defaults_file=path))
 
 
 def test_a_password_is_in_no_repr(tmp_path: Path) -> None:
@@ -166,5 +197,5 @@ def test_a_folder_is_refused_and_leaves_nothing_open(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
         with pytest.raises(OptionFileError, match="no regular file"):
-            read_group(str(tmp_path), "client")
+            read_options(str(tmp_path), ("client",))
     assert len(os.listdir("/proc/self/fd")) == before

@@ -62,6 +62,7 @@ READ = ReplicationStatus(
     sql_delay=7200,
     sql_remaining=None,
     seconds_behind=None,
+    io_state="Waiting for master to send event",
 )
 
 
@@ -78,6 +79,39 @@ def test_both_families_in_any_order(row: dict[str, bytes | None]) -> None:
 def test_a_server_that_cannot_delay() -> None:
     row = {name: value for name, value in OLD.items() if not name.startswith("SQL_")}
     assert parse_status(answer(row), None) == READ._replace(sql_delay=None)
+
+
+FULL = [
+    b"Waiting for the slave SQL thread to free enough relay log space",
+    b"Waiting for the replica SQL thread to free enough relay log space",
+    b"Waiting for the replica SQL thread to free relay log space",
+]
+
+
+@pytest.mark.parametrize("state", FULL)
+def test_a_full_relay_log(state: bytes) -> None:
+    status = parse_status(answer({**NEW, "Replica_IO_State": state}), None)
+    assert (status.relay_limited, status.io_state) == (True, state.decode())
+
+
+def test_replication_filters() -> None:
+    filters: dict[str, bytes | None] = {
+        "Replicate_Do_DB": b"",
+        "Replicate_Wild_Do_Table": b"shop\\_1.%,log.a|b",
+        "Replicate_Ignore_Table": None,
+        "Replicate_Rewrite_DB": b"(a,b)",
+        "Replicate_Do_Domain_Ids": b"3",
+        "Replicate_Ignore_Server_Ids": b"x" * 5000,
+    }
+    found = parse_status(answer({**OLD, **filters}), None).filters
+    # As the server shows them, so that they can be allowed by name.
+    assert found[:3] == (
+        "Replicate_Wild_Do_Table=shop\\_1.%,log.a|b",
+        "Replicate_Rewrite_DB=(a,b)",
+        "Replicate_Do_Domain_Ids=3",
+    )
+    assert len(found) == 4
+    assert len(found[3]) < 500
 
 
 def test_no_position_yet() -> None:

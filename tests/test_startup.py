@@ -60,6 +60,7 @@ OWN = {
     "check_delayed_repl.report.nagios",
 }
 OWN_INLINE = OWN | {
+    "check_delayed_repl.observe.address",
     "check_delayed_repl.observe.heartbeat",
     "check_delayed_repl.observe.lean",
     "check_delayed_repl.observe.optionfile",

@@ -1,4 +1,4 @@
-"""Getting in: where a target is, and a connection to it by a deadline. Every failure is one clear line.
+"""Getting in: a connection to a target by a deadline. Every failure is one clear line.
 
 Deadlines are times of time.monotonic(). Nothing here waits beyond one, whatever the server, the network or the name
 service does.
@@ -6,14 +6,16 @@ service does.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
 
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
-from check_delayed_repl.observe.optionfile import OptionFileError, read_group
-from check_delayed_repl.observe.target import SSL_MODES, Target
-from check_delayed_repl.records import CHANNEL_SEPARATOR
+from check_delayed_repl.observe.address import Settings
+from check_delayed_repl.observe.address import settings as settings
+from check_delayed_repl.observe.optionfile import OptionFileError
+from check_delayed_repl.observe.target import Target
 from check_delayed_repl.words import MASK, one_line, plain
 
 if TYPE_CHECKING:
@@ -21,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+    from check_delayed_repl.observe.names import Address
     from check_delayed_repl.observe.wire import Connection
 
-DEFAULT_PORT = 3306
 SOCKETS = ("/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock")  # noqa: S108
 """Where servers put their socket, by distribution."""
 
@@ -31,6 +33,7 @@ MAX_TEXT = 400
 _SOCKET_FULL_S = 0.05
 _SHUTTING_DOWN = 1053
 _DENIED = 1045
+_NO_FILES = (errno.EMFILE, errno.ENFILE)
 _ENDED = (1927, 4031)
 """Errors that say that this connection is over, killed or idle for too long."""
 
@@ -52,9 +55,12 @@ _ADVICE = {
     4151: "the account is locked",
 }
 
+# What authentication methods need beside PyMySQL.
+_PACKAGES = {"client_ed25519": "PyNaCl"}
+
 
 class SampleFailed(Exception):
-    """A look that cannot go on. `condition` is one of conditions.SAMPLE_ERRORS, `message` one line."""
+    """A sample that cannot go on. `condition` is one of conditions.SAMPLE_ERRORS, `message` one line."""
 
     def __init__(self, condition: str, message: str, *, lost: bool = False) -> None:
         super().__init__(message)
@@ -78,87 +84,19 @@ class Refused(Exception):
         """One line, free of control characters."""
 
 
-class Settings(NamedTuple):
-    """A target after its option file: what will be used."""
-
-    host: str
-    port: int
-    socket: str | None
-    """The socket that is named somewhere; None where none is."""
-    tcp: bool
-    """TCP, even to localhost."""
-    user: str
-    password: str
-    ssl_mode: str
-    ssl_ca: str | None
-    ssl_cert: str | None
-    ssl_key: str | None
-
-    def __repr__(self) -> str:
-        return f"Settings({self.where!r}, user={self.user!r}, ssl_mode={self.ssl_mode!r})"
-
-    @property
-    def where(self) -> str:
-        """`host:port`, or the socket: the same whether or not the server runs."""
-        if self.socket is not None:
-            return self.socket
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
 class Answer(NamedTuple):
     """The rows of one statement, with the values as bytes."""
 
     columns: list[str]
     rows: list[tuple[bytes | None, ...]]
-
-
-def settings(target: Target) -> Settings:
-    """The target with its option file read; what is given outright beats the file. Raises OptionFileError.
-
-    Host `localhost`, or none, without a port means the local socket, as with the servers' own clients; a host that is
-    given beats a socket from the file.
-    """
-    file = _from_file(target)
-    host = target.host or file.get("host") or "localhost"
-    port = target.port or _port(target, file)
-    path = target.socket
-    protocol = (file.get("protocol") or "").lower()
-    local = host == "localhost"
-    tcp = not local or target.port is not None
-    if path is not None:
-        tcp = not local
-    elif not tcp and protocol == "tcp" and not target.host:
-        tcp = True
-    elif not tcp:
-        path = file.get("socket") or None
-        tcp = path is None and port is not None
-    return Settings(
-        host=host,
-        port=port or DEFAULT_PORT,
-        socket=None if tcp else path,
-        tcp=tcp,
-        user=target.user or file.get("user") or _me(),
-        password=target.password if target.password is not None else file.get("password") or "",
-        ssl_mode=_ssl_mode(target, file),
-        ssl_ca=target.ssl_ca or file.get("ssl-ca"),
-        ssl_cert=target.ssl_cert or file.get("ssl-cert"),
-        ssl_key=target.ssl_key or file.get("ssl-key"),
-    )
-
-
-def server_name(target: Target) -> str:
-    """What a target is called where nobody says otherwise: `host:port` or its socket, plus `#channel`.
-
-    Does not depend on whether the server runs. Raises OptionFileError.
-    """
-    where = settings(target).where
-    return f"{where}{CHANNEL_SEPARATOR}{target.channel}" if target.channel else where
+    types: tuple[int, ...] = ()
+    """The columns' types, as numbers of the protocol; empty where they are not known."""
 
 
 def connect(target: Target, deadline: float, database: str | None = None, *, raw: bool = False) -> Connection:
     """A connection, in autocommit mode, that obeys `deadline`; for a later stretch of work call its `until(deadline)`.
 
-    `raw` leaves values as bytes and the session's character set to the caller. Raises ConnectFailed.
+    `raw` leaves values as bytes and the session to the caller. Raises ConnectFailed.
     """
     budget = deadline - time.monotonic()
     try:
@@ -168,18 +106,30 @@ def connect(target: Target, deadline: float, database: str | None = None, *, raw
     for name, value in (("user", found.user), ("password", found.password)):
         if "\0" in value:
             raise ConnectFailed("connect-failed", f"{found.where}: the {name} holds a NUL character")
-    mode = found.ssl_mode
-    sock, local = _reach(found, deadline, budget)
+    try:
+        return _log_in(found, deadline, budget, database, raw)
+    except OSError as error:
+        if error.errno not in _NO_FILES:
+            raise
+        raise ConnectFailed(
+            "connect-failed",
+            f"{found.where}: out of file descriptors ({error.strerror}): raise ulimit -n, or systemd's LimitNOFILE=",
+        ) from None
+
+
+def _log_in(found: Settings, deadline: float, budget: float, database: str | None, raw: bool) -> Connection:
+    sock, address = _reach(found, deadline, budget)
     try:
         from check_delayed_repl.observe.lean import load_pymysql
 
         load_pymysql()
-        from check_delayed_repl.observe.wire import Connection, Wire
+        from check_delayed_repl.observe.wire import MAX_SAMPLE_VALUES, MAX_VALUES, Connection, Wire
 
-        wire = Wire(sock, deadline)
+        wire = Wire(sock, deadline, MAX_SAMPLE_VALUES if raw else MAX_VALUES)
+        local, mode = address is None, found.ssl_mode
         connection = Connection(
             wire,
-            local=local,
+            address=address,
             raw=raw,
             # Nobody can listen on a local socket: like the servers' own clients, encrypt only where that is demanded.
             tls=None if mode == "disabled" or (local and mode == "preferred") else _tls(found),
@@ -208,14 +158,32 @@ def ask(connection: Connection, sql: str, purpose: str, where: str, budget: floa
     Raises Refused where the server answers with an error, ConnectFailed where there is no answer: then the connection
     is closed.
     """
+    return ask_together(connection, sql, purpose, where, budget, secret)[0]
+
+
+def ask_together(
+    connection: Connection, sql: str, purpose: str, where: str, budget: float, secret: str = ""
+) -> list[Answer]:
+    """The answers to statements with `;` between them, which even a proxy hands to one server; raises as `ask` does.
+
+    Only the first answer is sure to be there: a later statement that is refused ends the list.
+    """
+    answers: list[Answer] = []
     try:
         cursor = connection.cursor()
         cursor.execute(sql)
-        columns = [str(column[0]) for column in cursor.description or ()]
-        return Answer(columns, list(cursor.fetchall()))
+        more: bool | None = True
+        while more:
+            described = cursor.description or ()
+            names, types = [str(column[0]) for column in described], tuple(column[1] for column in described)
+            answers.append(Answer(names, list(cursor.fetchall()), types))
+            more = cursor.nextset()
+        return answers
     except Exception as error:  # noqa: BLE001  as above
         number = _server_error(error)
         if number is not None and connection.open and number not in (_SHUTTING_DOWN, *_ENDED):
+            if answers:
+                return answers
             raise Refused(number, scrubbed(_text_of(error), secret)) from None
         failure = _failure(connection, error, where, budget, purpose, secret)
         connection.close()
@@ -232,84 +200,21 @@ def seconds(budget: float) -> str:
     return f"{plain(round(max(budget, 0.0), 1))} s"
 
 
-# --- the option file ---
-
-
-def _from_file(target: Target) -> dict[str, str | None]:
-    if target.defaults_file is None:
-        return {}
-    file = read_group(target.defaults_file, target.defaults_group)
-    if file is None:
-        # A file without [client] may be meant to give nothing; a group that somebody named must be there.
-        if target.defaults_group != "client":
-            raise OptionFileError(f"{target.defaults_file}: there is no group [{target.defaults_group}]")
-        return {}
-    return file
-
-
-def _port(target: Target, file: dict[str, str | None]) -> int | None:
-    text = file.get("port")
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= 65535):
-        raise OptionFileError(f"{target.defaults_file}: port is not a whole number from 1 to 65535")
-    return int(text) or None
-
-
-def _me() -> str:
-    """The user that runs this, as the servers' own clients use it where none is given."""
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
-
-
-def _ssl_mode(target: Target, file: dict[str, str | None]) -> str:
-    if target.ssl_mode is not None:
-        return target.ssl_mode
-    if (text := file.get("ssl-mode")) is not None:
-        mode = text.lower().replace("_", "-")
-        if mode not in SSL_MODES:
-            raise OptionFileError(f"{target.defaults_file}: ssl-mode is none of {', '.join(SSL_MODES)}")
-        return mode
-    # MariaDB's way to say it.
-    if _switched(file, "ssl-verify-server-cert"):
-        return "verify-identity"
-    switched = _switched(file, "ssl")
-    if switched is False:
-        return "disabled"
-    # Who names the authorities to trust wants the server's certificate checked.
-    if target.ssl_ca or file.get("ssl-ca"):
-        return "verify-ca"
-    return "required" if switched else "preferred"
-
-
-def _switched(file: dict[str, str | None], name: str) -> bool | None:
-    """A switch of an option file, in any of its spellings; None where it is not there."""
-    if f"skip-{name}" in file or f"disable-{name}" in file:
-        return False
-    if f"enable-{name}" in file:
-        return True
-    if name not in file:
-        return None
-    return (file[name] or "1").lower() not in ("0", "false", "off")
-
-
 # --- reaching the server ---
 
 
-def _reach(found: Settings, deadline: float, budget: float) -> tuple[socket.socket, bool]:
-    """A connected socket, and whether it is a local one."""
+def _reach(found: Settings, deadline: float, budget: float) -> tuple[socket.socket, Address | None]:
+    """A connected socket, and the address that it is connected to; None for a local one."""
     if not found.tcp:
         path = found.socket or next((path for path in SOCKETS if os.path.exists(path)), None)
         if path is not None:
-            return _reach_path(path, deadline, budget), True
-    return _reach_host(found, deadline, budget), False
+            return _reach_path(path, deadline, budget), None
+    return _reach_host(found, deadline, budget)
 
 
 def _reach_path(path: str, deadline: float, budget: float) -> socket.socket:
+    # Abstract sockets, a Linux speciality, begin with NUL, and are written with @.
+    address = "\0" + path[1:] if path.startswith("@") else path
     while True:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         left = deadline - time.monotonic()
@@ -317,27 +222,26 @@ def _reach_path(path: str, deadline: float, budget: float) -> socket.socket:
             if left <= 0:
                 raise TimeoutError
             sock.settimeout(left)
-            sock.connect(path)
+            sock.connect(address)
             return sock
         except BlockingIOError:
             # A server that hangs has let its queue of connections fill up: no answer, not a refusal.
             sock.close()
             time.sleep(min(_SOCKET_FULL_S, max(left, 0)))
+            continue
         except TimeoutError:
-            sock.close()
-            raise _late(path, budget, "connecting") from None
+            failure = _late(path, budget, "connecting")
         except FileNotFoundError:
-            sock.close()
-            raise ConnectFailed("server-down", f"{path}: there is no such socket: the server does not run") from None
+            failure = ConnectFailed("server-down", f"{path}: there is no such socket: the server does not run")
         except ConnectionRefusedError:
-            sock.close()
-            raise ConnectFailed("server-down", f"{path}: connection refused: the server does not run") from None
+            failure = ConnectFailed("server-down", f"{path}: connection refused: the server does not run")
         except OSError as error:
-            sock.close()
-            raise ConnectFailed("connect-failed", f"{path}: cannot connect: {error.strerror or error}") from None
+            failure = ConnectFailed("connect-failed", f"{path}: cannot connect: {error.strerror or error}")
+        sock.close()
+        raise failure
 
 
-def _reach_host(found: Settings, deadline: float, budget: float) -> socket.socket:
+def _reach_host(found: Settings, deadline: float, budget: float) -> tuple[socket.socket, Address]:
     addresses = _addresses(found, deadline, budget)
     failures: list[OSError] = []
     for place, (family, address) in enumerate(addresses):
@@ -346,19 +250,19 @@ def _reach_host(found: Settings, deadline: float, budget: float) -> socket.socke
         if left <= 0:
             failures.append(TimeoutError())
             break
+        sock = None
         try:
             sock = socket.socket(family, socket.SOCK_STREAM)
-        except OSError as error:
-            failures.append(error)
-            continue
-        try:
             sock.settimeout(left)
-            sock.connect(address)
+            sock.connect((address[0], found.port, *address[2:]))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            return sock
+            return sock, (family, address)
         except OSError as error:
-            sock.close()
+            if sock is not None:
+                sock.close()
+            if error.errno in _NO_FILES:
+                raise
             failures.append(error)
     if any(isinstance(failure, TimeoutError) for failure in failures):
         raise _late(found.where, budget, "connecting")
@@ -368,27 +272,31 @@ def _reach_host(found: Settings, deadline: float, budget: float) -> socket.socke
     raise ConnectFailed("connect-failed", f"{found.where}: cannot be reached: {reason}: check --host and the network")
 
 
-Address = tuple[str, int]
-
-
-def _addresses(found: Settings, deadline: float, budget: float) -> list[tuple[int, Address]]:
+def _addresses(found: Settings, deadline: float, budget: float) -> list[Address]:
     """Where a host is: numbers and localhost without asking anybody, names by the deadline."""
-    host, port = found.host, found.port
+    host = found.host
     if host == "localhost":
-        return [(socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port))]
+        return [(socket.AF_INET, ("127.0.0.1", 0)), (socket.AF_INET6, ("::1", 0))]
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
-            socket.inet_pton(family, host)
-            return [(family, (host, port))]
+            number, percent, _ = host.partition("%")
+            socket.inet_pton(family, number)
+            if not percent:
+                return [(family, (host, 0))]
+            # The zone of an IPv6 address, `fe80::1%eth0`, is the system's to understand.
+            numeric = socket.getaddrinfo(host, 0, family, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+            return [(family, tuple(numeric[0][4]))]
         except (OSError, ValueError):
             pass
     from check_delayed_repl.observe.names import Unresolvable, resolve
 
     try:
-        return resolve(host, port, deadline)
+        return resolve(host, deadline)
     except TimeoutError:
         raise _late(found.where, budget, "resolving the host's name") from None
     except Unresolvable as error:
+        # Without a file descriptor to ask through, this is the name service's error too.
+        socket.socket().close()
         text = f"{one_line(host, 255)}: the name cannot be resolved: {error}: check --host and the name service"
         raise ConnectFailed("connect-failed", text) from None
 
@@ -470,39 +378,36 @@ def _failure(
         return ConnectFailed("connect-failed", f"{where}: {advice} (error {number}: {text})")
     if trouble is not None:
         return _failure_on_wire(trouble.kind, scrubbed(trouble.detail, secret), where, budget, purpose)
-    import pymysql
-
-    if isinstance(error, RuntimeError) or (isinstance(error, pymysql.MySQLError) and error.args[:1] == (2059,)):
-        return ConnectFailed(
-            "connect-failed",
-            f"{where}: the account's authentication method cannot be used here ({text}):"
-            " use --ssl-mode required, or another method for the account",
+    if connection.unusable:
+        method = scrubbed(connection.unusable, secret)
+        package = _PACKAGES.get(method)
+        advice = (
+            f"needs the Python package {package}: install it (pip install {package})"
+            if package
+            else "is not supported: use another one for the account"
         )
-    if isinstance(error, pymysql.MySQLError) and error.args[:1] in ((2006,), (2013,)):
+        return ConnectFailed("connect-failed", f"{where}: the account's authentication method {method} {advice}")
+    if error.args[:1] in ((2006,), (2013,)):
         return _failure_on_wire("lost", "", where, budget, purpose)
     return ConnectFailed(
-        "connect-failed", f"{where}: an answer that is not MySQL's ({purpose}): check --host, --port and --socket"
+        "connect-failed", f"{where}: not a MySQL server ({purpose}): check --host, --port and --socket"
     )
 
 
 def _failure_on_wire(kind: str, detail: str, where: str, budget: float, purpose: str) -> ConnectFailed:
+    because = f": {detail}" if detail else ""
+    text = {
+        "tls": f"TLS failed: {detail}: check --ssl-mode and --ssl-ca",
+        "plain": f"the server asks for the password over a connection without TLS ({detail}), where others could read"
+        " it: use --ssl-mode required",
+        "flood": f"reply too large ({purpose}): not a MySQL server, or one that is not in order",
+        "lost": f"the server closed the connection ({purpose}){because}",
+    }
     if kind == "timeout":
         return _late(where, budget, purpose)
-    if kind == "tls":
-        return ConnectFailed("connect-failed", f"{where}: TLS failed: {detail}: check --ssl-mode and --ssl-ca")
-    if kind == "plain":
-        return ConnectFailed(
-            "connect-failed",
-            f"{where}: the server wants the password in clear text ({detail}): use --ssl-mode required",
-        )
-    if kind == "flood":
-        return ConnectFailed(
-            "connect-failed", f"{where}: an answer without end ({purpose}): this is not MySQL's, or not sane"
-        )
-    because = f": {detail}" if detail else ""
-    return ConnectFailed("connect-failed", f"{where}: the server closed the connection ({purpose}){because}", lost=True)
+    return ConnectFailed("connect-failed", f"{where}: {text[kind]}", lost=kind == "lost")
 
 
 def fail(condition: str, message: str) -> NoReturn:
-    """Ends a look."""
+    """Ends a sample."""
     raise SampleFailed(condition, message)

@@ -13,12 +13,15 @@ from check_delayed_repl.words import one_line
 
 # SYSDATE and not NOW: a statement that had to wait for a lock must not read a clock from before its rows.
 # Columns beside these two differ between versions of pt-heartbeat.
-_HEARTBEATS = "SELECT server_id, ts, UNIX_TIMESTAMP(SYSDATE(6)), @@global.server_id FROM {table}"
+_HEARTBEATS = "SELECT server_id, ts, UNIX_TIMESTAMP(SYSDATE(6)), @@global.server_id, {identity} FROM {table}"
 
 _NO_TABLE = (1049, 1051, 1109, 1146)
 _NO_PRIVILEGE = (1044, 1045, 1142, 1143, 1227, 1370)
 _NO_COLUMN = 1054
-_LOCKED = (1205, 1969, 3024)
+_LOCKED = 1205
+_TOO_LONG = (1969, 3024)
+_TIMESTAMP = 7
+"""The protocol's number for a column of type TIMESTAMP."""
 
 _TS = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))? *", re.ASCII)
 _YEARS = range(2000, 2200)
@@ -44,6 +47,10 @@ class Heartbeats(NamedTuple):
     """The server's own id; None where the table is empty."""
     beats: dict[int, list[Beat]]
     """Rows by server id: one each, unless the table lacks its primary key."""
+    server: bytes | None = None
+    """Which server answered, as it was asked for; None where it does not say."""
+    utc: bool = False
+    """`ts` is a TIMESTAMP: it is in UTC, whatever the writer's time zone."""
 
 
 class Choice(NamedTuple):
@@ -55,25 +62,28 @@ class Choice(NamedTuple):
     """Whose row serves."""
 
 
-def read_heartbeats(ask: Ask, table: str, secret: str = "") -> Heartbeats:
-    """All heartbeat rows of `database.table`. Raises SampleFailed with `heartbeat-missing` or `heartbeat-unreadable`,
-    and without the `secret` in its words.
+def read_heartbeats(ask: Ask, table: str, secret: str = "", identity: str = "NULL") -> Heartbeats:
+    """All heartbeat rows of `database.table`; `identity` is an expression that tells the server.
+
+    Raises SampleFailed with `heartbeat-missing` or `heartbeat-unreadable`, without the `secret` in its words.
     """
     database, _, name = table.partition(".")
     quoted = f"`{database.replace('`', '``')}`.`{name.replace('`', '``')}`"
     try:
-        answer = ask(_HEARTBEATS.format(table=quoted), "reading the heartbeats")
+        answer = ask(_HEARTBEATS.format(identity=identity, table=quoted), "reading the heartbeats")
     except Refused as error:
         raise _refused(error, table) from None
     own_id: int | None = None
+    server: bytes | None = None
     beats: dict[int, list[Beat]] = {}
     for row in answer.rows:
-        if len(row) != 4:
-            raise SampleFailed("heartbeat-unreadable", f"{table}: a row of {len(row)} columns in place of 4")
+        if len(row) < 4:
+            raise SampleFailed("heartbeat-unreadable", f"{table}: a row of {len(row)} columns in place of 5")
         server_id = _number(row[0], f"{table}: a row's server_id", secret)
         own_id = _number(row[3], "the server's own id", secret)
+        server = row[4] if len(row) > 4 else None
         beats.setdefault(server_id, []).append(Beat(row[1], _clock(row[2], secret)))
-    return Heartbeats(own_id, beats)
+    return Heartbeats(own_id, beats, server, answer.types[1:2] == (_TIMESTAMP,))
 
 
 def _refused(error: Refused, table: str) -> SampleFailed:
@@ -95,8 +105,14 @@ def _refused(error: Refused, table: str) -> SampleFailed:
             f"{table} lacks the columns server_id and ts: it was made for an old pt-heartbeat, or for something else;"
             f" make a new one with pt-heartbeat --create-table {text}",
         )
-    if error.number in _LOCKED:
+    if error.number == _LOCKED:
         return SampleFailed("timeout", f"{table} is locked: find out by whom {text}")
+    if error.number in _TOO_LONG:
+        return SampleFailed(
+            "timeout",
+            f"{table}: the server's time limit for statements ended this one: raise max_statement_time or"
+            f" max_execution_time for the monitoring user, or find out what keeps the server busy {text}",
+        )
     return SampleFailed("heartbeat-unreadable", f"{table} cannot be read: ask the server's error log {text}")
 
 
@@ -122,7 +138,7 @@ def choose(
         raise SampleFailed(
             "heartbeat-missing",
             "the replication status names no source (the replica was restarted while its source is down) and no"
-            f" earlier look knows it: name it with --master-server-id; there are heartbeats of {_ids(beats)}",
+            f" earlier sample knows it: name it with --master-server-id; there are heartbeats of {_ids(beats)}",
         )
     if changing(source_id, previous):
         foreign = [(time, one) for one in beats.beats if one != beats.own_id and (time := read(one)) is not None]

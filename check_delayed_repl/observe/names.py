@@ -1,59 +1,119 @@
-"""Host names to addresses by a deadline: the system's resolver knows none."""
+"""Host names to addresses, by a deadline, and again and again for connections that are kept open.
+
+The system's resolver knows no deadline and may hang: each question has a thread that nobody has to wait for, and all
+who ask for the same name share one question and its answer.
+"""
 
 from __future__ import annotations
 
 import socket
 import threading
 import time
+from collections.abc import Callable
+
+Address = tuple[int, tuple[object, ...]]
+"""Family, and the address as a socket takes it, with port 0."""
+
+FRESH_S = 3.0
+"""How long an answer serves others who connect."""
+AGAIN_S = 30.0
+"""How often the name of an open connection is asked for again."""
+FOLLOWED_S = 2 * 86400.0
+"""For how long after it was last used."""
 
 
 class Unresolvable(Exception):
     """There is no such name, or nobody who knows it."""
 
 
-class _Lookup:
-    """One question to the system's resolver, asked in a thread of its own that nobody has to wait for."""
+class _Name:
+    """A name, and what is known of it."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._host = host
-        self._port = port
-        self.over = threading.Event()
-        self.found: list[tuple[int, tuple[str, int]]] = []
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.asked: threading.Event | None = None
+        """Set once the question that is on its way has its answer."""
+        self.found: list[Address] = []
+        """The newest answer that had an address in it."""
         self.problem = ""
-
-    def run(self) -> None:
-        try:
-            for family, _, _, _, address in socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM):
-                if family in (socket.AF_INET, socket.AF_INET6):
-                    self.found.append((family, (str(address[0]), int(address[1]))))
-        except OSError as error:
-            self.problem = error.strerror or "no answer"
-        except UnicodeError:
-            self.problem = "not a host name"
-        finally:
-            with _lock:
-                _running.pop((self._host, self._port), None)
-            self.over.set()
+        """Why the newest answer had none."""
+        self.answered = 0.0
+        self.used = float("-inf")
 
 
 _lock = threading.Lock()
-# Lookups on their way: where the resolver hangs, further looks wait for the same answer instead of piling up threads.
-_running: dict[tuple[str, int], _Lookup] = {}
+_names: dict[str, _Name] = {}
+_following = False
 
 
-def resolve(host: str, port: int, deadline: float) -> list[tuple[int, tuple[str, int]]]:
-    """Address families and addresses of a host, best first. Raises Unresolvable, or TimeoutError at the deadline."""
-    with _lock:
-        lookup = _running.get((host, port))
-        if lookup is None:
-            lookup = _Lookup(host, port)
-            try:
-                threading.Thread(target=lookup.run, name="resolver", daemon=True).start()
-            except RuntimeError:
-                raise Unresolvable("no thread left to ask in") from None
-            _running[host, port] = lookup
-    if not lookup.over.wait(max(0.0, deadline - time.monotonic())):
+def resolve(host: str, deadline: float) -> list[Address]:
+    """The addresses of a host, best first. Raises Unresolvable, or TimeoutError at the deadline."""
+    name, asked = _ask(host, FRESH_S)
+    if asked is not None and not asked.wait(max(0.0, deadline - time.monotonic())):
         raise TimeoutError
-    if not lookup.found:
-        raise Unresolvable(lookup.problem or "no address")
-    return lookup.found
+    if name.problem:
+        raise Unresolvable(name.problem)
+    return name.found
+
+
+def still_there(host: str, address: Address) -> bool:
+    """Whether an open connection's address is among the newest answers for its host; never waits.
+
+    From then on the name is asked for again every AGAIN_S. No answer, an error, or an empty answer says nothing.
+    """
+    global _following
+    with _lock:
+        name = _names.setdefault(host, _Name(host))
+        name.used = time.monotonic()
+        if not _following:
+            _following = _started(_follow, "names")
+    return not name.found or address in name.found
+
+
+def _follow() -> None:
+    """Asks for the names of open connections again, spread over the time."""
+    while True:
+        names = [name for name in list(_names.values()) if time.monotonic() - name.used < FOLLOWED_S]
+        for name in names:
+            _ask(name.host, AGAIN_S / 2)
+            time.sleep(AGAIN_S / len(names))
+        if not names:
+            time.sleep(AGAIN_S)
+
+
+def _ask(host: str, fresh_s: float) -> tuple[_Name, threading.Event | None]:
+    """The name, and what to wait for where there is no answer yet that is younger than `fresh_s`."""
+    with _lock:
+        name = _names.setdefault(host, _Name(host))
+        if name.asked is None and not (name.answered and time.monotonic() - name.answered < fresh_s):
+            name.asked = threading.Event()
+            if not _started(lambda: _answer(name), "resolver"):
+                name.asked, name.problem = None, "no thread left to ask in"
+        return name, name.asked
+
+
+def _started(work: Callable[[], None], called: str) -> bool:
+    try:
+        threading.Thread(target=work, name=called, daemon=True).start()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _answer(name: _Name) -> None:
+    found: list[Address] = []
+    problem = "no address"
+    try:
+        for family, _, _, _, address in socket.getaddrinfo(name.host, 0, type=socket.SOCK_STREAM):
+            if family in (socket.AF_INET, socket.AF_INET6):
+                found.append((family, tuple(address)))
+    except OSError as error:
+        problem = error.strerror or "no answer"
+    except UnicodeError:
+        problem = "not a host name"
+    with _lock:
+        asked, name.asked = name.asked, None
+        name.answered = time.monotonic()
+        name.found, name.problem = (found, "") if found else (name.found, problem)
+    if asked is not None:
+        asked.set()

@@ -13,6 +13,8 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 10
 """How deep `!include` may nest, as with the servers' own clients."""
 
+_BLANKS = " \t\n\v\f\r"
+"""What the servers' own clients take for blanks: other spaces belong to the value."""
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "s": " ", '"': '"', "'": "'", "\\": "\\"}
 
 
@@ -20,40 +22,40 @@ class OptionFileError(Exception):
     """An option file that cannot be read or understood. The message is one line and names the file."""
 
 
-def read_group(path: str, group: str) -> dict[str, str | None] | None:
-    """The options of one group of a file and of all that it includes; later ones win.
+def read_options(path: str, groups: tuple[str, ...]) -> dict[str, str | None] | None:
+    """The options of these groups of a file and of all that it includes; later ones win, whatever their group.
 
-    Names are as in the file, but with `-` for `_` and without `loose-`; an option without `=` has None. Returns None
-    where there is no such group. Raises OptionFileError.
+    Names are as in the file, but with `-` for `_`; an option without `=` has None. Returns None where there is no such
+    group. Raises OptionFileError.
     """
     found: dict[str, str | None] = {}
-    return found if _read(path, group, found, 0) else None
+    return found if _read(path, groups, found, 0) else None
 
 
-def _read(path: str, group: str, found: dict[str, str | None], depth: int) -> bool:
-    """Adds the options of the group to `found`; tells whether the group was there at all."""
+def _read(path: str, groups: tuple[str, ...], found: dict[str, str | None], depth: int) -> bool:
+    """Adds the options of the groups to `found`; tells whether any of them was there at all."""
     if depth > MAX_DEPTH:
         raise OptionFileError(f"{path}: !include is nested more than {MAX_DEPTH} deep")
     current: str | None = None
     there = False
     for number, raw in enumerate(_lines(path), 1):
-        line = raw.strip()
+        line = raw.strip(_BLANKS)
         if not line or line[0] in "#;":
             continue
         if line[0] == "!":
             for included in _included(path, number, line):
-                there |= _read(included, group, found, depth + 1)
+                there |= _read(included, groups, found, depth + 1)
         elif line[0] == "[":
             end = line.find("]")
             if end < 0:
                 raise OptionFileError(f"{path}: line {number}: a group without its closing bracket")
-            current = line[1:end].strip()
-            there |= current == group
+            current = line[1:end].rstrip(_BLANKS)
+            there |= current in groups
         elif current is None:
             raise OptionFileError(f"{path}: line {number}: an option before the first [group]")
-        elif current == group:
+        elif current in groups:
             name, value = _option(line)
-            found[name.replace("_", "-").removeprefix("loose-")] = value
+            found[name.replace("_", "-")] = value
     return there
 
 
@@ -65,6 +67,8 @@ def _lines(path: str) -> list[str]:
             mode = os.fstat(handle).st_mode
             if not stat.S_ISREG(mode) and not os.path.samefile(path, os.devnull):
                 raise OptionFileError(f"{path}: the option file is no regular file")
+            if stat.S_ISREG(mode) and mode & stat.S_IWOTH:
+                raise OptionFileError(f"{path}: everybody may write to the option file: chmod o-w")
             with open(handle, "rb", closefd=False) as file:
                 data = file.read(MAX_BYTES + 1)
         finally:
@@ -83,12 +87,12 @@ def _lines(path: str) -> list[str]:
 
 def _included(path: str, number: int, line: str) -> list[str]:
     """The files that an `!include` or `!includedir` line stands for; relative names count from this file's folder."""
-    keyword, _, name = line.partition(" ") if " " in line else line.partition("\t")
-    name = name.strip()
-    if keyword not in ("!include", "!includedir") or not name:
+    keyword, _, name = line[1:].strip(_BLANKS).replace("\t", " ").partition(" ")
+    name = name.strip(_BLANKS)
+    if keyword not in ("include", "includedir") or not name:
         raise OptionFileError(f"{path}: line {number}: neither !include FILE nor !includedir FOLDER")
     name = os.path.join(os.path.dirname(path), name)
-    if keyword == "!include":
+    if keyword == "include":
         return [name]
     try:
         return [os.path.join(name, entry) for entry in sorted(os.listdir(name)) if entry.endswith(".cnf")]
@@ -101,11 +105,11 @@ def _option(line: str) -> tuple[str, str | None]:
     line = line[: _comment(line)]
     name, equals, value = line.partition("=")
     if not equals:
-        return name.strip(), None
-    value = value.strip()
+        return name.rstrip(_BLANKS), None
+    value = value.strip(_BLANKS)
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         value = value[1:-1]
-    return name.strip(), _unescaped(value)
+    return name.rstrip(_BLANKS), _unescaped(value)
 
 
 def _comment(line: str) -> int:

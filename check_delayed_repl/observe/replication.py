@@ -47,6 +47,12 @@ class ReplicationStatus(NamedTuple):
     sql_delay: int | None
     sql_remaining: int | None
     seconds_behind: int | None
+    io_state: str = ""
+    """The IO thread's state in the server's words."""
+    filters: tuple[str, ...] = ()
+    """Every replication filter, `COLUMN=VALUE` as the server names and shows them."""
+    relay_limited: bool = False
+    """The IO thread waits for the SQL thread to free relay log space."""
 
 
 def read_status(
@@ -130,11 +136,12 @@ class _Unreadable(Exception):
 
 def parse_status(answer: Answer, channel: str | None, secret: str = "") -> ReplicationStatus:
     """The channel's row; the only one where `channel` is None. Raises SampleFailed."""
+    named = [column for column in answer.columns if column.lower().startswith("replicate_")]
     names = [_plain_name(column) for column in answer.columns]
     rows = [dict(zip(names, row, strict=False)) for row in answer.rows]
     row = _choose(rows, channel, secret)
     try:
-        return _status(row, secret)
+        return _status(row, named, secret)
     except _Unreadable as odd:
         shown = (
             "NULL" if odd.value is None else repr(one_line(scrubbed(odd.value.decode("utf-8", "replace"), secret), 60))
@@ -144,7 +151,8 @@ def parse_status(answer: Answer, channel: str | None, secret: str = "") -> Repli
         ) from None
 
 
-def _status(row: Row, secret: str) -> ReplicationStatus:
+def _status(row: Row, filters: list[str], secret: str) -> ReplicationStatus:
+    state = _text(row, "replica_io_state") if "replica_io_state" in row else ""
     return ReplicationStatus(
         channel=_channel(row),
         source_id=_whole(row, "source_server_id"),
@@ -161,6 +169,13 @@ def _status(row: Row, secret: str) -> ReplicationStatus:
         sql_delay=_whole(row, "sql_delay") if "sql_delay" in row else None,
         sql_remaining=_maybe(row, "sql_remaining_delay") if "sql_remaining_delay" in row else None,
         seconds_behind=_maybe(row, "seconds_behind_source"),
+        io_state=scrubbed(state, secret),
+        filters=tuple(
+            f"{one_line(column, 64)}={scrubbed(_text(row, column.lower()), secret)}"
+            for column in filters
+            if _text(row, column.lower()).strip()
+        ),
+        relay_limited="relay log space" in state.lower(),
     )
 
 

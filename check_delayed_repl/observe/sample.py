@@ -1,4 +1,4 @@
-"""One look at a replica: connect (or go on with the connection), read the status, then the heartbeats."""
+"""One sample of a replica: connect (or go on with the connection), read the status, then the heartbeats."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import time
 
 from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.observe import heartbeat
+from check_delayed_repl.observe.address import settings
 from check_delayed_repl.observe.connection import (
     Answer,
     ConnectFailed,
     Refused,
     SampleFailed,
     ask,
+    ask_together,
     connect,
-    settings,
+    scrubbed,
 )
 from check_delayed_repl.observe.optionfile import OptionFileError
-from check_delayed_repl.observe.replication import ReplicationStatus, read_status
+from check_delayed_repl.observe.replication import ReplicationStatus, is_mariadb, read_status
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.records import Sample
 
@@ -27,26 +29,52 @@ if TYPE_CHECKING:
 
     from check_delayed_repl.observe.wire import Connection
 
-# The whole session in one statement: times in UTC, no snapshot that outlives a statement, bytes that are UTF-8, and an
-# end to waiting for a lock, so that looks at a locked table do not pile up on the server.
+# The session is ours, in one statement, whatever the server's globals, its init_connect or the account say: times in
+# UTC, all rows, values as they are, no snapshot that outlives a statement (off and on again ends an open transaction),
+# and an end to waiting for a lock, so that samples of a locked table do not pile up on the server.
 _SESSION = (
-    "SET SESSION time_zone = '+00:00', autocommit = 1, character_set_results = 'utf8mb4', lock_wait_timeout = {lock_s}"
+    "SET SESSION time_zone = '+00:00', sql_mode = '', sql_select_limit = 18446744073709551615, sql_big_selects = 1,"
+    " character_set_client = 'utf8mb4', character_set_connection = 'utf8mb4', character_set_results = 'utf8mb4',"
+    " autocommit = 0, autocommit = 1, lock_wait_timeout = {lock_s}"
+)
+# Where a server, or a proxy before it, does not let one set these, a sample can do without.
+_SESSION_TOO = (
+    ", net_read_timeout = 30, net_write_timeout = 60, lc_messages = 'en_US', lc_time_names = 'en_US'"
+    "/*M!100101 , max_statement_time = 0 *//*M!100304 , system_versioning_asof = DEFAULT */"
+    "/*!50708 , max_execution_time = 0 */"
 )
 
+# What tells one server from another, by kind. A MariaDB's uid came late, and its server id may be another's too.
+_IDENTITIES = {
+    "uuid": "@@global.server_uuid",
+    "uid": "CONCAT_WS('/', (SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_VARIABLES"
+    " WHERE VARIABLE_NAME = 'SERVER_UID'), @@global.server_id, @@global.port)",
+}
+
+PREPARING = "preparing the session"
 RETRIES = 2
 RETRY_AFTER_S = 0.2
 """A server that is about to stop, or has just begun, closes connections for a moment: the next try knows more."""
 
 
 class Observer:
-    """Looks at one target, again and again, over one connection. Not for use by two threads at once."""
+    """Takes samples of one target, over one connection. Not for use by two threads at once.
 
-    def __init__(self, target: Target) -> None:
+    `kept`: again and again, so that what the host's name means is to be known all the time.
+    """
+
+    def __init__(self, target: Target, *, kept: bool = False) -> None:
         self._target = target
+        self._kept = kept
         self._connection: Connection | None = None
         self._statement: str | None = None
+        self._host = ""
         self._where = ""
         self._secret = ""
+        self._identities: list[str] = []
+        """The kinds of identity that this server may have, the likely one first."""
+        self._together = True
+        """Statements may be asked together."""
 
     def __repr__(self) -> str:
         return f"Observer({self._where!r})"
@@ -62,7 +90,7 @@ class Observer:
             seen: dict[str, Any] = {}
             reused = self._connection is not None
             try:
-                self._look(deadline, budget, previous, seen)
+                self._sample(deadline, budget, previous, seen)
             except SampleFailed as failure:
                 if isinstance(failure, ConnectFailed):
                     self.close()
@@ -82,45 +110,102 @@ class Observer:
         return True
 
     def close(self) -> None:
-        """Ends the connection; a further look makes a new one."""
+        """Ends the connection; a further sample makes a new one."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _look(self, deadline: float, budget: float, previous: Sample | None, seen: dict[str, Any]) -> None:
+    def _sample(self, deadline: float, budget: float, previous: Sample | None, seen: dict[str, Any]) -> None:
         """Puts what it sees into `seen`, as fields of Sample. Raises SampleFailed."""
         zone = _zone(self._target.heartbeat_timezone)
         connection = self._connected(deadline, budget)
+        servers: list[str] = []
 
         def asking(sql: str, purpose: str) -> Answer:
             return ask(connection, sql, purpose, self._where, budget, self._secret)
 
+        def asking_who(sql: str, purpose: str) -> Answer:
+            """Asks for the status, and who answers; nobody but a strange proxy minds two statements together."""
+            if not self._identities or not self._together:
+                return asking(sql, purpose)
+            kind = self._identities[0]
+            both = f"{sql}; SELECT {_IDENTITIES[kind]}"
+            try:
+                first, *others = ask_together(connection, both, purpose, self._where, budget, self._secret)
+            except Refused:
+                first, others = asking(sql, purpose), []
+                self._together = False
+            if others and others[0].rows:
+                servers.append(self._identity(others[0].rows[0][0]))
+            elif self._together:
+                del self._identities[0]
+            return first
+
         status, self._statement = read_status(
-            asking, connection.server_version, self._target.channel, self._statement, self._secret
+            asking_who, connection.server_version, self._target.channel, self._statement, self._secret
         )
         seen.update(_of_status(status))
-        beats = heartbeat.read_heartbeats(asking, self._target.heartbeat_table, self._secret)
+        identity = _IDENTITIES[self._identities[0]] if self._identities else "NULL"
+        beats = heartbeat.read_heartbeats(asking, self._target.heartbeat_table, self._secret, identity)
         seen["t"] = time.time()
-        self._of_heartbeats(status, beats, zone, previous, seen)
+        if beats.server is not None:
+            servers.append(self._identity(beats.server))
+        found = [server for server in servers if server]
+        if len(set(found)) > 1:
+            raise SampleFailed(
+                "status-unreadable",
+                f"two servers answer here: {found[0]} with the replication status, {found[1]} with the heartbeats:"
+                " connect to the replica itself, not to a proxy",
+            )
+        seen["server"] = found[0] if found else None
+        # A TIMESTAMP arrives in the session's time zone, UTC, whatever zone it was written in.
+        self._of_heartbeats(status, beats, None if beats.utc else zone, previous, seen)
+
+    def _identity(self, value: bytes | None) -> str:
+        """`KIND:VALUE`; empty where the server has none."""
+        text = scrubbed((value or b"").decode("utf-8", "replace"), self._secret)
+        if self._identities[:1] == ["uid"]:
+            # No uid: server id and port alone, or behind a word for it.
+            uid = "/".join(text.split("/")[:-2])
+            return f"uid:{text}" if uid not in ("", "unknown") else f"id:{text.removeprefix(uid).lstrip('/')}"
+        return f"uuid:{text}" if text else ""
+
+    def _still_there(self, connection: Connection) -> bool:
+        """Whether the host's name still means the server that this connection goes to."""
+        address = connection.address
+        if address is None or self._host in ("localhost", address[1][0]):
+            return True
+        from check_delayed_repl.observe.names import still_there
+
+        return still_there(self._host, address)
 
     def _connected(self, deadline: float, budget: float) -> Connection:
         if self._connection is not None:
-            self._connection.until(deadline)
-            return self._connection
+            if self._still_there(self._connection):
+                self._connection.until(deadline)
+                return self._connection
+            self.close()
         try:
             found = settings(self._target)
         except OptionFileError as error:
             raise ConnectFailed("connect-failed", str(error)) from None
-        self._where, self._secret = found.where, found.password
+        self._host, self._where, self._secret = found.host, found.where, found.password
         self._connection = connect(self._target, deadline, raw=True)
+        self._identities = sorted(_IDENTITIES, reverse=not is_mariadb(self._connection.server_version))
+        self._together = True
         session = _SESSION.format(lock_s=max(1, math.ceil(budget)))
         try:
-            ask(self._connection, session, "preparing the session", self._where, budget, self._secret)
+            try:
+                ask(self._connection, session + _SESSION_TOO, PREPARING, self._where, budget, self._secret)
+            except Refused:
+                ask(self._connection, session, PREPARING, self._where, budget, self._secret)
         except Refused as error:
             raise ConnectFailed(
                 "connect-failed",
                 f"{self._where}: the session cannot be prepared (error {error.number}: {error.text})",
             ) from None
+        if self._kept:
+            self._still_there(self._connection)
         return self._connection
 
     def _of_heartbeats(
@@ -135,7 +220,7 @@ class Observer:
         table = self._target.heartbeat_table
         expected = previous.delay if previous else None
         given = self._target.master_server_id
-        # After a failover that no heartbeat has answered yet, a look that fails must not hide that the source changed.
+        # After a failover that no heartbeat has answered yet, a sample that fails must not hide the change.
         source_id = given or status.source_id or (previous.source_id if previous else None)
         if source_id and (given or not heartbeat.changing(source_id, previous)):
             seen["source_id"] = source_id
@@ -175,11 +260,11 @@ class Observer:
 
 
 def _of_status(status: ReplicationStatus) -> dict[str, Any]:
-    """The status as fields of Sample; error texts only where there is an error."""
+    """The status as fields of Sample; texts only where there is one."""
     fields = status._asdict()
     del fields["channel"], fields["source_id"]
-    for thread in ("io", "sql"):
-        fields[f"{thread}_error"] = fields[f"{thread}_error"] or None
+    for text in ("io_error", "sql_error", "io_state"):
+        fields[text] = fields[text] or None
     return fields
 
 

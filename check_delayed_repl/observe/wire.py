@@ -11,7 +11,9 @@ import time
 
 from pymysql import converters
 from pymysql.connections import Connection as PyMySQLConnection
-from pymysql.constants import CLIENT
+from pymysql.constants import CLIENT, CR
+from pymysql.err import MySQLError
+from pymysql.protocol import MysqlPacket
 
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
 
@@ -20,18 +22,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn, TypeAlias
 
+    from check_delayed_repl.observe.names import Address
+
     Base: TypeAlias = PyMySQLConnection[Any]
 else:
     Base = PyMySQLConnection
 
 MAX_BYTES = 8 << 20
-MAX_READS = 200_000
-"""What one look may read from a server, in bytes and in packets' parts: far above any real answer, far below harm."""
+MAX_VALUES = 4_000_000
+MAX_SAMPLE_VALUES = 200_000
+MAX_COLUMNS = 500
+"""What one stretch of work may read from a server: far above any real answer. A value of two bytes takes forty."""
 
 TIMEOUT, LOST, FLOOD, TLS, PLAIN = "timeout", "lost", "flood", "tls", "plain"
 """What may go wrong on a wire: see Trouble."""
 
-_CLEARTEXT = (b"mysql_clear_password", b"dialog")
+# What hands the password, or what is as good as that, to whoever asks for it.
+_CLEARTEXT = (b"mysql_clear_password", b"dialog", b"mysql_old_password")
 _ENCODERS: dict[int | type[Any], Any] = {
     kind: encoder for kind, encoder in converters.conversions.items() if not isinstance(kind, int)
 }
@@ -53,8 +60,9 @@ class WireError(OSError):
 class Wire:
     """A connected socket as PyMySQL uses one, with one deadline for all that is done on it."""
 
-    def __init__(self, sock: socket.socket, deadline: float) -> None:
+    def __init__(self, sock: socket.socket, deadline: float, values: int = MAX_VALUES) -> None:
         self._socket = sock
+        self._values = values
         self.trouble: Trouble | None = None
         self.until(deadline)
 
@@ -62,7 +70,7 @@ class Wire:
         """A new stretch of work that must be over at `deadline`, a time.monotonic()."""
         self.deadline = deadline
         self.bytes_left = MAX_BYTES
-        self.reads_left = MAX_READS
+        self.values_left = self._values
 
     def fail(self, kind: str, detail: str = "") -> NoReturn:
         """Notes what went wrong first, and raises WireError."""
@@ -177,7 +185,7 @@ class Connection(Base):
         self,
         wire: Wire,
         *,
-        local: bool,
+        address: Address | None,
         raw: bool,
         tls: Callable[[], ssl.SSLContext] | None,
         tls_required: bool,
@@ -187,7 +195,13 @@ class Connection(Base):
         database: str | None,
     ) -> None:
         self.wire = wire
+        self.address = address
+        """Where the other side is; None for a local socket."""
+        self.unusable = ""
+        """The authentication method that the server wants and that cannot be used."""
         self._raw = raw
+        self._columns = 0
+        self._describing = False
         self._tls_required = tls_required
         super().__init__(
             host=host,
@@ -202,11 +216,12 @@ class Connection(Base):
             local_infile=False,
             ssl_disabled=True,
             defer_connect=True,
+            client_flag=CLIENT.MULTI_STATEMENTS if raw else 0,
             program_name="check_delayed_repl",
         )
         self.ctx = _Tls(tls) if tls else None
         # On a local socket nobody listens: a password may be sent as the server asks for it.
-        self._secure = local
+        self._secure = address is None
 
     def until(self, deadline: float) -> None:
         """A new stretch of work on this connection that must be over at `deadline`, a time.monotonic()."""
@@ -235,19 +250,50 @@ class Connection(Base):
             self.client_flag |= CLIENT.SSL
 
     def _process_auth(self, plugin_name: bytes, auth_packet: Any, handler: Any = None) -> Any:
-        if plugin_name in _CLEARTEXT and not self._secure:
-            self.wire.fail(PLAIN, plugin_name.decode())
-        return super()._process_auth(plugin_name, auth_packet, handler)  # type: ignore[misc]
+        if plugin_name in _CLEARTEXT:
+            self._only_in_private(plugin_name.decode())
+        try:
+            return super()._process_auth(plugin_name, auth_packet, handler)  # type: ignore[misc]
+        except (RuntimeError, MySQLError) as error:
+            if isinstance(error, RuntimeError) or error.args[:1] == (CR.CR_AUTH_PLUGIN_CANNOT_LOAD,):
+                self.unusable = plugin_name.decode("utf-8", "replace")
+            raise
+
+    @property
+    def server_public_key(self) -> bytes:
+        """What PyMySQL asks for before it sends a password under a key that the other side has just named."""
+        self._only_in_private("under a key of its own")
+        return b""
+
+    @server_public_key.setter
+    def server_public_key(self, _: bytes | None) -> None:
+        pass
+
+    def _only_in_private(self, method: str) -> None:
+        if not self._secure:
+            self.wire.fail(PLAIN, method)
 
     def set_character_set(self, charset: str, collation: str | None = None) -> None:
-        # A look sets its whole session in a statement of its own, and so saves a round trip.
+        # A sample sets its whole session in a statement of its own, and so saves a round trip.
         if not self._raw:
             super().set_character_set(charset, collation)
 
-    def _read_bytes(self, num_bytes: int) -> bytes:
+    def _read_packet(self, packet_type: type[MysqlPacket] = MysqlPacket) -> Any:
+        # Descriptions of columns come one after the other, then the rows.
+        described = packet_type is not MysqlPacket
+        self._columns = self._columns + 1 if described and self._describing else 0 if described else self._columns
+        self._describing = described
         wire = self.wire
-        wire.reads_left -= 1
-        if wire.reads_left < 0 or num_bytes > MAX_BYTES:
-            self._force_close()  # type: ignore[attr-defined]
-            wire.fail(FLOOD)
+        wire.values_left -= 1 + self._columns
+        if wire.values_left < 0 or self._columns > MAX_COLUMNS:
+            self._flood()
+        return super()._read_packet(packet_type)  # type: ignore[no-untyped-call]
+
+    def _read_bytes(self, num_bytes: int) -> bytes:
+        if num_bytes > self.wire.bytes_left:
+            self._flood()
         return bytes(super()._read_bytes(num_bytes))  # type: ignore[misc]
+
+    def _flood(self) -> NoReturn:
+        self._force_close()  # type: ignore[attr-defined]
+        self.wire.fail(FLOOD)

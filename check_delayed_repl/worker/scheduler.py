@@ -162,7 +162,7 @@ class _Sampled:
 
     def __init__(self, replica: Replica, writer: Writer, count: int | None) -> None:
         self.replica = replica
-        self.observer = Observer(replica.target)
+        self.observer = Observer(replica.target, kept=True)
         self.previous: Sample | None = None
         """The newest sample with a delay or a source."""
         self.busy = False

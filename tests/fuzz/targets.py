@@ -25,9 +25,10 @@ from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.observe import connection as server
 from check_delayed_repl.observe import heartbeat
-from check_delayed_repl.observe.connection import Answer, SampleFailed, settings
+from check_delayed_repl.observe.address import settings
+from check_delayed_repl.observe.connection import Answer, SampleFailed
 from check_delayed_repl.observe.lean import load_pymysql
-from check_delayed_repl.observe.optionfile import OptionFileError, read_group
+from check_delayed_repl.observe.optionfile import OptionFileError, read_options
 from check_delayed_repl.observe.replication import read_status
 from check_delayed_repl.observe.sample import Observer
 from check_delayed_repl.observe.target import Target
@@ -267,7 +268,7 @@ def optionfile(data: bytes) -> None:
     try:
         for group in ("client", "monitoring"):
             try:
-                found = read_group(str(_FILE), group)
+                found = read_options(str(_FILE), (group,))
                 assert found is None or all("=" not in name and "\n" not in name for name in found)
                 used = settings(Target(defaults_file=str(_FILE), defaults_group=group))
                 assert 0 < used.port < 65536

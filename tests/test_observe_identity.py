@@ -1,0 +1,213 @@
+"""Which server it is that answers: its identity, its address, and names that come to mean another server."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from listeners import (
+    HEALTHY,
+    STATUS,
+    STATUS_ANSWER,
+    Talk,
+    heard,
+    listening,
+    logged_in,
+    okay,
+    renumbered,
+    speaking,
+    stamp,
+    table,
+    table_of,
+)
+
+from check_delayed_repl.observe import names
+from check_delayed_repl.observe.sample import Observer
+from check_delayed_repl.observe.target import Target
+from check_delayed_repl.records import Sample
+
+NOON = 1795348800.0
+UUIDS = b"11111111-e915-11f1-96e9-0242ac1c0002", b"22222222-e915-11f1-96e9-0242ac1c0002"
+MARIADB, MYSQL = b"5.5.5-10.11.18-MariaDB", b"8.4.0"
+
+
+def sampled(target: Target, seconds: float = 2.0) -> Sample:
+    observer = Observer(target)
+    sample = observer.sample(time.monotonic() + seconds, None)
+    observer.close()
+    return sample
+
+
+def answering(version: bytes, with_status: bytes | None, with_beats: bytes | None, kind: int = 253) -> Talk:
+    """A replica that says who it is, in either statement; None where it cannot. `kind` is the type of `ts`."""
+
+    def talk(caller: socket.socket) -> None:
+        logged_in(caller, version)
+        while statement := heard(caller):
+            if b"SHOW" in statement and b"SELECT" in statement and with_status is not None:
+                first = table_of(list(STATUS), [], list(STATUS.values()), more=True)
+                caller.sendall(first + renumbered(table([b"who"], [with_status]), first[-6]))
+            elif b"SHOW" in statement:
+                caller.sendall(STATUS_ANSWER)
+            elif b"SELECT" in statement:
+                names = [b"server_id", b"ts", b"clock", b"own", b"who"]
+                rows: list[list[bytes | None]] = [
+                    [one, stamp(NOON - age), b"%.6f" % NOON, b"2", with_beats] for one, age in ((b"1", 3.25), (b"2", 1))
+                ]
+                caller.sendall(table_of(names, [3, kind, 246, 8, 253], *rows))
+            else:
+                caller.sendall(okay(1))
+
+    return talk
+
+
+@pytest.mark.parametrize(
+    ("version", "said", "server"),
+    [
+        (MYSQL, UUIDS[0], "uuid:" + UUIDS[0].decode()),
+        (MARIADB, b"zBC/kK8eA=/9/3306", "uid:zBC/kK8eA=/9/3306"),
+        (MARIADB, b"unknown/9/3306", "id:9/3306"),
+        (MARIADB, b"/9/3306", "id:9/3306"),
+        (MARIADB, b"9/3306", "id:9/3306"),
+        (MYSQL, None, None),
+    ],
+)
+def test_a_servers_identity(version: bytes, said: bytes | None, server: str | None) -> None:
+    with listening(answering(version, said, said)) as target:
+        sample = sampled(target)
+    assert (sample.error, sample.delay, sample.server) == (None, 3.25, server)
+
+
+def test_two_servers_behind_one_address() -> None:
+    with listening(answering(MYSQL, *UUIDS)) as target:
+        sample = sampled(target)
+    assert (sample.error, sample.delay, sample.server) == ("status-unreadable", None, None)
+    assert str(sample.message).startswith(
+        f"two servers answer here: uuid:{UUIDS[0].decode()} with the replication status, uuid:{UUIDS[1].decode()} with"
+    )
+    # One that does not say is not another one.
+    for talk in (answering(MYSQL, UUIDS[0], None), answering(MYSQL, None, UUIDS[0])):
+        with listening(talk) as target:
+            assert sampled(target).delay == 3.25
+
+
+def test_a_timestamp_is_in_utc_whatever_the_writers_zone() -> None:
+    for kind, delay in ((7, 3.25), (253, 3603.25)):
+        with listening(answering(MYSQL, *UUIDS[:1] * 2, kind)) as target:
+            assert sampled(target._replace(heartbeat_timezone="Europe/Berlin")).delay == delay
+
+
+def test_an_abstract_socket() -> None:
+    name = f"check-delayed-repl-{os.getpid()}"
+    with listening(HEALTHY, path=f"\0{name}") as target:
+        assert sampled(target._replace(socket=f"@{name}")).delay == 3.25
+    sample = sampled(Target(socket=f"@{name}", user="u"))
+    assert sample.error == "server-down"
+    assert sample.message == f"@{name}: connection refused: the server does not run"
+
+
+def test_an_address_with_a_zone() -> None:
+    with listening(HEALTHY, host="::1") as target:
+        assert sampled(target._replace(host="::1%1")).delay == 3.25
+    assert "cannot be resolved" not in str(sampled(Target(host="fe80::1%lo", user="u")).message)
+    assert sampled(Target(host="fe80::1%nowhere", user="u"), 5.0).error == "connect-failed"
+
+
+def test_no_file_descriptor_is_left() -> None:
+    code = """
+import os, resource, time
+from check_delayed_repl.observe import names
+from check_delayed_repl.observe.sample import Observer
+from check_delayed_repl.observe.target import Target
+resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1,) * 2)
+for target in (Target(host="127.0.0.1", user="u"), Target(socket="/nowhere", user="u"), Target(host="db.x", user="u")):
+    sample = Observer(target).sample(time.monotonic() + 5, None)
+    print(sample.error, "out of file descriptors" in sample.message)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert (done.stderr, done.stdout) == ("", "connect-failed True\n" * 3)
+
+
+class Resolver:
+    """Stands for the system's resolver: one address, none, an error, or nothing at all for a while."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.answer: str | OSError | threading.Event | None = "127.0.0.1"
+
+    def __call__(self, host: str, *_: object, **__: object) -> list[object]:
+        self.asked.append(host)
+        answer = self.answer
+        if isinstance(answer, threading.Event):
+            answer.wait(10)
+            raise OSError
+        if isinstance(answer, OSError):
+            raise answer
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (answer, 0))] if answer else []
+
+    def wait_until_asked_again(self) -> None:
+        enough = len(self.asked) + (1 if isinstance(self.answer, threading.Event) else 2)
+        deadline = time.monotonic() + 30
+        while len(self.asked) < enough:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+
+def test_a_name_that_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolver = Resolver()
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    for setting, value in (("AGAIN_S", 0.02), ("FRESH_S", 0.01), ("_names", {}), ("_following", False)):
+        monkeypatch.setattr(names, setting, value)
+    elsewhere = speaking(okay(1), table([b"x"]))
+    with listening(HEALTHY) as here, listening(elsewhere, host="127.0.0.2", port=here.port or 0):
+        observers = [Observer(here._replace(host="db.example"), kept=True) for _ in range(5)]
+
+        def found() -> set[str | None]:
+            began = time.monotonic()
+            errors = {observer.sample(began + 5, None).error for observer in observers}
+            assert time.monotonic() - began < 2
+            return errors
+
+        assert found() == {None}
+        hanging = threading.Event()
+        for nothing in (OSError(-3, "Temporary failure in name resolution"), None, hanging):
+            resolver.answer = nothing
+            resolver.wait_until_asked_again()
+            assert found() == {None}
+        resolver.answer = "127.0.0.2"
+        hanging.set()
+        resolver.wait_until_asked_again()
+        assert found() == {"not-a-replica"}
+        for observer in observers:
+            observer.close()
+        assert set(resolver.asked) == {"db.example"}
+
+
+def test_a_name_is_asked_for_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolver = Resolver()
+    resolver.answer = hanging = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    monkeypatch.setattr(names, "_names", {})
+    deadline = time.monotonic() + 0.2
+    errors: list[str | None] = []
+    threads = [
+        threading.Thread(
+            target=lambda port: errors.append(
+                Observer(Target(host="db.example", port=port, user="u")).sample(deadline, None).error
+            ),
+            args=(port,),
+        )
+        for port in range(3306, 3326)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+    hanging.set()
+    assert errors == ["timeout"] * 20
+    assert resolver.asked == ["db.example"]
