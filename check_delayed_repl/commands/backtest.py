@@ -7,7 +7,9 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, BinaryIO
 
 from check_delayed_repl.configfile import limits_of
 from check_delayed_repl.history import HistoryUnavailable, open_history
@@ -25,18 +27,19 @@ from check_delayed_repl.options import (
     timeout,
 )
 from check_delayed_repl.records import Record
+from check_delayed_repl.words import clean
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 HELP = "judge a recording or a history again, under any limits: pages, and time in each state"
-
-PROGRESS_AFTER = 1.0
-"""Seconds before progress is shown, and between two showings."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s FILE | - | --history WHERE [options]"
     parser.description = (
-        "Judges every look of a recording at its own time, as the check would have done with these limits.\n"
-        "A page is an entry into CRITICAL; the time from one look to the next counts to the earlier one's\n"
+        "Judges every sample of a recording at its own time, as the check would have done with these limits.\n"
+        "A page is an entry into CRITICAL; the time from one sample to the next counts to the earlier one's\n"
         "state."
     )
     parser.add_argument(
@@ -61,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_config_option(parser, group, "any")
     group = parser.add_argument_group("what to show")
-    group.add_argument("--every", action="store_true", help="every look's verdict, not only where it changes")
+    group.add_argument("--every", action="store_true", help="every sample's verdict, not only where it changes")
     group.add_argument(
         "--compare",
         type=filled,
@@ -88,75 +91,91 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("FILE: give a recording, - for standard input, or --history")
     if args.every and others is not None and args.output == "table":
         raise UsageError("--every: with --compare, only --output json has room for it")
-    progress = Progress()
+    from check_delayed_repl.history.recording import RecordingError
+
     try:
-        if args.file is None:
-            from check_delayed_repl.backtest.replay import in_batches
-
-            _show(in_batches(_from_history(args)), limits, others, args, progress)
-            return 0
-        return _from_file(args, lambda batches: _show(batches, limits, others, args, progress), progress)
-    finally:
-        progress.clear()
+        _show(limits, others, args)
+    except RecordingError as error:
+        sys.stdout.flush()
+        print(f"delayed-repl: {clean(f'{_named(args)}:{error.line}: {error.problem}')}", file=sys.stderr)
+        return 1
+    return 0
 
 
-def _show(
-    batches: Iterable[list[Record]], limits: Limits, others: Limits | None, args: argparse.Namespace, progress: Progress
-) -> None:
-    """Replays under one or two sets of limits, in one pass, and writes what there is to tell as soon as it is known."""
-    from check_delayed_repl.backtest import tables as report
-    from check_delayed_repl.backtest.replay import Replay
+def _show(limits: Limits, others: Limits | None, args: argparse.Namespace) -> None:
+    """Replays under one or two sets of limits, in one pass, and writes what there is to tell."""
+    from check_delayed_repl.backtest import tables
+    from check_delayed_repl.backtest.replay import Replay, StateChange
 
-    write = sys.stdout.write
     course = Replay(limits, args.every)
     other = None if others is None else Replay(others)
-    table = report.Table()
-    for batch in batches:
-        for change in course.feed(batch):
-            progress.clear()
-            if args.output == "json":
-                write(report.verdict_line(change))
-            elif other is None:
-                sys.stdout.writelines(table.rows(change))
-        if other is not None:
-            deque(other.feed(batch), 0)
-        progress.show(course.summary.samples, course.summary.end)
-    progress.clear()
+
+    def changes() -> Iterator[StateChange]:
+        for batch in _batches(args):
+            yield from course.feed(batch)
+            if other is not None:
+                deque(other.feed(batch), 0)
+
     before = (limits, course.summary)
+    after = None if others is None or other is None else (others, other.summary)
+    write = sys.stdout.write
     if args.output == "json":
-        write(report.summary_line(course.summary))
-        if other is not None and others is not None:
-            write(report.comparison_line(before, (others, other.summary)))
-    elif other is not None and others is not None:
-        sys.stdout.writelines(report.comparison_rows(before, (others, other.summary)))
+        for change in changes():
+            write(tables.verdict_line(change))
+        write(tables.summary_line(course.summary))
+        if after is not None:
+            write(tables.comparison_line(before, after))
+    elif after is not None:
+        deque(changes(), 0)
+        _print(tables.comparison(before, after))
     else:
-        sys.stdout.writelines(table.end(course.summary))
-        sys.stdout.writelines(report.held_rows(limits, course.summary))
+        _print(tables.timeline(changes(), course.summary))
+        _print(tables.held(limits, course.summary))
+
+
+def _print(parts: Iterable[RenderableType]) -> None:
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    # What is no terminal has no width of its own, and no row is to be broken there, or filled up with blanks.
+    console = Console(width=None if terminal else 160, markup=False, highlight=False, emoji=False)
+    for part in parts:
+        if terminal:
+            console.print(part)
+        else:
+            with console.capture() as printed:
+                console.print(part)
+            sys.stdout.writelines(line.rstrip() + "\n" for line in printed.get().splitlines())
 
 
 # --- where records come from
 
 
-def _from_file(args: argparse.Namespace, show: Callable[[Iterable[list[Record]]], None], progress: Progress) -> int:
-    from check_delayed_repl.history.recording import RecordingError, batches
+def _named(args: argparse.Namespace) -> str:
+    return "standard input" if args.file == "-" else str(args.file)
 
+
+def _batches(args: argparse.Namespace) -> Iterator[list[Record]]:
+    """The records, some hundred at a time. Raises HistoryUnavailable, OSError and RecordingError."""
+    from check_delayed_repl.backtest.replay import in_batches
+    from check_delayed_repl.history.recording import batches
+
+    if args.file is None:
+        yield from in_batches(_from_history(args))
+        return
+    # JSON on the same terminal would run through the bar.
+    watched = sys.stderr is not None and sys.stderr.isatty() and not (args.output == "json" and sys.stdout.isatty())
     standard_input = args.file == "-"
-    with open(0 if standard_input else args.file, "rb", closefd=not standard_input) as file:
-        if file.seekable():
-            size = os.fstat(file.fileno()).st_size
-            if size:
-                progress.share = lambda: file.tell() / size
-        try:
-            show(batches(file))
-        except RecordingError as error:
-            progress.clear()
-            from check_delayed_repl.words import clean
+    with ExitStack() as stack:
+        file: BinaryIO = stack.enter_context(open(0 if standard_input else args.file, "rb", closefd=not standard_input))
+        size = os.fstat(file.fileno()).st_size if file.seekable() else 0
+        if size and watched:
+            from rich.console import Console
+            from rich.progress import wrap_file
 
-            name = "standard input" if standard_input else args.file
-            sys.stdout.flush()
-            print(f"delayed-repl: {clean(f'{name}:{error.line}: {error.problem}')}", file=sys.stderr)
-            return 1
-    return 0
+            bar = wrap_file(file, size, description="", console=Console(stderr=True), transient=True)
+            file = stack.enter_context(bar)
+        yield from batches(file)
 
 
 def _from_history(args: argparse.Namespace) -> Iterator[Record]:
@@ -180,36 +199,3 @@ def _from_history(args: argparse.Namespace) -> Iterator[Record]:
             history.deadline = time.monotonic() + args.timeout
     finally:
         history.close()
-
-
-# --- progress
-
-
-class Progress:
-    """A line on a terminal's standard error that says how far a long replay has come; nothing anywhere else."""
-
-    def __init__(self) -> None:
-        self.share: Callable[[], float] | None = None
-        """How much of it is done, from 0 to 1, where that can be known."""
-        self._terminal = sys.stderr is not None and sys.stderr.isatty()
-        self._next = time.monotonic() + PROGRESS_AFTER
-        self._shown = False
-
-    def show(self, samples: int, t: float | None) -> None:
-        """Says it, if it is time to. `t` is where the replay is."""
-        if not self._terminal or time.monotonic() < self._next:
-            return
-        from check_delayed_repl.backtest.tables import moment
-
-        self._next = time.monotonic() + PROGRESS_AFTER
-        share = "" if self.share is None else f"{100.0 * min(1.0, self.share()):3.0f} %, "
-        sys.stderr.write(f"\r\033[K{share}{samples} samples, up to {moment(t or 0.0)} UTC")
-        sys.stderr.flush()
-        self._shown = True
-
-    def clear(self) -> None:
-        """Takes the line away, before anything else is written."""
-        if self._shown:
-            sys.stderr.write("\r\033[K")
-            sys.stderr.flush()
-            self._shown = False
