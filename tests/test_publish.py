@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
 import time
 from pathlib import Path
 
+import hostile
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from check_delayed_repl.configfile import Publish, Replica
+from check_delayed_repl.history import open_history
+from check_delayed_repl.history.folding import judged
 from check_delayed_repl.judge.fold import judge
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.publish import openmetrics
 from check_delayed_repl.publish.commandfile import LINE_BYTES, CommandFile, line
 from check_delayed_repl.publish.icinga2 import body
+from check_delayed_repl.publish.judging import Judging
 from check_delayed_repl.publish.mailbox import Mailbox, NotDelivered
 from check_delayed_repl.publish.result import Result, Subject
 from check_delayed_repl.publish.result import subject as subject_of
-from check_delayed_repl.records import JobLine, Sample
+from check_delayed_repl.records import JobLine, Sample, job_names
 
 T = 1_700_000_000.0
 LIMITS = Limits(job_limits=(("migration", 600.0),))
@@ -204,3 +209,38 @@ def test_a_pipe_that_nobody_reads_makes_nobody_wait(tmp_path: Path) -> None:
     with pytest.raises(NotDelivered, match="not a named pipe"):
         target.deliver([result()])
     assert path.read_text() == ""
+
+
+# --- judging
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_what_is_published_is_what_the_check_says(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Any records, in any pieces, with restarts and changes of limits between them."""
+    where = str(tmp_path_factory.mktemp("history") / "h.db")
+    lines = {name: hostile.recording(data.draw(st.integers(0, 2**32)), 6) for name in ("a", "b#c")}
+    subjects = [subject("a"), subject("b#c")]
+    judging = Judging(where)
+    with contextlib.closing(open_history(where, time.monotonic() + 60)) as history:
+        while any(lines.values()):
+            name = data.draw(st.sampled_from([name for name, rest in lines.items() if rest]))
+            count = data.draw(st.integers(1, 60))
+            piece, lines[name] = lines[name][:count], lines[name][count:]
+            for record in piece:
+                # A job on the server's own name applies to its channels.
+                names = job_names(name) if isinstance(record, JobLine) else (name,)
+                history.add_records(data.draw(st.sampled_from(names)), [record])
+            event = data.draw(st.sampled_from(["go on", "go on", "go on", "restart", "limits"]))
+            if event == "restart":
+                judging.close()
+            elif event == "limits":
+                limits = Limits(max_backup_behind=data.draw(st.sampled_from([20.0, 64800.0])))
+                subjects = [each._replace(limits=limits) for each in subjects]
+            now = max(record.t for record in piece) + data.draw(st.sampled_from([0.0, 5.0, 90.0]))
+            found = judging.verdicts(subjects, now)
+            for each in subjects:
+                assert found[each.name] == judged(history, each.name, each.limits, now, worker=True)
+    judging.close()
