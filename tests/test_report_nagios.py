@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from check_delayed_repl.judge.outcome import Finding, JobView, State, Trend, Verdict
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import Sample
+from check_delayed_repl.report.document import render as render_document
 from check_delayed_repl.report.nagios import render, render_line
 
 HEALTHY = (
@@ -86,22 +88,51 @@ def test_a_backup_night(healthy: Verdict) -> None:
     ]
 
 
-def test_vv_shows_the_look(healthy: Verdict) -> None:
-    assert [line for line in render(healthy, Limits(), 2).splitlines() if line.startswith("look")] == [
-        "look: t 1700000600 (2023-11-14 22:23:20 UTC)",
-        "look: delay 7203.5",
-        "look: ts 1699993396.5",
-        "look: source_id 1",
-        "look: local 0.6",
-        "look: io Yes",
-        "look: sql Yes",
-        "look: io_errno 0",
-        "look: sql_errno 0",
-        "look: source_log bin.000001:3522",
-        "look: relay_log bin.000001:779",
-        "look: relay_log_space 123456789",
-        "look: sql_delay 7200",
+def test_vv_shows_the_sample(healthy: Verdict) -> None:
+    assert [line for line in render(healthy, Limits(), 2).splitlines() if line.startswith("sample")] == [
+        "sample: t 1700000600 (2023-11-14 22:23:20 UTC)",
+        "sample: delay 7203.5",
+        "sample: ts 1699993396.5",
+        "sample: source_id 1",
+        "sample: local 0.6",
+        "sample: io Yes",
+        "sample: sql Yes",
+        "sample: io_errno 0",
+        "sample: sql_errno 0",
+        "sample: source_log bin.000001:3522",
+        "sample: relay_log bin.000001:779",
+        "sample: relay_log_space 123456789",
+        "sample: sql_delay 7200",
     ]
+
+
+def test_vv_shows_filters_and_the_server_and_no_password(healthy: Verdict) -> None:
+    assert healthy.sample is not None
+    sample = healthy.sample._replace(
+        server="uuid:1-2",
+        filters=("Replicate_Do_DB=a", "Replicate_Ignore_DB=b"),
+        relay_limited=True,
+        sql_error="Query: 'create user hb@h identified by 'hbpw''",
+    )
+    text = render(healthy._replace(sample=sample), Limits(), 2)
+    for said in ("server uuid:1-2", "filters Replicate_Do_DB=a, Replicate_Ignore_DB=b", "relay_limited True"):
+        assert f"\nsample: {said}\n" in text
+    assert "hbpw" not in text
+
+
+def test_a_flood_of_jobs_and_findings_is_cut_short(healthy: Verdict) -> None:
+    many = 20_000
+    flooded = healthy._replace(
+        findings=(Finding(State.WARNING, "job-record-invalid", "Job record is invalid"),) * many,
+        jobs=tuple(JobView(f"b{n}", "backup", "active", 1699997000.0, None, 3600.0) for n in range(many)),
+    )
+    lines = render(flooded, Limits()).splitlines()
+    assert len(lines) == 1 + 21 + 1 + 21 + 1
+    assert (lines[21], lines[43]) == ("and 19980 more findings", "and 19980 more jobs")
+    assert lines[0].partition(" | ")[2].count("=") == HEALTHY.partition(" | ")[2].count("=")
+    document = json.loads(render_document(flooded, Limits(), "db1"))
+    assert (len(document["findings"]), len(document["jobs"])) == (20, 20)
+    assert document["left_out"] == {"findings": 19980, "jobs": 19980}
 
 
 def test_nothing_known() -> None:
@@ -111,11 +142,11 @@ def test_nothing_known() -> None:
         "trend: unknown, no delay is known",
         "held: unknown",
         LIMITS + "--delay-mode auto",
-        "look: none",
+        "sample: none",
     ]
 
 
-def test_a_failed_look_leaves_its_numbers_unknown(healthy: Verdict) -> None:
+def test_a_failed_sample_leaves_its_numbers_unknown(healthy: Verdict) -> None:
     failed = healthy._replace(sample=Sample(1700000600.0, error="timeout", message="no answer within 10 s"))
     line = render(failed, Limits()).splitlines()[0]
     assert " delay=U intercept=7203.125s" in line

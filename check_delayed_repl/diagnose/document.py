@@ -11,6 +11,7 @@ from check_delayed_repl.diagnose.screen import visible
 from check_delayed_repl.diagnose.steps import freeze
 from check_delayed_repl.judge.outcome import Finding
 from check_delayed_repl.report import document
+from check_delayed_repl.report.metrics import MOST
 from check_delayed_repl.words import clean
 
 
@@ -27,7 +28,7 @@ def render(p: Diagnosis) -> str:
         findings += [
             _finding(f) | {"meaning": "", "cause": one.finding.condition, "next": []} for f in one.consequences
         ]
-    found["findings"] = findings[: document.MOST]
+    found["findings"] = findings[:MOST]
     found["now"] = next((f["next"][0] for f in findings if f["next"] and f["state"] != "OK"), None)
     found["freeze"] = freeze(p)
     found["certainty"] = None if p.certainty is None else p.certainty._asdict()

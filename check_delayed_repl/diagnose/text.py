@@ -17,13 +17,12 @@ from check_delayed_repl.diagnose.screen import Line, visible
 from check_delayed_repl.diagnose.steps import freeze
 from check_delayed_repl.judge.outcome import Finding, JobView, State
 from check_delayed_repl.records import Sample
+from check_delayed_repl.report.metrics import MOST
 from check_delayed_repl.words import clean, plain, span
 
 WIDTH = 80
 HEIGHT = 11
 """Rows of the drawing, without its axis."""
-MOST = 20
-"""Findings or jobs that are listed."""
 LONGEST = 400
 """Characters of a message on the first screen; a server's own text may be longer."""
 BAR = 24

@@ -7,14 +7,11 @@ from math import isfinite
 from check_delayed_repl.judge.outcome import Verdict
 from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.limits import Limits
-from check_delayed_repl.report.metrics import metrics
+from check_delayed_repl.report.metrics import MOST, metrics
 from check_delayed_repl.words import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-MOST = 20
-"""Findings, and jobs, that are listed."""
 
 
 def render(verdict: Verdict, limits: Limits, replica: str, config: str | None = None, notes: Sequence[str] = ()) -> str:

@@ -10,6 +10,8 @@ from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import Sample
 from check_delayed_repl.words import plain
 
+MOST = 20
+"""Findings, and jobs, that any output lists."""
 EARLIEST_AGE = -1.0
 """Seconds by which a heartbeat may come from the future before that is a finding."""
 

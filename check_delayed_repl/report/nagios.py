@@ -13,7 +13,7 @@ from types import ModuleType
 
 from check_delayed_repl.judge.outcome import JobView, State, Verdict
 from check_delayed_repl.limits import Limits, kind_option, option
-from check_delayed_repl.report.metrics import Metric, metrics
+from check_delayed_repl.report.metrics import MOST, Metric, metrics
 from check_delayed_repl.words import clean, plain
 
 
@@ -35,9 +35,7 @@ def _import_parts() -> None:
     sys.modules["nagiosplugin"] = package
     try:
         import nagiosplugin.performance
-        import nagiosplugin.result
-        import nagiosplugin.state
-        import nagiosplugin.summary  # noqa: F401
+        import nagiosplugin.state  # noqa: F401
     finally:
         del sys.modules["nagiosplugin"]
 
@@ -45,9 +43,7 @@ def _import_parts() -> None:
 _import_parts()
 
 from nagiosplugin.performance import Performance  # noqa: E402
-from nagiosplugin.result import Result, Results  # noqa: E402
 from nagiosplugin.state import Critical, Ok, Unknown, Warn  # noqa: E402
-from nagiosplugin.summary import Summary  # noqa: E402
 
 NAME = "DELAYED_REPL"
 STATES = {State.OK: Ok, State.WARNING: Warn, State.CRITICAL: Critical, State.UNKNOWN: Unknown}
@@ -56,46 +52,28 @@ TEXT_LENGTH = 480
 """Characters of the first line's text: with the perfdata behind it, it fits into the 1,024 bytes that NRPE passes."""
 
 
-class VerdictSummary(Summary):  # type: ignore[misc]
-    """What nagiosplugin calls a summary: the status line's text and the long output.
-
-    The results are the verdict's findings, one each, in the verdict's order; the first one is the condition.
-    """
-
-    def __init__(self, verdict: Verdict, limits: Limits, verbosity: int = 0) -> None:
-        self.verdict = verdict
-        self.limits = limits
-        self.verbosity = verbosity
-
-    def ok(self, results: Results) -> str:
-        return clean(str(results[0]), TEXT_LENGTH)
-
-    problem = ok
-
-    def verbose(self, results: Results) -> list[str]:
-        """Findings, trend, jobs and holds; from verbosity 1 the limits, from 2 the newest look. A line each."""
-        lines = [
-            f"[{finding.state.name} {finding.condition}] {result}"
-            for finding, result in zip(self.verdict.findings, results.results, strict=True)
-        ]
-        lines.append(_trend_line(self.verdict))
-        lines.extend(_job_line(job) for job in self.verdict.jobs)
-        lines.append(_held_line(self.verdict))
-        if self.verbosity >= 1:
-            lines.append("limits: " + " ".join(_limit_options(self.limits)))
-        if self.verbosity >= 2:
-            lines.extend(_look_lines(self.verdict))
-        return [clean(line) for line in lines]
-
-
 def render(verdict: Verdict, limits: Limits, verbosity: int = 0, more: Sequence[str] = ()) -> str:
-    """The plugin's whole output: `DELAYED_REPL STATE - text | perfdata`, then the long output with `more` lines at its
-    end; ends with a newline."""
-    summary = VerdictSummary(verdict, limits, verbosity)
-    results = Results(*(Result(STATES[finding.state], hint=finding.message) for finding in verdict.findings))
+    """The plugin's whole output: `DELAYED_REPL STATE - text | perfdata`, then findings, trend, jobs and holds, a line
+    each, with `more` at the end; from verbosity 1 the limits, from 2 the newest sample. Ends with a newline."""
+    status = _status(verdict.state, clean(verdict.message, TEXT_LENGTH))
+    findings = [f"[{finding.state.name} {finding.condition}] {finding.message}" for finding in verdict.findings]
+    lines = [
+        *_at_most(findings, "findings"),
+        _trend_line(verdict),
+        *_at_most([_job_line(job) for job in verdict.jobs], "jobs"),
+        _held_line(verdict),
+    ]
+    if verbosity >= 1:
+        lines.append("limits: " + " ".join(_limit_options(limits)))
+    if verbosity >= 2:
+        lines += _sample_lines(verdict)
     perfdata = " ".join(str(_performance(metric)) for metric in metrics(verdict, limits))
-    status = _status(verdict.state, summary.ok(results))
-    return "\n".join([f"{status} | {perfdata}", *summary.verbose(results), *map(clean, more)]) + "\n"
+    return "\n".join([f"{status} | {perfdata}", *(clean(line) for line in (*lines, *more))]) + "\n"
+
+
+def _at_most(lines: list[str], what: str) -> list[str]:
+    """No output lists more, whoever has flooded the history."""
+    return lines if len(lines) <= MOST else [*lines[:MOST], f"and {len(lines) - MOST} more {what}"]
 
 
 def render_line(state: State, text: str) -> str:
@@ -177,14 +155,14 @@ def _limit_options(limits: Limits) -> list[str]:
     return words
 
 
-def _look_lines(verdict: Verdict) -> list[str]:
+def _sample_lines(verdict: Verdict) -> list[str]:
     if verdict.sample is None:
-        return ["look: none"]
+        return ["sample: none"]
     seen = verdict.sample._asdict()
-    lines = [f"look: t {plain(seen.pop('t'))} ({_moment(verdict.sample.t)})"]
+    lines = [f"sample: t {plain(seen.pop('t'))} ({_moment(verdict.sample.t)})"]
     for field, value in seen.items():
         if isinstance(value, tuple):
-            value = ":".join(str(part) for part in value)
+            value = (", " if field == "filters" else ":").join(str(part) for part in value) or "none"
         if value is not None and value is not False:
-            lines.append(f"look: {field} {plain(value) if isinstance(value, float) else value}")
+            lines.append(f"sample: {field} {plain(value) if isinstance(value, float) else value}")
     return lines
