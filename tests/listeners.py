@@ -188,8 +188,11 @@ def HEALTHY(caller: socket.socket) -> None:  # noqa: N802  a talk like the other
             caller.sendall(BEATS_ANSWER if b"SELECT" in statement else okay(1))
 
 
-def living(delay: float = 5.0) -> Talk:
-    """A healthy replica whose line moves: its clock is this machine's, and its source writes all the time."""
+def living(delay: float = 5.0, **said: bytes) -> Talk:
+    """A healthy replica whose line moves: its clock is this machine's, and its source writes all the time.
+
+    `said`: columns of its status that read otherwise.
+    """
 
     def talk(caller: socket.socket) -> None:
         logged_in(caller)
@@ -203,6 +206,7 @@ def living(delay: float = 5.0) -> Talk:
                     b"SQL_Delay": b"%d" % delay,
                     b"Seconds_Behind_Source": b"%d" % delay,
                     b"SQL_Remaining_Delay": b"1",
+                    **{name.encode(): value for name, value in said.items()},
                 }
                 caller.sendall(table(list(status), list(status.values())))
             elif b"SELECT" in statement:

@@ -380,14 +380,15 @@ class MySQLHistory(History):
         # Each name has its share, so that a flood under one of them delays none of the others.
         share = max(_SHARE, _ADOPTED_AT_ONCE // max(1, len(names)))
         own = "(SELECT seq FROM job WHERE replica = ? AND arrival IS NULL ORDER BY seq LIMIT ?)"
-        waiting: dict[int, None] = {}
+        waiting: list[int] = []
         for first in range(0, len(names), _NAMES_AT_ONCE):
             part = names[first : first + _NAMES_AT_ONCE]
             values = [value for name in part for value in (text(name, NAME_LENGTH), share)]
-            waiting |= dict.fromkeys(row[0] for row in self._rows(" UNION ALL ".join([own] * len(part)), values))
+            waiting += (row[0] for row in self._rows(" UNION ALL ".join([own] * len(part)), values))
+        waiting.sort()
         rest = self._rows("SELECT seq FROM job WHERE arrival IS NULL ORDER BY seq LIMIT ?", (_ADOPTED_AT_ONCE,))
-        for (seq,) in rest[: max(0, _ADOPTED_AT_ONCE - len(waiting))]:
-            waiting[seq] = None
+        others = [row[0] for row in rest if row[0] not in set(waiting)]
+        waiting += others[: max(0, _ADOPTED_AT_ONCE - len(waiting))]
         numbered = [(seq, arrival + place) for place, seq in enumerate(waiting, 1)]
         for first in range(0, len(numbered), _ADOPTED_AT_ONCE):
             some = numbered[first : first + _ADOPTED_AT_ONCE]

@@ -140,7 +140,7 @@ class SQLiteHistory(History):
         return "(SELECT number FROM word WHERE name = ?)" if kind in (NAME, LIST) else "?"
 
     def _prepare(self, samples: Sequence[Sequence[object]]) -> None:
-        places = [2 + place for place, (_, _, kind) in enumerate(COLUMNS) if kind in (NAME, LIST)]
+        places = [2 + place for place, (_, kind) in enumerate(COLUMNS) if kind in (NAME, LIST)]
         words = {row[place] for row in samples for place in places} - {None}
         self._run_many("INSERT OR IGNORE INTO word (name) VALUES (?)", [(word,) for word in words])
 

@@ -44,36 +44,39 @@ LIST_LENGTH = 16_000
 WHOLE, REAL, FLAG, TEXT, WORD, NAME, LIST = "WHOLE", "REAL", "FLAG", "TEXT", "WORD", "NAME", "LIST"
 
 COLUMNS = (
-    ("t", "t", REAL),
-    ("delay", "delay", REAL),
-    ("error", "error", WORD),
-    ("message", "message", TEXT),
-    ("ts", "ts", REAL),
-    ("source_id", "source_id", WHOLE),
-    ("heartbeat_id", "heartbeat_id", WHOLE),
-    ("local", "local_age", REAL),
-    ("local_missing", "local_missing", FLAG),
-    ("io", "io_thread", WORD),
-    ("sql", "sql_thread", WORD),
-    ("io_errno", "io_errno", WHOLE),
-    ("io_error", "io_error", TEXT),
-    ("sql_errno", "sql_errno", WHOLE),
-    ("sql_error", "sql_error", TEXT),
-    ("source_file", "source_file", NAME),
-    ("source_pos", "source_pos", WHOLE),
-    ("relay_file", "relay_file", NAME),
-    ("relay_pos", "relay_pos", WHOLE),
-    ("relay_log_space", "relay_log_space", WHOLE),
-    ("sql_delay", "sql_delay", WHOLE),
-    ("sql_remaining", "sql_remaining", WHOLE),
-    ("seconds_behind", "seconds_behind", WHOLE),
-    ("server", "server", NAME),
-    ("io_state", "io_state", NAME),
-    ("filters", "filters", LIST),
-    ("relay_limited", "relay_limited", FLAG),
+    ("t", REAL),
+    ("delay", REAL),
+    ("error", WORD),
+    ("message", TEXT),
+    ("ts", REAL),
+    ("source_id", WHOLE),
+    ("heartbeat_id", WHOLE),
+    ("local_age", REAL),
+    ("local_missing", FLAG),
+    ("io_thread", WORD),
+    ("sql_thread", WORD),
+    ("io_errno", WHOLE),
+    ("io_error", TEXT),
+    ("sql_errno", WHOLE),
+    ("sql_error", TEXT),
+    ("source_file", NAME),
+    ("source_pos", WHOLE),
+    ("relay_file", NAME),
+    ("relay_pos", WHOLE),
+    ("relay_log_space", WHOLE),
+    ("sql_delay", WHOLE),
+    ("sql_remaining", WHOLE),
+    ("seconds_behind", WHOLE),
+    ("server", NAME),
+    ("io_state", NAME),
+    ("filters", LIST),
+    ("relay_limited", FLAG),
 )
-"""What is stored of a sample: its field (a position is stored as file and place), the column, and its type."""
-_FIELDS = tuple(field for field, _, _ in COLUMNS)
+"""What is stored of a sample: its fields in their order, but with the file and the place of each of the two logs."""
+_LOGS, _MISSING, _FILTERS, _LIMITED = map(
+    Sample._fields.index, ("source_log", "local_missing", "filters", "relay_limited")
+)
+_NOWHERE = (None, None)
 _NEW = ("server", "io_state", "filters", "relay_limited")
 
 _CACHE_WAIT_S = 0.5
@@ -220,8 +223,8 @@ class History:
                 jobs.append((text(replica, NAME_LENGTH), arrival, record.t, *job_values(record)))
         if samples:
             self._prepare(samples)
-            places = ", ".join(self._write_as(kind) for _, _, kind in COLUMNS)
-            columns = ", ".join(column for _, column, _ in COLUMNS)
+            places = ", ".join(self._write_as(kind) for _, kind in COLUMNS)
+            columns = ", ".join(column for column, _ in COLUMNS)
             self._run_many(f"INSERT INTO sample (replica, arrival, {columns}) VALUES (?, ?, {places})", samples)
             self._mark(arrival, notable, delays)
         if jobs:
@@ -271,7 +274,7 @@ class History:
 
     def _samples(self, rest: str, parameters: Sequence[object]) -> list[tuple[int, int, Sample]]:
         """Samples, each with its arrival and its replica's number; `rest` follows FROM sample."""
-        columns = ", ".join(self._read_as(column, kind) for _, column, kind in COLUMNS)
+        columns = ", ".join(self._read_as(column, kind) for column, kind in COLUMNS)
         statement = f"SELECT arrival, replica, {columns} FROM sample {rest}"
         return self._read(lambda: [(row[0], row[1], sample_from(row[2:])) for row in self._rows(statement, parameters)])
 
@@ -624,33 +627,28 @@ _STORED: dict[str, Callable[[Any], object]] = {
     NAME: lambda value: text(value, NAME_LENGTH),
     LIST: lambda values: text("\n".join(value.replace("\n", " ") for value in values), LIST_LENGTH),
 }
-_STORE = tuple(_STORED[kind] for _, _, kind in COLUMNS)
+_STORE = tuple(_STORED[kind] for _, kind in COLUMNS)
 
 
 def sample_values(sample: Sample) -> list[object]:
     """A sample's COLUMNS."""
-    seen = sample._asdict()
-    seen["source_file"], seen["source_pos"] = sample.source_log or (None, None)
-    seen["relay_file"], seen["relay_pos"] = sample.relay_log or (None, None)
-    return [None if seen[field] is None else store(seen[field]) for field, store in zip(_FIELDS, _STORE, strict=True)]
+    logs = (*(sample.source_log or _NOWHERE), *(sample.relay_log or _NOWHERE))
+    seen = (*sample[:_LOGS], *logs, *sample[_LOGS + 2 :])
+    return [None if value is None else store(value) for value, store in zip(seen, _STORE, strict=True)]
 
 
 def sample_from(row: Row) -> Sample:
     """The sample of a row of COLUMNS."""
-    seen = dict(zip(_FIELDS, row, strict=True))
-    source, relay = (
-        None if place is None else (file, place)
-        for file, place in (
-            (seen.pop("source_file"), seen.pop("source_pos")),
-            (seen.pop("relay_file"), seen.pop("relay_pos")),
-        )
-    )
-    seen["local_missing"] = bool(seen["local_missing"])
-    if seen["filters"] is not None:
-        seen["filters"] = tuple(seen["filters"].split("\n")) if seen["filters"] else ()
-    if seen["relay_limited"] is not None:
-        seen["relay_limited"] = bool(seen["relay_limited"])
-    return Sample(source_log=source, relay_log=relay, **seen)
+    source_file, source_pos, relay_file, relay_pos = row[_LOGS : _LOGS + 4]
+    source = None if source_pos is None else (source_file, source_pos)
+    relay = None if relay_pos is None else (relay_file, relay_pos)
+    seen = [*row[:_LOGS], source, relay, *row[_LOGS + 4 :]]
+    seen[_MISSING] = bool(seen[_MISSING])
+    if seen[_FILTERS] is not None:
+        seen[_FILTERS] = tuple(seen[_FILTERS].split("\n")) if seen[_FILTERS] else ()
+    if seen[_LIMITED] is not None:
+        seen[_LIMITED] = bool(seen[_LIMITED])
+    return Sample._make(seen)
 
 
 def job_values(line: JobLine) -> Row:
@@ -683,8 +681,7 @@ def layout(types: dict[str, str]) -> dict[str, str]:
     """The columns of the tables that both kinds of database have alike, in a database's own types."""
     number, real = types[WHOLE], types[REAL]
     sample = (
-        f"{column} {types[kind]}{' NOT NULL' if column in ('t', 'local_missing') else ''}"
-        for _, column, kind in COLUMNS
+        f"{column} {types[kind]}{' NOT NULL' if column in ('t', 'local_missing') else ''}" for column, kind in COLUMNS
     )
     return {
         "counter": f"id {number} NOT NULL PRIMARY KEY, arrival {number} NOT NULL, epoch {number} NOT NULL,"
@@ -703,6 +700,6 @@ def added_columns(types: dict[str, str]) -> dict[str, list[str]]:
     """What the first release's tables lack, by table."""
     return {
         "counter": [f"ADD COLUMN publisher {types['KEY']}", f"ADD COLUMN publisher_until {types[REAL]}"],
-        "sample": [f"ADD COLUMN {column} {types[kind]}" for _, column, kind in COLUMNS if column in _NEW],
+        "sample": [f"ADD COLUMN {column} {types[kind]}" for column, kind in COLUMNS if column in _NEW],
         "fold": [f"ADD COLUMN episode_arrival {types[WHOLE]}", f"ADD COLUMN kinds {types[LIST]}"],
     }

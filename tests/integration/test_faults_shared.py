@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from listeners import PASSWORD, listening, living
+from listeners import PASSWORD, Moody, listening, living
 
-from .checking import CHECK, WORKER, make_account
-from .lone import INTERVAL_S, LAST_SEEN_S, Lone
+from .checking import CHECK, JOB, WORKER, make_account, tool
+from .lone import INTERVAL_S, LAST_SEEN_S, NAME, Lone
 from .matrix import essential, on
 
 if TYPE_CHECKING:
@@ -32,12 +33,18 @@ def keeper(kit: Kit, fault_family: Family) -> Iterator[Server]:
 
 
 @pytest.fixture
-def shared(keeper: Server, tmp_path: Path) -> Iterator[Lone]:
+def replica() -> Moody:
+    """A healthy replica; its SQL thread stands still once it is not well any more."""
+    return Moody(living(Replica_SQL_Running=b"No"))
+
+
+@pytest.fixture
+def shared(keeper: Server, replica: Moody, tmp_path: Path) -> Iterator[Lone]:
     """A made-up replica whose history is on that server, empty and with two accounts as if new."""
     keeper.revive()
     keeper.calm()
     keeper.sql(f"DROP DATABASE IF EXISTS {DATABASE}")
-    with listening(living()) as target:
+    with listening(replica) as target:
         lone = Lone(target, url(keeper, CHECK, tmp_path), tmp_path)
         lone.worker_where = url(keeper, WORKER, tmp_path)
         lone.family = keeper.family
@@ -166,9 +173,97 @@ def test_privileges_gone(shared: Lone, keeper: Server) -> None:
     shared.complete(begin)
 
 
+BUDGETS = [
+    word
+    for what in ("backup-behind", "deshard-behind", "recovery-time", "trend-time")
+    for word in (f"--max-{what}", "5")
+]
+"""Nothing holds an alarm back for longer than these together."""
+OVERSPENT = ("job-overrun", "recovery-exceeded", "sql-stopped")
+
+
+@contextmanager
+def job_writer(shared: Lone, keeper: Server) -> Iterator[Callable[..., None]]:
+    """Inserts the starts of backups under a name, with the account that `grants` makes."""
+    where = url(keeper, JOB, shared.folder)
+    make_account(keeper, JOB, "job", where, only="history")
+    with keeper.connect(*JOB, database=DATABASE) as connection:
+
+        def write(name: str, first: int, count: int) -> None:
+            connection.cursor().executemany(
+                "INSERT INTO job (replica, id, kind, started_at) VALUES (%s, %s, 'backup', %s)",
+                [(name, f"j{number}", time.time()) for number in range(first, first + count)],
+            )
+
+        yield write
+
+
+@on("mysql", "mariadb", "mariadb118")
+@essential
+def test_flood_under_another_name(shared: Lone, replica: Moody, keeper: Server) -> None:
+    """While the numbering of job lines is kept busy, somebody starts a backup again and again."""
+    with job_writer(shared, keeper) as write:
+        write("elsewhere", 0, 500)
+        shared.stays_ok(2)
+        with shared.fault(
+            "9.28", "Shared history: flood of job lines under another name, jobs without end under this one", OVERSPENT,
+            "a few hundred lines", within=4 * 5 + MISSED_S,
+        ) as it:  # fmt: skip
+            write("elsewhere", 500, 40_000)
+            write(NAME, 0, 1)
+            replica.turn(False)
+            it.caused()
+            shared.expect("WARNING", "active-backup", 10, *BUDGETS)
+            ((left,),) = keeper.sql(f"SELECT COUNT(*) FROM {DATABASE}.job WHERE arrival IS NULL")
+            assert left > 5000, "a line under this name has not waited for the others"
+            over = threading.Event()
+
+            def go_on() -> None:
+                number = 1
+                while not over.wait(0.3):
+                    write(NAME, number, 1)
+                    number += 1
+
+            writer = threading.Thread(target=go_on, daemon=True)
+            writer.start()
+            it.detected(*BUDGETS)
+            it.stays(3, *BUDGETS)
+            over.set()
+            writer.join(30)
+            replica.turn(True)
+            void_all(shared, keeper)
+
+
+@on("mysql", "mariadb", "mariadb118")
+@essential
+def test_flood_under_this_name(shared: Lone, replica: Moody, keeper: Server) -> None:
+    with job_writer(shared, keeper) as write:
+        write(NAME, 0, 20)
+        shared.expect("WARNING", "active-backup", 10)
+        void_all(shared, keeper)
+        shared.expect("OK", "in-range", 10)
+        with shared.fault(
+            "9.29", "Shared history: flood of job lines under the replica's name", "job-records-flooded", "twenty jobs",
+            within=30,
+        ) as it:  # fmt: skip
+            begin = time.time()
+            write(NAME, 20, 20_000)
+            outcome = it.detected()
+            assert len(outcome.text) < 4000
+            it.stays(1)
+            shared.complete(begin)
+            keeper.sql(f"DELETE FROM {DATABASE}.job WHERE arrival IS NULL")
+            void_all(shared, keeper)
+
+
+def void_all(shared: Lone, keeper: Server) -> None:
+    """By an account that may read."""
+    tool("job", "void", "--all", "--history", url(keeper, WORKER, shared.folder), "--replica", NAME)
+
+
 @contextmanager
 def locked(keeper: Server) -> Iterator[None]:
-    """Somebody holds the lock that whoever stores a look needs, and does nothing."""
+    """Somebody holds the lock that whoever stores a sample needs, and does nothing."""
     with keeper.session() as session:
         session("BEGIN")
         session(f"SELECT * FROM {DATABASE}.counter FOR UPDATE")

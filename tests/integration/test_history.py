@@ -185,19 +185,49 @@ def test_hostile_rows_are_job_lines_like_others(shared: Shared) -> None:
             owner.add_sample(R, full(time.time()))
 
 
-def test_a_flood_of_job_lines_does_not_stop_the_samples(shared: Shared) -> None:
+def flood(shared: Shared, *names: str, lines: int = 20_000) -> None:
+    """Job lines in plenty, as the writer of jobs writes them."""
+    with shared.hostile() as hostile, hostile.cursor() as cursor:
+        for name in names:
+            cursor.executemany(
+                "INSERT INTO job (replica, id, kind, started_at) VALUES (%s, %s, 'backup', 1)",
+                [(name, f"flood{number}") for number in range(lines)],
+            )
+
+
+def ids(history: MySQLHistory, replica: str = R) -> list[str]:
+    return [record.id for _, record in history.records(replica) if isinstance(record, JobLine)]
+
+
+def waiting(shared: Shared) -> int:
+    return int(shared.sql(f"SELECT COUNT(*) FROM {DATABASE}.job WHERE arrival IS NULL")[0][0])
+
+
+def test_a_flood_under_other_names_delays_no_line(shared: Shared) -> None:
     owner = shared.open()
     shared.job_writer()
-    hostile = shared.hostile()
-    hostile.cursor().executemany(
-        "INSERT INTO job (replica, id, kind, started_at) VALUES (%s, %s, 'backup', 1)",
-        [(R, f"flood{number}") for number in range(1300)],
-    )
-    hostile.close()
+    flood(shared, "elsewhere", "db2")
+    with shared.hostile() as hostile:
+        insert = "INSERT INTO job (replica, id, kind, started_at) VALUES (%s, %s, 'backup', 1)"
+        hostile.cursor().executemany(insert, [("db1", "server"), ("db1#a", "channel"), ("db1", "again")])
+    fleet = [f"r{number}" for number in range(200)]
+    owner.add_samples([(name, full(time.time())) for name in ("db1#a", "db2", *fleet)])
+    assert ids(owner, "db1#a") == ["server", "channel", "again"], "at the first sample after them"
+    assert ids(owner, "db2")[:20] == [f"flood{number}" for number in range(20)]
+    assert waiting(shared) > 39_000
+
+
+def test_a_flood_under_the_watched_name_does_not_slow_the_samples(shared: Shared) -> None:
+    owner = shared.open()
+    shared.job_writer()
+    flood(shared, R, lines=100_000)
+    began = time.monotonic()
     samples = [owner.add_sample(R, full(time.time())) for _ in range(4)]
+    assert time.monotonic() - began < 4
     records = stored(owner)
     assert [record for record in records if isinstance(record, Sample)] == samples
-    assert [record.id for record in records if isinstance(record, JobLine)] == [f"flood{n}" for n in range(1300)]
+    assert ids(owner) == [f"flood{number}" for number in range(2000)], "some at each sample, in their order"
+    assert next(line.id for _, line in owner.job_lines(R)) == "flood0"
 
 
 def test_times_are_the_server_s_own(shared: Shared) -> None:
