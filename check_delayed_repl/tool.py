@@ -33,6 +33,7 @@ EPILOG = f"{PROG} COMMAND --help explains a command. Exit status: 0, 1 on failur
 
 def main() -> None:
     """The command."""
+    _occupy_descriptors()
     status = run(sys.argv[1:])
     try:
         print(end="", flush=True)
@@ -44,6 +45,18 @@ def main() -> None:
         # The interpreter would flush again while it ends, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)
+
+
+def _occupy_descriptors() -> None:
+    """Keeps files that are opened later from becoming standard streams that were closed. Writing to such a standard
+    output fails as it did; standard error says nothing."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY if number == 1 else os.O_RDWR)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def run(argv: Sequence[str]) -> int:

@@ -1,6 +1,6 @@
 """`delayed-repl job`: records planned work that may disturb the delay line, such as backups.
 
-Job lines are only ever appended. Who may read the history gets mistakes told (an id that was never started, a job
+Job lines are only ever appended. Who may read the history is told of mistakes (an id that was never started, a job
 that is over already); who may only INSERT into a shared one writes what is known, and the judge puts it together.
 """
 
@@ -13,8 +13,14 @@ import time
 from contextlib import suppress
 from typing import NamedTuple
 
-from check_delayed_repl.history import History, HistoryUnavailable, open_history
-from check_delayed_repl.limits import KIND_PATTERN, RESERVED_KINDS
+from check_delayed_repl.history import (
+    LOCATION_VARIABLE,
+    History,
+    HistoryUnavailable,
+    holds_password,
+    open_history,
+)
+from check_delayed_repl.limits import BUILT_IN_KINDS, KIND_PATTERN, RESERVED_KINDS
 from check_delayed_repl.options import (
     DEFAULT_TIMEOUT,
     UsageError,
@@ -22,20 +28,23 @@ from check_delayed_repl.options import (
     add_history_option,
     filled,
     timeout,
+    whole,
 )
-from check_delayed_repl.records import CHANNEL_SEPARATOR, JobLine, merge_job
+from check_delayed_repl.records import ALL_JOBS, CHANNEL_SEPARATOR, JobLine, merge_job
+from check_delayed_repl.words import clean, moment
 
 HELP = "record planned work, such as a backup: start, finish, void, run, list"
 
 START_WAIT_S = 1.0
 """How long `run` waits for its start to be recorded before it starts the command all the same."""
-LOOK_S = 1.0
-"""Seconds after which `job run` looks whether its command is still there, should nobody have told it of its end."""
+POLL_S = 1.0
+"""Seconds after which `job run` asks whether its command is still there, should nobody have told it of its end."""
 RETRY_S = 5.0
 """How long `run` waits before it tries again to record its start."""
 CLOCK_SLACK_S = 5.0
 CANNOT_RUN = 126
 NOT_FOUND = 127
+LISTED = 20
 _ID_LENGTH = 128
 
 
@@ -59,7 +68,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     start = commands.add_parser(
         "start", help="record that a job starts now; prints its id", description="Records that a job starts now."
     )
-    _add_common(start, kind_required=True)
     finish = commands.add_parser(
         "finish",
         help="record that a job is finished now",
@@ -69,12 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     void = commands.add_parser(
         "void",
         help="take a wrong record back: the job never was",
-        usage="%(prog)s ID [options]",
+        usage="%(prog)s ID|--all [options]",
         description="Takes a wrong record back: the job counts as never recorded from now on.",
     )
-    for command in (finish, void):
-        command.add_argument("id", type=_job_id, metavar="ID", help="what `job start` printed")
-        _add_common(command, kind_required=False)
+    void.add_argument("--all", action="store_true", help="take back every job recorded so far, in one line")
+    finish.add_argument("id", type=_job_id, metavar="ID", help="what `job start` printed")
+    void.add_argument("id", type=_job_id, nargs="?", metavar="ID", help="what `job start` printed")
     run_command = commands.add_parser(
         "run",
         help="run a command and record its start and end",
@@ -82,12 +90,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         description="Runs a command, records when it starts and ends, and exits as it does. Signals are passed on to\n"
         "the command. A history that cannot be written is told on standard error and never stops it.",
     )
-    _add_common(run_command, kind_required=True)
-    run_command.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command, after --")
     list_command = commands.add_parser(
-        "list", help="show the jobs of a replica", description="Shows the jobs that are recorded for a replica."
+        "list", help="show the jobs of a replica", description="Shows the jobs of a replica, those that run last."
     )
-    _add_common(list_command, kind_required=False)
+    for command in (start, finish, void, run_command, list_command):
+        _add_common(command, kind_required=command in (start, run_command))
+    run_command.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command, after --")
+    list_command.add_argument(
+        "--limit", type=_limit, default=LISTED, metavar="N", help=f"show N jobs at most (default {LISTED}; 0: all)"
+    )
     list_command.add_argument(
         "--output",
         choices=("text", "json"),
@@ -139,6 +150,10 @@ def _job_id(text: str) -> str:
     return text
 
 
+def _limit(text: str) -> int:
+    return whole(text, 0, 10**9, "a number of jobs")
+
+
 def run(args: argparse.Namespace) -> int:
     """Runs the action; returns the exit status."""
     if not args.replica and not (args.job_command == "run" and args.notes):
@@ -148,7 +163,9 @@ def run(args: argparse.Namespace) -> int:
         if not command:
             raise UsageError("COMMAND: which command is to be run? It comes after --")
         return _run(args, command)
-    history = open_history(args.history, time.monotonic() + args.timeout)
+    if args.job_command == "void" and bool(args.id) == args.all:
+        raise UsageError("ID: give one job's id, or --all for every job recorded so far")
+    history = _opened(args)
     try:
         if args.job_command == "start":
             return _start(history, args)
@@ -162,28 +179,44 @@ def run(args: argparse.Namespace) -> int:
         history.close()
 
 
+def _opened(args: argparse.Namespace) -> History:
+    if not args.replica:
+        raise HistoryUnavailable("no --replica, and the configuration file cannot be used")
+    return open_history(args.history, time.monotonic() + args.timeout)
+
+
 # --- start, finish, void ---
 
 
 def _start(history: History, args: argparse.Namespace) -> int:
-    _warn_of_unknown(history, args.replica)
+    _warn_of_mistakes(history, args)
     job = _new_id(args.kind)
     now = history.now()
     history.add_job(args.replica, JobLine(now, job, args.kind, now))
-    print(job)
+    try:
+        print(job, flush=True)
+    except OSError as error:
+        # Nobody could ever finish it.
+        history.add_job(args.replica, JobLine(history.now(), job, args.kind, now, void=True))
+        raise Refused(f"the job's id cannot be printed ({error.strerror}), so no job is recorded") from None
     return 0
 
 
 def _end(history: History, args: argparse.Namespace, void: bool) -> int:
-    """Finishes a job, or takes it back."""
+    """Finishes a job, or takes one or all back."""
     now = history.now()
+    if void and args.all:
+        if next(history.job_lines(args.replica), None) is None:
+            raise Refused(f"no jobs are recorded for {args.replica}")
+        history.add_job(args.replica, JobLine(now, ALL_JOBS, void=True))
+        return 0
     if not history.readable:
         # The judge adds the kind and the start from the line that `start` wrote.
         history.add_job(args.replica, JobLine(now, args.id, args.kind, None, None if void else now, void))
         return 0
-    jobs = _jobs(history, args.replica)
-    job = jobs.get(args.id)
+    job = _jobs(history, args.replica, args.id).get(args.id)
     if job is None:
+        jobs = _jobs(history, args.replica)
         running = [name for name, (_, line) in jobs.items() if _status(line, now) == "running"]
         hint = f"running: {', '.join(running[-5:])}" if running else "none is running"
         raise Refused(f"no job {args.id} is recorded for {args.replica} ({hint})")
@@ -193,41 +226,64 @@ def _end(history: History, args: argparse.Namespace, void: bool) -> int:
     if line.void:
         raise Refused(f"job {args.id} is void already")
     if not void and line.finished_at is not None and line.finished_at <= now and not line.unreadable:
-        raise Refused(f"job {args.id} is finished already, since {_utc(line.finished_at)}")
+        raise Refused(f"job {args.id} is finished already, since {moment(line.finished_at, None)}")
     finished_at = line.finished_at
     if not void:
         # Clocks are set back by a little now and then; that alone does not make a record wrong.
         began = line.started_at
         finished_at = began if began is not None and now < began <= now + CLOCK_SLACK_S else now
-    ended = JobLine(now, args.id, line.kind if line.kind is not None else args.kind, line.started_at, finished_at, void)
-    history.add_job(job.name, ended)
+    kind = line.kind if line.kind is not None else args.kind
+    history.add_job(job.name, JobLine(now, args.id, kind, line.started_at, finished_at, void))
     return 0
 
 
-def _jobs(history: History, replica: str) -> dict[str, _Job]:
-    """The replica's jobs by their ids, as they read now, in order of their first lines."""
+def _jobs(history: History, replica: str, job: str | None = None) -> dict[str, _Job]:
+    """The replica's jobs by their ids, or one of them, as they read now, in order of their first lines."""
     jobs: dict[str, _Job] = {}
-    for name, line in history.job_lines(replica):
+    for name, line in history.job_lines(replica, () if job is None else (job, ALL_JOBS)):
+        if line.void and line.id == ALL_JOBS:
+            jobs = {key: _Job(known.name, known.line._replace(void=True)) for key, known in jobs.items()}
+            continue
         earlier = jobs.get(line.id)
         jobs[line.id] = _Job(earlier.name if earlier else name, merge_job(earlier.line if earlier else None, line))
     return jobs
 
 
-def _warn_of_unknown(history: History, replica: str) -> None:
-    """A job on a misspelt name would be recorded where no check ever looks."""
-    if not history.readable:
-        return
-    known = history.replicas()
-    if replica in known or any(name.startswith(replica + CHANNEL_SEPARATOR) for name in known):
-        return
-    names = f"it knows {', '.join(known[:5])}{', ...' if len(known) > 5 else ''}" if known else "it knows none yet"
-    _warn(f"warning: the history has no looks at a replica {replica} ({names}); the job is recorded all the same")
+def _warn_of_mistakes(history: History, args: argparse.Namespace) -> None:
+    """A job on a misspelt name would be recorded where no check takes it for its own; one of a kind that no check
+    knows holds nothing back."""
+    for warning in history.warnings:
+        _warn(f"warning: {warning}")
+    kinds = {*BUILT_IN_KINDS, *_configured_kinds(args)}
+    if history.readable:
+        known = history.replicas()
+        if not any(name == args.replica or name.startswith(args.replica + CHANNEL_SEPARATOR) for name in known):
+            names = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "") if known else ""
+            _warn(
+                f"warning: the history has no samples of a replica {args.replica}"
+                f" (it knows {names or 'none yet'}); the job is recorded all the same"
+            )
+        kinds |= history.kinds(args.replica)
+    if args.kind not in kinds and (history.readable or args.fleet is not None):
+        _warn(
+            f"warning: no check knows jobs of kind {args.kind} (known: {', '.join(sorted(kinds))}), so this one holds"
+            f" no alarm back; give the check --max-job-behind {args.kind}=TIME"
+        )
+
+
+def _configured_kinds(args: argparse.Namespace) -> set[str]:
+    """The kinds of job that the configuration file gives a limit to."""
+    kinds: set[str] = set()
+    if args.fleet is not None:
+        with suppress(UsageError):  # a mistake in a table is told by the check
+            for table in (args.fleet.defaults, *map(args.fleet.table, range(len(args.fleet)))):
+                kinds.update(kind for kind, _ in table.get("job_limits") or ())
+    return kinds
 
 
 def _new_id(kind: str) -> str:
     """An id that nobody else gives: kind, time, chance."""
-    moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    return f"{kind}-{moment}-{os.urandom(4).hex()}"
+    return f"{kind}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(4).hex()}"
 
 
 # --- list ---
@@ -246,86 +302,47 @@ def _status(line: JobLine, now: float) -> str:
 def _list(history: History, args: argparse.Namespace) -> int:
     now = history.now()
     jobs = [job for job in _jobs(history, args.replica).values() if args.kind in (None, job.line.kind)]
+    if args.output == "text" and not jobs:
+        print(f"no jobs are recorded for {clean(args.replica)}")
+        return 0
+    jobs.sort(key=lambda job: _status(job.line, now) == "running")
+    shown = jobs[-args.limit :]
     if args.output == "json":
         import json
 
-        for name, line in jobs:
+        for name, line in shown:
             status = _status(line, now)
-            ran = None
-            if line.started_at is not None and status in ("running", "finished"):
-                ran = (now if status == "running" else line.finished_at or now) - line.started_at
-            print(
-                json.dumps(
-                    {
-                        "id": line.id,
-                        "kind": line.kind,
-                        "replica": name,
-                        "started_at": line.started_at,
-                        "finished_at": line.finished_at,
-                        "seconds": ran,
-                        "status": status,
-                        "reason": line.unreadable,
-                    }
-                )
-            )
-        return 0
-    if not jobs:
-        print(f"no jobs are recorded for {_shown(args.replica)}")
-        return 0
-    rows = [("ID", "KIND", "REPLICA", "STARTED", "FINISHED", "STATUS")]
-    for name, line in jobs:
-        status = _status(line, now)
-        if line.unreadable:
-            status += f": {line.unreadable}"
-        rows.append(
-            (
-                line.id,
-                line.kind or "-",
-                name,
-                _when(line.started_at),
-                "-" if line.finished_at is None else _when(line.finished_at),
-                status,
-            )
-        )
-    cells = [[_shown(cell) for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(rows[0]))]
-    for row in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+            end = {"running": now, "finished": line.finished_at}.get(status)
+            document = {
+                "id": line.id,
+                "kind": line.kind,
+                "replica": name,
+                "started_at": line.started_at,
+                "finished_at": line.finished_at,
+                "seconds": None if end is None else end - (line.started_at or 0.0),
+                "status": status,
+                "reason": line.unreadable,
+            }
+            print(json.dumps(document))
+    else:
+        rows = [("ID", "KIND", "REPLICA", "STARTED", "FINISHED", "STATUS"), *(_row(*job, now) for job in shown)]
+        cells = [[clean(cell, 200) for cell in row] for row in rows]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        for row in cells:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if len(jobs) > len(shown):
+        say = _warn if args.output == "json" else print
+        say(f"and {len(jobs) - len(shown)} more (--limit 0 shows them all)")
     return 0
 
 
-def _when(t: float | None) -> str:
-    """A time as the clock on the wall shows it, and in UTC."""
-    if t is None:
-        return "-"
-    try:
-        local = time.strftime("%Y-%m-%d %H:%M:%S%z", time.localtime(t))
-    except (ValueError, OverflowError, OSError):
-        return f"{t:g}"
-    return f"{local} ({_utc(t)})"
-
-
-def _utc(t: float) -> str:
-    try:
-        return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(t))
-    except (ValueError, OverflowError, OSError):
-        return f"{t:g}"
-
-
-def _shown(text: str) -> str:
-    """Job lines are written by anybody: control characters must not reach the terminal."""
-    from check_delayed_repl.words import clean
-
-    return clean(text, 200)
+def _row(name: str, line: JobLine, now: float) -> tuple[str, ...]:
+    began, ended = ("-" if t is None else moment(t, None) for t in (line.started_at, line.finished_at))
+    reason = f": {line.unreadable}" if line.unreadable else ""
+    return (line.id, line.kind or "-", name, began, ended, _status(line, now) + reason)
 
 
 # --- run ---
-
-
-def _opened(args: argparse.Namespace) -> History:
-    if not args.replica:
-        raise HistoryUnavailable("no --replica, and the configuration file cannot be used")
-    return open_history(args.history, time.monotonic() + args.timeout)
 
 
 class _Start:
@@ -362,7 +379,7 @@ class _Start:
         try:
             if not self.tried.is_set():
                 with suppress(HistoryUnavailable):
-                    _warn_of_unknown(history, self._args.replica)
+                    _warn_of_mistakes(history, self._args)
             if self._over.is_set():
                 return  # the line that is about to be written for the end says it all
             now = history.now()
@@ -413,7 +430,7 @@ def _run_command(command: list[str], passed_on: set[int], mask: set[int]) -> int
         child = os.posix_spawnp(
             command[0],
             command,
-            os.environ,
+            _environment(),
             setsigmask=mask,
             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores these; the command must not
         )
@@ -421,8 +438,8 @@ def _run_command(command: list[str], passed_on: set[int], mask: set[int]) -> int
         _warn(f"{command[0]} cannot be run: {error.strerror}")
         return NOT_FOUND if isinstance(error, FileNotFoundError | NotADirectoryError) else CANNOT_RUN
     while True:
-        # Whoever calls this from a program with other threads may have SIGCHLD taken by one of them: look anyway.
-        received = signal.sigtimedwait(passed_on | {signal.SIGCHLD}, LOOK_S)
+        # Whoever calls this from a program with other threads may have SIGCHLD taken by one of them: ask anyway.
+        received = signal.sigtimedwait(passed_on | {signal.SIGCHLD}, POLL_S)
         if received is None or received.si_signo == signal.SIGCHLD:
             gone, status = os.waitpid(child, os.WNOHANG)
             if gone:
@@ -432,6 +449,12 @@ def _run_command(command: list[str], passed_on: set[int], mask: set[int]) -> int
             # Sent by a process. The terminal's own (Ctrl-C) have reached the command too, being in the same group.
             with suppress(ProcessLookupError):
                 os.kill(child, received.si_signo)
+
+
+def _environment() -> dict[str, str]:
+    """The command's: as it is here, but without a password that is none of its business."""
+    where = os.environ.get(LOCATION_VARIABLE, "")
+    return {key: value for key, value in os.environ.items() if key != LOCATION_VARIABLE or not holds_password(where)}
 
 
 def _record_end(args: argparse.Namespace, job: str, start: _Start) -> None:
@@ -456,7 +479,6 @@ def _record_end(args: argparse.Namespace, job: str, start: _Start) -> None:
 
 
 def _warn(text: str) -> None:
-    from check_delayed_repl.words import clean
-
-    with suppress(OSError, ValueError):  # standard error may be closed; the command matters more
-        print(f"delayed-repl: {clean(text)}", file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # else print would take standard output
+        with suppress(OSError, ValueError):  # the command matters more
+            print(f"delayed-repl: {clean(text)}", file=sys.stderr, flush=True)

@@ -53,6 +53,11 @@ def open_history(where: str | None, deadline: float) -> History:
     return SQLiteHistory(place, deadline)
 
 
+def holds_password(where: str) -> bool:
+    """Whether this place of a history is meant as a URL, right or wrong, with a password in it."""
+    return bool(_URL.match(where)) and ":" in (where.partition("//")[2] or where).rpartition("@")[0]
+
+
 def default_file() -> str:
     """The file of the default history, which need not be there yet. Raises HistoryUnavailable."""
     return os.path.join(_which_folder()[0], FILE_NAME)

@@ -20,10 +20,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from check_delayed_repl.history.tables import (
+    JOB_COLUMNS,
     NAME_LENGTH,
     History,
     HistoryUnavailable,
@@ -77,12 +77,14 @@ SCHEMA = (
     f"INSERT IGNORE INTO schema_version (id, version) VALUES (1, {History.version})",
 )
 MIGRATIONS: dict[int, tuple[str, ...]] = {
+    0: SCHEMA,
     1: (
         *(f"ALTER TABLE {table} {', '.join(columns)}" for table, columns in added_columns(TYPES).items()),
         "UPDATE replica SET delay_arrival = GREATEST(COALESCE(delay_arrival, 0), COALESCE(source_arrival, 0))",
-    )
+        "UPDATE schema_version SET version = 2 WHERE id = 1",
+    ),
 }
-"""Statements that lead from a version of the layout to the one after it."""
+"""Statements that lead from a version of the layout (0: none) to the one after it, or from none to the newest."""
 
 _SESSION = (
     "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
@@ -113,7 +115,6 @@ class MySQLHistory(History):
 
     by_t = "FORCE INDEX (sample_t)"
     chunk = 500  # the connection refuses answers above some megabytes, and texts may be long
-    job_t = "COALESCE(t, UNIX_TIMESTAMP(written_at))"
 
     def __init__(self, url: str, deadline: float) -> None:
         self._target, self._database, name = parse_url(url)
@@ -150,35 +151,26 @@ class MySQLHistory(History):
             raise self._unavailable(error) from None
 
     def _write(self, work: Callable[[], _Result]) -> _Result:
-        try:
-            return self._transaction(work)
-        except _Again:
-            pass
-        try:
-            return self._transaction(work)
-        except _Again as again:
-            raise HistoryUnavailable(f"history {self.name} is too busy: {again}") from None
-
-    def _transaction(self, work: Callable[[], _Result]) -> _Result:
-        connection = self._ready()
-        try:
-            connection.begin()
-            # A locking read: what is read after it, in this transaction, is as new as the lock.
-            self._rows("SELECT arrival FROM counter WHERE id = 1 FOR UPDATE")
-            result = work()
-            connection.commit()
-        except HistoryUnavailable:
-            self._roll_back(connection)
-            raise
-        except Exception as error:
-            # The reason is looked for first: a lost connection is forgotten when rolling back fails.
-            failure = _Again(_text_of(error)) if _number_of(error) in _TRY_AGAIN else self._unavailable(error)
-            self._roll_back(connection)
-            raise failure from None
-        except BaseException:
-            self._roll_back(connection)
-            raise
-        return result
+        for last in (False, True):
+            connection = self._ready()
+            try:
+                connection.begin()
+                # A locking read: what is read after it, in this transaction, is as new as the lock.
+                self._rows("SELECT arrival FROM counter WHERE id = 1 FOR UPDATE")
+                result = work()
+                connection.commit()
+                return result
+            except Exception as error:
+                # The reason is looked for first: a lost connection is forgotten when rolling back fails.
+                failure = error if isinstance(error, HistoryUnavailable) else self._unavailable(error)
+                self._roll_back(connection)
+                # The server may have undone the transaction for another's sake.
+                if last or _number_of(error) not in _TRY_AGAIN:
+                    raise failure from None
+            except BaseException:
+                self._roll_back(connection)
+                raise
+        raise AssertionError
 
     def _roll_back(self, connection: Connection) -> None:
         self._numbers.clear()  # those given in this transaction are not
@@ -224,17 +216,17 @@ class MySQLHistory(History):
         return self._connect()
 
     def _connect(self) -> Connection:
-        connection = self._reach()
-        self._connection = connection
+        from check_delayed_repl.observe.connection import ConnectFailed
+
         try:
+            connection = self._connection = self._reach()
             for statement in _SESSION:
                 self._run(statement)
             self._check_layout()
-        except HistoryUnavailable:
-            self.close()
-            raise
+        except ConnectFailed as error:
+            raise HistoryUnavailable(f"history {self.name}: {error.message}") from None
         except Exception as error:
-            failure = self._unavailable(error)
+            failure = error if isinstance(error, HistoryUnavailable) else self._unavailable(error)
             self.close()
             raise failure from None
         connection.until(self.deadline)
@@ -245,28 +237,17 @@ class MySQLHistory(History):
         from check_delayed_repl.observe.connection import ConnectFailed, connect
 
         try:
-            try:
-                return connect(self._target, self.deadline, self._database)
-            except ConnectFailed as failure:
-                if _NO_DATABASE not in failure.message:
-                    raise
-            connection = connect(self._target, self.deadline)
+            return connect(self._target, self.deadline, self._database)
         except ConnectFailed as failure:
-            raise HistoryUnavailable(f"history {self.name}: {failure.message}") from None
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute(f"CREATE DATABASE IF NOT EXISTS `{self._database}` CHARACTER SET utf8mb4")
-            connection.select_db(self._database)
-        except Exception as error:
-            connection.close()
-            raise HistoryUnavailable(
-                f"history {self.name}: there is no database {self._database}, and it cannot be created:"
-                f" {_text_of(error)}: create it, and grant the account its rights there"
-            ) from None
+            if _NO_DATABASE not in failure.message:
+                raise
+        connection = self._connection = connect(self._target, self.deadline)
+        self._change_layout(f"CREATE DATABASE IF NOT EXISTS `{self._database}` CHARACTER SET utf8mb4")
+        connection.select_db(self._database)
         return connection
 
     def _check_layout(self) -> None:
-        """Sees to it that the tables are there, in this version's layout."""
+        """Sees to it that the tables are there, in this version's layout; many may try at once."""
         import pymysql
 
         version = 0
@@ -279,15 +260,15 @@ class MySQLHistory(History):
                 return
             if _number_of(error) != _NO_TABLE:
                 raise
-        if version == self.version:
-            return
         if version > self.version:
             raise HistoryUnavailable(
                 f"history {self.name} has schema version {version}, and this program knows up to"
                 f" {self.version}: upgrade this program"
             )
         try:
-            self._migrate()
+            for old in range(version, self.version) if version else (0,):
+                for statement in MIGRATIONS[old]:
+                    self._change_layout(statement)
         except pymysql.MySQLError as error:
             if _number_of(error) not in _MAY_NOT:
                 raise
@@ -301,30 +282,8 @@ class MySQLHistory(History):
                 " with an account that may CREATE, ALTER and UPDATE there"
             ) from None
 
-    def _migrate(self) -> None:
-        """Brings the database to this version's layout; many may try at once."""
-        lock = f"check_delayed_repl.{self._database}"[:64]
-        left = max(1, int(self.deadline - time.monotonic()))
-        if self._rows("SELECT GET_LOCK(?, ?)", (lock, min(left, 3600)))[0][0] != 1:
-            raise HistoryUnavailable(f"history {self.name}: its tables are being created by somebody else: try again")
-        try:
-            version = 0
-            if self._rows("SHOW TABLES LIKE 'schema_version'"):
-                rows = self._rows("SELECT version FROM schema_version WHERE id = 1")
-                version = int(rows[0][0]) if rows else 0
-            if version == 0:
-                for statement in SCHEMA:
-                    self._change_layout(statement)
-            for old in range(version, self.version) if version else ():
-                for statement in MIGRATIONS[old]:
-                    self._change_layout(statement)
-                self._run("UPDATE schema_version SET version = ? WHERE id = 1", (old + 1,))
-        finally:
-            with suppress(Exception):
-                self._rows("SELECT RELEASE_LOCK(?)", (lock,))
-
     def _change_layout(self, statement: str) -> None:
-        """Without a word on what was there already: somebody may have been killed half-way."""
+        """Without a word on what is there already: somebody else may be at it, or was killed half-way."""
         import warnings
 
         import pymysql
@@ -396,22 +355,19 @@ class MySQLHistory(History):
             # Line by line by its primary key, so that none which is not committed yet can be in the way.
             self._run(
                 f"UPDATE ({given}) AS given STRAIGHT_JOIN job FORCE INDEX (PRIMARY) ON job.seq = given.seq"
-                f" SET job.arrival = given.arrival, job.t = LEAST({self.job_t}, UNIX_TIMESTAMP(NOW(6)))",
+                f" SET job.arrival = given.arrival, job.t = UNIX_TIMESTAMP(LEAST(written_at, NOW(6)))",
                 [value for pair in some for value in pair],
             )
         return arrival + len(numbered)
 
-    def _waiting(self, names: Sequence[str], after: int) -> list[Row]:
+    def _waiting(self, names: Sequence[str], after: int, ids: Sequence[str]) -> list[Row]:
+        chosen, values = self._chosen(names, ids)
+        columns = JOB_COLUMNS.replace("t,", "UNIX_TIMESTAMP(written_at) + 0E0,", 1)
         return self._select(
-            f"SELECT seq, replica, {self.job_t}, id, kind, started_at, finished_at, void, unreadable FROM job"
-            f" WHERE replica IN ({', '.join('?' * len(names))}) AND (arrival IS NULL OR arrival > ?)"
+            f"SELECT seq, replica, {columns} FROM job WHERE {chosen}(arrival IS NULL OR arrival > ?)"
             " ORDER BY arrival IS NULL, arrival, seq LIMIT ?",
-            (*(text(name, NAME_LENGTH) for name in names), after, _ADOPTED_AT_ONCE),
+            (*values, after, _ADOPTED_AT_ONCE),
         )
-
-
-class _Again(Exception):
-    """The server undid the transaction for another's sake."""
 
 
 def parse_url(url: str) -> tuple[Target, str, str]:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
 from math import isfinite
 from operator import itemgetter
 
@@ -73,6 +72,7 @@ COLUMNS = (
     ("relay_limited", FLAG),
 )
 """What is stored of a sample: its fields in their order, but with the file and the place of each of the two logs."""
+JOB_COLUMNS = "t, id, kind, started_at, finished_at, void, unreadable"
 _LOGS, _MISSING, _FILTERS, _LIMITED = map(
     Sample._fields.index, ("source_log", "local_missing", "filters", "relay_limited")
 )
@@ -110,8 +110,6 @@ class History:
     """Of the tables' layout."""
     by_t: str
     """How a statement is told to use the index by (replica, t)."""
-    job_t = "t"
-    """The expression for when a job line was written."""
     chunk = 2000
     """Rows read at a time, so that memory does not grow with the history."""
 
@@ -229,9 +227,7 @@ class History:
             self._mark(arrival, notable, delays)
         if jobs:
             self._run_many(
-                "INSERT INTO job (replica, arrival, t, id, kind, started_at, finished_at, void, unreadable)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                jobs,
+                f"INSERT INTO job (replica, arrival, {JOB_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", jobs
             )
         self._run("UPDATE counter SET arrival = ? WHERE id = 1", (arrival,))
 
@@ -291,16 +287,14 @@ class History:
     def arrived(self, after: int) -> Iterator[tuple[int, str, Record]]:
         """Everything of all replicas that arrived after `after`, in order, each with the name it was stored under."""
         known = {int(number): str(name) for number, name in self._select("SELECT number, name FROM replica")}
-        return self._merged(known, None, after)
+        return self._merged(known, (), after)
 
     def newest_arrival(self) -> int:
         """The last arrival number that was given."""
         return self._read(self._last_arrival)
 
-    def _merged(
-        self, known: dict[int, str], names: Sequence[str] | None, after: int
-    ) -> Iterator[tuple[int, str, Record]]:
-        """Samples of the replicas with these numbers and job lines under these names (None: any), in pieces."""
+    def _merged(self, known: dict[int, str], names: Sequence[str], after: int) -> Iterator[tuple[int, str, Record]]:
+        """Samples of the replicas with these numbers and job lines under these names (none: any), in pieces."""
         upto = self._read(self._last_arrival)
         while after < upto:
             records: list[tuple[int, str, Record]] = []
@@ -322,35 +316,44 @@ class History:
                 yield record
             after = end
 
-    def job_lines(self, replica: str) -> Iterator[tuple[str, JobLine]]:
-        """The job lines alone, in order of arrival, each with the name that it was recorded under.
+    def job_lines(self, replica: str, ids: Sequence[str] = ()) -> Iterator[tuple[str, JobLine]]:
+        """The job lines alone, in order of arrival, each with the name that it was recorded under; `ids`: no others.
 
         Lines of a shared history that have no arrival number yet come last.
         """
-        names = job_names(replica)
         upto = self._read(self._last_arrival)
-        for row in self._all_jobs(names, upto):
+        for row in self._all_jobs(job_names(replica), upto, ids):
             yield row[1], job_from(row)
-        for row in self._waiting(names, upto):
+        for row in self._waiting(job_names(replica), upto, ids):
             yield row[1], job_from(row)
 
-    def _waiting(self, _names: Sequence[str], _after: int) -> Iterable[Row]:
+    def _waiting(self, _names: Sequence[str], _after: int, _ids: Sequence[str]) -> Iterable[Row]:
         """The job lines that have no arrival number, or got one after `_after`."""
         return ()
 
-    def _all_jobs(self, names: Sequence[str], upto: int) -> Iterator[Row]:
+    def _all_jobs(self, names: Sequence[str], upto: int, ids: Sequence[str] = ()) -> Iterator[Row]:
         after = 0
-        while rows := self._jobs(names, after, upto):
+        while rows := self._jobs(names, after, upto, ids):
             yield from rows
             after = rows[-1][0]
 
-    def _jobs(self, names: Sequence[str] | None, after: int, upto: int) -> list[Row]:
-        under = "" if names is None else f"replica IN ({', '.join('?' * len(names))}) AND "
+    def _jobs(self, names: Sequence[str], after: int, upto: int, ids: Sequence[str] = ()) -> list[Row]:
+        """The first job lines under these names, and with these ids; any, where none are given."""
+        chosen, values = self._chosen(names, ids)
         return self._select(
-            f"SELECT arrival, replica, {self.job_t}, id, kind, started_at, finished_at, void, unreadable FROM job"
-            f" WHERE {under}arrival > ? AND arrival <= ? ORDER BY arrival LIMIT ?",
-            (*(text(name, NAME_LENGTH) for name in names or ()), after, upto, self.chunk),
+            f"SELECT arrival, replica, {JOB_COLUMNS} FROM job WHERE {chosen}arrival > ? AND arrival <= ?"
+            " ORDER BY arrival LIMIT ?",
+            (*values, after, upto, self.chunk),
         )
+
+    def _chosen(self, names: Sequence[str], ids: Sequence[str]) -> tuple[str, list[str]]:
+        """The beginning of a condition that chooses names and ids of jobs, and its values."""
+        statement = "".join(
+            f"{column} IN ({', '.join('?' * len(values))}) AND "
+            for column, values in (("replica", names), ("id", ids))
+            if values
+        )
+        return statement, [text(value, NAME_LENGTH) for value in (*names, *ids)]
 
     def window(self, replica: str, since_t: float, upto: int) -> list[Sample]:
         """The samples with t >= since_t that arrived at `upto` or before, in order of arrival."""
@@ -411,15 +414,11 @@ class History:
 
     def kinds(self, replica: str) -> set[str]:
         """The kinds of job, beside those built in, that checks which judged this replica in the last day know."""
-        names = [name for name in self.replicas() if replica in job_names(name)]
-        if not names:
-            return set()
         rows = self._select(
-            "SELECT kinds FROM fold JOIN replica ON number = replica"
-            f" WHERE name IN ({', '.join('?' * len(names))}) AND saved_at >= ?",
-            (*names, self.now() - _EPISODE_MEMORY_S),
+            "SELECT name, kinds FROM fold JOIN replica ON number = fold.replica WHERE saved_at >= ?",
+            (self.now() - _EPISODE_MEMORY_S,),
         )
-        return {kind for (kinds,) in rows for kind in (kinds or "").split()}
+        return {kind for name, kinds in rows if replica in job_names(name) for kind in (kinds or "").split()}
 
     # --- the judge's fold ---
 
@@ -475,65 +474,64 @@ class History:
 
     # --- pruning ---
 
-    def prune(self, keep_s: float, replica: str | None = None, at_most: int | None = None) -> int:
+    def prune(self, keep_s: float, replica: str | None = None, at_most: int = LARGEST) -> int:
         """Removes samples older than `keep_s` seconds and job lines of jobs long done; returns how many lines went.
 
         What later judgements need stays: unfinished jobs, the sample with the largest sql_delay, the newest with a
         delay or a source id, and everything since a day before an episode that is going on. It works in small steps,
-        so that others can write in between; `at_most` lines are removed, where it is given.
+        so that others can write in between; `at_most` lines are removed.
         """
-        now = self.now()
-        left = LARGEST if at_most is None else at_most
-        kept_since: dict[str, tuple[float, int]] = {}
+        cutoff = self.now() - keep_s
+        gone = 0
+        for table, key, old in self._old(replica, cutoff):
+            arrivals = old[: at_most - gone]
+            if not arrivals:
+                break
+            began = time.monotonic()
+            self._change(f"DELETE FROM {table} WHERE replica = ? AND arrival IN ({numbers(arrivals)})", (key,))
+            gone += len(arrivals)
+            time.sleep(min(0.1, time.monotonic() - began) if len(arrivals) == _PRUNE_STEP else 0.0)
+        if self._select("SELECT 1 FROM fold WHERE saved_at < ? LIMIT 1", (cutoff,)):
+            self._change("DELETE FROM fold WHERE saved_at < ?", (cutoff,))
+        return gone
+
+    def _old(self, replica: str | None, cutoff: float) -> Iterator[tuple[str, int | str, list[int]]]:
+        """Rows that may go, some at a time: table, replica and arrivals. Those of before are to be gone by then."""
+        kept: dict[str, tuple[float, int]] = {}
+        """By name of replica: all with t at or after the first, or that arrived at or after the second, stays."""
         for number, name, newest, slowest, slowest_arrival in self._marks(replica):
-            cutoff, before = kept_since[name] = self._kept_since(number, now, now - keep_s)
+            since, before = kept[name] = self._kept_since(number, cutoff)
             spared = [row[0] for row in self._samples(_NOTABLE, (number, newest))]
             spared += [row[0] for row in self._samples(_SLOWEST, (number, slowest_arrival, slowest))]
-            old = (
+            while rows := self._select(
                 f"SELECT arrival FROM sample {self.by_t} WHERE replica = ? AND t < ? AND arrival < ?"
-                f"{' AND arrival <> ?' * len(spared)} ORDER BY t LIMIT ?"
-            )
-            values = (number, cutoff, before, *spared)
-
-            def old_ones(count: int, old: str = old, values: Row = values) -> list[int]:
-                return [row[0] for row in self._select(old, (*values, count))]
-
-            left -= self._remove("sample", number, old_ones, left)
-        for name in self._names_of_old_jobs(replica, now - keep_s):
-            since = [kept for known, kept in kept_since.items() if name in job_names(known)]
-            cutoff = min((cutoff for cutoff, _ in since), default=now - keep_s)
-            over = iter(self._jobs_over(name, cutoff, min((before for _, before in since), default=LARGEST)))
-            left -= self._remove("job", name, lambda count, over=over: list(islice(over, count)), left)  # type: ignore[misc]
-        if self._select("SELECT 1 FROM fold WHERE saved_at < ? LIMIT 1", (now - keep_s,)):
-            self._change("DELETE FROM fold WHERE saved_at < ?", (now - keep_s,))
-        return (LARGEST if at_most is None else at_most) - left
+                f"{' AND arrival <> ?' * len(spared)} ORDER BY t LIMIT ?",
+                (number, since, before, *spared, _PRUNE_STEP),
+            ):
+                yield "sample", number, [row[0] for row in rows]
+        names = [row[0] for row in self._select("SELECT DISTINCT replica FROM job")] if replica is None else [replica]
+        for name in names:
+            limits = [(cutoff, LARGEST), *(limit for known, limit in kept.items() if name in job_names(known))]
+            over = self._jobs_over(name, min(since for since, _ in limits), min(before for _, before in limits))
+            for first in range(0, len(over), _PRUNE_STEP):
+                yield "job", name, over[first : first + _PRUNE_STEP]
 
     def _marks(self, replica: str | None) -> list[Row]:
         """Number, name and marks of a replica, or of all."""
-        columns = "number, name, delay_arrival, slowest, slowest_arrival"
-        if replica is None:
-            return self._select(f"SELECT {columns} FROM replica")
-        return self._select(f"SELECT {columns} FROM replica WHERE name = ?", (text(replica, NAME_LENGTH),))
+        where, values = ("", []) if replica is None else (" WHERE name = ?", [text(replica, NAME_LENGTH)])
+        return self._select(f"SELECT number, name, delay_arrival, slowest, slowest_arrival FROM replica{where}", values)
 
-    def _kept_since(self, number: int, now: float, cutoff: float) -> tuple[float, int]:
-        """All with t at or after the first, or that arrived at or after the second, stays for the judge."""
+    def _kept_since(self, number: int, cutoff: float) -> tuple[float, int]:
+        """An episode that is going on keeps what arrived since it began, and what was a day before."""
         ((begin,),) = self._select(
             "SELECT MIN(episode_arrival) FROM fold WHERE replica = ? AND saved_at >= ?",
-            (number, now - _EPISODE_MEMORY_S),
+            (number, self.now() - _EPISODE_MEMORY_S),
         )
         if begin is None:
             return cutoff, LARGEST - 1
-        rows = self._select(
-            "SELECT t FROM sample WHERE replica = ? AND arrival >= ? ORDER BY arrival LIMIT 1", (number, begin)
-        )
-        return (min(cutoff, float(rows[0][0]) - _EPISODE_MEMORY_S) if rows else cutoff), int(begin)
-
-    def _names_of_old_jobs(self, replica: str | None, cutoff: float) -> list[str]:
-        """The names with job lines that may be too old."""
-        if replica is None:
-            return [str(row[0]) for row in self._select("SELECT DISTINCT replica FROM job") if row[0] is not None]
-        first = next(self._all_jobs((replica,), LARGEST - 1), None)
-        return [replica] if first is not None and job_from(first).t < cutoff else []
+        where = "WHERE replica = ? AND arrival >= ? ORDER BY arrival LIMIT 1"
+        first = self._samples(where, (number, begin))
+        return (min(cutoff, first[0][2].t - _EPISODE_MEMORY_S) if first else cutoff), int(begin)
 
     def _jobs_over(self, name: str, cutoff: float, before: int) -> list[int]:
         """The arrivals of the lines of jobs that were over before `cutoff` and `before`, by their last lines."""
@@ -548,18 +546,6 @@ class History:
             else:
                 over.discard(line.id)
         return sorted(arrival for job in over for arrival in lines[job])
-
-    def _remove(self, table: str, replica: int | str, some: Callable[[int], list[int]], at_most: int) -> int:
-        """Removes the rows whose arrivals `some` gives, in small steps, leaving others time in between."""
-        gone = 0
-        while arrivals := some(min(_PRUNE_STEP, at_most - gone)):
-            began = time.monotonic()
-            self._change(f"DELETE FROM {table} WHERE replica = ? AND arrival IN ({numbers(arrivals)})", (replica,))
-            gone += len(arrivals)
-            if len(arrivals) < _PRUNE_STEP:
-                break
-            time.sleep(min(0.1, time.monotonic() - began))
-        return gone
 
     def prune_future(self, replica: str | None = None) -> int:
         """Removes samples from the future, left by a clock that was stepped; returns how many went."""
