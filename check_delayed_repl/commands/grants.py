@@ -55,7 +55,7 @@ _HISTORY_RIGHTS: dict[str, dict[str, str]] = {
         "counter": "SELECT, UPDATE",
         "replica": "SELECT, INSERT, UPDATE",
         "sample": "SELECT, INSERT, DELETE",
-        "job": "SELECT, UPDATE (arrival, t), DELETE",
+        "job": "SELECT, INSERT, UPDATE (arrival, t), DELETE",
         "fold": "SELECT, DELETE",
     },
 }
