@@ -49,7 +49,7 @@ def opened(path: str, seconds: float = 10) -> SQLiteHistory:
 
 @pytest.mark.parametrize("promise", CONTRACT, ids=lambda promise: promise.__name__)
 def test_contract(promise: Promise, path: str) -> None:
-    promise(lambda: opened(path, 60))
+    promise(lambda: opened(path, 300))
 
 
 # --- where it is ---
