@@ -1,0 +1,148 @@
+"""One sample of a real replica: the same whatever is preset there, and it says which server it was taken of."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from check_delayed_repl.observe.sample import Observer
+from check_delayed_repl.observe.target import Target
+from check_delayed_repl.records import Sample
+
+from .checking import ROOT
+from .servers import DELAY_S, MONITOR, ROOT_PASSWORD, Kit, Pair, Server, literal
+
+PRESET = [
+    "SET sql_select_limit = 1",
+    "SET time_zone = '+05:00'",
+    "SET sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES,PAD_CHAR_TO_FULL_LENGTH,PIPES_AS_CONCAT'",
+    "SET sql_big_selects = 0, max_join_size = 1",
+    "SET autocommit = 0",
+    "SET autocommit = 0; SELECT COUNT(*) FROM percona.heartbeat",
+    "START TRANSACTION WITH CONSISTENT SNAPSHOT",
+    "SET NAMES latin1; SET character_set_results = 'utf16'",
+    "SET net_write_timeout = 1, lc_messages = 'de_DE'",
+    "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+]
+PRESET_OF = {
+    "mysql": ["SET max_execution_time = 1"],
+    "mariadb": ["SET max_statement_time = 0.001", "SET system_versioning_asof = '2020-01-01 00:00:00'"],
+}
+
+
+def target(server: Server, who: tuple[str, str] = MONITOR) -> Target:
+    return Target(host=server.host, port=server.port, user=who[0], password=who[1])
+
+
+def healthy(sample: Sample) -> None:
+    assert sample.error is None, sample.message
+    assert sample.delay is not None
+    assert DELAY_S - 1 <= sample.delay <= DELAY_S + 6
+    assert sample.local is not None
+    assert -0.5 <= sample.local <= 6
+
+
+@contextmanager
+def sampling(server: Server) -> Iterator[Observer]:
+    observer = Observer(target(server))
+    try:
+        yield observer
+    finally:
+        observer.close()
+
+
+@contextmanager
+def preset(server: Server, name: str, value: str | int) -> Iterator[None]:
+    """A global variable has another value meanwhile."""
+    before = server.value(f"SELECT @@GLOBAL.{name}")
+    server.sql(f"SET GLOBAL {name} = {literal(value)}")
+    try:
+        yield
+    finally:
+        server.sql(f"SET GLOBAL {name} = {literal(before)}")
+
+
+def test_nothing_that_is_preset_changes_a_sample(settled: Pair) -> None:
+    replica = settled.replica
+    for statement in [*PRESET, *PRESET_OF[settled.kind]]:
+        with preset(replica, "init_connect", statement), sampling(replica) as observer:
+            first = observer.sample(time.monotonic() + 10, None)
+            healthy(first)
+            time.sleep(1.5)
+            second = observer.sample(time.monotonic() + 10, first)
+            healthy(second)
+            # No snapshot of the connection's first moment.
+            assert second.ts is not None
+            assert first.ts is not None
+            assert second.ts > first.ts, statement
+    for name, value in (
+        ("sql_select_limit", 1),
+        ("time_zone", "+05:00"),
+        ("sql_mode", "ANSI_QUOTES"),
+        ("autocommit", 0),
+    ):
+        with preset(replica, name, value), sampling(replica) as observer:
+            healthy(observer.sample(time.monotonic() + 10, None))
+
+
+def test_which_server_it_is(settled: Pair) -> None:
+    seen = []
+    for server in (settled.replica, settled.replica.restart()):
+        with sampling(server) as observer:
+            sample = observer.sample(time.monotonic() + 10, None)
+            seen.append(sample.server)
+        if settled.kind == "mysql":
+            assert sample.server == f"uuid:{server.value('SELECT @@GLOBAL.server_uuid')}"
+        else:
+            uid = {row["Variable_name"]: row["Value"] for row in server.rows("SHOW GLOBAL VARIABLES LIKE 'server_uid'")}
+            found = uid.get("server_uid", "unknown")
+            named = f"id:{server.server_id}/3306" if found == "unknown" else f"uid:{found}/{server.server_id}/3306"
+            assert sample.server == named
+    assert seen[0] == seen[1]
+
+
+def test_a_timestamp_column_is_not_moved_by_a_zone(settled: Pair) -> None:
+    replica = settled.replica
+    replica.unlogged(
+        "CREATE DATABASE IF NOT EXISTS stamped",
+        "CREATE OR REPLACE TABLE stamped.hb (server_id INT PRIMARY KEY, ts TIMESTAMP(6) NOT NULL)"
+        if settled.kind == "mariadb"
+        else "CREATE TABLE IF NOT EXISTS stamped.hb (server_id INT PRIMARY KEY, ts TIMESTAMP(6) NOT NULL)",
+        "REPLACE INTO stamped.hb VALUES (1, NOW(6) - INTERVAL 10 SECOND), (2, NOW(6))",
+    )
+    try:
+        for zone in (None, "Europe/Berlin"):
+            where = target(replica, ("root", ROOT_PASSWORD))
+            observer = Observer(where._replace(heartbeat_table="stamped.hb", heartbeat_timezone=zone))
+            healthy(observer.sample(time.monotonic() + 10, None))
+            observer.close()
+    finally:
+        replica.unlogged("DROP DATABASE stamped")
+
+
+@pytest.mark.mariadb
+def test_an_abstract_socket(kit: Kit) -> None:
+    """As the mariadb client connects to it, in the server's own network."""
+    server = kit.server("mariadb", "--socket=@delayed", name="abstract")
+    code = (
+        "import sys, time\n"
+        "from check_delayed_repl.observe.sample import Observer\n"
+        "from check_delayed_repl.observe.target import Target\n"
+        f"target = Target(socket='@delayed', user='root', password={ROOT_PASSWORD!r})\n"
+        "print(Observer(target).sample(time.monotonic() + 10, None).error)\n"
+    )
+    server.container.reload()
+    process = str(server.container.attrs["State"]["Pid"])
+    done = subprocess.run(
+        ["nsenter", "-t", process, "-n", sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PYTHONPATH": str(ROOT)},
+    )
+    assert (done.stdout, done.stderr) == ("not-a-replica\n", "")
