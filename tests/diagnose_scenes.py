@@ -10,7 +10,6 @@ from judge_builders import folded, job, look
 from check_delayed_repl.diagnose.dialect import Dialect, Place
 from check_delayed_repl.diagnose.picture import Call, Diagnosis, picture
 from check_delayed_repl.diagnose.server import Server
-from check_delayed_repl.diagnose.session import worker_findings
 from check_delayed_repl.judge.outcome import Finding, State
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import JobLine, Record, Sample
@@ -86,7 +85,6 @@ def scene(
     replica: str = "db1:3306",
     confidence: tuple[str, ...] = CONFIDENCE,
     place: Place | None = None,
-    worker_age: float | None = None,
 ) -> Diagnosis:
     kept = list(records)
     return picture(
@@ -95,9 +93,7 @@ def scene(
         replica=replica,
         samples=[r for r in kept if isinstance(r, Sample)],
         since=now - span,
-        jobs=[r for r in kept if isinstance(r, JobLine)],
         more=more,
-        worker_age=worker_age,
         server=None if dialect is None else Server(dialect, place),
         call=call,
         confidence=confidence,
@@ -169,15 +165,8 @@ def _invalid() -> Diagnosis:
 
 
 def _worker_missing() -> Diagnosis:
-    limits = Limits()
-    return scene(
-        line(end=-330),
-        MARIADB,
-        call=KEPT,
-        more=worker_findings(NOW - 330, limits, NOW),
-        worker_age=330.0,
-        confidence=("Based on 28 samples of the last 10 min; the newest in the history is 6 min old.",),
-    )
+    about = ("Based on 28 samples of the last 10 min; the newest in the history is 6 min old.",)
+    return scene(line(end=-330), None, call=KEPT._replace(worker=True), confidence=about)
 
 
 def _no_history() -> Diagnosis:

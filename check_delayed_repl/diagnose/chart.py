@@ -12,6 +12,7 @@ from check_delayed_repl import words
 from check_delayed_repl.diagnose.picture import Diagnosis
 from check_delayed_repl.diagnose.screen import Line
 from check_delayed_repl.judge.facts import heartbeat_usable
+from check_delayed_repl.judge.outcome import JobView
 from check_delayed_repl.judge.trend import Point
 from check_delayed_repl.records import Sample
 
@@ -211,14 +212,25 @@ def _fit_row(picture: Diagnosis, scale: Scale, columns: int) -> list[Line]:
     return [_row("fit", cells, "fit")] if shown else []
 
 
+def drawn_jobs(picture: Diagnosis) -> list[tuple[JobView, float, float]]:
+    """The jobs that have a part in what is drawn, each with its beginning and its end or now."""
+    now = picture.verdict.at
+    found = [(j, j.started_at, now if j.status == "active" else j.finished_at or now) for j in picture.verdict.jobs]
+    return [
+        (job, began, ended)
+        for job, began, ended in found
+        if job.status != "invalid" and began is not None and ended >= picture.since
+    ]
+
+
 def _job_rows(picture: Diagnosis, scale: Scale, columns: int) -> list[Line]:
     lines = []
-    for kind in dict.fromkeys(band.kind for band in picture.bands):
+    jobs = drawn_jobs(picture)
+    for kind in dict.fromkeys(job.kind for job, _, _ in jobs):
         cells = [" "] * columns
-        for band in picture.bands:
-            if band.kind == kind:
-                start = _column(band.start, scale, columns)
-                end = _column(scale.right if band.end is None else band.end, scale, columns)
+        for job, began, ended in jobs:
+            if job.kind == kind:
+                start, end = _column(began, scale, columns), _column(ended, scale, columns)
                 cells[start : end + 1] = "█" * (end + 1 - start)
         lines.append(_row(words.shown(kind), cells, "band"))
     return lines

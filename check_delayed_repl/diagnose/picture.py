@@ -24,7 +24,7 @@ from check_delayed_repl.judge.verdict import (
     worst_first,
 )
 from check_delayed_repl.limits import Limits, kind_option, option
-from check_delayed_repl.records import JobLine, Sample, merge_job
+from check_delayed_repl.records import Sample
 
 MOST_SEGMENTS = 12
 FAR = 86400.0
@@ -39,16 +39,6 @@ class Segment(NamedTuple):
     begins: float
     ends: float
     slope: float
-
-
-class Band(NamedTuple):
-    """A job as it is drawn, by its own claim."""
-
-    kind: str
-    id: str
-    start: float
-    end: float | None
-    """None while it runs."""
 
 
 class Outlook(NamedTuple):
@@ -110,7 +100,6 @@ class Diagnosis(NamedTuple):
     """What is drawn, by time, failed samples included."""
     since: float = 0.0
     """The drawing reaches from here to the time of judging."""
-    bands: tuple[Band, ...] = ()
     segments: tuple[Segment, ...] = ()
     """The straight stretches of the window, in order; the last one is the fit that is judged."""
     side: int = IN_RANGE
@@ -154,27 +143,22 @@ def picture(
     replica: str,
     samples: Sequence[Sample],
     since: float,
-    jobs: Iterable[JobLine] = (),
     more: Iterable[Finding] = (),
-    worker_age: float | None = None,
     server: Server | None = None,
     call: Call | None = None,
     confidence: Iterable[str] = (),
 ) -> Diagnosis:
     """What there is to be seen at `now`.
 
-    `samples` are those to be drawn, `jobs` the job lines in order of arrival, `more` findings that do not come from the
-    fold, `worker_age` the age of the worker's newest sample where that is not for the fold to know.
+    `samples` are those to be drawn, `more` findings that do not come from the fold.
     """
-    limits = fold.limits
-    verdict = fold.verdict(now)
+    limits, call = fold.limits, call or Call()
+    verdict = fold.verdict(now, worker=call.worker)
     added = tuple(more)
     if added:
         # What the fold could not judge is not unknown but said by what was added.
         own = [f for f in verdict.findings if f.condition not in ("internal-error", *(a.condition for a in added))]
         verdict = verdict._replace(findings=worst_first([*added, *own]))
-    if worker_age is not None:
-        verdict = verdict._replace(worker_age=worker_age)
     points, now_fit, side = fold.line(now)
     stretch = fitted(points, limits.window, limits.fit == "segment")
     known = certainty(stretch) if now_fit.trend.slope is not None else None
@@ -186,7 +170,6 @@ def picture(
         limits=limits,
         samples=drawn,
         since=since,
-        bands=_bands(jobs, since, now),
         segments=_segments(points, limits, now_fit),
         side=side,
         certainty=known,
@@ -196,7 +179,7 @@ def picture(
         native=by_server,
         sql_delay_before=fold.seen.sql_delay_max,
         server=server,
-        call=call or Call(),
+        call=call,
         confidence=tuple(confidence),
     )
     return found._replace(protection=protection(verdict, found.seen, by_server))
@@ -218,25 +201,6 @@ def _segments(points: Sequence[Point], limits: Limits, now_fit: Fit) -> tuple[Se
         if limits.fit == "window":
             break
     return tuple(reversed(found))
-
-
-def _bands(jobs: Iterable[JobLine], since: float, now: float) -> tuple[Band, ...]:
-    """The jobs that have a part in what is drawn; what a record claims beyond it does not show."""
-    merged: dict[str, JobLine] = {}
-    for line in jobs:
-        if line.void:
-            merged.pop(line.id, None)
-        else:
-            merged[line.id] = merge_job(merged.get(line.id), line)
-    bands = []
-    for job in merged.values():
-        if job.unreadable or job.kind is None or job.started_at is None or job.started_at > now:
-            continue
-        if job.finished_at is not None and (job.finished_at < since or job.finished_at < job.started_at):
-            continue
-        end = job.finished_at if job.finished_at is not None and job.finished_at <= now else None
-        bands.append(Band(job.kind, job.id, job.started_at, end))
-    return tuple(sorted(bands, key=lambda band: (band.kind, band.start)))
 
 
 def _outlook(

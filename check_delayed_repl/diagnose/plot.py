@@ -7,31 +7,32 @@ from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from check_delayed_repl import words
-from check_delayed_repl.diagnose.chart import scale_of
+from check_delayed_repl.diagnose.chart import drawn_jobs, scale_of
 from check_delayed_repl.diagnose.picture import Diagnosis
 from check_delayed_repl.judge.facts import heartbeat_usable
-from check_delayed_repl.words import clean, plain
+from check_delayed_repl.words import clean, span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Okabe and Ito's colours, which everybody can tell apart.
 BLACK, ORANGE, BLUE, GREEN, VERMILION, PURPLE = "#000000", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7"
-BANDS = ((PURPLE, "////"), (ORANGE, "\\\\\\\\"), (GREEN, "xxxx"), (BLUE, "...."))
+AREAS = ((PURPLE, "////"), (ORANGE, "\\\\\\\\"), (GREEN, "xxxx"), (BLUE, "...."))
 LINE_LENGTH = 110
 STEPS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
+"""Seconds between two marks of the axis of delays."""
 
 
 class Missing(Exception):
     """matplotlib is not installed. The message says how to get it."""
 
 
-def draw(picture: Diagnosis, file: str, zone: tzinfo | None = None) -> None:
+def draw(p: Diagnosis, file: str, zone: tzinfo | None = None) -> None:
     """Writes `file`, a .png or .svg. `zone` None is this machine's. Raises Missing, and OSError as writing does."""
     try:
         import matplotlib as mpl
     except ImportError:
-        raise Missing("--plot: matplotlib is not installed: pip install 'check-delayed-repl[plot]'") from None
+        raise Missing("--plot: matplotlib is not installed: pip install matplotlib") from None
     mpl.use("Agg")
     mpl.rcParams["svg.hashsalt"] = "delayed-repl"  # the same picture gives the same file
     from matplotlib import dates
@@ -40,109 +41,66 @@ def draw(picture: Diagnosis, file: str, zone: tzinfo | None = None) -> None:
 
     zone = zone or datetime.now(UTC).astimezone().tzinfo
     figure = Figure(figsize=(10, 5.2), layout="constrained")
-    axes = figure.add_subplot()
-    scale = scale_of(picture)
-
-    def at(t: float) -> datetime:
-        return datetime.fromtimestamp(t, UTC)
-
-    _bands(axes, picture, at)
-    _bounds(axes, picture)
-    _delays(axes, picture, at, scale.low, scale.high)
-    _fits(axes, picture, at)
-    axes.set_xlim(at(scale.left), at(scale.right))  # type: ignore[arg-type]
+    axes: Any = figure.add_subplot()
+    scale, verdict = scale_of(p), p.verdict
+    _jobs(axes, p)
+    _delays(axes, p, scale.low, scale.high)
+    _fits(axes, p)
+    axes.set_xlim(_at(scale.left), _at(scale.right))
     axes.set_ylim(scale.low, scale.high)
     locator = dates.AutoDateLocator(tz=zone)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, tz=zone))  # type: ignore[no-untyped-call]
-    axes.yaxis.set_major_locator(MultipleLocator(_step(scale.high - scale.low)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: words.span(value)))
+    height = scale.high - scale.low
+    axes.yaxis.set_major_locator(MultipleLocator(next((s for s in STEPS if height / s <= 8), height / 4)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: span(value)))
     axes.set_ylabel("delay")
     axes.grid(visible=True, linewidth=0.4, alpha=0.5)
-    verdict = picture.verdict
-    axes.set_title(
-        f"{verdict.state.name} {words.shown(verdict.condition)}: {words.shown(picture.replica)}, "
-        f"{words.moment(verdict.at, zone)}\n{clean(verdict.message, LINE_LENGTH)}".replace("$", r"\$"),
-        loc="left",
-        fontsize=10,
-    )
+    about = f"{verdict.state.name} {words.shown(verdict.condition)}: {words.shown(p.replica)}"
+    title = f"{about}, {words.moment(verdict.at, zone)}\n{clean(verdict.message, LINE_LENGTH)}"
+    axes.set_title(title.replace("$", r"\$"), loc="left", fontsize=10)
     axes.legend(loc="upper left", bbox_to_anchor=(0, -0.08), ncols=4, fontsize=8, frameon=False)
     options: dict[str, Any] = {"metadata": {"Date": None}} if file.lower().endswith(".svg") else {"dpi": 110}
     figure.savefig(file, **options)
 
 
-def _step(span: float) -> float:
-    """Seconds between two marks of the axis of delays: a round time, and at most eight of them."""
-    return next((step for step in STEPS if span / step <= 8), span / 4)
+def _at(t: float) -> Any:
+    return datetime.fromtimestamp(t, UTC)
 
 
-def _delays(axes: Axes, picture: Diagnosis, at: Any, low: float, top: float) -> None:
-    seen = [(s.t, s.delay) for s in picture.samples if s.delay is not None and heartbeat_usable(s)]
-    axes.plot(
-        [at(t) for t, _ in seen],
-        [d for _, d in seen],
-        color=BLACK,
-        linewidth=0.8,
-        marker="." if len(seen) <= 400 else None,
-        markersize=3,
-        label="delay, as seen",
-    )
-    above = [t for t, d in seen if d > top]
-    if above:
-        axes.plot([at(t) for t in above], [top] * len(above), "^", color=BLACK, clip_on=False, label="off the scale")
-    failed = [s.t for s in picture.samples if s.error is not None]
-    if failed:
-        axes.plot(
-            [at(t) for t in failed], [low] * len(failed), "x", color=VERMILION, clip_on=False, label="sample failed"
-        )
-
-
-def _bounds(axes: Axes, picture: Diagnosis) -> None:
-    limits = picture.limits
-    for value, name in ((limits.max_delay_time, "maximum"), (limits.min_delay_time, "minimum")):
+def _delays(axes: Axes, p: Diagnosis, low: float, top: float) -> None:
+    """Samples, those that lie too high and those that failed; and the bounds."""
+    seen = [(_at(s.t), s.delay) for s in p.samples if s.delay is not None and heartbeat_usable(s)]
+    marker = "." if len(seen) <= 400 else None
+    times, delays = [t for t, _ in seen], [d for _, d in seen]
+    axes.plot(times, delays, color=BLACK, linewidth=0.8, marker=marker, markersize=3, label="delay, as seen")
+    for where, y, mark, colour, label in (
+        ([t for t, d in seen if d > top], top, "^", BLACK, "off the scale"),
+        ([_at(s.t) for s in p.samples if s.error is not None], low, "x", VERMILION, "sample failed"),
+    ):
+        if where:
+            axes.plot(where, [y] * len(where), mark, color=colour, clip_on=False, label=label)
+    for value, name in ((p.limits.max_delay_time, "maximum"), (p.limits.min_delay_time, "minimum")):
         axes.axhline(value, color=VERMILION, linestyle=(0, (6, 3)), linewidth=1.1)
-        axes.annotate(
-            f"{name} {plain(value)} s",
-            (0.005, value),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 3),
-            textcoords="offset points",
-            fontsize=8,
-        )
+        axes.text(0.005, value, f"{name} {span(value)}", transform=axes.get_yaxis_transform(), va="bottom", fontsize=8)
 
 
-def _fits(axes: Axes, picture: Diagnosis, at: Any) -> None:
-    for number, segment in enumerate(reversed(picture.segments)):
-        if segment.end < picture.since:
-            continue
-        newest = number == 0
-        axes.plot(
-            [at(segment.start), at(segment.end)],
-            [segment.begins, segment.ends],
-            color=BLUE,
-            linewidth=2.6 if newest else 1.4,
-            linestyle="solid" if newest else "dotted",
-            alpha=0.75,
-            label=f"fitted: {words.slope(segment.slope)}" if newest else ("fitted before" if number == 1 else None),
-        )
-        if segment.start > picture.since:
-            axes.axvline(at(segment.start), color=BLUE, linewidth=0.7, linestyle="dotted")
+def _fits(axes: Axes, p: Diagnosis) -> None:
+    """The straight stretches: the newest one is what is judged."""
+    for number, one in enumerate(reversed([s for s in p.segments if s.end >= p.since])):
+        label = f"fitted: {words.slope(one.slope)}" if number == 0 else "fitted before" if number == 1 else None
+        width, style = (2.6, "solid") if number == 0 else (1.4, "dotted")
+        times = [_at(one.start), _at(one.end)]
+        axes.plot(times, [one.begins, one.ends], color=BLUE, linewidth=width, linestyle=style, alpha=0.75, label=label)
+        if one.start > p.since:
+            axes.axvline(_at(one.start), color=BLUE, linewidth=0.7, linestyle="dotted")
 
 
-def _bands(axes: Axes, picture: Diagnosis, at: Any) -> None:
-    kinds = list(dict.fromkeys(band.kind for band in picture.bands))
-    named: set[str] = set()
-    for band in picture.bands:
-        colour, hatch = BANDS[kinds.index(band.kind) % len(BANDS)]
-        end = picture.verdict.at if band.end is None else band.end
-        axes.axvspan(
-            at(max(band.start, picture.since)),
-            at(end),
-            facecolor=colour,
-            alpha=0.18,
-            hatch=hatch,
-            edgecolor=colour,
-            linewidth=0,
-            label=None if band.kind in named else words.shown(band.kind).replace("$", r"\$"),
-        )
-        named.add(band.kind)
+def _jobs(axes: Axes, p: Diagnosis) -> None:
+    jobs = drawn_jobs(p)
+    kinds = list(dict.fromkeys(job.kind for job, _, _ in jobs))
+    for number, (job, began, ended) in enumerate(jobs):
+        name = None if job.kind in {j.kind for j, _, _ in jobs[:number]} else words.shown(job.kind).replace("$", r"\$")
+        colour, hatch = AREAS[kinds.index(job.kind) % len(AREAS)]
+        area: Any = {"facecolor": colour, "alpha": 0.18, "hatch": hatch, "edgecolor": colour, "linewidth": 0}
+        axes.axvspan(_at(max(began, p.since)), _at(ended), label=name, **area)

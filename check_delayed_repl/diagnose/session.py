@@ -22,7 +22,7 @@ from check_delayed_repl.judge.outcome import Finding, State
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.options import ADDRESS, HEARTBEATS, LIMITS, LOGIN, REPLICA_IS, TREND, Option, target_from
-from check_delayed_repl.records import JobLine, Sample
+from check_delayed_repl.records import Sample
 from check_delayed_repl.words import plain
 
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ class Session:
         self._call = call_from(args, self._target)
         self._history: History | None = None
         self._arrival = 0
-        self._jobs: list[JobLine] = []
         self._others_t: float | None = None
         """When somebody else last took a sample."""
         self._previous: Sample | None = None
@@ -78,7 +77,6 @@ class Session:
             self.samples = history.window(self.replica, history.now() - self._span, self._arrival)
             self._previous = history.newest_sample(self.replica)
             self._others_t = history.newest_sample_t(self.replica)
-            self._jobs = [line for _, line in history.job_lines(self.replica)]
             if self._others_t is None:
                 self._known = history.replicas()
         except HistoryUnavailable as error:
@@ -114,7 +112,6 @@ class Session:
                 if isinstance(record, Sample):
                     self.samples.append(record)
                     self._others_t = max(record.t, self._others_t or record.t)
-            self._jobs = [line for _, line in self._history.job_lines(self.replica)]
         except HistoryUnavailable as error:
             self._lose(error)
 
@@ -177,22 +174,14 @@ class Session:
         if drawn is None:
             # A line that has only just begun to be watched need not be drawn in a corner.
             since = min(max(since, min((s.t for s in self.samples), default=since)), now - 10.0)
-        more = []
-        if self.trouble is not None:
-            more.append(Finding(State.CRITICAL, "history-unavailable", self.trouble))
-        age = None
-        if self.worker:
-            more += worker_findings(self._others_t, self.limits, now)
-            age = None if self._others_t is None else max(0.0, now - self._others_t)
+        more = [] if self.trouble is None else [Finding(State.CRITICAL, "history-unavailable", self.trouble)]
         return picture(
             self.fold,
             now,
             replica=self.replica,
             samples=self.samples,
             since=since,
-            jobs=self._jobs,
             more=more,
-            worker_age=age,
             server=self._server,
             call=self._call,
             confidence=self._confidence(now),
@@ -225,14 +214,6 @@ class Session:
         elif self._args.history and self.trouble is None:
             found.append("There is no history at the place that --history names, or nothing in it.")
         return found
-
-
-def worker_findings(newest_t: float | None, limits: Limits, now: float) -> list[Finding]:
-    """What the judge says of a worker whose newest sample is of `newest_t`, or that has never taken one."""
-    fold = Fold(limits)
-    if newest_t is not None:
-        fold.add(Sample(newest_t))
-    return [f for f in fold.verdict(now, worker=True).findings if f.condition == "worker-missing"]
 
 
 # --- the options, to be repeated
