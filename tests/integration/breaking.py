@@ -24,19 +24,9 @@ FEW_CONNECTIONS = 20
 """What a crowded server may have at most."""
 
 
-def sessions(server: Server, user: str) -> list[int]:
-    """The ids of a user's sessions."""
-    return [
-        int(number)
-        for (number,) in server.sql(f"SELECT id FROM information_schema.processlist WHERE user = {literal(user)}")
-    ]
-
-
 def end_sessions(server: Server, user: str) -> None:
     """Kill a user's sessions, as an administrator does."""
-    for number in sessions(server, user):
-        with suppress(pymysql.err.MySQLError):  # it may have ended by itself
-            server.sql(f"KILL {number}")
+    server.end_sessions(user)
 
 
 def kill_everybody(server: Server) -> None:
@@ -81,10 +71,12 @@ class Crowd:
     def shut_out(self, user: str) -> None:
         """Take the place of every session of that user."""
 
+        query = f"SELECT 1 FROM information_schema.processlist WHERE user = {literal(user)}"
+
         def gone() -> bool:
-            end_sessions(self._server, user)
+            self._server.end_sessions(user)
             self.fill()
-            return not sessions(self._server, user)
+            return not self._server.sql(query)
 
         wait_until(gone, 20, f"{user} is shut out", interval_s=0)
 
@@ -128,7 +120,7 @@ def reconnecting_after(server: Server, seconds: int) -> Iterator[None]:
 @contextmanager
 def disconnected(server: Server) -> Iterator[None]:
     """The server's network cable is pulled out."""
-    network = server.kit.client.networks.get(server._network.id)
+    network = server.kit.client.networks.get(server.network.id)
     network.disconnect(server.container.id)
     try:
         yield
@@ -139,19 +131,14 @@ def disconnected(server: Server) -> Iterator[None]:
 @contextmanager
 def disk_filled(server: Server, folder: str, spare_kib: int = 0) -> Iterator[None]:
     """Somebody puts a file into the folder that leaves so much of its disk free; later it is gone again."""
-
-    def run(command: str) -> None:
-        status, output = server.container.exec_run(["sh", "-c", command])
-        assert status == 0, output
-
-    run(
+    server.run(
         f"free=$(df -k --output=avail {folder} | tail -n 1);"
         f" dd if=/dev/zero of={folder}/ballast bs=1k count=$((free - {spare_kib}))"
     )
     try:
         yield
     finally:
-        run(f"rm {folder}/ballast")
+        server.run(f"rm {folder}/ballast")
 
 
 class Relay:
@@ -169,7 +156,7 @@ class Relay:
         self._listener = socket.create_server(("0.0.0.0", 0))
         self._open: list[socket.socket] = [self._listener]
         self.port = int(self._listener.getsockname()[1])
-        settings = server.kit.client.networks.get(server._network.id).attrs["IPAM"]["Config"]
+        settings = server.kit.client.networks.get(server.network.id).attrs["IPAM"]["Config"]
         self.host = str(settings[0]["Gateway"])
         """Where containers in the server's network find it."""
         self._run(self._accept)
@@ -236,20 +223,14 @@ def start_over(pair: Pair) -> None:
     replica.replicate_from(source, pair.delay)
 
 
-def reset_source(source: Server) -> None:
-    """Throw the source's binary logs away, as if there had never been any."""
-    statement = "RESET BINARY LOGS AND GTIDS" if source.kind == "mysql" and source.version >= (8, 2) else "RESET MASTER"
-    source.sql(statement)
-
-
 def replicated(replica: Server, query: str) -> None:
     """Wait until a query on the replica finds a row."""
-    wait_until(lambda: replica.sql(query), 40, f"the replica has applied what {query} finds")
+    wait_until(lambda: replica.sql(query), 30, f"the replica has applied what {query} finds")
 
 
 def delay_above(scene: Scene, seconds: float) -> None:
     """Wait until the replica is later than that."""
-    wait_until(lambda: (scene.pair.seen_delay() or 0) > seconds, seconds + 30, f"the delay is above {seconds:g} s")
+    wait_until(lambda: (scene.pair.seen_delay() or 0) > seconds, seconds + 20, f"the delay is above {seconds:g} s")
 
 
 def heartbeats_move(pair: Pair) -> None:

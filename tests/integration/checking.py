@@ -2,8 +2,9 @@
 over time.
 
 A test takes a `Scene` (see conftest.py): a healthy pair, a history of its own, the check and the worker with limits
-that are scaled to a delay of ten seconds. What happens between two checks is not lost: the worker looks every second,
-and `Scene.replay` judges the recording at every look, under any limits, so that a test can say "WARNING throughout".
+that are scaled to a delay of ten seconds. What happens between two checks is not lost: the worker takes a sample every
+second, and `Scene.replay` judges the recording at every sample, under any limits, so that a test can say "WARNING
+throughout".
 
 Where the environment variable CHECK_DELAYED_REPL_RECORDINGS names a folder, every recording is kept there.
 """
@@ -11,7 +12,6 @@ Where the environment variable CHECK_DELAYED_REPL_RECORDINGS names a folder, eve
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 import signal
@@ -22,7 +22,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from listeners import PASSWORD
 
 from check_delayed_repl.history.recording import read
 from check_delayed_repl.judge.fold import Fold
@@ -39,7 +41,7 @@ RECORDINGS_VARIABLE = "CHECK_DELAYED_REPL_RECORDINGS"
 CHECK = ("delay_check", "check-secret-7h")
 WORKER = ("delay_worker", "worker-secret-7h")
 JOB = ("delay_job", "job-secret-7h")
-SECRETS = (CHECK[1], WORKER[1], JOB[1], ROOT_PASSWORD)
+SECRETS = (CHECK[1], WORKER[1], JOB[1], ROOT_PASSWORD, PASSWORD)
 
 SCALED = (
     *("--min-delay-time", "6", "--max-delay-time", "16", "--max-seconds-behind", "5"),
@@ -47,10 +49,22 @@ SCALED = (
     *("--max-backup-behind", "2m", "--max-deshard-behind", "2m", "--max-recovery-time", "60"),
     *("--max-trend-time", "40", "--window", "15"),
 )
-"""Limits for a pair that is delayed by ten seconds, and looks a second apart."""
+"""Limits for a pair that is delayed by ten seconds, and samples a second apart."""
 
 LINE = re.compile(r"DELAYED_REPL (OK|WARNING|CRITICAL|UNKNOWN) - (.*?)(?: \| (.*))?")
 FINDING = re.compile(r"\[(OK|WARNING|CRITICAL|UNKNOWN) ([a-z-]+)\] (.*)")
+
+MEASURED = """
+import os, sys, time
+began = time.monotonic()
+from check_delayed_repl.plugin import run
+status = run(sys.argv[1:])
+took = time.monotonic() - began
+with open("/proc/self/status") as file:
+    peak = next(line for line in file if line.startswith("VmHWM")).split()[1]
+print(took, int(peak) / 1024, file=sys.stderr, flush=True)
+os._exit(status)
+"""
 
 
 class Found(NamedTuple):
@@ -71,7 +85,9 @@ class Outcome(NamedTuple):
     """All of standard output."""
     perfdata: dict[str, str]
     seconds: float
-    """How long the process took."""
+    """How long it took, by its own clock where it could tell."""
+    memory: float = 0
+    """The most that it took, in MiB; 0 where it could not tell."""
 
     @property
     def condition(self) -> str:
@@ -92,7 +108,7 @@ class Outcome(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """The verdict at one recorded look."""
+    """The verdict at one recorded sample."""
 
     t: float
     state: str
@@ -102,58 +118,87 @@ class Moment(NamedTuple):
     sample: Sample
 
 
-def run(module: str, *arguments: str, timeout: float = 60) -> tuple[subprocess.CompletedProcess[str], float]:
-    """A command of this working copy as a process, and how many seconds it took. No password may be in its output."""
-    started = time.monotonic()
+def environment(**more: str) -> dict[str, str]:
+    """That of a process which runs this working copy."""
+    return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"} | more
+
+
+def run(*command: str, prefix: Sequence[str] = ()) -> tuple[int, str, str]:
+    """Python with these arguments: its status and both outputs, which hold no password and no traceback."""
     done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
+        [*prefix, sys.executable, *command], env=environment(), capture_output=True, timeout=240, check=False
     )
-    for secret in SECRETS:
-        assert secret not in done.stdout + done.stderr, "a password was printed"
-    assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
-    return done, time.monotonic() - started
+    said, errors = done.stdout.decode(), done.stderr.decode()
+    harmless(said + errors)
+    return done.returncode, said, errors
 
 
-def check(*arguments: str) -> Outcome:
-    """Run the check; its output is of the right form, and its exit status is the state's."""
-    done, seconds = run("check_delayed_repl", *arguments)
-    assert done.stderr == ""
-    lines = done.stdout.splitlines()
-    match = LINE.fullmatch(lines[0])
-    assert match, done.stdout
-    state, text, perfdata = match.groups()
-    assert done.returncode == State[state], done.stdout
+def harmless(text: str) -> None:
+    """What was printed holds no password, and no traceback."""
+    assert not any(secret in text for secret in SECRETS), "a password was printed"
+    assert "Traceback" not in text, text
+
+
+def check(*options: str, timeout: float = 10, prefix: Sequence[str] = ()) -> Outcome:
+    """Run the check; its output is of the right form, its exit status is the state's, and it is back in its timeout."""
+    began = time.monotonic()
+    status, text, measured = run("-c", MEASURED, *options, prefix=prefix)
+    lines = text.splitlines()
+    match = LINE.fullmatch(lines[0]) if lines else None
+    assert match, text + measured
+    state, short, perfdata = match.groups()
+    assert status == State[state], text
     findings = [Found(*found.groups()) for line in lines[1:] if (found := FINDING.fullmatch(line))]
-    assert findings, done.stdout
+    assert findings, text
     assert findings[0].state == state
-    assert findings[0].message.startswith(text.removesuffix("...")), done.stdout
+    assert findings[0].message.startswith(short.removesuffix("...")), text
     labels = dict(item.split("=", 1) for item in (perfdata or "").split())
-    return Outcome(state, findings, done.stdout, labels, seconds)
-
-
-def check_json(*arguments: str) -> dict[str, Any]:
-    """Run the check with `--output json`; the object, whose state is the exit status."""
-    done, _ = run("check_delayed_repl", "--output", "json", *arguments)
-    assert done.stderr == ""
-    found: dict[str, Any] = json.loads(done.stdout)
-    assert done.returncode == State[found["state"]]
-    assert found["condition"] == found["findings"][0]["condition"]
-    return found
+    own, memory = map(float, measured.split() or (time.monotonic() - began, 0))
+    # Beside its timeout it takes time to start and to end, more of it on a busy machine.
+    assert own <= timeout + 2, f"the check took {own:.1f} s"
+    return Outcome(state, findings, text, labels, own, memory)
 
 
 def tool(*arguments: str) -> str:
     """Run delayed-repl; what it printed."""
-    done, _ = run("check_delayed_repl.tool", *arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    status, said, errors = run("-m", "check_delayed_repl.tool", *arguments)
+    assert status == 0, errors
+    return said
 
 
-def limits_of(options: Iterable[str]) -> Limits:
+@contextmanager
+def worker(
+    *arguments: str, log: Path, ends: int = 0, prefix: Sequence[str] = (), **variables: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`delayed-repl worker`, which prints into `log`. It ends with status `ends` soon after SIGTERM, where nobody has
+    killed it."""
+    with log.open("ab") as stream:
+        command = [*prefix, sys.executable, "-m", "check_delayed_repl.tool", "worker", *arguments]
+        process = subprocess.Popen(command, env=environment(**variables), stdout=stream, stderr=stream)
+    try:
+        yield process
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == ends, log.read_text(errors="replace")
+        else:
+            assert process.returncode == -signal.SIGKILL, log.read_text(errors="replace")
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        harmless(log.read_text(errors="replace"))
+
+
+def option_file(file: Path, who: tuple[str, str]) -> Path:
+    """An account's option file, once it is written."""
+    if not file.exists():
+        file.write_text(f"[client]\nuser = {who[0]}\npassword = {who[1]}\n")
+        file.chmod(0o600)
+    return file
+
+
+@cache
+def limits_of(options: tuple[str, ...]) -> Limits:
     """The limits that these options of the check stand for."""
     parser = Parser("test")
     add_connection_options(parser)
@@ -161,29 +206,57 @@ def limits_of(options: Iterable[str]) -> Limits:
     return limits_from(parser.parse_args(list(options)))
 
 
-class Grants(NamedTuple):
-    """The statements that `delayed-repl grants` prints, by the server that they are for."""
+def judged_at_each(records: Iterable[Record], options: Sequence[str]) -> list[Moment]:
+    """The verdict at every sample of a recording, as a worker-sampled check right then would have printed it."""
+    fold = Fold(limits_of(tuple(options)))
+    moments = []
+    for record in records:
+        fold.add(record)
+        if isinstance(record, Sample):
+            verdict = fold.verdict(record.t, worker=True)
+            findings = tuple(f"{finding.state.name} {finding.condition}" for finding in verdict.findings)
+            moments.append(Moment(record.t, verdict.state.name, verdict.condition, findings, record))
+    return moments
 
-    replica: tuple[str, ...]
-    history: tuple[str, ...]
+
+def until(look: Callable[[], Outcome], accepted: Callable[[Outcome], bool], within_s: float, what: str) -> Outcome:
+    """Run the check until its outcome is accepted; raises NotInTime with what it said instead."""
+    said: list[tuple[str, str]] = []
+
+    def looks() -> Outcome | None:
+        outcome = look()
+        if not said or said[-1] != outcome.what:
+            said.append(outcome.what)
+        return outcome if accepted(outcome) else None
+
+    try:
+        return wait_until(looks, within_s, what, interval_s=0.3)
+    except NotInTime as error:
+        raise NotInTime(f"{error}; the check said {said}") from None
+
+
+# Accounts
 
 
 @cache
-def granted(family: str, version: str, role: str, history: str | None = None, user: str | None = None) -> Grants:
-    """The SQL for one role's account, which has the password `<password>` in place of a random one."""
-    text = tool(
+def granted(family: str, version: str, role: str, history: str | None = None, user: str | None = None) -> str:
+    """The SQL that `delayed-repl grants` prints for one role's account."""
+    return tool(
         *("grants", "--family", family, "--server-version", version, "--account-host", "%", "--for", role),
         *(("--history", history) if history else ()),
         *(("--account-user", user) if user else ()),
     )
-    text = re.sub(r"(IDENTIFIED BY ('+))[^']*'", r"\1<password>'", text)
-    on_replica, _, on_history = text.partition("-- On the server of the shared history")
 
-    def statements(part: str) -> tuple[str, ...]:
-        plain = "\n".join(line for line in part.splitlines()[1:] if not line.startswith("--"))
-        return tuple(statement.strip().removesuffix(";") for statement in plain.split(";\n") if statement.strip())
 
-    return Grants(statements(on_replica), statements(on_history))
+def statements_for(
+    server: Server, who: tuple[str, str], role: str, history: str | None = None, only: str = "replica"
+) -> list[str]:
+    """The statements that make an account, with its own password."""
+    text = granted(server.kind, ".".join(map(str, server.version)), role, history, who[0])
+    parts = text.partition("-- On the server of the shared history")
+    plain = "\n".join(line for line in parts[2 if only == "history" else 0].splitlines()[1:] if line[:2] != "--")
+    found = [statement.strip().removesuffix(";") for statement in plain.split(";\n") if statement.strip()]
+    return [re.sub(r"(IDENTIFIED BY '+)[^']*'", rf"\g<1>{who[1]}'", statement) for statement in found]
 
 
 def make_account(
@@ -193,12 +266,9 @@ def make_account(
 
     With `only="history"` the server is the one of the shared history at the mysql:// URL `history`.
     """
-    version = ".".join(map(str, server.version))
-    grants = granted(server.kind, version, role, history, who[0])
-    statements = grants.history if only == "history" else grants.replica
-    assert any("<password>" in statement for statement in statements)
+    statements = statements_for(server, who, role, history, only)
     server.drop_account(who)
-    server.sql(*(statement.replace("<password>", who[1]) for statement in statements))
+    server.sql(*statements)
     return [statement for statement in statements if statement.startswith("GRANT ")]
 
 
@@ -218,13 +288,9 @@ class Scene:
         self.folder = folder
         self.title = title
         self.history = str(folder / "history.db")
-        self.worker_history: str | None = None
-        """Where the worker and the job writer keep it, if they name it in another way than the check."""
-        self.job_history: str | None = None
         self.name = "orders-delayed"
         self.by_socket = False
         """Whether the commands reach the replica by its Unix socket, as if they ran beside it."""
-        self.check_account = CHECK
 
     def aside(self, title: str) -> Scene:
         """Another history on the same pair, with the same accounts."""
@@ -241,30 +307,24 @@ class Scene:
     @property
     def check_options(self) -> list[str]:
         """Options that reach the replica as the check's account."""
-        return self.connection_options(self.check_account)
+        return self.connection_options(CHECK)
 
     def option_file(self, who: tuple[str, str]) -> Path:
-        file = self.folder / f"{who[0]}.cnf"
-        if not file.exists():
-            file.write_text(f"[client]\nuser = {who[0]}\npassword = {who[1]}\n")
-            file.chmod(0o600)
-        return file
+        return option_file(self.folder / f"{who[0]}.cnf", who)
 
     # Checking
 
-    def inline(self, *options: str, name: str | None = None) -> Outcome:
-        """A check that looks at the replica itself."""
-        return check(*self.check_options, *self._judging(name, options))
+    def inline(self, *options: str, name: str | None = None, who: tuple[str, str] = CHECK) -> Outcome:
+        """A check that takes a sample itself."""
+        return self._check(name, *self.connection_options(who), *options)
 
     def judged(self, *options: str, name: str | None = None) -> Outcome:
-        """A check that judges what the worker saw."""
-        return check("--sampling", "worker", *self._judging(name, options))
+        """A check that judges the worker's samples."""
+        return self._check(name, "--sampling", "worker", *options)
 
-    def judged_json(self, *options: str, name: str | None = None) -> dict[str, Any]:
-        return check_json("--sampling", "worker", *self._judging(name, options))
-
-    def _judging(self, name: str | None, options: Sequence[str]) -> list[str]:
-        return ["--history", self.history, "--replica", name or self.name, *SCALED, *options]
+    def _check(self, name: str | None, *options: str) -> Outcome:
+        timeout = float(options[options.index("--timeout") + 1]) if "--timeout" in options else 10
+        return check("--history", self.history, "--replica", name or self.name, *SCALED, *options, timeout=timeout)
 
     def expect(
         self,
@@ -276,18 +336,11 @@ class Scene:
         look: Callable[..., Outcome] | None = None,
     ) -> Outcome:
         """Run the check (`judged`, or `look`) until it says so."""
-        runs: list[tuple[str, str]] = []
 
-        def says() -> Outcome | None:
-            outcome = (look or self.judged)(*options, name=name)
-            if not runs or runs[-1] != outcome.what:
-                runs.append(outcome.what)
-            return outcome if outcome.what == (state, condition) else None
+        def says(outcome: Outcome) -> bool:
+            return outcome.what == (state, condition)
 
-        try:
-            return wait_until(says, within_s, f"{state} {condition}", interval_s=0.5)
-        except NotInTime as error:
-            raise NotInTime(f"{error}; the check said {runs}") from None
+        return until(lambda: (look or self.judged)(*options, name=name), says, within_s, f"{state} {condition}")
 
     # Jobs
 
@@ -301,56 +354,34 @@ class Scene:
         return time.time()
 
     def _recording(self, name: str | None) -> list[str]:
-        return ["--history", self.job_history or self.history, "--replica", name or self.name]
+        return ["--history", self.history, "--replica", name or self.name]
 
     # The worker
 
     @contextmanager
-    def worker(self, *names: str, interval: float = 1, options: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
-        """A worker that looks at the replica under each name, from a TOML file where there are several.
-
-        It ends with status 0 soon after SIGTERM, unless the test has killed it, and prints no password.
-        """
+    def worker(
+        self, *names: str, interval: float = 1, options: Sequence[str] = ()
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """A worker that takes samples of the replica under each name, from a TOML file where there are several."""
         names = names or (self.name,)
-        arguments = ["worker", "--history", self.worker_history or self.history, "--interval", str(interval), *options]
-        connection = self.connection_options(WORKER)
+        arguments = ["--history", self.history, "--interval", str(interval), *options]
         if len(names) == 1:
-            arguments += [*connection, "--replica", names[0]]
+            arguments += [*self.connection_options(WORKER), "--replica", names[0]]
         else:
             config = self.folder / "fleet.toml"
             replica = self.pair.replica
+            where = (
+                f'socket = "{replica.socket}"' if self.by_socket else f'host = "{replica.host}"\nport = {replica.port}'
+            )
             config.write_text(
-                f'[defaults]\ndefaults-file = "{self.option_file(WORKER)}"\n'
-                + (f'socket = "{replica.socket}"\n' if self.by_socket else f'host = "{replica.host}"\n')
-                + ("" if self.by_socket else f"port = {replica.port}\n")
+                f'[defaults]\ndefaults-file = "{self.option_file(WORKER)}"\n{where}\n'
                 + "".join(f'[[replica]]\nreplica = "{name}"\n' for name in names)
             )
             arguments += ["--config", str(config)]
-        log = self.folder / "worker.log"
-        with log.open("a") as stream:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "check_delayed_repl.tool", *arguments],
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
-                stdout=stream,
-                stderr=stream,
-                text=True,
-            )
-        killed = False
         try:
-            yield process
-            killed = process.poll() is not None
-            if not killed:
-                process.send_signal(signal.SIGTERM)
-                assert process.wait(10) == 0, log.read_text()
-            else:
-                assert process.returncode == -signal.SIGKILL, log.read_text()
+            with worker(*arguments, log=self.folder / "worker.log") as process:
+                yield process
         finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-            said = log.read_text()
-            assert not any(secret in said for secret in SECRETS), "the worker has printed a password"
-            assert "Traceback" not in said, said
             for name in names:
                 self.keep(name)
 
@@ -361,12 +392,12 @@ class Scene:
         return list(read(io.BytesIO(self._exported(name or self.name).encode())))
 
     def look_after(self, t: float) -> None:
-        """Wait until the worker has looked later than `t`: what comes and goes between two looks leaves no trace."""
+        """Wait until a sample is later than `t`: what comes and goes between two samples leaves no trace."""
 
         def looked() -> bool:
             return any(isinstance(record, Sample) and record.t > t for record in self.recording())
 
-        wait_until(looked, 15, "a look has followed")
+        wait_until(looked, 15, "a sample has followed")
 
     def _exported(self, name: str) -> str:
         return tool("history", "export", "--history", self.history, "--replica", name)
@@ -380,16 +411,8 @@ class Scene:
             file.write_text(self._exported(name))
 
     def replay(self, *options: str, name: str | None = None) -> list[Moment]:
-        """The verdict at every look of a recording, as a check right then would have printed it."""
-        fold = Fold(limits_of([*SCALED, *options]))
-        moments = []
-        for record in self.recording(name):
-            fold.add(record)
-            if isinstance(record, Sample):
-                verdict = fold.verdict(record.t, worker=True)
-                findings = tuple(f"{finding.state.name} {finding.condition}" for finding in verdict.findings)
-                moments.append(Moment(record.t, verdict.state.name, verdict.condition, findings, record))
-        return moments
+        """The verdict at every sample of a recording."""
+        return judged_at_each(self.recording(name), [*SCALED, *options])
 
 
 def changes(moments: Iterable[Moment]) -> list[tuple[str, str]]:
@@ -417,18 +440,13 @@ def story(moments: Iterable[Moment]) -> str:
 def between(moments: Iterable[Moment], begin: float, end: float = float("inf")) -> list[Moment]:
     """The moments of a stretch of time; there must be some."""
     found = [moment for moment in moments if begin < moment.t < end]
-    assert found, "no look falls in that time"
+    assert found, "no sample falls in that time"
     return found
 
 
-def assert_only(moments: Sequence[Moment], *states: str) -> None:
-    """No moment has another state than these."""
-    assert {moment.state for moment in moments} <= set(states), story(moments)
-
-
-def assert_only_conditions(moments: Sequence[Moment], *conditions: str) -> None:
-    """No moment has another condition than these."""
-    assert {moment.condition for moment in moments} <= set(conditions), story(moments)
+def assert_only(moments: Sequence[Moment], *allowed: str) -> None:
+    """No moment has another state, or condition, than these."""
+    assert all({moment.state, moment.condition} & set(allowed) for moment in moments), story(moments)
 
 
 @contextmanager

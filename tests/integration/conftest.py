@@ -54,19 +54,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def kit() -> Iterator[Kit]:
-    """What makes servers. Fails with one line where no Docker engine answers."""
-    import docker.errors
-
-    from . import servers
+    """What makes servers. Fails with one line where something is missing that it needs."""
+    from . import images, servers
 
     try:
         made = servers.Kit()
-    except docker.errors.DockerException as error:
-        pytest.fail(f"integration tests need a Docker engine, and none answers: {error}", pytrace=False)
-    try:
         yield made
-    finally:
         made.close()
+    except images.Missing as error:
+        pytest.fail(str(error), pytrace=False)
 
 
 @pytest.fixture(
@@ -121,7 +117,7 @@ def fault_pair(kit: Kit, fault_family: Family) -> Pair:
 
 @pytest.fixture
 def watched(fault_pair: Pair, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Watched]:
-    """A healthy pair with a worker that looks at it every second, and the check seen OK; see matrix.py."""
+    """A healthy pair with a worker that takes a sample of it every second, and the check seen OK; see matrix.py."""
     from .checking import Scene
     from .matrix import watching
 

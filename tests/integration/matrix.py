@@ -1,7 +1,7 @@
 """Faults, caused for real and watched: detected, how soon, and back to OK by itself.
 
-A test takes `watched` (see conftest.py): a healthy pair with a worker that looks at it every second, and the check
-seen OK. It causes a fault, looks, and mends it; the rest is done here::
+A test takes `watched` (see conftest.py): a healthy pair with a worker that takes a sample of it every second, and the
+check seen OK. It causes a fault, looks closer, and mends it; the rest is done here::
 
     @on("mariadb", "mysql")
     @essential
@@ -16,27 +16,25 @@ seen OK. It causes a fault, looks, and mends it; the rest is done here::
             ...
 
 Nobody touches the worker or the history meanwhile: leaving the block waits until the check says OK again. What was
-seen at every look is then read from the recording, and a row goes to the table of faults (fault_table.py).
+seen in every sample is then read from the recording, and a row goes to the table of faults (fault_table.py).
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
 
 from . import fault_table
-from .checking import Moment, Outcome, Scene, now, story
-from .servers import Family, NotInTime, Pair, Server, wait_until
+from .checking import Moment, Outcome, Scene, now, story, until
+from .servers import Family, Pair, Server, wait_until
 
-TIMEOUT_S = 10.0
-"""The check's own --timeout."""
-BUSY_S = 30.0
-"""How much later than `within` the check may say so on a busy machine; the recording still has to show it in time."""
+BUSY_S = 60.0
+"""How much later than `within` the check may say so on a busy machine, where the worker takes fewer samples than one a
+second; as few of them must do as there are seconds in `within`."""
 SETTLED = 3
-"""How many looks in a row must be OK before a fault counts as mended."""
+"""How many samples in a row must be OK before a fault counts as mended."""
 
 on = pytest.mark.on
 """``@on("mariadb", "mysql56")``: the test runs on these families alone."""
@@ -78,9 +76,9 @@ class Fault:
         self.mending_t = now()
 
     def detected(self) -> Outcome:
-        """Run the check until it says so. No run takes longer than its timeout and a second."""
+        """Run the check until it says so."""
         what = f"{self.state} {' or '.join(self.conditions)}"
-        outcome = self.wait_for(self.says, self.within + BUSY_S, what)
+        outcome = self.wait_for(self.says, self.within, what)
         self.looked_t = now()
         self.told_t = self.told_t or self.looked_t
         return outcome
@@ -91,19 +89,7 @@ class Fault:
 
     def wait_for(self, accepted: Callable[[Outcome], bool], within_s: float, what: str) -> Outcome:
         """Run the check until its outcome is accepted; raises NotInTime with what it said instead."""
-        said: list[tuple[str, str]] = []
-
-        def looks() -> Outcome | None:
-            outcome = self.scene.judged(*self.options, name=self.name)
-            assert outcome.seconds <= timeout_of(self.options) + 1, f"the check took {outcome.seconds:.1f} s"
-            if not said or said[-1] != outcome.what:
-                said.append(outcome.what)
-            return outcome if accepted(outcome) else None
-
-        try:
-            return wait_until(looks, within_s, what, interval_s=0.5)
-        except NotInTime as error:
-            raise NotInTime(f"{error}; the check said {said}") from None
+        return until(lambda: self.scene.judged(*self.options, name=self.name), accepted, within_s, what)
 
 
 class Watched:
@@ -144,9 +130,9 @@ class Watched:
     ) -> Iterator[Fault]:
         """What stands in the block causes a fault, sees it detected (`Fault.detected`) and mends it.
 
-        `within` seconds after the cause a look must tell it: the delay that the limits ask for, and a look. From then
-        on until it is mended no look may be OK; `back` seconds later the check must be OK again. What the fault has
-        left in the delay line is passed `through` seconds after mending: OK before does not count.
+        `within` seconds after the cause a sample must tell it: the delay that the limits ask for, and one more. From
+        then on until it is mended no sample may be OK; `back` seconds later the check must be OK again. What the fault
+        has left in the delay line is passed `through` seconds after mending: OK before does not count.
         """
         conditions = (condition,) if isinstance(condition, str) else condition
         it = Fault(self.scene, state, conditions, within, options, name)
@@ -160,13 +146,15 @@ class Watched:
             last = self.scene.replay(*options, name=name)[-SETTLED:]
             return all(moment.state == "OK" and moment.t > mended for moment in last)
 
-        it.wait_for(recovered, back + BUSY_S, "OK again")
+        it.wait_for(recovered, back, "OK again")
         moments = self.scene.replay(*options, name=name)
         first, looks = detection(it, moments, mended)
-        assert first - it.cause_t <= within, f"detected after {first - it.cause_t:.1f} s\n{story(moments)}"
+        late = f"detected after {first - it.cause_t:.1f} s, by the {looks}th sample\n{story(moments)}"
+        assert first - it.cause_t <= within + BUSY_S, late
+        assert looks <= within + 2, late
         assert_never_ok(it, moments, first, mended)
         back_s = recovery(moments, it.mending_t or mended, mended)
-        assert back_s <= back, f"OK again {back_s:.1f} s after mending\n{story(moments)}"
+        assert back_s <= back + BUSY_S, f"OK again {back_s:.1f} s after mending\n{story(moments)}"
         seen = next((m.condition for m in moments if m.t == first), conditions[0])
         fault_table.write(
             fault_table.Row(number, title, self.family, self.version, state, seen, first - it.cause_t, looks, back_s)
@@ -183,7 +171,7 @@ class Watched:
         name: str | None = None,
         watch: float = 3,
     ) -> Iterator[None]:
-        """What stands in the block is the situation without the fault: no look in it, or in the `watch` seconds after
+        """What stands in the block is the situation without the fault: no sample in it, or in the `watch` seconds after
         it, is anything but `state`. What passes the delay line first needs a `watch` that is longer than the line.
         """
         states = (state,) if isinstance(state, str) else state
@@ -195,7 +183,7 @@ class Watched:
             moments = self.scene.replay(*options, name=name)
             return moments if moments and moments[-1].t >= end else None
 
-        wait_until(watched, watch + BUSY_S, "the worker goes on looking", interval_s=0.5)
+        wait_until(watched, watch + 10, "the worker goes on taking samples", interval_s=0.5)
         outcome = self.scene.judged(*options, name=name)
         moments = [moment for moment in self.scene.replay(*options, name=name) if moment.t > begun]
         seen = {moment.state for moment in moments} | {outcome.state}
@@ -212,30 +200,29 @@ class Watched:
 
 @contextmanager
 def watching(scene: Scene, *options: str) -> Iterator[Watched]:
-    """Run a worker that looks at the scene's replica every second, and see the check say OK."""
+    """Run a worker that takes samples of the scene's replica every second, and see the check say OK."""
     with scene.worker(options=options):
         scene.expect("OK", "in-range", 60)
         yield Watched(scene)
 
 
 def detection(it: Fault, moments: Sequence[Moment], mended: float) -> tuple[float, int]:
-    """The first moment after the cause that told the fault, and how many looks that took.
+    """The first moment after the cause that told the fault, and how many samples that took.
 
-    What only the check can see (that the worker is gone, say) is in no recording: then it is when the check told it,
-    a second counting for a look.
+    What only the check can see (that the worker is gone, say) is in no recording: then it is when the check told it.
     """
     after = [moment for moment in moments if it.cause_t < moment.t <= mended]
     for number, moment in enumerate(after, 1):
         if moment.state == it.state and moment.condition in it.conditions:
             return moment.t, number
     assert it.told_t is not None
-    return it.told_t, max(1, round(it.told_t - it.cause_t))
+    return it.told_t, 1
 
 
 def assert_never_ok(it: Fault, moments: Sequence[Moment], first: float, mended: float) -> None:
-    """From the first look that told the fault until it was being mended, no look was OK.
+    """From the first sample that told the fault until it was being mended, no sample was OK.
 
-    Where the test does not say when it began to mend, the looks at the end of the block may be OK, if they follow the
+    Where the test does not say when it began to mend, the samples at the end of the block may be OK, if they follow the
     last run of the check in it.
     """
     during = [moment for moment in moments if first < moment.t < (it.mending_t or mended)]
@@ -246,12 +233,12 @@ def assert_never_ok(it: Fault, moments: Sequence[Moment], first: float, mended: 
 
 
 def recovery(moments: Sequence[Moment], mending: float, mended: float) -> float:
-    """Seconds from mending to the look from which on all are OK; 0 where that came before the end of mending."""
+    """Seconds from mending to the sample from which on all are OK; 0 where that came before the end of mending."""
     later = [moment for moment in moments if moment.t > mending]
     for number, moment in enumerate(later):
         if all(following.state == "OK" for following in later[number:]):
             return max(0.0, moment.t - mended)
-    raise AssertionError(f"the last look after mending is not OK\n{story(later)}")
+    raise AssertionError(f"the last sample after mending is not OK\n{story(later)}")
 
 
 def record(
@@ -270,11 +257,3 @@ def record(
     """Write the row of a fault that no `Watched.fault` can show, and its `twin` in words, which stayed OK."""
     fault_table.write(fault_table.Row(number, title, family, version, state, condition, seconds, looks, back_s))
     fault_table.write(fault_table.Row(number, twin, family, version, "OK", "", twin=True))
-
-
-def timeout_of(options: Sequence[str]) -> float:
-    """What these options of the check set --timeout to, in seconds."""
-    for option, value in itertools.pairwise(options):
-        if option in ("-t", "--timeout"):
-            return float(value)
-    return TIMEOUT_S

@@ -35,7 +35,7 @@ def billing(fault_pair: Pair) -> Iterator[Server]:
     server = Server(fault_pair.kit, fault_pair.family, "billing", 5, fault_pair.network, *options)
     heartbeat = Heartbeat(fault_pair.kit, server, fault_pair.network, local=False)
     try:
-        server.launch().wait_ready()
+        server.start()
         server.forget_replication()
         server.make_accounts()
         heartbeat.start()

@@ -41,7 +41,7 @@ def replica() -> Moody:
 @pytest.fixture
 def shared(keeper: Server, replica: Moody, tmp_path: Path) -> Iterator[Lone]:
     """A made-up replica whose history is on that server, empty and with two accounts as if new."""
-    keeper.revive()
+    keeper.start()
     keeper.calm()
     keeper.sql(f"DROP DATABASE IF EXISTS {DATABASE}")
     with listening(replica) as target:
@@ -315,7 +315,7 @@ def small(kit: Kit, fault_family: Family) -> Iterator[Server]:
         "--skip-log-bin",
         tmpfs={"/var/lib/mysql": "size=500m"},
     )
-    server.launch().wait_ready()
+    server.start()
     yield server
     server.close()
 

@@ -36,6 +36,8 @@ EVERY = {
     "heartbeat_timezone": "Europe/Berlin",
     "delay_mode": "native",
     "no_local_heartbeat": True,
+    "allow_filter": ["replicate_do_db=a", "replicate_do_db=b"],
+    "delay": "2h",
     "min_delay_time": "80m",
     "max_delay_time": "2h",
     "max_seconds_behind": 61,
@@ -85,6 +87,7 @@ def hosts() -> str:
         "brief": limits() | {"max_backup_behind": "12"},
         "every": EVERY,
         "socket": {"socket": "/run/mysqld/mysqld.sock", "sampling": "worker"},
+        "configured": {"config": "/etc/check_delayed_repl/config.toml"},
     }
     rules = "".join(f'  vars.delayed_replicas["{name}"] = {dsl(replica)}\n' for name, replica in replicas.items())
     return (
@@ -102,14 +105,15 @@ def icinga(site: Site, line: Pair) -> Iterator[Icinga]:
     made = Icinga(station)
     made.set_up_alone()
     folder = "/etc/icinga2/conf.d"
-    station.put(f"{folder}/command.conf", example("icinga2/command.conf"))
-    station.put(f"{folder}/services.conf", example("icinga2/services.conf", **{"_interval = 1m": "_interval = 1s"}))
-    station.put(
-        f"{folder}/notifications.conf",
-        example("icinga2/notifications.conf", **{"mail-service-notification": "tell"}),
-    )
-    station.put(f"{folder}/tests.conf", TELL + hosts())
-    yield made.start()
+    files = {
+        "command.conf": example("icinga2/command.conf"),
+        "services.conf": example("icinga2/services.conf", **{"_interval = 1m": "_interval = 1s"}),
+        "notifications.conf": example("icinga2/notifications.conf", **{"mail-service-notification": "tell"}),
+        "tests.conf": TELL + hosts(),
+    }
+    station.put({f"{folder}/{name}": text for name, text in files.items()})
+    made.start().answered(lambda: made.get("status"), 60, "the API answers")
+    yield made
     station.close()
 
 
@@ -147,7 +151,7 @@ def test_every_option_has_a_variable(icinga: Icinga) -> None:
         for action in parser._actions
         if action.option_strings
     }
-    names = {option[2:].replace("-", "_") for option in options} - {"help", "version", "socket"}
+    names = {option[2:].replace("-", "_") for option in options} - {"help", "version", "socket", "config"}
     assert names == set(EVERY)
 
     result = icinga.submit("db7", "delayed replication every")["last_check_result"]
@@ -171,13 +175,16 @@ def test_every_option_has_a_variable(icinga: Icinga) -> None:
     assert result["execution_end"] - result["execution_start"] < 5
 
 
-def test_a_socket_beats_the_hosts_address(icinga: Icinga) -> None:
+def test_a_socket_or_a_file_beats_the_hosts_address(icinga: Icinga) -> None:
     command = icinga.submit("db7", "delayed replication socket")["last_check_result"]["command"]
     assert "--host" not in command
     assert command[command.index("--socket") + 1] == "/run/mysqld/mysqld.sock"
     assert "--no-local-heartbeat" not in command
     assert "--verbose" not in command
     assert "-v" not in command
+    command = icinga.submit("db7", "delayed replication configured")["last_check_result"]["command"]
+    assert "--host" not in command
+    assert command[command.index("--config") + 1] == "/etc/check_delayed_repl/config.toml"
 
 
 def test_an_overrun_calls_once_and_its_end_is_told(icinga: Icinga) -> None:

@@ -6,6 +6,7 @@ The satellites' workers share a history in a database of its own.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +32,7 @@ from .monitoring import (
 from .servers import Kit, Pair, wait_until
 from .test_icinga import dsl, limits
 
-pytestmark = pytest.mark.monitoring
+pytestmark = [pytest.mark.monitoring, pytest.mark.long]
 
 SATELLITES = ("satellite1", "satellite2")
 NODES = ("master", *SATELLITES, "db7")
@@ -74,7 +75,7 @@ def make_certificates(nodes: dict[str, Icinga]) -> None:
     made = master.fetch("/tmp/pki")
     for name, node in nodes.items():
         files = (f"{name}.key", f"{name}.crt", "ca.crt")
-        node.station.put_all({f"{CERTIFICATES}/{file}": made[file] for file in files}, owner=USER, mode=0o600)
+        node.station.put({f"{CERTIFICATES}/{file}": made[file] for file in files}, user=USER, mode=0o600)
 
 
 def configure(nodes: dict[str, Icinga]) -> None:
@@ -83,16 +84,16 @@ def configure(nodes: dict[str, Icinga]) -> None:
     for name, node in nodes.items():
         station = node.station
         constants = station.read("/etc/icinga2/constants.conf")
-        station.put("/etc/icinga2/constants.conf", f'{constants}\nconst NodeName = "{name}"\n')
-        station.put("/etc/icinga2/zones.conf", zones)
-        station.put("/etc/icinga2/features-enabled/api.conf", example(f"{DISTRIBUTED}/features.conf"))
+        files = {
+            "constants.conf": f'{constants}\nconst NodeName = "{name}"\n',
+            "zones.conf": zones,
+            "features-enabled/api.conf": example(f"{DISTRIBUTED}/features.conf"),
+        }
+        station.put({f"/etc/icinga2/{file}": text for file, text in files.items()})
         if name != "master":
             station.run("icinga2 feature disable notification")
     master = nodes["master"].station
     listener = {"accept_config = true": "", "accept_commands = true": ""}
-    master.put("/etc/icinga2/features-enabled/api.conf", example(f"{DISTRIBUTED}/features.conf", **listener))
-    master.put("/etc/icinga2/conf.d/api-users.conf", API_ACCOUNT)
-    master.put("/etc/icinga2/conf.d/tell.conf", TELL)
 
     production = '\t\tmin_delay_time = "90m"\n\t\tmax_delay_time = "150m"\n'
     hosts = {
@@ -104,13 +105,15 @@ def configure(nodes: dict[str, Icinga]) -> None:
     minutely = {"_interval = 1m": f"_interval = {INTERVAL_S:g}s"}
     halfminutely = {"_interval = 30s": f"_interval = {INTERVAL_S:g}s"}
     files = {
+        "../features-enabled/api.conf": example(f"{DISTRIBUTED}/features.conf", **listener),
+        "../conf.d/tests.conf": API_ACCOUNT + TELL,
         "global-templates/command.conf": example("icinga2/command.conf"),
         "global-templates/services.conf": example("icinga2/services.conf", **minutely),
         "global-templates/agents.conf": example(f"{ZONES}/global-templates/agents.conf", **halfminutely),
         "master/health.conf": example(f"{ZONES}/master/health.conf", **minutely),
         "dc1/hosts.conf": example(f"{ZONES}/dc1/hosts.conf", **minutely, **hosts),
     }
-    master.put_all({f"/etc/icinga2/zones.d/{path}": text for path, text in files.items()})
+    master.put({os.path.normpath(f"/etc/icinga2/zones.d/{path}"): text for path, text in files.items()})
 
 
 @pytest.fixture(scope="module")
@@ -128,12 +131,12 @@ def cluster(site: Site, line: Pair, kit: Kit) -> Iterator[Cluster]:
     make_accounts(line)
     for who, role in ((WORKER, "worker"), (CHECK, "check")):
         make_account(keeper, who, role, url(who), only="history")
-    keeper_network = kit.client.networks.get(keeper._network.id)
+    keeper_network = kit.client.networks.get(keeper.network.id)
     for name in SATELLITES:
         keeper_network.connect(machines[name].container)
         for who in (WORKER, CHECK):
             file = url(who).partition("defaults-file=")[2]
-            machines[name].put(file, option_file(who), owner=USER, mode=0o600)
+            machines[name].put({file: option_file(who)}, user=USER, mode=0o600)
         machines[name].worker("db8/customers", history=url(WORKER))
     nodes = {name: Icinga(machine) for name, machine in machines.items()}
     make_certificates(nodes)

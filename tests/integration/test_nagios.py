@@ -89,28 +89,22 @@ class Nagios:
 
     def __init__(self, station: Station) -> None:
         self.station = station
-        put = station.put
         folder = "/etc/nagios4/conf.d"
-        put(f"{folder}/commands.cfg", example("nagios/commands.cfg"))
-        put(
-            f"{folder}/templates.cfg",
-            example("nagios/templates.cfg", **{"freshness_threshold             180": "freshness_threshold 8"}),
-        )
-        put(f"{folder}/contacts.cfg", example("nagios/contacts.cfg"))
-        put(
-            f"{folder}/replicas.cfg",
-            example(
-                "nagios/replicas.cfg",
-                **{PRODUCTION_LIMITS: LIMITS, "db7.example.com": "replica", "db8.example.com": "replica"},
-            ),
-        )
-        put(f"{folder}/own.cfg", OWN)
+        changed: dict[str, dict[str, str]] = {
+            "templates": {"freshness_threshold             180": "freshness_threshold 8"},
+            "replicas": {PRODUCTION_LIMITS: LIMITS, "db7.example.com": "replica", "db8.example.com": "replica"},
+        }
+        files = {
+            name: example(f"nagios/{name}.cfg", **changed.get(name, {}))
+            for name in ("commands", "contacts", "templates", "replicas")
+        }
+        station.put({f"{folder}/{name}.cfg": text for name, text in {**files, "own": OWN}.items()})
         main = station.read("/etc/nagios4/nagios.cfg")
         main = re.sub(r"(?m)^cfg_(file|dir)=.*\n", "", main) + f"cfg_dir={folder}\n"
         for name, value in CONFIG.items():
             assert re.search(rf"(?m)^{name}=", main), name
             main = re.sub(rf"(?m)^{name}=.*", f"{name}={value}", main)
-        put("/etc/nagios4/nagios.cfg", main)
+        station.put({"/etc/nagios4/nagios.cfg": main})
         station.run(
             "install -d -o nagios -g nagios /var/run/nagios4 /var/lib/nagios4/rw /var/lib/nagios4/spool/checkresults"
         )
@@ -273,7 +267,7 @@ def test_a_dead_worker_is_one_call_not_one_for_each_replica(nagios: Nagios) -> N
 
 def test_a_passive_result_arrives_whole_and_silence_is_a_problem(nagios: Nagios) -> None:
     station = nagios.station
-    station.put("/usr/local/bin/submit-passive", example("nagios/submit-passive"), mode=0o755)
+    station.put({"/usr/local/bin/submit-passive": example("nagios/submit-passive")}, mode=0o755)
     options = f"--defaults-file /etc/check_delayed_repl/monitor.cnf --host replica --replica db9 --history {HISTORY}"
     command = f"{PLUGIN_FOLDER}/check_delayed_repl {options} {LIMITS}"
     submit = f"submit-passive db9 '{SERVICE}' -- {command}"

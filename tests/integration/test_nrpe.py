@@ -7,14 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from .machine import Ran
 from .monitoring import (
+    HISTORY,
     LABELS,
     LIMITS,
     PLUGIN_FOLDER,
     PRODUCTION_LIMITS,
     TOOL,
     USER,
-    Ran,
     Site,
     Station,
     example,
@@ -25,7 +26,6 @@ from .servers import Pair, wait_until
 
 pytestmark = pytest.mark.monitoring
 
-HISTORY = "/var/lib/check_delayed_repl/history.db"
 NEIGHBOURS = "allowed_hosts=127.0.0.1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
 SMALL_PACKET = 1024
 """Bytes of a version 2 packet's answer, with the zero byte that ends it."""
@@ -42,9 +42,9 @@ def agent(site: Site, line: Pair) -> Iterator[Station]:
         PRODUCTION_LIMITS: LIMITS,
         "--host localhost": "--socket /run/mysqld/mysqld.sock --replica localhost:3306",
     }
-    station.put("/etc/nagios/nrpe.d/check_delayed_repl.cfg", example("nrpe/check_delayed_repl.cfg", **changed))
+    station.put({"/etc/nagios/nrpe.d/check_delayed_repl.cfg": example("nrpe/check_delayed_repl.cfg", **changed)})
     main = station.read("/etc/nagios/nrpe.cfg")
-    station.put("/etc/nagios/nrpe.cfg", main.replace("allowed_hosts=127.0.0.1,::1", NEIGHBOURS))
+    station.put({"/etc/nagios/nrpe.cfg": main.replace("allowed_hosts=127.0.0.1,::1", NEIGHBOURS)})
     station.run(f"install -d -o {USER} -g {USER} /run/nagios")
     station.spawn("nrpe -c /etc/nagios/nrpe.cfg -f", "/tmp/nrpe.log", user=USER)
     yield station

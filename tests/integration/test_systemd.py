@@ -60,8 +60,8 @@ def machine(site: Site, line: Pair) -> Iterator[Station]:
     station = site.station(line, "db7", systemd=True, beside=line.replica.container)
     for path in sorted((EXAMPLES / "systemd").rglob("*.*")):
         if path.is_file():
-            station.put(f"{UNITS}/{path.relative_to(EXAMPLES / 'systemd')}", path.read_text())
-    station.put("/etc/check_delayed_repl/worker.toml", WORKER_CONFIG)
+            station.put({f"{UNITS}/{path.relative_to(EXAMPLES / 'systemd')}": path.read_text()})
+    station.put({"/etc/check_delayed_repl/worker.toml": WORKER_CONFIG})
     station.run("systemctl daemon-reload")
     yield station
     station.close()
@@ -70,8 +70,6 @@ def machine(site: Site, line: Pair) -> Iterator[Station]:
 def test_systemd_finds_nothing_to_say_about_the_units(machine: Station) -> None:
     # What the units call and this machine lacks: other backup programs, manuals that are not installed here.
     machine.run("ln -sf /bin/true /usr/bin/xtrabackup; ln -sf /bin/true /usr/bin/mysqldump")
-    for page in sorted((EXAMPLES / "man").glob("*.1")):
-        machine.put(f"/usr/local/share/man/man1/{page.name}", page.read_text())
     names = sorted(path.name for path in (EXAMPLES / "systemd").glob("*.*") if path.is_file())
     assert {"delayed-repl-worker.service", "delayed-repl-prune.service", "delayed-repl-prune.timer"} < set(names)
     for name in names:
@@ -98,7 +96,7 @@ def test_the_worker_runs_as_hardened_as_it_is(machine: Station) -> None:
     assert "NRestarts=0" in shown
     pid = re.search(r"MainPID=(\d+)", shown)
     assert pid
-    status = machine.read(f"/proc/{pid[1]}/status")
+    status = machine.run(f"cat /proc/{pid[1]}/status").output
     assert re.search(r"(?m)^Seccomp:\s+2$", status), "system calls are filtered"
     assert re.search(r"(?m)^CapBnd:\s+0+$", status), "nothing is privileged"
     assert re.search(r"(?m)^NoNewPrivs:\s+1$", status)
@@ -119,9 +117,8 @@ def test_a_mariabackup_of_the_replica_is_recorded(machine: Station, line: Pair) 
         f" CONNECTION ADMIN ON *.* TO {account(BACKUP)}",
     )
     client = f"[client]\nuser = {BACKUP[0]}\npassword = {BACKUP[1]}\nsocket = /run/mysqld/mysqld.sock\n"
-    machine.put(
-        "/etc/backup/backup.cnf", f"{client}[mariabackup]\ndatadir = /var/lib/mysql\n", owner="mysql", mode=0o600
-    )
+    client += "[mariabackup]\ndatadir = /var/lib/mysql\n"
+    machine.put({"/etc/backup/backup.cnf": client}, user="mysql", mode=0o600)
     client = machine.run("mariabackup --version 2>&1").output
     if f" {line.replica.version[0]}.{line.replica.version[1]}." not in client:
         pytest.skip(f"mariabackup copies the files of its own version alone: {client.strip()}")
@@ -152,19 +149,19 @@ def test_any_backup_service_can_be_wrapped(machine: Station) -> None:
     wait_until(lambda: judge(machine).startswith("DELAYED_REPL"), 20, "there is a history")
     service = "[Service]\nType=oneshot\nUser=mysql\nExecStart=/bin/sh -c '{}'\n"
     drop_in = example("systemd/any-backup.service.d/delayed-repl.conf")
-    machine.put(f"{UNITS}/brief.service", service.format("sleep 3"))
-    machine.put(f"{UNITS}/failing.service", service.format("exit 7"))
-    machine.put(f"{UNITS}/alone.service", service.format("touch /var/tmp/done"))
-    for name in ("brief", "failing"):
-        machine.put(f"{UNITS}/{name}.service.d/delayed-repl.conf", drop_in)
-    machine.put(f"{UNITS}/alone.service.d/delayed-repl.conf", drop_in.replace(HISTORY, "/proc/nowhere/history.db"))
+    nowhere = drop_in.replace(HISTORY, "/proc/nowhere/history.db")
+    commands = {"brief": "until [ -e /var/tmp/enough ]; do sleep 0.1; done", "failing": "exit 7"}
+    for name, command in {**commands, "alone": "touch /var/tmp/done"}.items():
+        unit = f"{UNITS}/{name}.service"
+        machine.put({unit: service.format(command), f"{unit}.d/own.conf": nowhere if name == "alone" else drop_in})
     machine.run("systemctl daemon-reload")
 
     before = len(job(machine))
     machine.run("systemctl start --no-block brief")
     wait_until(lambda: [each["status"] for each in job(machine)[before:]] == ["running"], 10, "it is running")
     assert judge(machine).startswith("DELAYED_REPL WARNING - Active backup: running")
-    wait_until(lambda: [each["status"] for each in job(machine)[before:]] == ["finished"], 15, "it is over")
+    machine.run("touch /var/tmp/enough")
+    wait_until(lambda: [each["status"] for each in job(machine)[before:]] == ["finished"], 60, "it is over")
 
     assert machine.run("systemctl start failing", check=False).status != 0
     wait_until(lambda: [each["status"] for each in job(machine)[before:]] == ["finished"] * 2, 10, "it is over")
