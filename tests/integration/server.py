@@ -130,7 +130,7 @@ class Server(Machine):
             .with_volume_mapping(str(self._socket_folder), "/run/mysqld", "rw")
         )
         made.tmpfs.update(self.tmpfs)
-        for file in (self.kit.tls.ca, self.kit.tls.server_cert, self.kit.tls.server_key):
+        for file in (self.kit.tls.ca, *self.kit.tls.server):
             made.with_copy_into_container(file, f"/tls/{file.name}")
         return made
 

@@ -51,6 +51,7 @@ __all__ = [
     "REPLICATION",
     "ROOT_PASSWORD",
     "UNREACHABLE",
+    "Certificate",
     "Family",
     "Heartbeat",
     "Kit",
@@ -89,8 +90,7 @@ class Tls:
         self.ca, self.other_ca = folder / "ca.pem", folder / "other-ca.pem"
         self._authority.cert_pem.write_to_path(str(self.ca))
         trustme.CA().cert_pem.write_to_path(str(self.other_ca))
-        self.server_cert, self.server_key = self.issue("server")
-        self.client_cert, self.client_key = self.issue("client")
+        self.server, self.client = self.issue("server"), self.issue("client")
 
     def issue(self, name: str, valid_s: float = 30 * 86400) -> Certificate:
         """A certificate that is valid for so many seconds from now; its files are called after `name`."""

@@ -6,20 +6,15 @@ not be missed.
 
 from __future__ import annotations
 
-import io
 import shutil
-import subprocess
-import tarfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
-import pymysql
-
-from .checking import CHECK, WORKER, granted, make_account, revoked
+from .breaking import set_password
+from .checking import CHECK, WORKER, make_account, revoked, statements_for
 from .matrix import Watched, essential, on
-from .servers import Server, Tls, account, literal
+from .servers import Certificate, Server, account
 
 SLACK_S = 5.0
 """A look, the next one where a session has just ended, and a busy machine."""
@@ -31,17 +26,14 @@ NEW_PASSWORD = WORKER[1] + "-and-new"
 """Holds the old one, for which every output is searched."""
 
 
-def end_sessions(server: Server, who: tuple[str, str] = WORKER) -> None:
-    """End the sessions of an account, as a server does that has been restarted or reloaded."""
-    for (session,) in server.sql(f"SELECT id FROM information_schema.processlist WHERE user = {literal(who[0])}"):
-        with suppress(pymysql.err.MySQLError):  # it may have ended by itself
-            server.sql(f"KILL {int(session)}")
+def end_sessions(server: Server) -> None:
+    """End the worker's sessions, as a server does that has been restarted or reloaded."""
+    server.end_sessions(WORKER[0])
 
 
 def grants_of(server: Server, who: tuple[str, str], role: str) -> tuple[str, str]:
     """The GRANT statements that give an account the replication status, and the heartbeat table."""
-    statements = granted(server.kind, ".".join(map(str, server.version)), role, None, who[0]).replica
-    grants = [statement for statement in statements if statement.startswith("GRANT ")]
+    grants = [each for each in statements_for(server, who, role) if each.startswith("GRANT ")]
     (table,) = [grant for grant in grants if "heartbeat" in grant]
     (status,) = [grant for grant in grants if grant != table]
     return status, table
@@ -85,14 +77,14 @@ def test_a_password_is_changed(watched: Watched) -> None:
     old = file.read_text()
     new = old.replace(WORKER[1], NEW_PASSWORD)
     with watched.fault("12.3", "Access: password changed", "connect-failed", within=SLACK_S) as it:
-        set_password(replica, NEW_PASSWORD)
+        set_password(replica, WORKER, NEW_PASSWORD)
         end_sessions(replica)
         it.caused()
         assert "access denied" in it.detected().message
         it.mending()
         file.write_text(new)
     with watched.twin("12.3", "it is changed in the option file, too"):
-        set_password(replica, WORKER[1])
+        set_password(replica, WORKER, WORKER[1])
         file.write_text(old)
         end_sessions(replica)
 
@@ -107,14 +99,6 @@ def test_a_password_is_changed(watched: Watched) -> None:
         replica.unlogged(f"DROP USER {account(CHECK)}")
         end_sessions(replica)
     make_account(replica, CHECK, "check")
-
-
-def set_password(server: Server, password: str) -> None:
-    """Give the worker's account another password."""
-    if server.kind == "mysql" and server.version < (5, 7):
-        server.unlogged(f"SET PASSWORD FOR {account(WORKER)} = PASSWORD({literal(password)})")
-    else:
-        server.unlogged(f"ALTER USER {account(WORKER)} IDENTIFIED BY {literal(password)}")
 
 
 @contextmanager
@@ -169,49 +153,21 @@ def test_certificates(watched: Watched) -> None:
             "12.7", "Access: server's certificate expired", "connect-failed", within=SLACK_S, name="verifying"
         ) as it:
             # A server that has one loaded does not mind that it expires; a new one takes none that has.
-            serve(replica, signed(pair.tls, scene.folder, valid_s=SHORT_S))
+            serve(replica, pair.tls.issue("short", SHORT_S))
             time.sleep(SHORT_S)
             end_sessions(replica)
             it.caused()
             assert "expired" in it.detected().message
             assert scene.judged().what == ("OK", "in-range"), "who does not verify does not mind"
             it.mending()
-            serve(replica, pair.tls.server_cert)
+            serve(replica, pair.tls.server)
         with watched.twin("12.7", "it is renewed", name="verifying"):
-            serve(replica, signed(pair.tls, scene.folder, valid_s=86400))
-    serve(replica, pair.tls.server_cert)
+            serve(replica, pair.tls.issue("renewed"))
+    serve(replica, pair.tls.server)
 
 
-def signed(tls: Tls, folder: Path, valid_s: float) -> Path:
-    """A certificate for the server's key that is valid for so many seconds from now."""
-    made = folder / f"for-{valid_s:g}-seconds.pem"
-    (folder / "index").touch()
-    (folder / "ca.cnf").write_text(
-        f"[ca]\ndefault_ca = ours\n[ours]\ndatabase = {folder}/index\nnew_certs_dir = {folder}\nrand_serial = yes\n"
-        "unique_subject = no\ndefault_md = sha256\npolicy = any\n[any]\ncommonName = supplied\n"
-    )
-    end = time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + valid_s))
-    subprocess.run(
-        [
-            *("openssl", "ca", "-config", str(folder / "ca.cnf"), "-batch", "-notext", "-in", "server.csr"),
-            *("-cert", "ca.pem", "-keyfile", "ca-key.pem", "-extfile", "server.ext", "-enddate", end),
-            *("-out", str(made)),
-        ],
-        cwd=tls.folder,
-        check=True,
-        capture_output=True,
-    )
-    return made
-
-
-def serve(server: Server, certificate: Path) -> None:
+def serve(server: Server, certificate: Certificate) -> None:
     """Have a running server use another certificate, and end the worker's sessions."""
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        tar.add(certificate, arcname="server-cert.pem")
-    server.container.put_archive("/tls", archive.getvalue())
-    if server.kind == "mariadb":
-        server.sql("FLUSH SSL")
-    else:
-        server.sql("ALTER INSTANCE RELOAD TLS")
+    server.put_files({f"/tls/server-{what}.pem": file.read_bytes() for what, file in certificate._asdict().items()})
+    server.sql("FLUSH SSL" if server.kind == "mariadb" else "ALTER INSTANCE RELOAD TLS")
     end_sessions(server)

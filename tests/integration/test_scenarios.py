@@ -202,7 +202,7 @@ def tls(scene: Scene) -> None:
         return scene.inline("--ssl-mode", mode, *where, *options, who=who)
 
     ours, others = ("--ssl-ca", str(material.ca)), ("--ssl-ca", str(material.other_ca))
-    client = ("--ssl-cert", str(material.client_cert), "--ssl-key", str(material.client_key))
+    client = ("--ssl-cert", str(material.client.cert), "--ssl-key", str(material.client.key))
     try:
         assert look("preferred").what == OK
         assert look("required").what == OK
