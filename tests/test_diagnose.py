@@ -69,8 +69,7 @@ def golden() -> dict[str, str]:
     """File name → what it should hold."""
     files = {f"{name.replace(' ', '-')}.txt": plain(screen(SCENES[name](), PEN)) for name in KEPT_SCREENS}
     files |= {f"watch-{name}.txt": plain(frame(SCENES[name](), PEN, 23)) for name in KEPT_FRAMES}
-    ascii_pen = Pen(zone=UTC, unicode=False)
-    files["ascii.txt"] = to_ascii(plain(screen(SCENES["backup-recovery-window"](), ascii_pen)))
+    files["ascii.txt"] = to_ascii(plain(screen(SCENES["backup-recovery-window"](), PEN)))
     return files
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 
 from check_delayed_repl.diagnose.picture import Diagnosis
-from check_delayed_repl.diagnose.screen import add_screen_options, console, knows_unicode, styled
+from check_delayed_repl.diagnose.screen import add_screen_options, console, styled
 from check_delayed_repl.diagnose.session import Session
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.options import (
@@ -145,8 +145,7 @@ def _show(picture: Diagnosis, args: argparse.Namespace) -> None:
         return
     from check_delayed_repl.diagnose.text import Pen, brief, screen
 
-    pen = Pen(unicode=knows_unicode(args))
-    console(args).print(styled((brief if args.brief else screen)(picture, pen), args), end="", soft_wrap=True)
+    console(args).print(styled((brief if args.brief else screen)(picture, Pen()), args), end="", soft_wrap=True)
 
 
 def _plot(picture: Diagnosis, file: str) -> int:

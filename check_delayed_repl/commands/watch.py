@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from check_delayed_repl.commands.diagnose import add_source_options
-from check_delayed_repl.diagnose.screen import Line, add_screen_options, console, knows_unicode, styled
+from check_delayed_repl.diagnose.screen import Line, add_screen_options, console, styled
 from check_delayed_repl.diagnose.session import Session
 from check_delayed_repl.diagnose.text import Pen, frame
 from check_delayed_repl.options import (
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _frames(session: Session, args: argparse.Namespace) -> None:
     """A frame for each sample, one below the other."""
-    shown, pen = console(args), Pen(unicode=knows_unicode(args))
+    shown, pen = console(args), Pen()
     for count, sample in enumerate(_samples(session, args.interval), 1):
         _take(session, sample)
         shown.print(styled([*frame(session.picture(args.since), pen, ROWS), []], args), end="", soft_wrap=True)
@@ -134,7 +134,7 @@ def _take(session: Session, sample: Sample | None) -> None:
 def _frame(session: Session, args: argparse.Namespace, columns: int, rows: int) -> list[Line]:
     if not session.own and not session.sampled and not session.worker:
         return [[(f"Taking the first sample of {session.replica}...", "")]]
-    pen = Pen(max(NARROWEST, min(columns, WIDEST)), None, knows_unicode(args))
+    pen = Pen(max(NARROWEST, min(columns, WIDEST)), None)
     lines = frame(session.picture(args.since), pen, rows - 1)
     return [*lines, *([[]] * (rows - 1 - len(lines))), [("Ctrl-C ends", "dim")]]
 

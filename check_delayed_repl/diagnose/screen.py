@@ -90,4 +90,4 @@ def to_ascii(text: str) -> str:
     return text.translate(_PLAIN).encode("ascii", "replace").decode("ascii")
 
 
-_PLAIN = str.maketrans(dict(zip("─╌│┤├└█░·▲…→", "--|||+#.-^.>", strict=True)))
+_PLAIN = {0x2800 + dots: "*" for dots in range(256)} | str.maketrans("─╌│┤├└█░·▲…→", "--|||+#.-^.>")

@@ -39,10 +39,10 @@ _SECONDS = re.compile(
 
 
 class Pen:
-    """How this screen writes: its width, its time zone, and whether it may leave ASCII."""
+    """How this screen writes: its width and its time zone, None for this machine's."""
 
-    def __init__(self, width: int = WIDTH, zone: tzinfo | None = None, unicode: bool = True) -> None:
-        self.width, self.zone, self.unicode = width, zone, unicode
+    def __init__(self, width: int = WIDTH, zone: tzinfo | None = None) -> None:
+        self.width, self.zone = width, zone
 
     def text(self, text: str, indent: str = "", style: str = "", hanging: str | None = None) -> list[Line]:
         """Wrapped text."""
@@ -203,7 +203,7 @@ def _mistake(found: Protection, now: float, pen: Pen) -> str:
 def _drawing(p: Diagnosis, pen: Pen, height: int) -> list[Line]:
     count = sum(s.delay is not None for s in p.samples)
     title = f"Delay of the last {span(p.verdict.at - p.since)}, {words.plural(count, 'sample')}"
-    return [[(title, "bold")], *chart(p, pen.width, height, pen.zone, pen.unicode)]
+    return [[(title, "bold")], *chart(p, pen.width, height, pen.zone)]
 
 
 def _line(p: Diagnosis, pen: Pen) -> list[Line]:
