@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 from check_delayed_repl.diagnose.dialect import Dialect, Place
 from check_delayed_repl.observe import heartbeat
-from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed, ask, connect, settings
-from check_delayed_repl.observe.optionfile import OptionFileError
+from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed, ask, connect
 from check_delayed_repl.observe.replication import Ask, read_status
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.words import clean
@@ -23,17 +22,16 @@ class Server(NamedTuple):
     """(server id, age in seconds by UTC) of every heartbeat row but the server's own, the newest first."""
 
 
-def ask_server(target: Target, budget: float, deadline: float) -> Server | None:
-    """None where it does not say by `deadline`, a time.monotonic(); `budget` is how many seconds there are."""
+def ask_server(target: Target, deadline: float) -> Server | None:
+    """None where it does not say by `deadline`, a time.monotonic()."""
     try:
-        found = settings(target)
         connection = connect(target, deadline, raw=True)
-    except (OptionFileError, SampleFailed):
+    except SampleFailed:
         return None
     answers: list[Answer] = []
 
     def asking(sql: str, purpose: str) -> Answer:
-        answers.append(ask(connection, sql, purpose, found.where, budget, found.password))
+        answers.append(ask(connection, sql, purpose))
         return answers[-1]
 
     channel = target.channel or ""
@@ -41,7 +39,7 @@ def ask_server(target: Target, budget: float, deadline: float) -> Server | None:
         # A proxy greets with a version of its own.
         version = _text(asking("SELECT VERSION()", "asking for its version").rows[0][0])
         try:
-            status, _ = read_status(asking, version, target.channel, secret=found.password)
+            status, _ = read_status(asking, version, target.channel, secret=connection.secret)
         except (SampleFailed, Refused):
             return Server(Dialect(version, channel))
         server = Server(Dialect(version, status.channel), _place(answers[-1], status.channel))

@@ -126,7 +126,7 @@ class Session:
         sample = self._observer.sample(self._until(), self._previous)
         if sample.error not in UNREACHED and (self._server is None or sample.sql == "No"):
             # Where a stopped SQL thread stands is asked for with every sample: it may have run in between.
-            self._server = ask_server(self._target, self._timeout, self._until()) or self._server
+            self._server = ask_server(self._target, self._until()) or self._server
         return sample
 
     def sample_and_add(self) -> Sample:

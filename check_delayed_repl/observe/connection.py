@@ -12,8 +12,7 @@ import socket
 import time
 
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
-from check_delayed_repl.observe.address import Settings
-from check_delayed_repl.observe.address import settings as settings
+from check_delayed_repl.observe.address import Settings, settings
 from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.words import MASK, one_line, plain
@@ -21,7 +20,6 @@ from check_delayed_repl.words import MASK, one_line, plain
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
-    from typing import NoReturn
 
     from check_delayed_repl.observe.names import Address
     from check_delayed_repl.observe.wire import Connection
@@ -126,9 +124,11 @@ def _log_in(found: Settings, deadline: float, budget: float, database: str | Non
         from check_delayed_repl.observe.wire import MAX_SAMPLE_VALUES, MAX_VALUES, Connection, Wire
 
         wire = Wire(sock, deadline, MAX_SAMPLE_VALUES if raw else MAX_VALUES)
+        wire.budget = budget
         local, mode = address is None, found.ssl_mode
         connection = Connection(
             wire,
+            where=found.where,
             address=address,
             raw=raw,
             # Nobody can listen on a local socket: like the servers' own clients, encrypt only where that is demanded.
@@ -145,25 +145,22 @@ def _log_in(found: Settings, deadline: float, budget: float, database: str | Non
     try:
         connection.connect(wire)  # type: ignore[arg-type]
     except Exception as error:  # noqa: BLE001  what is not MySQL's makes PyMySQL fail in any way
-        failure = _failure(connection, error, found.where, budget, "logging in", found.password)
+        failure = _failure(connection, error, "logging in")
         sock.close()
         raise failure from None
     return connection
 
 
-def ask(connection: Connection, sql: str, purpose: str, where: str, budget: float, secret: str = "") -> Answer:
-    """The answer to one statement, on a raw connection.
+def ask(connection: Connection, sql: str, purpose: str) -> Answer:
+    """The answer to one statement, on a raw connection; `purpose` says what is being done (`reading the heartbeats`).
 
-    `purpose` says what is being done (`reading the heartbeats`), `budget` how many seconds there were for it all.
     Raises Refused where the server answers with an error, ConnectFailed where there is no answer: then the connection
     is closed.
     """
-    return ask_together(connection, sql, purpose, where, budget, secret)[0]
+    return ask_together(connection, sql, purpose)[0]
 
 
-def ask_together(
-    connection: Connection, sql: str, purpose: str, where: str, budget: float, secret: str = ""
-) -> list[Answer]:
+def ask_together(connection: Connection, sql: str, purpose: str) -> list[Answer]:
     """The answers to statements with `;` between them, which even a proxy hands to one server; raises as `ask` does.
 
     Only the first answer is sure to be there: a later statement that is refused ends the list.
@@ -184,8 +181,8 @@ def ask_together(
         if number is not None and connection.open and number not in (_SHUTTING_DOWN, *_ENDED):
             if answers:
                 return answers
-            raise Refused(number, scrubbed(_text_of(error), secret)) from None
-        failure = _failure(connection, error, where, budget, purpose, secret)
+            raise Refused(number, scrubbed(_text_of(error), connection.secret)) from None
+        failure = _failure(connection, error, purpose)
         connection.close()
         raise failure from None
 
@@ -359,16 +356,15 @@ def _text_of(error: Exception) -> str:
     return str(error.args[-1]) if error.args else type(error).__name__
 
 
-def _failure(
-    connection: Connection, error: Exception, where: str, budget: float, purpose: str, secret: str
-) -> ConnectFailed:
+def _failure(connection: Connection, error: Exception, purpose: str) -> ConnectFailed:
     """Why there is no connection (any more), in words."""
+    where, secret = connection.where, connection.secret
     trouble = connection.wire.trouble
     number = _server_error(error)
     text = scrubbed(_text_of(error), secret)
     if number is not None:
         if number in _ENDED:
-            return _failure_on_wire("lost", text, where, budget, purpose)
+            return _failure_on_wire(connection, "lost", text, purpose)
         if number == _SHUTTING_DOWN:
             return ConnectFailed("server-down", f"{where}: the server is shutting down ({text})", lost=True)
         advice = _ADVICE.get(number, "the server refused the connection")
@@ -377,7 +373,7 @@ def _failure(
             advice += ", or give --ssl-mode required if the server insists on TLS"
         return ConnectFailed("connect-failed", f"{where}: {advice} (error {number}: {text})")
     if trouble is not None:
-        return _failure_on_wire(trouble.kind, scrubbed(trouble.detail, secret), where, budget, purpose)
+        return _failure_on_wire(connection, trouble.kind, scrubbed(trouble.detail, secret), purpose)
     if connection.unusable:
         method = scrubbed(connection.unusable, secret)
         package = _PACKAGES.get(method)
@@ -388,13 +384,13 @@ def _failure(
         )
         return ConnectFailed("connect-failed", f"{where}: the account's authentication method {method} {advice}")
     if error.args[:1] in ((2006,), (2013,)):
-        return _failure_on_wire("lost", "", where, budget, purpose)
+        return _failure_on_wire(connection, "lost", "", purpose)
     return ConnectFailed(
         "connect-failed", f"{where}: not a MySQL server ({purpose}): check --host, --port and --socket"
     )
 
 
-def _failure_on_wire(kind: str, detail: str, where: str, budget: float, purpose: str) -> ConnectFailed:
+def _failure_on_wire(connection: Connection, kind: str, detail: str, purpose: str) -> ConnectFailed:
     because = f": {detail}" if detail else ""
     text = {
         "tls": f"TLS failed: {detail}: check --ssl-mode and --ssl-ca",
@@ -404,10 +400,5 @@ def _failure_on_wire(kind: str, detail: str, where: str, budget: float, purpose:
         "lost": f"the server closed the connection ({purpose}){because}",
     }
     if kind == "timeout":
-        return _late(where, budget, purpose)
-    return ConnectFailed("connect-failed", f"{where}: {text[kind]}", lost=kind == "lost")
-
-
-def fail(condition: str, message: str) -> NoReturn:
-    """Ends a sample."""
-    raise SampleFailed(condition, message)
+        return _late(connection.where, connection.wire.budget, purpose)
+    return ConnectFailed("connect-failed", f"{connection.where}: {text[kind]}", lost=kind == "lost")

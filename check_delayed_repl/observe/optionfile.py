@@ -7,6 +7,7 @@ of one line. Values may be secrets: no error ever quotes one.
 from __future__ import annotations
 
 import os
+import re
 import stat
 
 MAX_BYTES = 1 << 20
@@ -16,6 +17,8 @@ MAX_DEPTH = 10
 _BLANKS = " \t\n\v\f\r"
 """What the servers' own clients take for blanks: other spaces belong to the value."""
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "s": " ", '"': '"', "'": "'", "\\": "\\"}
+# Quotes that are never closed go on to the end.
+_BEFORE_COMMENT = re.compile(r"""(?:[^#'"]|'(?:\\.|[^'\\]|\\$)*'?|"(?:\\.|[^"\\]|\\$)*"?)*""")
 
 
 class OptionFileError(Exception):
@@ -102,39 +105,11 @@ def _included(path: str, number: int, line: str) -> list[str]:
 
 def _option(line: str) -> tuple[str, str | None]:
     """Name and value of a line; what stands in quotes keeps its `#`."""
-    line = line[: _comment(line)]
-    name, equals, value = line.partition("=")
-    if not equals:
-        return name.rstrip(_BLANKS), None
+    before_comment = _BEFORE_COMMENT.match(line)
+    name, equals, value = (before_comment[0] if before_comment else line).partition("=")
     value = value.strip(_BLANKS)
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         value = value[1:-1]
-    return name.rstrip(_BLANKS), _unescaped(value)
-
-
-def _comment(line: str) -> int:
-    """Where the comment at the end of a line begins; its length where there is none."""
-    quote = ""
-    escaped = False
-    for place, char in enumerate(line):
-        if char in "'\"" and not escaped:
-            quote = char if not quote else "" if quote == char else quote
-        if char == "#" and not quote:
-            return place
-        escaped = bool(quote) and char == "\\" and not escaped
-    return len(line)
-
-
-def _unescaped(value: str) -> str:
-    """The value without its escapes; an unknown escape stays as it is."""
-    if "\\" not in value:
-        return value
-    text = []
-    rest = iter(value)
-    for char in rest:
-        if char == "\\":
-            following = next(rest, "")
-            text.append(_ESCAPES.get(following, "\\" + following))
-        else:
-            text.append(char)
-    return "".join(text)
+    # An unknown escape stays as it is.
+    value = re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape[1], escape[0]), value)
+    return name.rstrip(_BLANKS), value if equals else None

@@ -122,16 +122,15 @@ class Observer:
         servers: list[str] = []
 
         def asking(sql: str, purpose: str) -> Answer:
-            return ask(connection, sql, purpose, self._where, budget, self._secret)
+            return ask(connection, sql, purpose)
 
         def asking_who(sql: str, purpose: str) -> Answer:
             """Asks for the status, and who answers; nobody but a strange proxy minds two statements together."""
             if not self._identities or not self._together:
                 return asking(sql, purpose)
             kind = self._identities[0]
-            both = f"{sql}; SELECT {_IDENTITIES[kind]}"
             try:
-                first, *others = ask_together(connection, both, purpose, self._where, budget, self._secret)
+                first, *others = ask_together(connection, f"{sql}; SELECT {_IDENTITIES[kind]}", purpose)
             except Refused:
                 first, others = asking(sql, purpose), []
                 self._together = False
@@ -196,9 +195,9 @@ class Observer:
         session = _SESSION.format(lock_s=max(1, math.ceil(budget)))
         try:
             try:
-                ask(self._connection, session + _SESSION_TOO, PREPARING, self._where, budget, self._secret)
+                ask(self._connection, session + _SESSION_TOO, PREPARING)
             except Refused:
-                ask(self._connection, session, PREPARING, self._where, budget, self._secret)
+                ask(self._connection, session, PREPARING)
         except Refused as error:
             raise ConnectFailed(
                 "connect-failed",

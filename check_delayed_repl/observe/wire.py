@@ -69,6 +69,8 @@ class Wire:
     def until(self, deadline: float) -> None:
         """A new stretch of work that must be over at `deadline`, a time.monotonic()."""
         self.deadline = deadline
+        self.budget = deadline - time.monotonic()
+        """How many seconds there were for it all."""
         self.bytes_left = MAX_BYTES
         self.values_left = self._values
 
@@ -185,6 +187,7 @@ class Connection(Base):
         self,
         wire: Wire,
         *,
+        where: str,
         address: Address | None,
         raw: bool,
         tls: Callable[[], ssl.SSLContext] | None,
@@ -195,6 +198,9 @@ class Connection(Base):
         database: str | None,
     ) -> None:
         self.wire = wire
+        self.where = where
+        """What the server is called in messages."""
+        self.secret = password.decode("utf-8", "surrogateescape")
         self.address = address
         """Where the other side is; None for a local socket."""
         self.unusable = ""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from check_delayed_repl.observe.connection import Answer, Refused, ask, connect, settings
+from check_delayed_repl.observe.connection import Answer, Refused, ask, connect
 from check_delayed_repl.observe.replication import is_mariadb, version_numbers
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.rescue.relaylog import Place, Row
@@ -140,9 +140,8 @@ class Session:
     def __init__(self, target: Target, timeout: float) -> None:
         """Raises SampleFailed and OptionFileError."""
         self.target, self.timeout = target, timeout
-        found = settings(target)
-        self.where, self._secret = found.where, found.password
         self.connection: Connection = connect(target, time.monotonic() + timeout, raw=True)
+        self.where = self.connection.where
         self.version = self.connection.server_version
         """As the greeting says; a proxy's may be wrong."""
 
@@ -155,7 +154,7 @@ class Session:
         """Raises Refused, or SampleFailed where there is no answer within the timeout or `patience`."""
         budget = max(self.timeout, patience)
         self.connection.until(time.monotonic() + budget)
-        return ask(self.connection, sql, purpose, self.where, budget, self._secret)
+        return ask(self.connection, sql, purpose)
 
     def rows(self, sql: str, purpose: str) -> list[dict[str, str]]:
         """Rows by column name, in lower case and in the newer words (source, replica); NULL is empty."""

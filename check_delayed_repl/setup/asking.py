@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from check_delayed_repl.observe.connection import Refused, ask, connect, settings
+from check_delayed_repl.observe.connection import Refused, ask, connect
 from check_delayed_repl.observe.replication import is_mariadb
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.setup.accounts import Server, table
@@ -63,12 +63,10 @@ class Asking:
     """A connection for statements that read. Raises SampleFailed where it is lost, and Refused as the server says."""
 
     def __init__(self, target: Target, timeout: float) -> None:
-        self._found = settings(target)
-        self._timeout = timeout
         self._connection = connect(target, time.monotonic() + timeout, raw=True)
 
     def rows(self, sql: str, purpose: str) -> list[Row]:
-        answer = ask(self._connection, sql, purpose, self._found.where, self._timeout, self._found.password)
+        answer = ask(self._connection, sql, purpose)
         names = [name.lower().replace("master", "source").replace("slave", "replica") for name in answer.columns]
         return [
             {name: (value or b"").decode("utf-8", "replace") for name, value in zip(names, row, strict=True)}

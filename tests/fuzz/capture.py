@@ -69,7 +69,7 @@ def rows(target: Target, name: str, table: str) -> None:
     connection = connect(target, time.monotonic() + 10, raw=True)
 
     def asking(sql: str, purpose: str) -> Answer:
-        return ask(connection, sql, purpose, "here", 10.0)
+        return ask(connection, sql, purpose)
 
     answers: list[Answer] = []
 
