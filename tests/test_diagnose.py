@@ -458,7 +458,7 @@ def test_json_says_what_the_screen_says(name: str) -> None:
     assert text.count("\n") == 1
     found = json.loads(text, parse_constant=reject)
     assert (found["state"], found["condition"]) == (picture.verdict.state.name, picture.verdict.condition)
-    assert {"trend", "metrics", "limits", "jobs", "replica", "at", "budgets", "protected", "confidence"} <= set(found)
+    assert {"trend", "metrics", "limits", "jobs", "replica", "at", "budgets", "protected", "trust"} <= set(found)
     assert all(finding["meaning"] or finding["cause"] for finding in found["findings"])
     assert not any(finding["next"] for finding in found["findings"] if finding["cause"])
 

@@ -40,7 +40,7 @@ def render(p: Diagnosis) -> str:
     found["protected"] = None if p.protection is None else p.protection._asdict()
     found["server"] = None if p.dialect is None else p.dialect._asdict()
     found["since"] = p.since
-    found["confidence"] = list(p.confidence)
+    found["trust"] = list(p.confidence)  # as the first release called it
     return json.dumps(document.fit(found, visible), allow_nan=False) + "\n"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from datetime import tzinfo
 from textwrap import wrap
 
@@ -15,8 +14,7 @@ from check_delayed_repl.diagnose.picture import Budget, Diagnosis, Outlook
 from check_delayed_repl.diagnose.protection import Protection
 from check_delayed_repl.diagnose.screen import Line, visible
 from check_delayed_repl.diagnose.steps import freeze
-from check_delayed_repl.judge.outcome import Finding, JobView, State
-from check_delayed_repl.records import Sample
+from check_delayed_repl.judge.outcome import Finding, State
 from check_delayed_repl.report.metrics import MOST
 from check_delayed_repl.words import clean, plain, span
 
@@ -213,8 +211,12 @@ def _line(p: Diagnosis, pen: Pen) -> list[Line]:
     samples = words.plural(trend.samples, "sample")
     if trend.slope is None or trend.correlation is None:
         return pen.text(f"The line is at {span(trend.intercept)}. {samples} in the window: too few for a slope.")
+    sure = ""
+    if p.certainty is not None:
+        low, high = (words.slope(end).removesuffix(" s/s") for end in (p.certainty.low, p.certainty.high))
+        sure = f" ({CONFIDENCE:.0%} sure: {low} to {high})" if low != high else ""
     lines = pen.text(
-        f"The line is at {span(trend.intercept)}, slope {words.slope(trend.slope)}{_interval(p)}, "
+        f"The line is at {span(trend.intercept)}, slope {words.slope(trend.slope)}{sure}, "
         f"correlation {plain(trend.correlation, 2)}, fitted to {samples} of {span(trend.span)}."
     )
     if p.certainty is not None and p.certainty.theil_sen is not None:
@@ -227,13 +229,6 @@ def _line(p: Diagnosis, pen: Pen) -> list[Line]:
     elif p.side:
         lines += pen.text("It is not on its way back into range.")
     return lines
-
-
-def _interval(p: Diagnosis) -> str:
-    if p.certainty is None:
-        return ""
-    low, high = (words.slope(end).removesuffix(" s/s") for end in (p.certainty.low, p.certainty.high))
-    return f" ({CONFIDENCE:.0%} sure: {low} to {high})" if low != high else ""
 
 
 def _outlook(outlook: Outlook, now: float, pen: Pen) -> str:
@@ -307,23 +302,19 @@ def _bar(budget: Budget, now: float, pen: Pen) -> Line:
 
 
 def _jobs(p: Diagnosis, pen: Pen) -> list[Line]:
-    lines = [line for job in p.verdict.jobs[:MOST] for line in pen.text(_job(job, p, pen), "  ", hanging="    ")]
+    """When each ran, by its own claim."""
+    now, lines = p.verdict.at, []
+    for job in p.verdict.jobs[:MOST]:
+        text = f"ran for {span(job.running)}"
+        if job.status == "invalid":
+            text = f"invalid, {clean(job.reason)}"
+        elif job.status == "active" and job.started_at is not None:
+            text = f"running for {span(job.running)}, since {pen.clock(job.started_at, now, seconds=True)}"
+        elif job.finished_at is not None:
+            closes = pen.clock(job.finished_at + p.limits.max_recovery_time, now)
+            text += f" until {pen.clock(job.finished_at, now, seconds=True)}; recovery window closes {closes}"
+        lines += pen.text(f"{words.shown(job.kind)} {words.shown(job.id)}: {text}", "  ", hanging="    ")
     return lines + ([[(f"  and {len(p.verdict.jobs) - MOST} more jobs", "")]] if len(p.verdict.jobs) > MOST else [])
-
-
-def _job(job: JobView, p: Diagnosis, pen: Pen) -> str:
-    now = p.verdict.at
-    name = f"{words.shown(job.kind)} {words.shown(job.id)}"
-    if job.status == "invalid":
-        return f"{name}: invalid, {clean(job.reason)}"
-    started = "" if job.started_at is None else pen.clock(job.started_at, now, seconds=True)
-    if job.status == "active":
-        return f"{name}: running for {span(job.running)}, since {started}"
-    text = f"{name}: ran for {span(job.running)}"
-    if job.finished_at is not None:
-        closes = pen.clock(job.finished_at + p.limits.max_recovery_time, now)
-        text += f" until {pen.clock(job.finished_at, now, seconds=True)}; recovery window closes {closes}"
-    return text
 
 
 # --- the replica
@@ -334,21 +325,28 @@ def _replica(p: Diagnosis, pen: Pen) -> list[Line]:
     if p.dialect is not None and p.dialect.channel:
         name += f", {'connection' if p.dialect.mariadb else 'channel'} {words.shown(p.dialect.channel)}"
     lines: list[Line] = [[(name, "bold")], *_threads(p, pen)]
-    seen = p.seen
-    if seen is None:
+    s = p.seen
+    if s is None:
         return lines
-    lines += _entry("relay log", ", ".join(_relay_log(p, seen)), pen)
-    lines += _entry("delay", _setting(p, seen), pen)
-    beats = []
-    if seen.delay is not None:
-        whose = "" if seen.heartbeat_id is None else f" (server {seen.heartbeat_id})"
-        beats.append(f"source's{whose} {span(seen.delay)} old")
-    if seen.local is not None:
-        beats.append(f"own {span(seen.local)} old")
-    elif seen.local_missing:
-        beats.append("own missing")
-    lines += _entry("heartbeats", ", ".join(beats) or words.UNKNOWN, pen)
-    return lines + (_entry("filters", ", ".join(seen.filters), pen, "caution") if seen.filters else [])
+    space = [] if s.relay_log_space is None else [f"{words.size(s.relay_log_space)} on disk"]
+    if s.source_log is not None and s.source_log == s.relay_log:
+        space.append("all applied")
+    elif s.delay is not None:
+        # What is fetched and not applied: the delay, less what has not come since the source was last heard.
+        space.append(f"{span(max(0.0, s.delay - (p.verdict.source_log_age or 0.0)))} of changes waiting")
+    setting = f"set to {span(s.sql_delay)}" if p.native or s.sql is None else "not by the server itself"
+    if p.native and (p.sql_delay_before or 0) > (s.sql_delay or 0):
+        setting += f", {span(p.sql_delay_before)} before"
+    source = "" if s.heartbeat_id is None else f" (server {s.heartbeat_id})"
+    delay, own = (words.UNKNOWN if age is None else f"{span(age)} old" for age in (s.delay, s.local))
+    for label, text in (
+        ("relay log", ", ".join(space) or words.UNKNOWN),
+        ("delay", f"{setting}; allowed: {span(p.limits.min_delay_time)} to {span(p.limits.max_delay_time)}"),
+        ("heartbeats", f"source's{source} {delay}, own {'missing' if s.local_missing else own}"),
+        ("filters", ", ".join(s.filters or ())),
+    ):
+        lines += _entry(label, text, pen) if text else []
+    return lines
 
 
 def _threads(p: Diagnosis, pen: Pen) -> list[Line]:
@@ -358,53 +356,26 @@ def _threads(p: Diagnosis, pen: Pen) -> list[Line]:
     lines = []
     if newest.error is not None:
         lines += _entry("sample", f"failed at {pen.clock(newest.t, p.verdict.at, seconds=True)}", pen, "bad")
-        if seen is not None and seen.error is None:
-            lines += _entry("as seen at", pen.clock(seen.t, p.verdict.at, seconds=True), pen)
-    seen = seen or newest
-    if seen.io is None and seen.sql is None:
-        return lines or _entry("threads", words.UNKNOWN, pen)
+    if seen is not None and seen is not newest:
+        lines += _entry("as seen at", pen.clock(seen.t, p.verdict.at, seconds=True), pen)
+    s = seen or newest
     for name, state, number, place, age, moved in (
-        ("IO", seen.io, seen.io_errno, seen.source_log, p.verdict.source_log_age, "fetched"),
-        ("SQL", seen.sql, seen.sql_errno, seen.relay_log, p.verdict.relay_log_age, "applied"),
+        ("IO", s.io, s.io_errno, s.source_log, p.verdict.source_log_age, "fetched"),
+        ("SQL", s.sql, s.sql_errno, s.relay_log, p.verdict.relay_log_age, "applied"),
     ):
-        text = words.shown(state or words.UNKNOWN) + (f", error {number}" if number else "")
-        if name == "SQL" and seen.sql_remaining is not None:
-            text += f", waits {span(seen.sql_remaining)}"
-        where = "" if place is None else f"{moved} {words.shown(place[0])}:{place[1]}"
-        if place is not None and age is not None:
-            where += f", still for {span(age)}" if age >= 1 else ", moving"
+        text = (state or words.UNKNOWN) + (f", error {number}" if number else "")
+        if name == "SQL" and s.sql_remaining is not None:
+            text += f", waits {span(s.sql_remaining)}"
+        if place is not None:
+            still = ", moving" if (age or 0.0) < 1 else f", still for {span(age)}"
+            text += f"; {moved} {words.shown(place[0])}:{place[1]}{still}"
         style = "" if state == "Yes" and not number else "bad" if state == "No" or number else "caution"
-        lines += _entry(f"{name} thread", f"{text:<22} {where}".rstrip(), pen, style)
+        lines += _entry(f"{name} thread", text, pen, style)
     return lines
 
 
-def _relay_log(p: Diagnosis, seen: Sample) -> Iterable[str]:
-    if seen.relay_log_space is not None:
-        yield f"{words.size(seen.relay_log_space)} on disk"
-    if seen.relay_limited:
-        yield "at its limit"
-    if seen.source_log is not None and seen.source_log == seen.relay_log:
-        yield "all applied"
-    elif seen.delay is not None:
-        # What is fetched and not applied: the delay, less what has not come since the source was last heard.
-        yield f"{span(max(0.0, seen.delay - (p.verdict.source_log_age or 0.0)))} of changes waiting"
-    elif seen.relay_log_space is None:
-        yield words.UNKNOWN
-
-
-def _setting(p: Diagnosis, seen: Sample) -> str:
-    within = f"allowed: {span(p.limits.min_delay_time)} to {span(p.limits.max_delay_time)}"
-    if not p.native:
-        return f"{words.UNKNOWN if seen.sql is None else 'not by the server itself'}; {within}"
-    now = "not seen" if seen.sql_delay is None else f"set to {span(seen.sql_delay)}"
-    before = p.sql_delay_before
-    if before is not None and seen.sql_delay is not None and before > seen.sql_delay:
-        now += f", {span(before)} before"
-    return f"{now}; {within}"
-
-
 def _entry(label: str, text: str, pen: Pen, style: str = "") -> list[Line]:
-    return pen.labelled(f"  {label:<11}", visible(text), "", style, hanging=" " * 13)
+    return pen.labelled(f"  {label:<11}", clean(text), "", style, hanging=" " * 13)
 
 
 # --- next steps
