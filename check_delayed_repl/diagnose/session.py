@@ -22,7 +22,7 @@ from check_delayed_repl.judge.outcome import Finding, State
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.options import ADDRESS, HEARTBEATS, LIMITS, LOGIN, REPLICA_IS, TREND, Option, target_from
-from check_delayed_repl.records import Sample
+from check_delayed_repl.records import Record, Sample
 from check_delayed_repl.words import plain
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ class Session:
         self._call = call_from(args, self._target)
         self._history: History | None = None
         self._arrival = 0
+        self._waiting: set[Record] = set()
+        """Job lines that no sample has followed yet: they come without a number, at every reading again."""
         self._others_t: float | None = None
         """When somebody else last took a sample."""
         self._previous: Sample | None = None
@@ -105,10 +107,13 @@ class Session:
         self._history.deadline = self._until()
         try:
             for number, record in self._history.records(self.replica, self._arrival):
-                if not number:
-                    break  # job lines that no sampler has seen yet take effect with the sample after them
-                self.fold.add(record, number)
-                self._arrival = number
+                if number:
+                    self._arrival = number
+                elif record in self._waiting:
+                    continue
+                else:
+                    self._waiting.add(record)  # a job line that takes effect with the next sample, which may be ours
+                self.fold.add(record, number or None)
                 if isinstance(record, Sample):
                     self.samples.append(record)
                     self._others_t = max(record.t, self._others_t or record.t)
@@ -200,11 +205,10 @@ class Session:
                 text += f", {sum(t >= since for t in self.own)} of them taken just now"
             age = words.span(max(0.0, now - self._others_t))
             return [f"{text}; the newest in the history is {age} old."]
-        taken = [s.t for s in self.samples]
-        span = f" in {words.span(taken[-1] - taken[0])}" if len(taken) > 1 else ""
-        count = words.plural(len(self.own), "sample")
-        text = f"Based on {count}{span} alone. Jobs, budgets, earlier settings and how long the logs have stood still"
-        found = [f"{text} are not known, and a slope over so short a time may turn."]
+        taken = words.plural(len(self.own), "sample")
+        found = [
+            f"Based on {taken} alone: jobs, earlier settings and how long the logs have stood still are not known."
+        ]
         if self._known:
             names = ", ".join(words.shown(name) for name in self._known[:SEVERAL])
             rest = "" if len(self._known) <= SEVERAL else f" and {len(self._known) - SEVERAL} more"

@@ -101,7 +101,8 @@ def screen(p: Diagnosis, pen: Pen | None = None) -> list[Line]:
 def frame(p: Diagnosis, pen: Pen, rows: int) -> list[Line]:
     """What one waits in front of, in `rows` rows: whole parts, the most important ones first, as many as fit."""
     head = _header(p, pen) + pen.text(_sentence(humane(clean(p.verdict.message, LONGEST))))
-    head += _now(advise(p), p, pen)
+    if p.verdict.state == State.CRITICAL:
+        head += _now(advise(p), p, pen)
     lines = [*head, [], *_countdowns(p, pen)]
     others = [line for f in p.verdict.findings[1:] for line in _finding(f, pen)]
     parts = [part for part in (_threads(p, pen), _budgets(p, pen) if _is_held(p) else [], others) if part]
