@@ -1,0 +1,145 @@
+"""What no heartbeat tells: a name that means another server, changes left out or left behind, a name shared by two.
+
+Group 13 of the faults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from .checking import WORKER, Scene, worker
+from .conftest import title_of
+from .matrix import Watched, essential, on, watching
+from .servers import DELAY_S, Family, Kit, Server, meanwhile, wait_until
+
+SLACK_S = 5.0
+FILTERED = "Replicate_Do_DB=percona"
+MOVED_S = 60.0
+"""Within which a worker must have resolved its replica's name again, and have gone to where it means now."""
+NAME = "moving.example"
+LIMIT = ("--relay-log-space-limit=400000", "--max-relay-log-size=65536")
+
+
+def set_filter(replica: Server, database: str) -> None:
+    """Apply changes of this database alone; of all where it is empty."""
+    replica.stop_all()
+    if replica.kind == "mariadb":
+        replica.sql(f"SET GLOBAL replicate_do_db = '{database}'")
+    else:
+        replica.sql(f"CHANGE REPLICATION FILTER REPLICATE_DO_DB = ({database})")
+    replica.start_all()
+
+
+@essential
+@on("mysql", "mariadb", "mariadb118")
+def test_a_replication_filter(watched: Watched) -> None:
+    """Heartbeats arrive, data does not."""
+    with watched.fault("13.1", "Blind: a replication filter", "replication-filtered", within=SLACK_S) as it:
+        set_filter(watched.replica, "percona")
+        it.caused()
+        assert FILTERED in it.detected().text
+        with watched.twin("13.1", "it is allowed by name", options=("--allow-filter", FILTERED)):
+            wait_until(lambda: watched.scene.judged("--allow-filter", FILTERED).state == "OK", 30, "OK")
+        it.mending()
+        set_filter(watched.replica, "")
+
+
+@pytest.fixture
+def limited(kit: Kit, fault_family: Family, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Watched]:
+    """As `watched`, with room for a few seconds of relay log."""
+    pair = kit.pair(fault_family, replica_options=LIMIT)
+    with watching(Scene(pair, tmp_path, title_of(request))) as ready:
+        yield ready
+    pair.close()
+
+
+@essential
+def test_the_relay_log_is_at_its_limit(limited: Watched) -> None:
+    """The delay is right, and the newest changes are on the source alone."""
+    source = limited.source
+    source.sql("CREATE DATABASE full", "CREATE TABLE full.t (i INT AUTO_INCREMENT PRIMARY KEY, b LONGBLOB)")
+
+    def writing(rows: int) -> object:
+        return source.sql(*["INSERT INTO full.t (b) VALUES (REPEAT('x', 20000))"] * rows)
+
+    with (
+        limited.twin("13.2", "less is written than fits", watch=DELAY_S + 3),
+        meanwhile(lambda: writing(1), 1.0),
+    ):
+        wait_until(lambda: source.value("SELECT COUNT(*) FROM full.t") > DELAY_S, 60, "so much is written")
+    title = "Blind: the relay log at its limit"
+    with limited.fault("13.2", title, "relay-space-limited", within=40, state="WARNING", back=60) as it:
+        with meanwhile(lambda: writing(4), 0.5):
+            it.caused()
+            assert "relay log space" in it.detected().text
+        it.mending()
+
+
+@contextmanager
+def sharing_a_server_id(watched: Watched) -> Iterator[None]:
+    """Another replica has the same server id: the source serves the one that came last."""
+    other = Server(watched.pair.kit, watched.family, "other", watched.replica.server_id, watched.pair.network)
+    other.start()
+    try:
+        other.replicate_from(watched.source, DELAY_S)
+        yield
+    finally:
+        other.close()
+
+
+@on("mariadb", "mariadb118")
+def test_two_replicas_with_one_server_id(watched: Watched) -> None:
+    with (
+        watched.fault(
+            "13.3", "Blind: two replicas with one server id", "io-unstable", within=40, state="WARNING", back=60
+        ) as it,
+        sharing_a_server_id(watched),
+    ):
+        it.detected()
+
+
+class Hosts:
+    """What names mean to one process and its children: a file that stands where /etc/hosts is."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.prefix = ("unshare", "-m", "sh", "-c", f'mount --bind {file} /etc/hosts && exec "$@"', "sh")
+        self.means(None)
+
+    def means(self, address: str | None) -> None:
+        """NAME means this from now on; nothing where that is None."""
+        line = f"{address} {NAME}\n" if address else ""
+        self._file.write_text(f"127.0.0.1 localhost\n{line}")
+
+
+def address_of(server: Server) -> str:
+    server.container.reload()
+    (network,) = server.container.attrs["NetworkSettings"]["Networks"].values()
+    return str(network["IPAddress"])
+
+
+@essential
+def test_a_name_that_moves(watched: Watched) -> None:
+    """The old server goes on, and so would a connection to it."""
+    scene = watched.scene
+    hosts = Hosts(scene.folder / "hosts")
+    hosts.means(address_of(watched.replica))
+    arguments = ("--history", scene.history, "--interval", "1", "--defaults-file", str(scene.option_file(WORKER)))
+    where = ("-H", NAME, "-P", "3306", "--replica", "by-name")
+    with worker(*arguments, *where, log=scene.folder / "by-name.log", prefix=hosts.prefix):
+        scene.expect("OK", "in-range", 60, name="by-name")
+        with watched.twin("13.4", "nobody answers for the name", name="by-name", watch=MOVED_S):
+            hosts.means(None)
+        hosts.means(address_of(watched.replica))
+        conditions = ("not-a-replica", "connect-failed")
+        title = "Blind: the replica's name means its source"
+        with watched.fault("13.4", title, conditions, within=MOVED_S, back=MOVED_S + 30, name="by-name") as it:
+            hosts.means(address_of(watched.source))
+            it.caused()
+            it.detected()
+            it.mending()
+            hosts.means(address_of(watched.replica))
