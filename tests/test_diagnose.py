@@ -5,6 +5,7 @@ screens anew.
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from datetime import UTC
@@ -44,6 +45,8 @@ from check_delayed_repl.diagnose.steps import freeze
 from check_delayed_repl.diagnose.text import WIDTH, Pen, brief, frame, humane, screen
 from check_delayed_repl.judge.outcome import Finding, State
 from check_delayed_repl.judge.trend import fit
+from check_delayed_repl.plugin import build_parser
+from check_delayed_repl.tool import command_parser
 
 PEN = Pen(zone=UTC)
 GOLDEN = Path(__file__).parent / "golden" / "diagnose"
@@ -442,6 +445,29 @@ def test_the_bad_days_line_has_the_options_that_were_given() -> None:
     given = Call(("--config", "/etc/c.toml", "--replica", "db1"), worker=True)
     assert freeze(picture._replace(call=given)) == "delayed-repl rescue freeze --config /etc/c.toml --replica db1"
     assert freeze(SCENES["sql-stopped"]()) is None
+
+
+FULL = Call(
+    (
+        *("-H", "db1", "-P", "3307", "-u", "m", "--defaults-group", "g", "--ssl-mode", "required", "--channel", "c"),
+        *("--heartbeat-table", "a.b", "--master-server-id", "7", "--heartbeat-timezone", "UTC"),
+        *("--delay-mode", "native", "--no-local-heartbeat", "--replica", "db1"),
+    ),
+    ("--max-delay-time", "9000", "--max-job-behind", "dump=3600"),
+    ("--history", "/srv/history.db"),
+)
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_every_command_of_ours_is_one_that_we_take(name: str) -> None:
+    for worker in (False, True):
+        picture = SCENES[name]()._replace(call=FULL._replace(worker=worker))
+        for command in [*commands(picture), freeze(picture) or "delayed-repl explain"]:
+            program, *words_of_it = shlex.split(command) if not command.endswith((";", "\\G")) else ["sql"]
+            if program == "check_delayed_repl":
+                build_parser().parse_args(words_of_it)
+            elif program == "delayed-repl":
+                command_parser(words_of_it[0])[0].parse_args(words_of_it[1:])
 
 
 # --- JSON and drawings

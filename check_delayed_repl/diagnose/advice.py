@@ -235,7 +235,10 @@ STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
         s.start("IO_THREAD", "Start fetching again, unless a backup has stopped it:"),
         Step("If it stays Connecting, the status or the error log says why:", STATUS),
     ),
-    "sql-stopped": (s.start("SQL_THREAD", ON_PURPOSE),),
+    "sql-stopped": (
+        s.start("SQL_THREAD", ON_PURPOSE),
+        lambda p: s.set_delay(p, s.meant_delay(p)) if s.limits_do_not_fit(p) else (),
+    ),
     "local-heartbeat-stale": (
         ZONE,
         Step("On the replica, see whether its own pt-heartbeat runs:", WRITER_RUNS),
