@@ -62,7 +62,7 @@ class Scene:
     def set_up(self, delay: int = DELAY_S) -> None:
         """An empty pair with tables, rows in them and a heartbeat, all of it on both servers."""
         for server in (self.source, self.replica):
-            server.revive()
+            server.start()
             server.calm()
         self.replica.forget_replication()
         if not self.mariadb and self.pair.family == "mysql":
