@@ -3,31 +3,47 @@
 from __future__ import annotations
 
 import argparse
-import re
+import os
+import sqlite3
+import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
 
-from . import fleet, tables, workers
-from .checks import PACE_S, Bench
-from .contenders import ROOT
-from .histories import AGES
-from .measure import machine
+from tests.integration.pair import Pair
+from tests.integration.server import MONITOR, Server, account
+from tests.integration.servers import Kit
 
-PARTS = ("checks", "ages", "failures", "worker", "fleet")
+from . import recordings
+from .measure import Use, interleaved, use_of
+
+PARTS = ("checks", "ages", "worker", "backtest")
 HELP = """\
-Measures what checks and a worker cost, beside other people's checks and as ratios to them, on real MariaDB servers.
+Measures what is promised of the cost of checks, a worker and a backtest, in one run with other people's checks, on real
+MariaDB servers in containers.
 
-  checks    both ways to check, the floors under them, and the peers, on a healthy replica
-  ages      both ways to check with histories of an hour, a day, a month and a year
-  failures  the same where something is wrong
-  worker    a thousand replicas, then with a tenth of the servers hung
-  fleet     many replicas judged by one process, and checks that Icinga 2 runs in a container
+  checks    both ways to check, and with a file of 50 replicas, beside the peers, on a healthy replica
+  ages      a worker-sampled check with histories of an hour, a day and a month
+  worker    a worker with a thousand replicas
+  backtest  files of calm lines, bare and with all keys
 
-What the peers need is installed where this runs as root on Debian. Use a machine that does nothing else: all of it
-takes an hour. Tables go to standard output, progress to standard error."""
+What the peers need is installed where this runs as root on Debian. Use a machine that does nothing else. The table goes
+to standard output, progress to standard error; exit status 1 where a promise is missed."""
 
-MARKED = re.compile(r"(?<=<!-- cost -->\n).*(?=<!-- /cost -->)", re.DOTALL)
-"""Where the README keeps the tables."""
+ROOT = Path(__file__).resolve().parents[2]
+BIN = ROOT / ".bench" / "measured" / "bin"
+PLUGINS = "/usr/lib/nagios/plugins"
+WORKER, INLINE, CONFIGURED = "worker-sampled check", "inline check", "worker-sampled check, --config of 50"
+SHELL, HEALTH, BARE = "pmp-check-mysql-replication-delay (shell)", "check_mysql_health (Perl)", "Python alone"
+LIMITS = ("--min-delay-time", "10", "--max-delay-time", "60")
+NAME = "replica"
+REPLICAS, SERVERS, INTERVAL_S = 1000, 5, 10
+"""A worker's replicas, each of the servers watched under many names."""
+MANY = 300_000
+"""Lines of a recording."""
+MISSED: list[str] = []
 
 
 def say(text: str) -> None:
@@ -35,57 +51,187 @@ def say(text: str) -> None:
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-def main() -> None:
-    args = _arguments()
-    sections = [f"On a machine with {machine()}; what {' '.join(['tests/bench/run', *args.parts])} says.\n"]
-    for section in _sections(args):
-        print(section, flush=True)
-        sections.append(section)
-    if args.readme:
-        readme = ROOT / "README.md"
-        readme.write_text(MARKED.sub(lambda _: "\n" + "\n".join(sections) + "\n", readme.read_text()))
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A Markdown table, its first column to the left and the others to the right."""
+    for line in (head, ["---", *["--:"] * (len(head) - 1)], *rows):
+        print(f"| {' | '.join(line)} |")
+    print(flush=True)
 
 
-def _arguments() -> argparse.Namespace:
+def promise(what: str, value: float, least: float | None = None, most: float | None = None) -> None:
+    """Print a number that something was promised of."""
+    kept = (least is None or value >= least) and (most is None or value <= most)
+    bound = f"at least {least:,g}" if most is None else f"at most {most:g}"
+    print(f"- {what}: {value:,.2f}, promised {bound}{'' if kept else ' (MISSED)'}", flush=True)
+    if not kept:
+        MISSED.append(what)
+
+
+def check(*options: str) -> list[str]:
+    return [f"{BIN}/check_delayed_repl", "--replica", NAME, *LIMITS, *options]
+
+
+def tool(*arguments: str) -> list[str]:
+    return [f"{BIN}/delayed-repl", *arguments]
+
+
+def reaching(server: Server) -> list[str]:
+    return ["-S", str(server.socket), "-u", MONITOR[0], "-p", MONITOR[1]]
+
+
+@contextmanager
+def working(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker meanwhile."""
+    process = subprocess.Popen(tool("worker", *arguments), stderr=subprocess.DEVNULL, cwd="/")
+    try:
+        time.sleep(3)
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def checks(pair: Pair, folder: Path, rounds: int) -> None:
+    """Both ways to check, beside the peers, each of which finds a sample that it has not judged yet."""
+    replica = pair.replica
+    replica.unlogged(f"GRANT BINLOG MONITOR ON *.* TO {account(MONITOR)}")
+    history, socket, (user, password) = str(folder / "checks.db"), str(replica.socket), MONITOR
+    config = folder / "config.toml"
+    names = (NAME, *(f"other{number}" for number in range(49)))
+    config.write_text("".join(f'[[replica]]\nreplica = "{name}"\nsocket = "{socket}"\n' for name in names))
+    config.chmod(0o600)
+    commands = {
+        BARE: [f"{BIN}/python", "-c", "pass"],
+        WORKER: check("--sampling", "worker", "--history", history),
+        CONFIGURED: check("--sampling", "worker", "--history", history, "--config", str(config)),
+        INLINE: check(*reaching(replica), "--history", str(folder / "inline.db")),
+        SHELL: [
+            *(f"{PLUGINS}/pmp-check-mysql-replication-delay", "-S", socket, "-l", user, "-p", password, "-u"),
+            *("-T", "percona.heartbeat", "-s", "1", "-m", "5", "-w", "50", "-c", "60"),
+        ],
+        HEALTH: [
+            *(f"{PLUGINS}/check_mysql_health", "--socket", socket, "--username", user, "--password", password),
+            *("--mode", "slave-lag", "--warning", "50", "--critical", "60"),
+        ],
+    }
+    with working(*reaching(replica), "--replica", NAME, "--history", history, "--interval", "5"):
+        say(f"{rounds} rounds of {len(commands)} commands")
+        found = interleaved(commands, rounds, 5)
+    head = ("", "CPU ms", "wall ms", "MiB")
+    table(head, ([name, *(f"{number:.1f}" for number in use[1:])] for name, use in found.items()))
+    promised(found)
+
+
+def promised(found: Mapping[str, Use]) -> None:
+    promise("CPU, worker-sampled ÷ shell peer", found[WORKER].cpu_ms / found[SHELL].cpu_ms, most=1)
+    promise("CPU, inline ÷ check_mysql_health", found[INLINE].cpu_ms / found[HEALTH].cpu_ms, most=1)
+    for name in (WORKER, INLINE):
+        promise(f"memory, {name} ÷ check_mysql_health", found[name].peak_mib / found[HEALTH].peak_mib, most=1)
+    promise("ms that a file of 50 replicas costs", found[CONFIGURED].cpu_ms - found[WORKER].cpu_ms, most=10)
+
+
+def ages(pair: Pair, folder: Path, rounds: int) -> None:
+    """A history's age costs nothing."""
+    commands = {}
+    histories = []
+    for name, samples in {"an hour": 360, "a day": 8640, "a month": 259_200}.items():
+        say(f"a history of {name}")
+        history = str(folder / f"{samples}.db")
+        file = recordings.write(folder / "recording", samples, time.time())
+        subprocess.run(tool("history", "import", str(file), "--replica", NAME, "--history", history), check=True)
+        commands[f"with {name} behind it"] = check(
+            "--sampling", "worker", "--history", history, "--max-delay-time", "1d"
+        )
+        histories.append(history)
+    workers = [working(*reaching(pair.replica), "--replica", NAME, "--history", path) for path in histories]
+    with workers[0], workers[1], workers[2]:
+        found = interleaved(commands, rounds, 5)
+    head = ("worker-sampled check", "CPU ms", "wall ms", "MiB")
+    table(head, ([name, *(f"{number:.1f}" for number in use[1:])] for name, use in found.items()))
+    young, *_, old = found.values()
+    promise("CPU, a month ÷ an hour", old.cpu_ms / young.cpu_ms, most=1.1)
+
+
+def worker(kit: Kit, pair: Pair, folder: Path, minutes: float) -> None:
+    """A worker with a thousand replicas: how cheap, and how punctual."""
+    replicas = [pair.replica]
+    for number in range(1, SERVERS):
+        server = kit.server("mariadb", "--max-connections=400", name=f"replica{number}")
+        server.make_accounts()
+        server.unlogged("CREATE TABLE percona.heartbeat (ts VARCHAR(26), server_id INT PRIMARY KEY)")
+        server.make_monitor()
+        replicas.append(server)
+    pair.replica.sql("SET GLOBAL max_connections = 400")
+    config, history = folder / "worker.toml", folder / "worker.db"
+    text = f'[defaults]\nuser = "{MONITOR[0]}"\npassword = "{MONITOR[1]}"\ninterval = {INTERVAL_S}\n'
+    for number in range(REPLICAS):
+        text += f'[[replica]]\nreplica = "r{number}"\nsocket = "{replicas[number % SERVERS].socket}"\n'
+    config.write_text(text)
+    config.chmod(0o600)
+    with working("--config", str(config), "--history", str(history)) as process:
+        time.sleep(3 * INTERVAL_S)
+        say(f"{REPLICAS} replicas for {minutes:g} minutes")
+        began, cpu = time.time(), cpu_s(process.pid)
+        time.sleep(60 * minutes)
+        took, cpu = time.time() - began, cpu_s(process.pid) - cpu
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        memory = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
+    with closing(sqlite3.connect(history)) as connection:
+        query = "SELECT COUNT(*) FROM sample WHERE t >= ? AND t < ?"
+        (samples,) = connection.execute(query, (began, began + took)).fetchone()
+    table(
+        ("worker of 1,000 replicas", ""), [["CPU ms a sample", f"{1000 * cpu / samples:.2f}"], ["MiB", f"{memory:.0f}"]]
+    )
+    promise("samples that were taken ÷ those that were due", samples / (REPLICAS * took / INTERVAL_S), least=0.98)
+    promise("of one core", cpu / took, most=0.25)
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def backtest(folder: Path) -> None:
+    """Lines a second of a file, the tool's own start-up included."""
+    for title, bare, least in (("bare", True, 500_000), ("with all keys", False, 250_000)):
+        say(f"a backtest of {MANY:,} lines, {title}")
+        file = recordings.write(folder / "recording", MANY, 1_700_000_000, bare)
+        argv = tool("backtest", str(file), "--max-delay-time", "1d", "--min-delay-time", "1")
+        best = min(use_of(argv).wall_ms for _ in range(5))
+        promise(f"samples a second of a calm line, {title}", 1000 * MANY / best, least=least)
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(
         prog="tests/bench/run", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add = parser.add_argument
-    add("parts", nargs="*", metavar="PART", help=f"what to measure: {', '.join(PARTS)} (default all)")
-    add("--runs", type=int, default=30, metavar="N", help="interleaved runs of each command (30)")
-    add("--pace", type=float, default=PACE_S, metavar="SECONDS", help="from one round to the next (10)")
-    add("--ages", default="4", choices="1234", metavar="N", help="how many of the histories, from an hour on (4)")
-    add("--minutes", type=float, default=10, metavar="M", help="how long the worker is watched, each time (10)")
-    add("--readme", action="store_true", help="write all of it into the README, between its marks")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"what to measure: {', '.join(PARTS)} (default all)")
+    parser.add_argument("--rounds", type=int, default=20, metavar="N", help="interleaved runs of each command (20)")
+    parser.add_argument("--minutes", type=float, default=3, metavar="M", help="how long a worker is watched (3)")
     args = parser.parse_args()
     if unknown := set(args.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
-    if args.readme and args.parts:
-        parser.error("--readme: the README has all parts")
-    if args.runs < 1 or args.minutes <= 0 or args.pace < 0:
-        parser.error("--runs and --minutes must be more than 0, and --pace not less")
-    return args
-
-
-def _sections(args: argparse.Namespace) -> Iterator[str]:
-    """What was measured, part by part."""
-    parts = args.parts or PARTS
-    if {"checks", "ages", "failures"} & set(parts):
-        bench = Bench(args.runs, args.pace, say)
-        try:
-            costs = bench.healthy()
-            yield tables.healthy(costs, args.runs)
-            if "ages" in parts:
-                yield tables.aged(bench.aged(list(AGES)[: int(args.ages)]))
-            if "failures" in parts:
-                yield tables.failing(bench.failing(), costs)
-        finally:
-            bench.close()
-    if "worker" in parts:
-        yield tables.worker(workers.measure(args.minutes, say))
-    if "fleet" in parts:
-        yield tables.fleet(fleet.batch(args.runs, say), fleet.icinga(say))
+    parts = set(args.parts or PARTS)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    print(f"On a machine with {os.cpu_count()} cores and {memory:.0f} GiB of memory.\n", flush=True)
+    kit = Kit()
+    try:
+        folder = kit.folder()
+        if "backtest" in parts:
+            backtest(folder)
+        if parts - {"backtest"}:
+            say("starting a source and its replica")
+            pair = kit.pair("mariadb", delay=recordings.DELAY_S)
+            for name, part in {"checks": checks, "ages": ages}.items():
+                if name in parts:
+                    part(pair, folder, args.rounds)
+            if "worker" in parts:
+                worker(kit, pair, folder, args.minutes)
+    finally:
+        kit.close()
+    return 1 if MISSED else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -28,7 +28,7 @@ NAME = "db7"
 INTERVAL_S = 0.5
 """From one sample of the worker to the next."""
 LAST_SEEN_S = 3.0
-TIMEOUT_S = 2.0
+TIMEOUT_S = 4.0
 """The check's and the worker's --timeout."""
 MEMORY_MIB = 60.0
 """What a check may take, whoever answers it."""
