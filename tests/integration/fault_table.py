@@ -1,9 +1,9 @@
-"""The table of faults that were caused for real: what a test writes of each, and what the README shows of them all.
+"""The table of faults that were caused for real: what a test writes of each, and the page that shows them all.
 
 A row is a JSON file in the folder that CHECK_DELAYED_REPL_MATRIX names, one for each fault and family, and one for its
-twin; nothing is written where that is unset. From a folder of rows, into the README between its markers::
+twin; nothing is written where that is unset. The page of a folder of rows::
 
-    python -m tests.integration.fault_table FOLDER README.md
+    python -m tests.integration.fault_table FOLDER tests/integration/FAULTS.md
 """
 
 from __future__ import annotations
@@ -11,17 +11,24 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 MATRIX_VARIABLE = "CHECK_DELAYED_REPL_MATRIX"
-BEGIN, END = "<!-- faults -->", "<!-- /faults -->"
-
 COLUMNS = {"mysql": "MySQL", "mysql56": "MySQL", "mariadb": "MariaDB", "mariadb118": "MariaDB"}
 """What a column begins with, by family; the version that was seen follows."""
 ANY = "any"
 """In the place of a family: the fault has nothing to do with which server is behind."""
+HEAD = """\
+# Faults caused for real
+
+Each on a real pair with a real pt-heartbeat, delayed by ten seconds, a sample every second, with limits to fit
+(`SCALED` in `checking.py`). In a cell: the condition that told the fault (CRITICAL where no state is named), how many
+samples after the cause, and how soon after mending the check was OK again by itself. Its twin is the same situation
+without the fault.
+`tests/run --all` writes this page.
+"""
 
 
 class Row(NamedTuple):
@@ -37,106 +44,68 @@ class Row(NamedTuple):
     condition: str
     """Empty in a twin."""
     seconds: float = 0
-    """From the cause to the first look that told."""
+    """From the cause to the first sample that told."""
     looks: int = 0
-    """How many looks that took, with the one that told."""
+    """How many samples that took, with the one that told."""
     back_s: float = 0
     """From mending to OK."""
     twin: bool = False
 
 
 def write(row: Row) -> None:
-    """Put a row into the folder that the environment names; raises ValueError where another fault has its number."""
-    name = os.environ.get(MATRIX_VARIABLE)
-    if not name:
-        return
-    folder = Path(name)
-    folder.mkdir(parents=True, exist_ok=True)
-    for other in read(folder, f"{row.number}-*.json"):
-        if not other.twin and not row.twin and other.title != row.title:
-            raise ValueError(f"{folder}: {row.number} is {other.title!r} already, and not {row.title!r}")
-    file = folder / f"{row.number}-{row.family}{'-twin' if row.twin else ''}.json"
-    unfinished = file.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(json.dumps(row._asdict(), indent=1) + "\n")
-    unfinished.replace(file)  # whole at once: other tests read the folder too
+    """Put a row into the folder that the environment names; a run again takes the place of the first."""
+    if name := os.environ.get(MATRIX_VARIABLE):
+        folder = Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{row.number}-{row.family}{'-twin' if row.twin else ''}.json"
+        file.write_text(json.dumps(row._asdict(), indent=1) + "\n")
 
 
-def read(folder: Path, names: str = "*.json") -> list[Row]:
-    """All rows of a folder; raises OSError, and TypeError where a file is no row."""
-    return [Row(**json.loads(file.read_text())) for file in sorted(folder.glob(names))]
-
-
-def table(rows: Iterable[Row]) -> str:
-    """Markdown: one line a fault, a column for each family that is there; then those that no server has a part in."""
-    rows = list(rows)
+def page(rows: Sequence[Row]) -> str:
+    """One line a fault, a column for each family that is there; then those that no server has a part in."""
     families = [family for family in COLUMNS if any(row.family == family for row in rows)]
-    parts = []
-    for columns in (families, [ANY]):
-        part = [row for row in rows if row.family in columns]
-        if part:
-            parts.append(_lines(part, columns))
-    return "\n\n".join("\n".join(lines) for lines in parts)
+    parts = [lines([row for row in rows if row.family in columns], columns) for columns in (families, [ANY])]
+    return HEAD + "".join("\n" + "\n".join(part) + "\n" for part in parts)
 
 
-def _lines(rows: list[Row], columns: Sequence[str]) -> list[str]:
-    faults = {(row.number, row.family): row for row in rows if not row.twin}
-    twins = {(row.number, row.family): row for row in rows if row.twin}
-    heads = [_head(column, rows) for column in columns]
-    lines = ["| | fault | " + " | ".join(heads) + " | its twin stays OK |", "| --- " * (len(columns) + 3) + "|"]
-    for number in sorted({number for number, _ in faults}, key=_order):
-        here = [(faults.get((number, column)), twins.get((number, column))) for column in columns]
-        title = next(fault.title for fault, _ in here if fault)
-        cells = [_cell(fault, twin) for fault, twin in here]
-        lines.append(f"| {number} | {title} | {' | '.join(cells)} | {_twin(twin for _, twin in here)} |")
-    return lines
+def lines(rows: Sequence[Row], columns: Sequence[str]) -> Iterator[str]:
+    """A table in Markdown."""
+    heads = ["any server" if column == ANY else heading(column, rows) for column in columns]
+    yield "| | fault | " + " | ".join(heads) + " | its twin stays OK |"
+    yield "| --- " * (len(columns) + 3) + "|"
+    found = {(row.number, row.family, row.twin): row for row in rows}
+    for number in sorted({row.number for row in rows}, key=lambda number: [int(part) for part in number.split(".")]):
+        faults = [found.get((number, column, False)) for column in columns]
+        twins = [twin for column in columns if (twin := found.get((number, column, True)))]
+        titles = [fault.title for fault in faults if fault] or ["-"]
+        yield f"| {number} | {titles[0]} | {' | '.join(map(cell, faults))} | {twin_of(twins)} |"
 
 
-def _head(column: str, rows: list[Row]) -> str:
-    if column == ANY:
-        return "any server"
-    versions = sorted({row.version for row in rows if row.family == column and row.version})
-    return " ".join([COLUMNS[column], *versions])
+def heading(family: str, rows: Iterable[Row]) -> str:
+    versions = sorted({row.version for row in rows if row.family == family and row.version})
+    return " ".join([COLUMNS[family], *versions])
 
 
-def _cell(fault: Row | None, twin: Row | None) -> str:
+def cell(fault: Row | None) -> str:
     """What was seen, such as ``io-error · 2 · 9 s``."""
-    if fault is None:
-        return "-"
-    if fault.state == "OK":
-        return "stays OK"
-    what = f"`{fault.condition}`" + ("" if fault.state == "CRITICAL" else f" ({fault.state})")
-    return f"{what} · {fault.looks} · {fault.back_s:.0f} s" + ("" if twin else " · no twin")
+    if fault is None or fault.state == "OK":
+        return "stays OK" if fault else "-"
+    state = "" if fault.state == "CRITICAL" else f" ({fault.state})"
+    return f"`{fault.condition}`{state} · {fault.looks} · {fault.back_s:.0f} s"
 
 
-def _twin(twins: Iterable[Row | None]) -> str:
+def twin_of(twins: Sequence[Row]) -> str:
     """The situation in words, and the states beside OK that it may be in."""
-    seen = [twin for twin in twins if twin]
-    if not seen:
+    if not twins:
         return "-"
-    beside = sorted({state for twin in seen for state in twin.state.split(", ")} - {"OK"})
-    return seen[0].title + (f" (or {', '.join(beside)})" if beside else "")
+    beside = sorted({state for twin in twins for state in twin.state.split(", ")} - {"OK"})
+    return twins[0].title + (f" (or {', '.join(beside)})" if beside else "")
 
 
-def _order(number: str) -> list[int]:
-    return [int(part) for part in number.split(".")]
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Put the table of a folder into a file between its markers: 0; 1 where that cannot be done."""
-    if len(arguments) != 2:
-        print(f"usage: fault_table FOLDER FILE (a folder of rows, a file with {BEGIN} and {END})", file=sys.stderr)
-        return 3
-    folder, file = Path(arguments[0]), Path(arguments[1])
-    rows = read(folder)
-    text = file.read_text()
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not rows or not begin or not end:
-        print(f"fault_table: {f'{file} has no {BEGIN} … {END}' if rows else f'no rows in {folder}'}", file=sys.stderr)
-        return 1
-    file.write_text(f"{before}{BEGIN}\n{table(rows)}\n{END}{after}")
-    return 0
+def main(folder: str, file: str) -> None:
+    rows = [Row(**json.loads(found.read_text())) for found in sorted(Path(folder).glob("*.json"))]
+    Path(file).write_text(page(rows))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(*sys.argv[1:])
