@@ -18,7 +18,7 @@ _BLANKS = " \t\n\v\f\r"
 """What the servers' own clients take for blanks: other spaces belong to the value."""
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "s": " ", '"': '"', "'": "'", "\\": "\\"}
 # Quotes that are never closed go on to the end.
-_BEFORE_COMMENT = re.compile(r"""(?:[^#'"]|'(?:\\.|[^'\\]|\\$)*'?|"(?:\\.|[^"\\]|\\$)*"?)*""")
+_BEFORE_COMMENT = r"""(?:[^#'"]|'(?:\\.|[^'\\]|\\$)*'?|"(?:\\.|[^"\\]|\\$)*"?)*"""
 
 
 class OptionFileError(Exception):
@@ -105,7 +105,7 @@ def _included(path: str, number: int, line: str) -> list[str]:
 
 def _option(line: str) -> tuple[str, str | None]:
     """Name and value of a line; what stands in quotes keeps its `#`."""
-    before_comment = _BEFORE_COMMENT.match(line)
+    before_comment = re.match(_BEFORE_COMMENT, line)
     name, equals, value = (before_comment[0] if before_comment else line).partition("=")
     value = value.strip(_BLANKS)
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
