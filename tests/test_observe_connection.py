@@ -319,10 +319,10 @@ def test_heartbeats_that_cannot_be_used() -> None:
         sample = look(target)
     assert (sample.error, sample.delay, sample.local) == ("heartbeat-unreadable", None, 3.25)
     assert sample.message == "percona.heartbeat: the ts of server 1 is no time: NULL"
-    with listening(with_beats([b"1", good, clock, own], [b"2", b"<b>\n", clock, own])) as target:
+    with listening(with_beats([b"1", good, clock, own], [b"2", b"<b>\0", clock, own])) as target:
         sample = look(target)
     assert (sample.error, sample.delay, sample.local) == ("heartbeat-unreadable", 3.25, None)
-    assert sample.message == "percona.heartbeat: the ts of this server's own row is no time: '<b>'"
+    assert sample.message == "percona.heartbeat: the ts of this server's own row is no time: '<b>?'"
     with listening(with_beats([b"1", good, clock, own])) as target:
         sample = look(target)
     assert (sample.error, sample.delay, sample.local_missing) == (None, 3.25, True)

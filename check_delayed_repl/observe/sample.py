@@ -7,7 +7,6 @@ import time
 
 from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.observe import heartbeat
-from check_delayed_repl.observe.address import settings
 from check_delayed_repl.observe.connection import (
     Answer,
     ConnectFailed,
@@ -18,7 +17,6 @@ from check_delayed_repl.observe.connection import (
     connect,
     scrubbed,
 )
-from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.observe.replication import ReplicationStatus, is_mariadb, read_status
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.records import Sample
@@ -68,16 +66,13 @@ class Observer:
         self._kept = kept
         self._connection: Connection | None = None
         self._statement: str | None = None
-        self._host = ""
-        self._where = ""
-        self._secret = ""
         self._identities: list[str] = []
         """The kinds of identity that this server may have, the likely one first."""
         self._together = True
         """Statements may be asked together."""
 
     def __repr__(self) -> str:
-        return f"Observer({self._where!r})"
+        return f"Observer({self._target!r})"
 
     def sample(self, deadline: float, previous: Sample | None) -> Sample:
         """What is to be seen now, or why nothing is: never raises, and returns at `deadline` (a time.monotonic()).
@@ -119,6 +114,7 @@ class Observer:
         """Puts what it sees into `seen`, as fields of Sample. Raises SampleFailed."""
         zone = _zone(self._target.heartbeat_timezone)
         connection = self._connected(deadline, budget)
+        secret = connection.secret
         servers: list[str] = []
 
         def asking(sql: str, purpose: str) -> Answer:
@@ -135,35 +131,33 @@ class Observer:
                 first, others = asking(sql, purpose), []
                 self._together = False
             if others and others[0].rows:
-                servers.append(self._identity(others[0].rows[0][0]))
+                servers.append(self._identity(others[0].rows[0][0], secret))
             elif self._together:
                 del self._identities[0]
             return first
 
-        status, self._statement = read_status(
-            asking_who, connection.server_version, self._target.channel, self._statement, self._secret
-        )
-        seen.update(_of_status(status))
+        version, channel = connection.server_version, self._target.channel
+        status, self._statement = read_status(asking_who, version, channel, self._statement, secret)
+        seen.update(_of_status(status), server=next(filter(None, servers), None))
         identity = _IDENTITIES[self._identities[0]] if self._identities else "NULL"
-        beats = heartbeat.read_heartbeats(asking, self._target.heartbeat_table, self._secret, identity)
+        beats = heartbeat.read_heartbeats(asking, self._target.heartbeat_table, secret, identity)
         seen["t"] = time.time()
-        if beats.server is not None:
-            servers.append(self._identity(beats.server))
-        found = [server for server in servers if server]
-        if len(set(found)) > 1:
+        first, second = seen["server"], self._identity(beats.server, secret)
+        seen["server"] = first or second or None
+        if first and second and first != second:
+            seen.clear()
             raise SampleFailed(
                 "status-unreadable",
-                f"two servers answer here: {found[0]} with the replication status, {found[1]} with the heartbeats:"
+                f"two servers answer here: {first} with the replication status, {second} with the heartbeats:"
                 " connect to the replica itself, not to a proxy",
             )
-        seen["server"] = found[0] if found else None
         # A TIMESTAMP arrives in the session's time zone, UTC, whatever zone it was written in.
-        self._of_heartbeats(status, beats, None if beats.utc else zone, previous, seen)
+        self._of_heartbeats(status.source_id, beats, None if beats.utc else zone, previous, seen, secret)
 
-    def _identity(self, value: bytes | None) -> str:
+    def _identity(self, value: bytes | None, secret: str) -> str:
         """`KIND:VALUE`; empty where the server has none."""
-        text = scrubbed((value or b"").decode("utf-8", "replace"), self._secret)
-        if self._identities[:1] == ["uid"]:
+        text = scrubbed((value or b"").decode("utf-8", "replace"), secret)
+        if text and self._identities[:1] == ["uid"]:
             # No uid: server id and port alone, or behind a word for it.
             uid = "/".join(text.split("/")[:-2])
             return f"uid:{text}" if uid not in ("", "unknown") else f"id:{text.removeprefix(uid).lstrip('/')}"
@@ -172,11 +166,11 @@ class Observer:
     def _still_there(self, connection: Connection) -> bool:
         """Whether the host's name still means the server that this connection goes to."""
         address = connection.address
-        if address is None or self._host in ("localhost", address[1][0]):
+        if address is None or connection.host in ("localhost", address[1][0]):
             return True
         from check_delayed_repl.observe.names import still_there
 
-        return still_there(self._host, address)
+        return still_there(connection.host, address)
 
     def _connected(self, deadline: float, budget: float) -> Connection:
         if self._connection is not None:
@@ -184,78 +178,63 @@ class Observer:
                 self._connection.until(deadline)
                 return self._connection
             self.close()
-        try:
-            found = settings(self._target)
-        except OptionFileError as error:
-            raise ConnectFailed("connect-failed", str(error)) from None
-        self._host, self._where, self._secret = found.host, found.where, found.password
-        self._connection = connect(self._target, deadline, raw=True)
-        self._identities = sorted(_IDENTITIES, reverse=not is_mariadb(self._connection.server_version))
+        connection = self._connection = connect(self._target, deadline, raw=True)
+        self._identities = sorted(_IDENTITIES, reverse=not is_mariadb(connection.server_version))
         self._together = True
         session = _SESSION.format(lock_s=max(1, math.ceil(budget)))
         try:
             try:
-                ask(self._connection, session + _SESSION_TOO, PREPARING)
+                ask(connection, session + _SESSION_TOO, PREPARING)
             except Refused:
-                ask(self._connection, session, PREPARING)
+                ask(connection, session, PREPARING)
         except Refused as error:
             raise ConnectFailed(
                 "connect-failed",
-                f"{self._where}: the session cannot be prepared (error {error.number}: {error.text})",
+                f"{connection.where}: the session cannot be prepared (error {error.number}: {error.text})",
             ) from None
         if self._kept:
-            self._still_there(self._connection)
-        return self._connection
+            self._still_there(connection)
+        return connection
 
     def _of_heartbeats(
         self,
-        status: ReplicationStatus,
+        status_id: int,
         beats: heartbeat.Heartbeats,
         zone: tzinfo | None,
         previous: Sample | None,
         seen: dict[str, Any],
+        secret: str,
     ) -> None:
         """Adds delay and local heartbeat to `seen`. Raises SampleFailed."""
-        table = self._target.heartbeat_table
         expected = previous.delay if previous else None
         given = self._target.master_server_id
         # After a failover that no heartbeat has answered yet, a sample that fails must not hide the change.
-        source_id = given or status.source_id or (previous.source_id if previous else None)
+        source_id = given or status_id or (previous.source_id if previous else None)
         if source_id and (given or not heartbeat.changing(source_id, previous)):
             seen["source_id"] = source_id
+        unreadable: str | None = None
         if self._target.local_heartbeat:
-            self._of_local(beats, zone, previous, seen)
+            rows = beats.beats.get(beats.own_id) if beats.own_id is not None else None
+            if rows is None:
+                seen["local_missing"] = True
+            elif (local := heartbeat.age(rows, zone, previous.local if previous else None)) is not None:
+                seen["local"] = local[0]
+            else:
+                unreadable = f"this server's own row is no time: {heartbeat.shown(rows, secret)}"
 
         def read(server_id: int) -> float | None:
             found = heartbeat.age(beats.beats[server_id], zone, expected)
             return found[1] if found else None
 
-        choice = heartbeat.choose(status.source_id, given, beats, previous, read)
+        choice = heartbeat.choose(status_id, given, beats, previous, read)
         rows = beats.beats[choice.heartbeat_id]
         found = heartbeat.age(rows, zone, expected)
         if found is None:
-            raise SampleFailed(
-                "heartbeat-unreadable",
-                f"{table}: the ts of server {choice.heartbeat_id} is no time: {heartbeat.shown(rows, self._secret)}",
-            )
-        seen.update(source_id=choice.source_id, heartbeat_id=choice.heartbeat_id, delay=found[0], ts=found[1])
-        if self._target.local_heartbeat and "local" not in seen and not seen.get("local_missing"):
-            rows = beats.beats[beats.own_id or 0]
-            raise SampleFailed(
-                "heartbeat-unreadable",
-                f"{table}: the ts of this server's own row is no time: {heartbeat.shown(rows, self._secret)}",
-            )
-
-    @staticmethod
-    def _of_local(
-        beats: heartbeat.Heartbeats, zone: tzinfo | None, previous: Sample | None, seen: dict[str, Any]
-    ) -> None:
-        """Adds the local heartbeat's age, or that there is none; nothing where its row is no time."""
-        rows = beats.beats.get(beats.own_id) if beats.own_id is not None else None
-        if rows is None:
-            seen["local_missing"] = True
-        elif (found := heartbeat.age(rows, zone, previous.local if previous else None)) is not None:
-            seen["local"] = found[0]
+            unreadable = f"server {choice.heartbeat_id} is no time: {heartbeat.shown(rows, secret)}"
+        else:
+            seen.update(source_id=choice.source_id, heartbeat_id=choice.heartbeat_id, delay=found[0], ts=found[1])
+        if unreadable is not None:
+            raise SampleFailed("heartbeat-unreadable", f"{self._target.heartbeat_table}: the ts of {unreadable}")
 
 
 def _of_status(status: ReplicationStatus) -> dict[str, Any]:

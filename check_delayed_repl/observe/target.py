@@ -1,4 +1,4 @@
-"""Which server to look at, and how to get in. Plain data, as the options or a worker's TOML file give it."""
+"""Which server to take samples of, and how to get in. Plain data, as the options or the TOML file give it."""
 
 from __future__ import annotations
 
