@@ -73,6 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ' such as max-delay-time = "3h"; what it does not set is as given here',
     )
     group.add_argument(
+        "--suggest",
+        action="store_true",
+        help="limits that fit this recording, as a file for --compare, with the reason for each",
+    )
+    group.add_argument(
         "--output", choices=("table", "json"), default="table", metavar="FORMAT", help="table (default) or json"
     )
     add_judging_options(parser)
@@ -91,9 +96,13 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("FILE: give a recording, - for standard input, or --history")
     if args.every and others is not None and args.output == "table":
         raise UsageError("--every: with --compare, only --output json has room for it")
+    if args.suggest and (args.every or others is not None or args.output == "json"):
+        raise UsageError("--suggest: not together with --compare, --every or --output json")
     from check_delayed_repl.history.recording import RecordingError
 
     try:
+        if args.suggest:
+            return _suggest(limits, args)
         _show(limits, others, args)
     except RecordingError as error:
         sys.stdout.flush()
@@ -131,6 +140,27 @@ def _show(limits: Limits, others: Limits | None, args: argparse.Namespace) -> No
     else:
         _print(tables.timeline(changes(), course.summary))
         _print(tables.held(limits, course.summary))
+
+
+def _suggest(limits: Limits, args: argparse.Namespace) -> int:
+    from check_delayed_repl.backtest.suggest import NothingToSuggest, suggestion
+
+    with ExitStack() as stack:
+        if args.file == "-":
+            # It is read more than once.
+            from shutil import copyfileobj
+            from tempfile import NamedTemporaryFile
+
+            copy = stack.enter_context(NamedTemporaryFile())
+            copyfileobj(sys.stdin.buffer, copy)
+            copy.flush()
+            args.file = copy.name
+        try:
+            sys.stdout.writelines(f"{line}\n" for line in list(suggestion(lambda: _batches(args), limits)))
+        except NothingToSuggest as nothing:
+            print(f"delayed-repl: {_named(args)}: {nothing}", file=sys.stderr)
+            return 1
+    return 0
 
 
 def _print(parts: Iterable[RenderableType]) -> None:
