@@ -30,7 +30,7 @@ PLUGIN = f"{HOME}/bin/check_delayed_repl"
 TOOL = f"{HOME}/bin/delayed-repl"
 PLUGIN_FOLDER = "/usr/lib/nagios/plugins"
 HISTORY = "/var/lib/check_delayed_repl/history.db"
-LIBRARIES = ("PyMySQL", "nagiosplugin", "msgspec", "rich", "markdown-it-py", "mdurl", "pygments")
+LIBRARIES = ("PyMySQL", "nagiosplugin", "msgspec", "rich", "markdown-it-py", "mdurl", "pygments", "prometheus_client")
 USER = "nagios"
 """Who runs checks, on Debian: under Nagios Core, Icinga 2 and NRPE alike."""
 SECRETS = (CHECK[1], WORKER[1], JOB[1])
