@@ -86,12 +86,8 @@ host = "replica"
 
     def ask(self, query: str) -> list[dict[str, Any]]:
         """A query's result: labels and values."""
-        ran = self.station.run(
-            f"promtool query instant -o json http://127.0.0.1:9090 {json.dumps(query)!r}"
-            if False
-            else f"promtool query instant -o json http://127.0.0.1:9090 '{query}'",
-            check=False,
-        )
+        command = f"promtool query instant -o json http://127.0.0.1:9090 '{query}'"
+        ran = self.station.run(command, check=False)
         found: list[dict[str, Any]] = json.loads(ran.output) if ran.status == 0 else []
         return found
 
