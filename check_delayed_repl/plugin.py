@@ -138,10 +138,13 @@ def _renderer(args: Namespace, limits: Limits, replica: str) -> Callable[[Verdic
         return lambda verdict: document.render(verdict, limits, replica, args.config, args.notes)
     from check_delayed_repl.report import nagios
 
-    more = [f"note: {note}" for note in args.notes]
-    if args.verbose and args.config:
-        more.append(f"configuration file: {args.config}")
-    return lambda verdict: nagios.render(verdict, limits, args.verbose, more)
+    def render(verdict: Verdict) -> str:
+        more = [f"note: {note}" for note in args.notes]
+        if args.verbose and args.config:
+            more.append(f"configuration file: {args.config}")
+        return nagios.render(verdict, limits, args.verbose, more)
+
+    return render
 
 
 def _judge_worker(args: Namespace, limits: Limits, replica: str, deadline: float, watchdog: _Watchdog) -> Verdict:
@@ -152,6 +155,7 @@ def _judge_worker(args: Namespace, limits: Limits, replica: str, deadline: float
     watchdog.doing = "reading the history"
     try:
         history = open_history(args.history, deadline)
+        args.notes += history.warnings
         try:
             return judged(history, replica, limits, worker=True)
         finally:
@@ -176,6 +180,7 @@ def _sample_and_judge(args: Namespace, limits: Limits, replica: str, deadline: f
     watchdog.doing = "opening the history"
     try:
         history = open_history(args.history, deadline)
+        args.notes += history.warnings
         previous = history.newest_sample(replica)
         last_t = history.newest_sample_t(replica)
     except HistoryUnavailable as error:

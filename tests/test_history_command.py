@@ -148,12 +148,30 @@ def test_import_is_all_or_nothing(tool: Command, where: str, recording: str) -> 
     assert tool("history", "export", "--history", where).stdout == "".join(lines)
 
 
+def test_import_of_a_line_without_end_takes_no_memory(where: str, recording: str) -> None:
+    with open(recording, "ab") as file:
+        file.truncate(1 << 30)
+    script = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (1 << 29, 1 << 29))\n"
+        "from check_delayed_repl.tool import run; sys.exit(run(sys.argv[1:]))"
+    )
+    for name in (recording, "-"):
+        with open(recording, "rb") as file:
+            done = subprocess.run(
+                [sys.executable, "-c", script, "history", "import", name, "--history", where, "--replica", R],
+                cwd=ROOT, stdin=file, capture_output=True, text=True, timeout=120, check=False,
+            )  # fmt: skip
+        named = "standard input" if name == "-" else recording
+        assert done.returncode == 1
+        assert done.stderr == f"delayed-repl: {named}: line 5: longer than 1 MiB: nothing was imported\n"
+
+
 def test_import_does_not_go_back_behind_what_is_there(tool: Command, where: str, recording: str) -> None:
     assert tool("history", "import", recording, "--history", where, "--replica", R).returncode == 0
     done = tool("history", "import", recording, "--history", where, "--replica", R)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(
-        f"delayed-repl: --replica: the history has later looks at {R} than the recording begins"
+        f"delayed-repl: --replica: the history has later samples of {R} than the recording begins"
     )
     assert tool("history", "import", recording, "--history", where, "--replica", "other").returncode == 0
 

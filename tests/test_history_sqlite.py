@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import Command
 from test_history_contract import CONTRACT, FIRST_RELEASE, Promise, R, full, stored, written_on
 
 import check_delayed_repl.history as history_module
@@ -79,7 +80,12 @@ def test_the_shared_state_folder_where_it_exists(tmp_path: Path, monkeypatch: py
     shared = tmp_path / "lib"
     monkeypatch.setattr(history_module, "STATE_FOLDER", str(shared))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert open_history(None, soon()).name == f"{shared}/history.db"
+    first, second = open_history(None, soon()), open_history(None, soon())
+    assert first.name == second.name == f"{shared}/history.db"
+    if shared.stat().st_gid == 0:
+        (warning,) = first.warnings
+        assert warning.endswith(f"the monitoring user cannot use it: chgrp -R nagios {shared}; chmod 2770 {shared}")
+    assert second.warnings == []
     assert stat.S_IMODE(shared.stat().st_mode) == 0o2770
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert open_history(None, soon()).name == f"{shared}/history.db"
@@ -163,6 +169,64 @@ def test_odd_names_of_files(where: str, tmp_path: Path, monkeypatch: pytest.Monk
     path.parent.mkdir(parents=True, exist_ok=True)
     open_history(where.format(tmp_path), soon()).close()
     assert path.exists()
+
+
+def test_links(path: str, tmp_path: Path) -> None:
+    target = tmp_path / "target.db"
+    os.symlink(target, path)
+    assert failure(path) == (
+        f"history {path} is a link to a file that is not there: remove the link, or create the file"
+    )
+    assert not target.exists()
+    target.touch()
+    opened(path).add_sample(R, full(1.0))
+    assert stored(opened(str(target))) == [full(1.0)]
+    for end in ("-wal", "-shm"):
+        for name in (path, target):
+            Path(f"{name}{end}").unlink(missing_ok=True)
+        os.symlink(tmp_path / "elsewhere", f"{target}{end}")
+        failure(path)
+        assert not (tmp_path / "elsewhere").exists()
+        os.unlink(f"{target}{end}")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can make a file for another user")
+def test_a_link_that_somebody_else_made(path: str, tmp_path: Path) -> None:
+    target = tmp_path / "target.db"
+    target.touch()
+    os.symlink(target, path)
+    os.lchown(path, 65534, 65534)
+    assert failure(path) == f"history {path} is a link made by user nobody: name the file itself"
+
+
+def test_what_everybody_may_write_to_is_warned_of(path: str, tmp_path: Path, tool: Command, plugin: Command) -> None:
+    assert opened(path).warnings == []
+    os.chmod(path, 0o666)
+    written = f"history {path} may be written by everybody: chmod o-w {path}"
+    assert opened(path).warnings == [written]
+    assert f"\nnote: {written}\n" in plugin("--sampling", "worker", "--replica", R, "--history", path).stdout
+    assert tool("history", "prune", "--history", path).stderr == f"delayed-repl: warning: {written}\n"
+    started = tool("job", "start", "--history", path, "--replica", R, "--kind", "backup")
+    assert started.stderr.splitlines()[0] == f"delayed-repl: warning: {written}"
+    os.chmod(path, 0o660)
+    tmp_path.chmod(0o777)
+    replaced = f"history {path} may be replaced by everybody, who may write to its folder: chmod o-w {tmp_path}"
+    assert opened(path).warnings == [replaced]
+    tmp_path.chmod(0o1777)
+    assert opened(path).warnings == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can make a file for another user")
+def test_what_root_creates_is_for_the_folder_s_owner(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir(mode=0o755)
+    os.chown(folder, 65534, 65533)
+    history = opened(f"{folder}/shared.db")
+    history.add_sample(R, full(1.0))
+    assert history.warnings == []
+    for name in ("shared.db", "shared.db-wal", "shared.db-shm"):
+        found = (folder / name).stat()
+        assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (65534, 65533, 0o660)
 
 
 def test_no_database(path: str) -> None:
@@ -291,6 +355,45 @@ def test_no_space(path: str) -> None:
     history._connection.execute("PRAGMA max_page_count = 100000")
     history.add_sample(R, full(2.0))
     assert len(stored(history)) == 2
+
+
+WITHOUT_FILES = """
+import resource, sys, time
+import check_delayed_repl.history.sqlite, pwd
+from check_delayed_repl.history import HistoryUnavailable, open_history
+first = open_history(sys.argv[1], time.monotonic() + 10)
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[2]), int(sys.argv[2])))
+try:
+    open_history(sys.argv[3], time.monotonic() + 10)
+except HistoryUnavailable as error:
+    print(error)
+"""
+
+
+def test_out_of_file_descriptors(path: str) -> None:
+    opened(path).close()
+    for other in (path, path + "new"):
+        said = set()
+        for limit in range(3, 9):
+            command = [sys.executable, "-c", WITHOUT_FILES, path, str(limit), other]
+            said.add(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+        assert any("this process has too many files open: raise its limit (ulimit -n)" in text for text in said)
+        assert all("too many files open" in text or not text for text in said), said
+
+
+def test_a_disk_that_is_full_is_named_whatever_sqlite_says(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = opened(path)
+    disk = os.statvfs(os.path.dirname(path))
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+    for free, flag, said in (
+        (0, 0, "no space left: make room on its disk"),
+        (10**6, os.ST_RDONLY, "its file system is read-only"),
+        (10**6, 0, "input/output error: check its disk (disk I/O error)"),
+    ):
+        now = os.statvfs_result((*disk[:4], free, *disk[5:8], flag, disk[9]))
+        monkeypatch.setattr(os, "statvfs", lambda _, now=now: now)
+        assert str(history._unavailable(error)) == f"history {path} cannot be used: {said}"
 
 
 def test_a_write_that_fails(path: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from math import inf
 from typing import IO, TYPE_CHECKING
 
-from check_delayed_repl.history import History, open_history
+from check_delayed_repl.history import History, HistoryUnavailable, open_history
 from check_delayed_repl.options import (
     DEFAULT_TIMEOUT,
     add_config_option,
@@ -31,8 +31,8 @@ KEEP_S = 30 * 86400.0
 _BATCH = 1000
 
 
-class Failed(Exception):
-    """What was asked for cannot be done; the message is one line."""
+class Failed(HistoryUnavailable):
+    """What was asked for cannot be done."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "prune",
         help="remove old samples, or samples from the future",
         description="Removes old samples, and jobs that are long over. What judging needs stays: unfinished jobs, the\n"
-        "largest delay setting, the newest look, and everything of an episode that is going on.",
+        "largest delay setting, the newest sample, and everything of an episode that is going on.",
     )
     _add_common(prune)
     prune.add_argument("--replica", type=filled, metavar="NAME", help="this replica alone (default: all)")
@@ -120,25 +120,28 @@ def moment(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the action; returns the exit status."""
+    if args.history_command == "import":
+        _import(args)
+        return 0
+    history = _opened(args)
     try:
-        if args.history_command == "import":
-            return _import(args)
-        history = open_history(args.history, time.monotonic() + args.timeout)
-        try:
-            return _export(history, args) if args.history_command == "export" else _prune(history, args)
-        finally:
-            history.close()
-    except Failed as failure:
-        from check_delayed_repl.words import clean
+        _export(history, args) if args.history_command == "export" else _prune(history, args)
+    finally:
+        history.close()
+    return 0
 
-        print(f"delayed-repl: {clean(str(failure))}", file=sys.stderr)
-        return 1
+
+def _opened(args: argparse.Namespace) -> History:
+    history = open_history(args.history, time.monotonic() + args.timeout)
+    for warning in history.warnings:
+        print(f"delayed-repl: warning: {warning}", file=sys.stderr)
+    return history
 
 
 # --- export ---
 
 
-def _export(history: History, args: argparse.Namespace) -> int:
+def _export(history: History, args: argparse.Namespace) -> None:
     replica = args.replica or _only_replica(history)
     since = -inf if args.since is None else args.since
     until = inf if args.until is None else args.until
@@ -150,9 +153,8 @@ def _export(history: History, args: argparse.Namespace) -> int:
         raise Failed(f"--replica: the history knows no replica {replica} (it knows: {known})")
     if args.output_file is None:
         _write(first, lines, sys.stdout)
-        return 0
-    _write_file(args.output_file, first, lines)
-    return 0
+    else:
+        _write_file(args.output_file, first, lines)
 
 
 def _only_replica(history: History) -> str:
@@ -214,10 +216,10 @@ def _write_file(path: str, first: str | None, lines: Iterator[str]) -> None:
 # --- import ---
 
 
-def _import(args: argparse.Namespace) -> int:
+def _import(args: argparse.Namespace) -> None:
     from check_delayed_repl.history.recording import RecordingError, read
 
-    with _opened(args.file) as file:
+    with _readable_twice(args.file) as file:
         begin: float | None = None
         try:
             # All of it is read before any of it is stored.
@@ -229,12 +231,12 @@ def _import(args: argparse.Namespace) -> int:
         except OSError as error:
             raise Failed(f"{_named(args.file)} cannot be read: {error.strerror}") from None
         file.seek(0)
-        history = open_history(args.history, time.monotonic() + args.timeout)
+        history = _opened(args)
         try:
             newest = history.newest_sample_t(args.replica)
             if begin is not None and newest is not None and begin < newest:
                 raise Failed(
-                    f"--replica: the history has later looks at {args.replica} than the recording begins with,"
+                    f"--replica: the history has later samples of {args.replica} than the recording begins with,"
                     " and what is imported arrives after them: import it under another name"
                 )
             samples, jobs = _append(history, args.replica, read(file), args.timeout)
@@ -243,7 +245,6 @@ def _import(args: argparse.Namespace) -> int:
         finally:
             history.close()
     print(f"imported {samples} samples and {jobs} job lines as {args.replica}")
-    return 0
 
 
 def _append(history: History, replica: str, records: Iterator[Record], wait_s: float) -> tuple[int, int]:
@@ -260,7 +261,7 @@ def _append(history: History, replica: str, records: Iterator[Record], wait_s: f
     return samples, jobs
 
 
-def _opened(path: str) -> IO[bytes]:
+def _readable_twice(path: str) -> IO[bytes]:
     """The recording, in a form that can be read twice."""
     try:
         if path != "-":
@@ -288,14 +289,14 @@ def _named(path: str) -> str:
 # --- prune ---
 
 
-def _prune(history: History, args: argparse.Namespace) -> int:
+def _prune(history: History, args: argparse.Namespace) -> None:
     if args.replica is not None and args.replica not in history.replicas():
         raise Failed(f"--replica: the history knows no replica {args.replica}")
     if args.future:
         gone = history.prune_future(args.replica)
         print(f"removed {gone} samples from the future")
         if args.keep is None:
-            return 0
+            return
     keep_s = KEEP_S if args.keep is None else args.keep
     gone = 0
     while True:
@@ -305,4 +306,3 @@ def _prune(history: History, args: argparse.Namespace) -> int:
         if step < _BATCH:
             break
     print(f"removed {gone} lines")
-    return 0

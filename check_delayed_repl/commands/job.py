@@ -48,7 +48,7 @@ LISTED = 20
 _ID_LENGTH = 128
 
 
-class Refused(Exception):
+class Refused(HistoryUnavailable):
     """The history speaks against what was asked for."""
 
 
@@ -172,9 +172,6 @@ def run(args: argparse.Namespace) -> int:
         if args.job_command == "list":
             return _list(history, args)
         return _end(history, args, void=args.job_command == "void")
-    except Refused as refused:
-        _warn(str(refused))
-        return 1
     finally:
         history.close()
 

@@ -48,9 +48,18 @@ def open_history(where: str | None, deadline: float) -> History:
         )
     from check_delayed_repl.history.sqlite import SQLiteHistory
 
-    if place is None:
-        place = os.path.join(_state_folder(), FILE_NAME)
-    return SQLiteHistory(place, deadline)
+    if place is not None:
+        return SQLiteHistory(place, deadline)
+    folder = _state_folder()
+    place = os.path.join(folder, FILE_NAME)
+    new = not os.path.exists(place)
+    history = SQLiteHistory(place, deadline)
+    if new and os.geteuid() == 0 and os.stat(folder).st_gid == 0:
+        history.warnings.append(
+            f"history {place} belongs to root, and the monitoring user cannot use it:"
+            f" chgrp -R nagios {folder}; chmod 2770 {folder}"
+        )
+    return history
 
 
 def holds_password(where: str) -> bool:

@@ -17,7 +17,9 @@ later can come to stand before a sample that has been judged.
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -122,6 +124,15 @@ class MySQLHistory(History):
         self._connection: Connection | None = None
         self._used = 0.0
         self._read(lambda: None)
+        self._warn_of_readers()
+
+    def _warn_of_readers(self) -> None:
+        from check_delayed_repl.observe.connection import settings
+
+        file = self._target.defaults_file
+        shown = file is not None and os.stat(file).st_mode & stat.S_IROTH
+        if shown and self._target.password is None and settings(self._target).password:
+            self.warnings.append(f"{file} has a password, and everybody may read it: chmod o-r {file}")
 
     def now(self) -> float:
         return float(self._select(_NOW)[0][0])

@@ -101,6 +101,8 @@ _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _DAMAGE = (ValueError, TypeError, AttributeError, OverflowError)
 """What comes of values that were never written."""
+_FILES = 5
+"""How many files SQLite may open for a database."""
 _FULL_BYTES = 65_536
 """A disk with less room than this is full."""
 
@@ -283,15 +285,10 @@ class SQLiteHistory(History):
         try:
             with suppress(OSError):  # a file system without permissions
                 os.fchmod(handle, 0o660)  # the umask must not lock the group out
-                around = os.stat(folder)
                 if os.geteuid() == 0:
+                    around = os.stat(folder)
                     os.fchown(handle, around.st_uid, around.st_gid)
-                    if around.st_uid == around.st_gid == 0:
-                        self.warnings.append(
-                            f"history {self.name} was created by root, and the monitoring user cannot use it:"
-                            f" chgrp nagios {folder} {self.name}; chmod 2770 {folder}"
-                        )
-                self._warn_of_strangers(folder, 0)
+            self._warn_of_strangers(folder, 0)
         finally:
             os.close(handle)
 
@@ -366,11 +363,15 @@ class SQLiteHistory(History):
 
     def _trouble(self) -> str | None:
         """What the system knows of an error that SQLite tells in a few words."""
+        handles: list[int] = []
         try:
-            os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            handles += (os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(_FILES))
             disk = os.statvfs(os.path.dirname(self._path) or ".")
         except OSError as error:
             return _in_words(error)
+        finally:
+            for handle in handles:
+                os.close(handle)
         if disk.f_flag & os.ST_RDONLY:
             return _WORDS[errno.EROFS]
         full = disk.f_bavail * disk.f_frsize < _FULL_BYTES or (disk.f_files and not disk.f_favail)

@@ -164,6 +164,8 @@ class Writer(threading.Thread):
         """The history, open, with the newest samples read from it."""
         if self._history is None:
             self._history = open_history(self._where, self._deadline())
+            for warning in self._history.warnings:
+                log(f"warning: {warning}")
         if self._newest is None:
             newest: list[Sample | None] = []
             for name in self._names:
