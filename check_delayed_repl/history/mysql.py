@@ -127,7 +127,7 @@ class MySQLHistory(History):
         self._warn_of_readers()
 
     def _warn_of_readers(self) -> None:
-        from check_delayed_repl.observe.connection import settings
+        from check_delayed_repl.observe.address import settings
 
         file = self._target.defaults_file
         shown = file is not None and os.stat(file).st_mode & stat.S_IROTH
