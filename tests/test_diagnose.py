@@ -37,14 +37,13 @@ from check_delayed_repl import conditions, words
 from check_delayed_repl.diagnose import document as diagnosis
 from check_delayed_repl.diagnose import plot
 from check_delayed_repl.diagnose.advice import advise, general_steps, steps_for
-from check_delayed_repl.diagnose.certainty import certainty, crossing
+from check_delayed_repl.diagnose.certainty import certainty
 from check_delayed_repl.diagnose.dialect import Dialect, Place
 from check_delayed_repl.diagnose.picture import Call, Diagnosis
 from check_delayed_repl.diagnose.screen import Line, plain, to_ascii
 from check_delayed_repl.diagnose.steps import freeze
 from check_delayed_repl.diagnose.text import WIDTH, Pen, brief, frame, humane, screen
 from check_delayed_repl.judge.outcome import Finding, State
-from check_delayed_repl.judge.trend import fit
 from check_delayed_repl.plugin import build_parser
 from check_delayed_repl.tool import command_parser
 
@@ -137,16 +136,18 @@ def test_theil_sen_speaks_up_where_a_few_samples_bend_the_line() -> None:
     assert found.theil_sen == pytest.approx(0.0, abs=0.01)
 
 
-def test_a_crossing_lies_between_its_ends() -> None:
-    points = noisy(-0.5)
-    trend = fit(points, 600.0).trend
-    assert trend.slope is not None
-    assert trend.intercept is not None
-    found = crossing(points, 9000.0)
-    assert found.earliest is not None
-    assert found.latest is not None
-    assert found.earliest < NOW + (9000.0 - trend.intercept) / trend.slope < found.latest < found.earliest + 5.0
-    assert crossing(noisy(0.0), 9000.0) == (None, None)
+def test_the_time_of_the_return_lies_between_its_ends() -> None:
+    outlook = SCENES["recovering-above-maximum"]().outlook
+    assert outlook is not None
+    assert outlook.spread is not None
+    early, late = outlook.spread
+    assert late is not None
+    assert early < outlook.t < late < early + 30.0
+    assert outlook.t == pytest.approx(NOW + 400, abs=5)
+    leak = SCENES["in-range leaking"]().outlook
+    assert leak is not None
+    assert (leak.back, leak.option) == (False, "--max-delay-time")
+    assert SCENES["in-range"]().outlook is None
 
 
 # --- screens
@@ -400,6 +401,7 @@ def test_limits_that_do_not_fit_are_a_question_of_the_limits() -> None:
         (SCENES["delay-out-of-bounds hours"], "--heartbeat-timezone"),
         (SCENES["heartbeat-from-future"], "--heartbeat-timezone"),
         (lambda: scene(line(local=7200.3)), "--heartbeat-timezone"),
+        (lambda: scene([*line(end=-10), *line(start=0, local=7200.3)]), "pgrep -af pt-heartbeat"),
         (SCENES["heartbeat-missing"], "look for filters: here (none that is known), and binlog_do_db"),
         (SCENES["replication-filtered"], "--allow-filter"),
     ],

@@ -99,7 +99,7 @@ FIND_FILTERS = Step(
     STATUS,
 )
 ZONE = Step(
-    "A time zone is wrong: use pt-heartbeat --utc, or --heartbeat-timezone.",
+    "A wrong time zone? Use pt-heartbeat --utc, or --heartbeat-timezone ZONE.",
     when=s.zone_is_wrong,
 )
 CLOCKS = s.shell("date -u; chronyc tracking")

@@ -33,8 +33,7 @@ def render(p: Diagnosis) -> str:
     found["freeze"] = freeze(p)
     found["certainty"] = None if p.certainty is None else p.certainty._asdict()
     found["segments"] = [segment._asdict() for segment in p.segments]
-    spread = None if p.outlook is None or p.outlook.spread is None else p.outlook.spread._asdict()
-    found["outlook"] = None if p.outlook is None else p.outlook._asdict() | {"spread": spread}
+    found["outlook"] = None if p.outlook is None else p.outlook._asdict()
     found["recovery_ends"] = p.recovery_ends
     found["budgets"] = [budget._asdict() for budget in p.budgets]
     found["protected"] = None if p.protection is None else p.protection._asdict()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from check_delayed_repl.diagnose.certainty import Certainty, Spread, certainty, crossing
+from check_delayed_repl.diagnose.certainty import Certainty, certainty
 from check_delayed_repl.diagnose.dialect import Dialect
 from check_delayed_repl.diagnose.protection import Protection, protection
 from check_delayed_repl.diagnose.server import Server
@@ -15,11 +15,8 @@ from check_delayed_repl.judge.jobs import RECOVERY
 from check_delayed_repl.judge.outcome import Finding, Verdict
 from check_delayed_repl.judge.trend import Fit, Point, fitted, least_squares
 from check_delayed_repl.judge.verdict import (
-    ABOVE,
-    BELOW,
     IN_RANGE,
     TREND,
-    back_in_range,
     recovering,
     worst_first,
 )
@@ -52,8 +49,9 @@ class Outlook(NamedTuple):
     """The option that sets the bound."""
     slope: float
     t: float
-    spread: Spread | None
-    """None where the slope is not that of the fitted line, but of what came before it or of its water marks."""
+    spread: tuple[float, float | None] | None
+    """The earliest and the latest time, by the slope's confidence interval; the latest is None where there is no end to
+    it. None where the slope is not that of the fitted line, but of what came before it or of its water marks."""
 
 
 class Budget(NamedTuple):
@@ -173,7 +171,7 @@ def picture(
         segments=_segments(points, limits, now_fit),
         side=side,
         certainty=known,
-        outlook=_outlook(stretch, now_fit, side, known, limits, now),
+        outlook=_outlook(stretch[-1][0], now_fit, side, known, limits, now) if stretch else None,
         recovery_ends=_recovery_ends(verdict, limits),
         budgets=_budgets(verdict, fold.holding, limits, now),
         native=by_server,
@@ -204,33 +202,34 @@ def _segments(points: Sequence[Point], limits: Limits, now_fit: Fit) -> tuple[Se
 
 
 def _outlook(
-    stretch: Sequence[Point], now_fit: Fit, side: int, known: Certainty | None, limits: Limits, now: float
+    newest: float, now_fit: Fit, side: int, known: Certainty | None, limits: Limits, now: float
 ) -> Outlook | None:
-    trend = now_fit.trend
-    if trend.intercept is None or not stretch:
+    """`newest`: the time of the newest fitted sample."""
+    trend, height = now_fit.trend, now_fit.trend.intercept
+    if height is None:
         return None
-    newest = stretch[-1][0]
-    if side != IN_RANGE:
-        slope = recovering(now_fit, side, limits)
-        if slope is None:
-            return None
-        bound = limits.min_delay_time if side == BELOW else limits.max_delay_time
-        spread = crossing(stretch, bound) if slope == trend.slope and known is not None else None
-        return Outlook(True, bound, _bound(side), slope, newest + back_in_range(trend, slope, limits), spread)
-    if known is None or trend.slope is None or trend.correlation is None:
+    slope = trend.slope if side == IN_RANGE else recovering(now_fit, side, limits)
+    if slope is None or (side == IN_RANGE and not _leaves(now_fit, known, limits)):
         return None
-    if known.low <= 0 <= known.high or abs(trend.correlation) < limits.min_correlation or now_fit.young:
-        return None
-    side = ABOVE if trend.slope > 0 else BELOW
-    bound = limits.min_delay_time if side == BELOW else limits.max_delay_time
-    left = (bound - trend.intercept) / trend.slope
-    if not 0 <= left <= FAR:
-        return None
-    return Outlook(False, bound, _bound(side), trend.slope, max(now, newest + left), crossing(stretch, bound))
+    upper = (slope > 0) == (side == IN_RANGE)
+    bound, name = (limits.max_delay_time, "max_delay_time") if upper else (limits.min_delay_time, "min_delay_time")
+
+    def reached(at_slope: float) -> float | None:
+        return max(now, newest + (bound - height) / at_slope) if at_slope * slope > 0 else None
+
+    t, spread = reached(slope) or now, None
+    if known is not None and slope == trend.slope:
+        fast, slow = (known.high, known.low) if slope > 0 else (known.low, known.high)
+        spread = (reached(fast) or now, reached(slow))
+    return (
+        None if side == IN_RANGE and t - now > FAR else Outlook(side != IN_RANGE, bound, option(name), slope, t, spread)
+    )
 
 
-def _bound(side: int) -> str:
-    return option("min_delay_time" if side == BELOW else "max_delay_time")
+def _leaves(now_fit: Fit, known: Certainty | None, limits: Limits) -> bool:
+    """The line in range is surely on its way out of it."""
+    sure = known is not None and not known.low <= 0 <= known.high
+    return sure and abs(now_fit.trend.correlation or 0.0) >= limits.min_correlation and not now_fit.young
 
 
 def _recovery_ends(verdict: Verdict, limits: Limits) -> float | None:

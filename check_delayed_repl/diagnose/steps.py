@@ -77,13 +77,14 @@ def zone_is_wrong(p: Diagnosis) -> bool:
         return False
     expected = max(s.seconds_behind or 0, s.sql_delay or 0)
     behind = s.delay is not None and (s.delay < 0 or (s.seconds_behind is not None and s.sql == "Yes"))
-    return (behind and _whole_hours((s.delay or 0.0) - expected)) or _whole_hours(s.local or 0.0)
+    # One that has died grows older, past whole hours too.
+    own = [x.local for x in p.samples if x.local is not None]
+    return (behind and _whole_hours((s.delay or 0.0) - expected)) or (bool(own) and _whole_hours(own[0], own[-1]))
 
 
-def _whole_hours(seconds: float) -> bool:
+def _whole_hours(*seconds: float) -> bool:
     """One at least and 14 at most, as a time zone makes it."""
-    hours = round(abs(seconds) / HOUR)
-    return 1 <= hours <= 14 and abs(abs(seconds) - hours * HOUR) <= HOUR_SLACK
+    return all(0.5 < abs(s) / HOUR < 14.5 and abs((s + HOUR / 2) % HOUR - HOUR / 2) <= HOUR_SLACK for s in seconds)
 
 
 # --- commands

@@ -8,7 +8,7 @@ from textwrap import wrap
 
 from check_delayed_repl import words
 from check_delayed_repl.diagnose.advice import Advice, advise
-from check_delayed_repl.diagnose.certainty import CONFIDENCE, Spread
+from check_delayed_repl.diagnose.certainty import CONFIDENCE
 from check_delayed_repl.diagnose.chart import chart
 from check_delayed_repl.diagnose.picture import Budget, Diagnosis, Outlook
 from check_delayed_repl.diagnose.protection import Protection
@@ -242,10 +242,10 @@ def _outlook(outlook: Outlook, now: float, pen: Pen) -> str:
     return f"{text} ({CONFIDENCE:.0%} sure: {_spread(outlook.spread, now, pen)})."
 
 
-def _spread(spread: Spread, now: float, pen: Pen) -> str:
-    if spread.earliest is None or spread.latest is None:
+def _spread(spread: tuple[float, float | None], now: float, pen: Pen) -> str:
+    early, late = spread
+    if late is None:
         return "no telling when"
-    early, late = max(now, spread.earliest), max(now, spread.latest)
     seconds = late - early < words.SOON
     return f"{pen.clock(early, now, seconds)} to {pen.clock(late, now, seconds)}"
 
