@@ -178,7 +178,8 @@ class File:
         self._tables: list[dict[str, Any]] = replicas
         for place, entry in enumerate(replicas):
             check_keys(entry, REPLICA_KEYS, self.which(place))
-        self.defaults = self._read(defaults, REPLICA_KEYS, f"{path}: [defaults]")
+        self._defaults: dict[str, Any] = defaults
+        check_keys(defaults, REPLICA_KEYS, f"{path}: [defaults]")
         self._publish = publish
         check_keys(publish, PUBLISH_KEYS, f"{path}: [publish]")
 
@@ -188,6 +189,11 @@ class File:
 
     def which(self, place: int) -> str:
         return f"{self.path}: replica {place + 1}"
+
+    @property
+    def defaults(self) -> Values:
+        """What [defaults] sets. Raises UsageError."""
+        return self._read(self._defaults, REPLICA_KEYS, f"{self.path}: [defaults]")
 
     @property
     def publish(self) -> Publish:
@@ -202,7 +208,7 @@ class File:
 
     @property
     def has_password(self) -> bool:
-        return any("password" in table for table in (self.defaults, *self._tables))
+        return any("password" in table for table in (self._defaults, *self._tables))
 
     def _read(self, table: dict[str, Any], options: Iterable[Option], which: str) -> Values:
         return read_table(table, options, which, self._folder)

@@ -204,6 +204,11 @@ def test_which_replica(written: Written, tmp_path: Path) -> None:
     assert target_from(checked("--config", written("[defaults]\nuser = 'x'\n"), "-H", "db3")) == Target("db3", user="x")
 
 
+def test_a_job_takes_no_right_to_read_the_option_file(tool: Command, written: Written, tmp_path: Path) -> None:
+    path = written("history = 'h.db'\n[defaults]\ndefaults-file = 'not-mine.cnf'\n[[replica]]\nreplica = 'a'\n")
+    assert tool("job", "start", "--config", path, "--kind", "backup").returncode == 0
+
+
 def test_a_mistake_in_one_replica_s_table_silences_no_other(written: Written) -> None:
     path = written(f"{HEAD}port = 70000\n[[replica]]\nreplica = 'two'\nhost = 'db2'\n")
     assert checked("--config", path, "--replica", "two").host == "db2"
@@ -412,5 +417,5 @@ def test_every_command_that_names_a_replica_names_the_file() -> None:
     for name in tool.COMMANDS:
         parser = Parser(name)
         tool._load(name).add_arguments(parser)
-        if name not in ("grants", "job", "history", "explain", "init"):
+        if name not in ("grants", "job", "history", "explain", "init", "rescue"):
             assert " --config FILE " in parser.format_help(), name

@@ -35,7 +35,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 def test_the_wheel_holds_the_package_and_its_documents_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     version = check_delayed_repl.__version__
     info, data = (f"check_delayed_repl-{version}.{kind}" for kind in ("dist-info", "data/data/share"))
-    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "check_delayed_repl").rglob("*.py")}
+    files = [*(ROOT / "check_delayed_repl").rglob("*.py"), *(ROOT / "check_delayed_repl").rglob("templates/*")]
+    sources = {str(path.relative_to(ROOT)) for path in files}
     commands = ("check_delayed_repl", "delayed-repl")
     assert set(wheel.namelist()) == {
         *sources,

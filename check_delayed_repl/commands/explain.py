@@ -72,10 +72,10 @@ def state(condition: Condition) -> str:
 
 def steps_of(condition: Condition) -> list[tuple[str, list[str]]]:
     """What to do about it on any replica: each step's text, and its commands."""
-    from check_delayed_repl.diagnose import advice
+    from check_delayed_repl.diagnose.advice import general_steps
 
     steps = []
-    for text in getattr(advice, "general_steps", lambda _: [])(condition.name):
+    for text in general_steps(condition.name):
         first, *commands = text.split("\n")
         steps.append((first, [command.strip() for command in commands]))
     return steps

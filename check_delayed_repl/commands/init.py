@@ -1,0 +1,196 @@
+"""`delayed-repl init`: asks a replica and its source what they are, and writes a folder with all that monitoring takes.
+
+It changes nothing on any server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+from check_delayed_repl.observe.address import settings
+from check_delayed_repl.observe.connection import Refused, SampleFailed
+from check_delayed_repl.observe.target import Target
+from check_delayed_repl.options import (
+    HEARTBEATS,
+    Option,
+    UsageError,
+    add_options,
+    filled,
+    option_file,
+    port,
+    positive_duration,
+    target_from,
+)
+from check_delayed_repl.setup.asking import Facts, Row, facts
+from check_delayed_repl.setup.folder import Impossible, Wanted, folder, warnings
+from check_delayed_repl.words import clean
+
+HELP = "the way in: ask a replica and its source, and write a folder with all that monitoring takes"
+DESCRIPTION = """\
+Asks the replica, and its source, as an administrator what they are, and writes a folder: numbered
+steps, SQL, option files, pt-heartbeat's units, and configuration for the check and the monitor. Run
+it where the check will run. Nothing is changed on any server."""
+
+SOURCE = (
+    Option("--source-host", "the source's host (default: as the replica's status names it)", "HOST"),
+    Option("--source-port", "the source's port (default: as the replica's status names it)", "PORT", port),
+    Option("--source-socket", "connect to the source through this Unix socket", "FILE"),
+    Option("--source-user", "user there (default: the same as on the replica)", "USER"),
+    Option("--source-password", "password there (default: the same)", "PASSWORD", str),
+    Option("--source-defaults-file", "option file for the source (default: the same)", "FILE", option_file),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from check_delayed_repl.options import ADDRESS, LOGIN, NAME
+
+    parser.description = DESCRIPTION
+    add_options(parser.add_argument_group("the replica, as its administrator"), *ADDRESS, *LOGIN, NAME)
+    add_options(parser.add_argument_group("its heartbeats"), *HEARTBEATS)
+    add_options(parser.add_argument_group("its source, as its administrator"), *SOURCE)
+    group = parser.add_argument_group("what to write")
+    group.add_argument(
+        "--to", required=True, type=filled, metavar="DIR", help="the folder, which must not be there yet"
+    )
+    group.add_argument(
+        "--delay",
+        type=positive_duration,
+        metavar="TIME",
+        help="how late the replica is to be, where the server is set to no delay yet",
+    )
+    group.add_argument(
+        "--account-host",
+        type=filled,
+        metavar="HOST",
+        help="where the check connects from (default: where this command does, as the replica sees it)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the folder: 0; 1 where the replica cannot be asked or no folder would work."""
+    if os.path.lexists(args.to):
+        raise UsageError(f"--to: {args.to} is there already")
+    if args.replica and not re.fullmatch(r"[\w.:/#@-]+", args.replica):
+        raise UsageError(
+            "--replica: letters, digits and . : / # @ _ - alone, since it names objects in the monitor too"
+        )
+    if "\\" in (args.account_host or ""):
+        raise UsageError("--account-host: a backslash cannot be part of an account's name")
+    target = target_from(args)
+    try:
+        replica = facts(target, args.timeout)
+        status = _channel(replica, args.channel)
+        wanted = _wanted(args, target, replica, status)
+        source = _source(args, target, status)
+        found = folder(replica, source, status, wanted)
+        told = warnings(replica, source, status, wanted)
+    except (SampleFailed, Refused, Impossible) as error:
+        _say(error.message if isinstance(error, SampleFailed) else str(error))
+        return 1
+    _write(args.to, found)
+    for text in told:
+        _say(f"warning: {text}")
+    print(f"{args.to}: {len(found)} files. Nothing was changed on any server; begin with {args.to}/README.txt")
+    return 0
+
+
+def _channel(replica: Facts, channel: str | None) -> Row:
+    """The status of the channel. Raises Impossible."""
+    if replica.statuses is None:
+        raise Impossible("no privilege to read the replication status: init is run as an administrator")
+    rows = [
+        row | {"channel_name": row.get("channel_name") or row.get("connection_name", "")} for row in replica.statuses
+    ]
+    names = ", ".join(row["channel_name"] or "'' (the one without a name)" for row in rows)
+    if not rows:
+        raise Impossible("this is no replica: set replication up first")
+    if channel is None and len(rows) > 1:
+        raise Impossible(f"there are {len(rows)} channels: name one with --channel: {names}")
+    for row in rows:
+        if channel is None or row["channel_name"].lower() == channel.lower():
+            return row
+    raise Impossible(f"there is no channel {channel!r}; there are: {names}")
+
+
+def _wanted(args: argparse.Namespace, target: Target, replica: Facts, status: Row) -> Wanted:
+    found = settings(target)
+    address: dict[str, str | int] = {"socket": found.socket} if found.socket else {"host": found.host}
+    if not found.socket and found.port != 3306:
+        address["port"] = found.port
+    here = found.socket or found.host in ("localhost", "127.0.0.1", "::1")
+    name = replica.variables.get("hostname") if here else found.host
+    channel = status.get("channel_name")
+    return Wanted(
+        args.replica or (name or found.host) + (f"/{channel}" if channel else ""),
+        address,
+        args.delay,
+        args.delay_mode == "external",
+        args.local_heartbeat is not False,
+        target.heartbeat_table,
+        args.account_host,
+        _tool_version(),
+    )
+
+
+def _source(args: argparse.Namespace, target: Target, status: Row) -> Facts | None:
+    """What the source says; None, with a line on standard error, where it does not answer."""
+    host, port_ = (
+        args.source_host or status.get("source_host"),
+        args.source_port or int(status.get("source_port") or 3306),
+    )
+    there = target._replace(
+        host=None if args.source_socket else host,
+        port=None if args.source_socket else port_,
+        socket=args.source_socket,
+        user=args.source_user or target.user,
+        password=args.source_password if args.source_password is not None else target.password,
+        defaults_file=args.source_defaults_file or target.defaults_file,
+    )
+    try:
+        found = facts(there, args.timeout)
+    except (SampleFailed, Refused) as error:
+        _say(f"warning: the source: {error.message if isinstance(error, SampleFailed) else error}")
+        return None
+    known = int(status.get("source_server_id") or 0)
+    if known and found.server_id != known:
+        _say(
+            f"warning: the source: {there.host or there.socket} has server id {found.server_id}, not {known}: left out"
+        )
+        return None
+    return found
+
+
+def _tool_version() -> tuple[int, int, int] | None:
+    """pt-heartbeat's version, where it is installed here."""
+    path = shutil.which("pt-heartbeat")
+    if path is None:
+        return None
+    try:
+        said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10).stdout  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    numbers = re.search(r"(\d+)\.(\d+)\.(\d+)", said)
+    return (int(numbers[1]), int(numbers[2]), int(numbers[3])) if numbers else None
+
+
+def _write(where: str, found: dict[str, str]) -> None:
+    """The folder, whole or not at all. Raises OSError."""
+    os.mkdir(where, 0o700)
+    os.chmod(where, 0o700)
+    try:
+        for name, text in found.items():
+            handle = os.open(os.path.join(where, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with open(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+    except BaseException:
+        shutil.rmtree(where, ignore_errors=True)
+        raise
+
+
+def _say(text: str) -> None:
+    print(f"delayed-repl: {clean(text)}", file=sys.stderr)

@@ -1,0 +1,186 @@
+"""`delayed-repl init` on real pairs, done to the letter: its README.txt, step by step, with the files and the accounts
+that it says and nothing else, until the check is OK."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from .monitoring import PLUGIN_FOLDER, TOOL, USER, Site, Station
+from .servers import ROOT_PASSWORD, Family, Kit, Pair, Server, wait_until
+
+pytestmark = pytest.mark.monitoring
+
+DELAY_S = 25
+FOLDER = "/root/setup"
+DBA = ("dba", "dba-secret-7h")
+
+
+@pytest.fixture(params=[pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("mysql", "mariadb")])
+def kind(request: pytest.FixtureRequest) -> Family:
+    found: Family = request.param
+    return found
+
+
+class Hosts:
+    """The hosts that README.txt speaks of."""
+
+    def __init__(self, site: Site, pair: Pair) -> None:
+        self.pair = pair
+        for server in (pair.source, pair.replica):
+            rights = f"GRANT ALL ON *.* TO {DBA[0]}@'%' WITH GRANT OPTION"
+            server.unlogged(f"CREATE USER {DBA[0]}@'%' IDENTIFIED BY '{DBA[1]}'", rights)
+        self.monitoring = site.station(pair, "monitor")
+        self.source = site.station(pair, "source-host", systemd=True, beside=pair.source.container)
+        self.replica = site.station(pair, "replica-host", systemd=True, beside=pair.replica.container)
+        for host in (self.source, self.replica):
+            login = f"[client]\nuser = root\npassword = {ROOT_PASSWORD}\nsocket = /run/mysqld/mysqld.sock\n"
+            host.put("/root/.my.cnf", login, mode=0o600)
+        self.monitoring.run("rm -r /etc/check_delayed_repl /var/lib/check_delayed_repl")
+        for host in self.all:
+            host.run("rm -rf /etc/check_delayed_repl")
+
+    @property
+    def all(self) -> tuple[Station, Station, Station]:
+        return self.monitoring, self.source, self.replica
+
+    def init(self, *options: str) -> dict[str, str]:
+        """The files that init writes."""
+        login = f"-H replica -u {DBA[0]} -p{DBA[1]} {' '.join(options)}"
+        self.monitoring.run(f"rm -rf {FOLDER}; {TOOL} init {login} --to {FOLDER}")
+        assert self.monitoring.run(f"{TOOL} init {login} --to {FOLDER}", check=False).status == 3, "it is there already"
+        modes = self.monitoring.run(f"stat -c %a {FOLDER} {FOLDER}/*").output.split()
+        assert modes == ["700", *["600"] * (len(modes) - 1)]
+        found = self.monitoring.fetch(FOLDER)
+        for host in (self.source, self.replica):
+            host.put_all({f"{FOLDER}/{name}": text for name, text in found.items()}, mode=0o600)
+        return found
+
+    def follow(self, readme: str) -> None:
+        """Does what the numbered steps say, each where it says, and the SQL twice."""
+        for title, body in re.findall(r"(?m)^\d+\. (.*)\n\n((?:   .*\n|\n)*)", readme):
+            host = next(
+                (
+                    host
+                    for name, host in (("source", self.source), ("replica", self.replica), ("monitor", self.monitoring))
+                    if name in title
+                ),
+                self.monitoring,
+            )
+            for line in (line.strip() for line in body.splitlines()):
+                if line.startswith(("install ", "systemctl ", "mysql ")):
+                    for _ in range(2):
+                        host.run(f"cd {FOLDER} && {line}")
+                elif line.endswith(";"):
+                    host.run(f'mysql -e "{line}"')
+                elif line.startswith("SHOW SLAVE"):
+                    asked = 'mysql -e "SHOW SLAVE STATUS\\G"'
+                    wait_until(
+                        lambda host=host, asked=asked: "has read all relay log" in host.run(asked).output,
+                        20,
+                        "it is empty",
+                    )
+
+    def becomes_ok(self) -> None:
+        said = ""
+
+        def ok() -> bool:
+            nonlocal said
+            said = self.check()
+            return said.startswith("DELAYED_REPL OK")
+
+        try:
+            wait_until(ok, 3 * DELAY_S, "it is OK one delay later", interval_s=2.0)
+        except AssertionError as error:
+            journals = [host.run("journalctl -u 'pt-heartbeat-*' -n 20", check=False).output for host in self.all]
+            raise AssertionError("\n".join([said, *journals])) from error
+
+    def check(self) -> str:
+        return self.monitoring.run(
+            f"{PLUGIN_FOLDER}/check_delayed_repl --replica replica", user=USER, check=False
+        ).output
+
+
+@contextmanager
+def never_stopping(replica: Server) -> Iterator[None]:
+    """Both threads run all the while, without an error."""
+    over = threading.Event()
+    seen: list[tuple[str | None, str | None]] = []
+
+    def look() -> None:
+        while not over.wait(0.5):
+            seen.append(replica.threads())
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+    assert {*seen} == {("Yes", "Yes")}
+
+
+def no_errant_transaction(pair: Pair) -> bool:
+    """Whether the replica has nothing that did not come from its source."""
+    if pair.kind == "mysql":
+        sets = [f"'{server.executed()}'" for server in (pair.replica, pair.source)]
+        return pair.replica.value(f"SELECT GTID_SUBSET({', '.join(sets)})") == 1
+    return all(gtid.split("-")[1] == "1" for gtid in pair.replica.executed().split(",") if gtid)
+
+
+def logged(pair: Pair) -> str:
+    """All that the source's binary logs say, as text."""
+    command = "cat $(find /var/lib /data -name '*bin.0*' 2>/dev/null)"
+    return str(pair.source.container.exec_run(["sh", "-c", command]).output.decode(errors="replace"))
+
+
+def test_from_nothing_to_ok(site: Site, kit: Kit, kind: Family) -> None:
+    pair = kit.pair(kind, delay=DELAY_S, heartbeats=False)
+    hosts = Hosts(site, pair)
+    pair.replica.read_only()
+    files = hosts.init()
+    sealed = kind == "mysql"
+    with never_stopping(pair.replica):
+        hosts.follow(files["README.txt"])
+        assert re.match("DELAYED_REPL CRITICAL", hosts.check())
+        hosts.becomes_ok()
+    assert no_errant_transaction(pair)
+    assert ("pt-heartbeat-replica.service" in files) != sealed
+    secret = re.findall("password = (.*)", files["heartbeat-source.cnf"])[0]
+    log = logged(pair)
+    assert "delay_beat" in log
+    assert secret not in log
+    # Done once more: what is there is left alone.
+    again = hosts.init()
+    assert "It is written already" in again["README.txt"]
+    assert "There is nothing to do" in again["replica.sql"]
+    pair.close()
+
+
+def test_where_heartbeats_are_there_already(site: Site, kit: Kit, kind: Family) -> None:
+    pair = kit.pair(kind, delay=DELAY_S)
+    hosts = Hosts(site, pair)
+    files = hosts.init()
+    assert not any("heartbeat" in name for name in files)
+    with never_stopping(pair.replica):
+        hosts.follow(files["README.txt"])
+        hosts.becomes_ok()
+    assert no_errant_transaction(pair)
+    pair.close()
+
+
+def test_where_the_delay_has_to_be_set_first(site: Site, kit: Kit, kind: Family) -> None:
+    pair = kit.pair(kind, delay=DELAY_S)
+    hosts = Hosts(site, pair)
+    pair.replica.set_delay(0)
+    files = hosts.init("--delay", f"{DELAY_S}s")
+    hosts.follow(files["README.txt"])
+    assert pair.replica.status()["SQL_Delay"] == DELAY_S
+    hosts.becomes_ok()
+    assert no_errant_transaction(pair)
+    pair.close()

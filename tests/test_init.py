@@ -1,0 +1,226 @@
+"""What `delayed-repl init` writes, by tables: what servers tell, and what follows from it. Real ones are elsewhere."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from check_delayed_repl.configfile import File
+from check_delayed_repl.setup.asking import Facts
+from check_delayed_repl.setup.folder import Impossible, Wanted, folder, lost_heartbeats, unit, warnings
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+COLUMNS = frozenset({"ts", "server_id"})
+OLD_COLUMNS = COLUMNS | {"file", "position", "relay_master_log_file", "exec_master_log_pos"}
+STATUS = {"source_host": "db1", "source_port": "3306", "source_server_id": "1", "sql_delay": "7200"}
+WANTED = Wanted("db7", {"host": "db7"}, None, False, True, "percona.heartbeat", None)
+
+
+def server(version: str, server_id: int, **others: object) -> Facts:
+    """A server without heartbeats; variables are those of `others` in upper case, fields those in lower case."""
+    variables = {"server_id": str(server_id), "log_bin": "ON", "socket": "/run/mysqld/mysqld.sock"}
+    variables |= {name.lower(): str(value) for name, value in others.items() if name.isupper()}
+    told = Facts(version, "10.0.0.9", variables, (), {}, None, {}, frozenset(), frozenset())
+    return told._replace(**{name: value for name, value in others.items() if name.islower()})
+
+
+def written(
+    replica: Facts, source: Facts | None = None, wanted: Wanted = WANTED, **status: str
+) -> tuple[dict[str, str], str]:
+    """The files, and all statements that are to be run on the replica."""
+    found = folder(replica, source, STATUS | status, wanted)
+    assert set(found) >= {
+        "README.txt",
+        "source.sql",
+        "replica.sql",
+        "monitor.cnf",
+        "config.toml",
+        "nagios.cfg",
+        "icinga2.conf",
+    }
+    return found, found["replica.sql"]
+
+
+SOURCES = {
+    "5.6.51-log": "SET @make",
+    "5.7.44": "CREATE USER IF NOT EXISTS 'delay_beat'@'localhost' IDENTIFIED BY '",
+    "8.0.36": "CREATE USER IF NOT EXISTS 'delay_beat'@'localhost' IDENTIFIED BY '",
+    "9.7.0": "CREATE USER IF NOT EXISTS 'delay_beat'@'localhost' IDENTIFIED BY '",
+    "10.5.23-MariaDB": "CREATE USER IF NOT EXISTS 'delay_beat'@'localhost' IDENTIFIED BY PASSWORD '*",
+    "11.8.2-MariaDB": "CREATE USER IF NOT EXISTS 'delay_beat'@'localhost' IDENTIFIED BY PASSWORD '*",
+}
+
+
+@pytest.mark.parametrize("version", SOURCES)
+def test_every_family_from_nothing(version: str) -> None:
+    files, on_replica = written(server(version, 2, READ_ONLY="ON"), server(version, 1))
+    assert SOURCES[version] in files["source.sql"]
+    assert "sql_log_bin" not in files["source.sql"]
+    assert on_replica.splitlines()[1] == "SET SESSION sql_log_bin = 0;"
+    assert "'delay_check'@'10.0.0.9'" in on_replica
+    bypass = {
+        "10.5": "READ_ONLY ADMIN, BINLOG ADMIN",
+        "11.8": "READ_ONLY ADMIN, BINLOG ADMIN",
+        "5.6.": "SUPER",
+        "5.7.": "SUPER",
+    }.get(version[:4], "CONNECTION_ADMIN, SESSION_VARIABLES_ADMIN")
+    assert f"GRANT {bypass} ON *.* TO 'delay_beat_local'@'localhost';" in on_replica
+    # Whatever is made on the source arrives on the replica: no name is made on both, but the table, IF NOT EXISTS.
+    made = {name: set(re.findall(r"'(delay_\w+)'", files[name])) for name in ("source.sql", "replica.sql")}
+    assert made["source.sql"] & made["replica.sql"] == set()
+    assert all(
+        "IF NOT EXISTS" in line for line in files["source.sql"].splitlines() if line.startswith("CREATE DATABASE")
+    )
+    assert "sql_log_bin=0" in files["pt-heartbeat-replica.service"]
+    assert "--check-read-only" not in "".join(files.values())
+    for name in ("heartbeat-source", "heartbeat-replica", "monitor"):
+        secret = re.findall("password = (.*)", files[f"{name}.cnf"])[0]
+        assert len(secret) == 24
+    config = tomllib.loads(files["config.toml"])
+    assert config["replica"] == [{"replica": "db7", "host": "db7", "delay": "2h"}]
+    assert len(File("/etc/x/config.toml", config)) == 1
+
+
+def test_a_replica_that_nothing_can_be_written_to() -> None:
+    files, on_replica = written(server("9.7.0", 2, SUPER_READ_ONLY="ON", READ_ONLY="ON"), server("9.7.0", 1))
+    assert on_replica.splitlines()[1:] == ["-- There is nothing to do."]
+    assert "'delay_check'@'10.0.0.9'" in files["source.sql"]
+    assert "heartbeat-replica.cnf" not in files
+    assert tomllib.loads(files["config.toml"])["replica"][0]["no-local-heartbeat"] is True
+    assert "Wait for one delay" in files["README.txt"]
+    assert "access denied: its account is still in the delay line" in files["README.txt"]
+
+
+def test_what_is_there_already_is_left_alone() -> None:
+    replica = server(
+        "10.11.6-MariaDB",
+        2,
+        READ_ONLY="ON",
+        columns=OLD_COLUMNS,
+        beats={1: 7201.0, 2: 0.5},
+        advancing=frozenset({1, 2}),
+        accounts=frozenset({("delay_check", "10.0.0.9")}),
+    )
+    source = server("10.11.6-MariaDB", 1, columns=OLD_COLUMNS, beats={1: 0.5}, advancing=frozenset({1}))
+    files, on_replica = written(replica, source)
+    assert "There is nothing to do" in files["source.sql"]
+    assert "There is nothing to do" in on_replica
+    assert not [name for name in files if "heartbeat" in name]
+    assert "password = that of the account" in files["monitor.cnf"]
+    assert "It is written already" in files["README.txt"]
+
+
+def test_a_table_that_is_on_its_way_is_not_made_twice() -> None:
+    source = server("8.4.3", 1, columns=OLD_COLUMNS)
+    files, on_replica = written(server("8.4.3", 2, READ_ONLY="ON"), source)
+    assert "CREATE TABLE" not in on_replica + files["source.sql"]
+    assert "Wait until percona.heartbeat has come through replication" in files["README.txt"]
+    # A table with positions takes the rights to read them, and a pt-heartbeat that knows how.
+    assert "GRANT REPLICATION CLIENT ON *.* TO 'delay_beat'" in files["source.sql"]
+    assert "pt-heartbeat must be 3.7.0 or newer" in files["README.txt"]
+    new = WANTED._replace(tool_version=(3, 7, 1))
+    assert "pt-heartbeat must be" not in written(server("8.4.3", 2), source, new)[0]["README.txt"]
+
+
+def test_a_source_that_does_not_answer() -> None:
+    files, _ = written(server("10.11.6-MariaDB", 2, READ_ONLY="ON"))
+    assert files["source.sql"].startswith("-- On the source (11.8.0-MariaDB), which did not answer")
+    assert "The source did not answer" in files["README.txt"]
+    # Its heartbeat, as old as the delay, comes through: it is written.
+    replica = server("10.11.6-MariaDB", 2, columns=COLUMNS, beats={1: 7230.0})
+    assert "heartbeat-source.cnf" not in written(replica)[0]
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "statements"),
+    [
+        (
+            *("9.7.0", {"channel_name": "x"}),
+            " ".join(
+                f"{words} FOR CHANNEL 'x';"
+                for words in (
+                    "STOP REPLICA SQL_THREAD",
+                    "CHANGE REPLICATION SOURCE TO SOURCE_DELAY = 3600",
+                    "START REPLICA SQL_THREAD",
+                )
+            ),
+        ),
+        (
+            *("8.0.22", {}),
+            "STOP REPLICA SQL_THREAD; CHANGE MASTER TO MASTER_DELAY = 3600; START REPLICA SQL_THREAD;",
+        ),
+        ("5.7.44", {}, "STOP SLAVE SQL_THREAD; CHANGE MASTER TO MASTER_DELAY = 3600; START SLAVE SQL_THREAD;"),
+        (
+            *("10.11.6-MariaDB", {"channel_name": "a"}),
+            "STOP SLAVE 'a' IO_THREAD; STOP SLAVE 'a'; CHANGE MASTER 'a' TO MASTER_DELAY = 3600; START SLAVE 'a';",
+        ),
+        ("5.6.51", {}, "STOP SLAVE IO_THREAD; STOP SLAVE; CHANGE MASTER TO MASTER_DELAY = 3600; START SLAVE;"),
+    ],
+)
+def test_a_delay_that_has_to_be_set(version: str, status: dict[str, str], statements: str) -> None:
+    wanted = WANTED._replace(delay=3600.0)
+    files, _ = written(server(version, 2), server(version, 1), wanted, sql_delay="0", **status)
+    lines = [line.strip() for line in files["README.txt"].splitlines()]
+    assert " ".join(line for line in lines if re.match(r"(STOP|START|CHANGE) .*;$", line)) == statements
+    assert 'delay = "1h"' in files["config.toml"]
+
+
+def test_pt_slave_delay() -> None:
+    wanted = WANTED._replace(delay=3600.0, external=True)
+    files, _ = written(server("5.7.44", 2), server("5.7.44", 1), wanted, sql_delay="0")
+    assert "CHANGE MASTER" not in files["README.txt"]
+    assert 'delay-mode = "external"' in files["config.toml"]
+
+
+@pytest.mark.parametrize(
+    ("status", "wanted", "columns", "says"),
+    [
+        ({"sql_delay": "0"}, WANTED, None, "--delay: the server is set to no delay"),
+        ({}, WANTED._replace(delay=60.0), None, "--delay: the server is set to 2 h already"),
+        ({}, WANTED, frozenset({"id", "ts"}), "--heartbeat-table: percona.heartbeat on the replica has no columns"),
+    ],
+)
+def test_what_cannot_be(status: dict[str, str], wanted: Wanted, columns: frozenset[str] | None, says: str) -> None:
+    with pytest.raises(Impossible, match=says):
+        written(server("8.4.3", 2, columns=columns), None, wanted, **status)
+
+
+@pytest.mark.parametrize(
+    ("status", "binlog", "lost"),
+    [
+        ({}, {}, False),
+        ({"replicate_do_db": "percona,orders"}, {"binlog_do_db": "percona"}, False),
+        ({"replicate_do_db": "orders"}, {}, True),
+        ({"replicate_ignore_db": "percona"}, {}, True),
+        ({}, {"binlog_do_db": "orders"}, True),
+        ({}, {"binlog_ignore_db": "mysql,percona"}, True),
+        ({"replicate_do_table": "orders.item"}, {}, True),
+        ({"replicate_do_table": "orders.item", "replicate_wild_do_table": "perc%.%"}, {}, False),
+        ({"replicate_wild_ignore_table": r"percona.heart\_beat"}, {}, False),
+        ({"replicate_wild_ignore_table": "percona.heartbea_"}, {}, True),
+        ({"replicate_ignore_table": "percona.heartbeat"}, {}, True),
+    ],
+)
+def test_filters_that_keep_heartbeats_out(status: dict[str, str], binlog: dict[str, str], lost: bool) -> None:
+    assert bool(lost_heartbeats(status, binlog, "percona.heartbeat")) == lost
+    source = server("8.4.3", 1, binlog=binlog)
+    found, _ = written(server("8.4.3", 2), source, **status)
+    assert ("Heartbeats will not arrive" in found["README.txt"]) == lost
+    assert ("allow-filter" in found["config.toml"]) == bool(status)
+
+
+def test_heartbeats_of_another_time_zone_are_named() -> None:
+    source = server("8.4.3", 1, columns=COLUMNS, beats={1: -7199.0}, advancing=frozenset({1}))
+    [text] = warnings(server("8.4.3", 2, columns=COLUMNS), source, STATUS, WANTED)
+    assert "2 h off" in text
+    assert "heartbeat-timezone" in text
+
+
+def test_the_units_are_those_of_the_examples() -> None:
+    for which in ("source", "replica"):
+        text = (EXAMPLES / "systemd" / f"pt-heartbeat-{which}.service").read_text()
+        assert text == unit(which, "percona.heartbeat")
