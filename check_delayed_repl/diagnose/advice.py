@@ -79,9 +79,9 @@ def general_steps(condition: str) -> list[str]:
 STATUS = s.sql(Dialect.status)
 PROCESSES = s.plain_sql("SHOW FULL PROCESSLIST;")
 IDENTITY = s.plain_sql("SELECT @@hostname, @@port, @@server_id, @@version;")
-GRANTS = s.call("delayed-repl", "grants", "--for", "check", connection=True)
-LIST_JOBS = s.call("delayed-repl", "job", "list")
-WATCH = Step("Wait, and watch it come back:", s.call("delayed-repl", "watch", connection=True, judging=True))
+GRANTS = s.ours("delayed-repl grants --for check", connection=True)
+LIST_JOBS = s.ours("delayed-repl job list")
+WATCH = Step("Wait, and watch it come back:", s.ours("delayed-repl watch", connection=True, judging=True))
 SHOW_ROWS = Step(
     "See whose heartbeats there are, and whether ts is in UTC:",
     s.plain_sql("SELECT server_id, ts, UTC_TIMESTAMP(6) FROM {table};"),
@@ -98,10 +98,7 @@ FIND_FILTERS = Step(
     "source:",
     STATUS,
 )
-ZONE = Step(
-    "A wrong time zone? Use pt-heartbeat --utc, or --heartbeat-timezone ZONE.",
-    when=s.zone_is_wrong,
-)
+ZONE = Step("A wrong time zone? Use pt-heartbeat --utc, or --heartbeat-timezone ZONE.", when=s.zone_is_wrong)
 CLOCKS = s.shell("date -u; chronyc tracking")
 CATCHING_UP = (
     Step("See whether both threads run, and what the SQL thread does:", STATUS),
@@ -114,10 +111,9 @@ def _out_of_bounds(p: Diagnosis) -> tuple[Step, ...]:
     seen, below = p.seen, p.side == BELOW
     if seen is not None and s.limits_do_not_fit(p):
         fitting = p._replace(call=p.call._replace(judging=("--delay", str(seen.sql_delay))))
-        again = s.call("delayed-repl", "diagnose", connection=True, judging=True)
         must_stop = p.dialect is not None and p.dialect.needs_place and not s.stopped(p)
         return (
-            Step("If {setting} is meant, give every command the limits for it:", lambda _: again(fitting)),
+            Step("If {setting} is meant, give every command the limits for it:", lambda _: s.DIAGNOSE(fitting)),
             Step(
                 "If not, set the one that is meant:" if must_stop else "If not:", s.STOP_SQL if must_stop else s.nothing
             ),
@@ -143,7 +139,7 @@ def _out_of_bounds(p: Diagnosis) -> tuple[Step, ...]:
         )
     return (
         *CATCHING_UP,
-        Step("If planned work is the cause, record it:", s.call("delayed-repl", "job", "start", "--kind", "backup")),
+        Step("If planned work is the cause, record it:", s.ours("delayed-repl job start --kind backup")),
     )
 
 
@@ -182,11 +178,7 @@ STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
     "source-heartbeat-dead": (NAME_SOURCE, FIND_WRITER, START_WRITER, FIND_FILTERS),
     "worker-missing": (
         Step("Where the worker runs, see why it does not:", s.shell("systemctl status 'delayed-repl*'")),
-        Step(
-            "Or run it by hand to see what it says:",
-            s.call("delayed-repl", "worker", "--count", "3", connection=True),
-            lambda p: p.call.reaches,
-        ),
+        Step("Or run it by hand:", s.ours("delayed-repl worker --count 3", connection=True), lambda p: p.call.reaches),
     ),
     "delay-setting-lost": (
         Step("Stop applying at once, to keep what is left:", s.STOP_SQL, lambda p: not s.stopped(p)),
@@ -202,27 +194,18 @@ STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
     ),
     "job-records-flooded": (
         Step("See who writes them:", LIST_JOBS),
-        Step(
-            "Once that has stopped, clear them all, and record anew what still runs:",
-            s.call("delayed-repl", "job", "void", "--all"),
-        ),
+        Step("Once that has stopped, clear them, and record anew what runs:", s.ours("delayed-repl job void --all")),
     ),
     "replica-ambiguous": (
         Step("Ask several times which server answers here:", IDENTITY),
         Step("Give each replica an address and a --replica name of its own: no proxy, no name with several addresses."),
     ),
     "rescue-in-progress": (
-        Step(
-            "Do not start replication. See where the rescue stands:",
-            s.call("delayed-repl", "rescue", "status", connection=True),
-        ),
+        Step("Do not start replication. See where it stands:", s.ours("delayed-repl rescue status", connection=True)),
     ),
     "clock-stepped": (
         Step("See whether the clock is right{elsewhere}:", CLOCKS),
-        Step(
-            "If it is right now, remove the samples from the future:",
-            s.call("delayed-repl", "history", "prune", "--future"),
-        ),
+        Step("If so, remove the samples from the future:", s.ours("delayed-repl history prune --future")),
     ),
     "history-unavailable": (
         Step("The message names the cause. See the file, its folder and its disk:", s.history_file),
@@ -279,10 +262,7 @@ STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
     "replica-changed": (Step("Make sure that this is the replica that is meant:", IDENTITY),),
     "replication-filtered": (
         Step("If these filters are meant, name each with --allow-filter COLUMN=VALUE."),
-        Step(
-            "If not, find out who has set them, and rebuild from the source what they left out: it is missing here.",
-            STATUS,
-        ),
+        Step("If not, find out who set them, and rebuild what they left out: it is missing here.", STATUS),
     ),
     "relay-space-limited": (
         Step("See the limit:", s.plain_sql("SHOW GLOBAL VARIABLES LIKE 'relay_log_space_limit';")),
@@ -293,10 +273,7 @@ STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
         Step("See what the IO thread says, and read the error log:", STATUS),
     ),
     "internal-error": (
-        Step(
-            "Run the check itself, with all that it can say:",
-            s.call("check_delayed_repl", "-vvv", connection=True, judging=True),
-        ),
+        Step("Run the check itself:", s.ours("check_delayed_repl -vvv", connection=True, judging=True)),
     ),
 }
 """By condition, without its kind of job."""

@@ -118,16 +118,19 @@ def shell(line: str) -> Commands:
     return lambda p: (line.format(service=p.dialect.client if p.dialect is not None else "mysql"),)
 
 
-def call(program: str, *line: str, connection: bool = False, judging: bool = False) -> Commands:
+def ours(line: str, connection: bool = False, judging: bool = False) -> Commands:
     """One of our commands for the same replica, with the options that were given."""
 
     def commands(p: Diagnosis) -> Iterable[str]:
-        given = [program, *line, *(p.call.connection if connection else ("--replica", p.replica))]
+        given = [*line.split(), *(p.call.connection if connection else ("--replica", p.replica))]
         if judging:
             given += [*p.call.judging, *(("--sampling", "worker") if p.call.worker else ())]
         return (joined([*given, *p.call.history]),)
 
     return commands
+
+
+DIAGNOSE = ours("delayed-repl diagnose", connection=True, judging=True)
 
 
 def jobs(status: str, action: str, most: int) -> Commands:
@@ -179,7 +182,7 @@ def freeze(p: Diagnosis) -> str | None:
         return None
     if (p.native and seen.sql != "Yes") or p.has("rescue-in-progress"):
         return None
-    return next(iter(call("delayed-repl", "rescue", "freeze", connection=True)(p)))
+    return next(iter(ours("delayed-repl rescue freeze", connection=True)(p)))
 
 
 # --- statements that change what the server does
@@ -228,8 +231,7 @@ def set_delay(p: Diagnosis, seconds: int) -> tuple[Step, ...]:
     if dialect is None:
         return (Step(f"{then}. {ASK_THERE}"),)
     if dialect.needs_place and (place is None or not stopped(p)):
-        again = call("delayed-repl", "diagnose", connection=True, judging=True)
-        return (Step(f"{then}: run this again, it then knows the place to go on from and loses nothing:", again),)
+        return (Step(f"{then}: run this again, it then knows the place to go on from and loses nothing:", DIAGNOSE),)
     unless = ", unless it has run since" if dialect.needs_place else ", keeping what waits"
     found = Step(f"{then}{unless}:", lambda _: dialect.set_delay(seconds, place))
     return (found, BY_POSITION) if dialect.mariadb and place is not None and place.gtid else (found,)
