@@ -18,7 +18,10 @@ from check_delayed_repl.options import HELP_WIDTH, HelpRequested, Parser, UsageE
 
 PROG = "delayed-repl"
 
-COMMANDS = ("worker", "job", "history", "backtest", "diagnose", "watch", "explain", "init", "grants", "rescue")
+COMMANDS = (
+    *("worker", "job", "history", "backtest", "diagnose", "watch"),
+    *("status", "explain", "init", "grants", "rescue"),
+)
 """In the order of the help."""
 
 FAILURE = 1

@@ -1,0 +1,197 @@
+"""`delayed-repl status`: every replica in one table, worst first, judged as the check would with --sampling worker."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from check_delayed_repl.conditions import rank
+from check_delayed_repl.config import replicas
+from check_delayed_repl.history import HistoryUnavailable, open_history
+from check_delayed_repl.history.folding import judged
+from check_delayed_repl.judge.outcome import State, Verdict
+from check_delayed_repl.limits import Limits
+from check_delayed_repl.options import (
+    DEFAULT_TIMEOUT,
+    OUTPUT,
+    add_config_option,
+    add_history_option,
+    add_judging_options,
+    add_options,
+    limits_from,
+    positive_duration,
+    timeout,
+)
+from check_delayed_repl.words import clean, clock, short
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+HELP = "every replica in one table, worst first"
+
+_STYLES = {State.OK: "green", State.WARNING: "yellow", State.CRITICAL: "bold red", State.UNKNOWN: "magenta"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Judges every replica of the configuration file, or of the history where there is none, by the samples\n"
+        "that the history has, as the check does with --sampling worker. Connects to no replica."
+    )
+    group = parser.add_argument_group("which replicas")
+    add_config_option(parser, group, "many")
+    add_history_option(group)
+    group.add_argument(
+        *("-t", "--timeout"),
+        type=timeout,
+        default=DEFAULT_TIMEOUT,
+        metavar="TIME",
+        help="how long the history may take (default 10)",
+    )
+    group = parser.add_argument_group("how to show them")
+    add_options(group, OUTPUT)
+    group.add_argument("--exit-code", action="store_true", help="exit as the check would for the worst of them")
+    group.add_argument("--watch", action="store_true", help="again and again, until Ctrl-C")
+    group.add_argument(
+        "--interval", type=positive_duration, default=5.0, metavar="TIME", help="how often, with --watch (default 5s)"
+    )
+    add_judging_options(parser)
+
+
+class Row(NamedTuple):
+    """One replica."""
+
+    name: str
+    verdict: Verdict
+    limits: Limits
+
+    @property
+    def delay(self) -> float | None:
+        """Seconds: as the trend sees it, or the newest sample's."""
+        sample = self.verdict.sample
+        return self.verdict.trend.intercept if sample is None or sample.delay is None else sample.delay
+
+    @property
+    def missing(self) -> float:
+        """Seconds that the line lacks to be in range; negative where it is too long, 0 in range or unknown."""
+        at = self.verdict.trend.intercept
+        if at is None:
+            return 0.0
+        return max(0.0, self.limits.min_delay_time - at) + min(0.0, self.limits.max_delay_time - at)
+
+    @property
+    def direction(self) -> str | None:
+        """Of a line out of range: `towards` it, `away` from it or `steady`; None in range and where it is not known."""
+        slope = self.verdict.trend.slope
+        if not self.missing or slope is None:
+            return None
+        if abs(slope) < self.limits.min_recovery_slope:
+            return "steady"
+        return "towards" if slope * self.missing > 0 else "away"
+
+    @property
+    def back_at(self) -> float | None:
+        """When the line is back in range at its slope; seconds since 1970."""
+        slope = self.verdict.trend.slope
+        if self.direction != "towards" or not slope:
+            return None
+        return self.verdict.at + self.missing / slope
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of the active jobs."""
+        return list(dict.fromkeys(job.kind for job in self.verdict.jobs if job.status == "active"))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Shows the table: 0, or with --exit-code the worst state."""
+    from rich.console import Console
+    from rich.live import Live
+
+    if args.output == "json" or not args.watch:
+        rows = _rows(args)
+        if args.output == "json":
+            print(_document(rows, args))
+        else:
+            # A pipe has no width of its own.
+            Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else 80).print(_table(rows))
+        worst = max((row.verdict.state for row in rows), key=lambda state: state.severity, default=State.UNKNOWN)
+        return int(worst) if args.exit_code else 0
+    with Live(_table(_rows(args)), screen=True, auto_refresh=False) as view:
+        while True:
+            time.sleep(args.interval)
+            view.update(_table(_rows(args)), refresh=True)
+
+
+def _rows(args: argparse.Namespace) -> list[Row]:
+    """Worst first. Raises HistoryUnavailable."""
+    if args.history and ":/" not in args.history and not os.path.exists(args.history):
+        # Opening it would make a new one.
+        raise HistoryUnavailable(f"--history: {args.history}: there is no such file")
+    history = open_history(args.history, time.monotonic() + args.timeout)
+    try:
+        if args.fleet is not None:
+            wanted = [(replica.name, replica.limits) for replica in replicas(args)]
+        else:
+            wanted = [(name, limits_from(args)) for name in history.replicas()]
+        rows = []
+        for name, limits in wanted:
+            history.deadline = time.monotonic() + args.timeout
+            rows.append(Row(name, judged(history, name, limits, worker=True), limits))
+    finally:
+        history.close()
+    return sorted(rows, key=lambda row: (-row.verdict.state.severity, rank(row.verdict.condition), row.name))
+
+
+def _table(rows: list[Row]) -> RenderableType:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        return Text("no replicas yet: nobody has taken samples into this history")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("state", no_wrap=True)
+    table.add_column("replica", overflow="fold", ratio=1)
+    table.add_column("condition", overflow="fold", width=24)
+    table.add_column("delay", justify="right", no_wrap=True)
+    table.add_column("line", overflow="fold", width=10)
+    table.add_column("job", overflow="fold", width=7)
+    table.add_column("sample", justify="right", no_wrap=True)
+    for row in rows:
+        verdict = row.verdict
+        back = row.back_at
+        age = verdict.worker_age
+        table.add_row(
+            Text(verdict.state.name, _STYLES[verdict.state]),
+            Text(clean(row.name, 100)),
+            Text(verdict.condition),
+            "" if row.delay is None else short(row.delay),
+            f"back {clock(back, verdict.at, None)}" if back is not None else row.direction or "",
+            Text(clean(", ".join(row.kinds), 40)),
+            "never" if age is None else short(age),
+        )
+    return table
+
+
+def _document(rows: list[Row], args: argparse.Namespace) -> str:
+    found: list[dict[str, Any]] = [
+        {
+            "replica": row.name,
+            "state": row.verdict.state.name,
+            "condition": row.verdict.condition,
+            "message": clean(row.verdict.message),
+            "delay": row.delay,
+            "slope": row.verdict.trend.slope,
+            "direction": row.direction,
+            "back_at": row.back_at,
+            "jobs": row.kinds,
+            "last_sample": None if row.verdict.sample is None else row.verdict.sample.t,
+            "at": row.verdict.at,
+        }
+        for row in rows
+    ]
+    return json.dumps({"replicas": found, "config": args.config})

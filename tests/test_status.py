@@ -1,0 +1,86 @@
+"""`delayed-repl status`: the fleet in one table of 80 columns, worst first, as the check judges each."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from check_delayed_repl import history
+from check_delayed_repl.records import JobLine, Sample
+
+Command = Callable[..., "object"]
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> str:
+    """Five replicas: in range, on their way back from below, lost, in a backup, and not sampled."""
+    store = history.open_history(str(tmp_path / "h.db"), time.monotonic() + 30)
+    now = time.time()
+    lines = {
+        "well": lambda _: 7203.0,
+        "back/orders": lambda age: 4000.0 - age,
+        "lost": lambda age: 9600.0 - age,
+        "dumped": lambda _: 7200.0,
+    }
+    for name, delay in lines.items():
+        store.add_samples((name, Sample(now - age, delay=delay(age) + age % 3)) for age in range(590, -1, -10))
+    store.add_job("dumped", JobLine(now, "b1", "backup", now - 60))
+    store.add_sample("dumped", Sample(now, delay=7200.0))
+    store.close()
+    path = tmp_path / "config.toml"
+    tables = "".join(f"[[replica]]\nreplica = '{name}'\nhost = 'h'\n" for name in (*lines, "never"))
+    path.write_text(f"history = 'h.db'\n{tables}")
+    path.chmod(0o600)
+    return str(path)
+
+
+def test_worst_first_in_80_columns(tool: Command, fleet: str) -> None:
+    run = tool("status", "--config", fleet)
+    assert (run.returncode, run.stderr) == (0, "")
+    rows = [line for line in run.stdout.splitlines() if line.strip()]
+    assert max(map(len, rows)) <= 80
+    found = [line.split()[:3] for line in rows[2:] if line.split()[0] in ("OK", "WARNING", "CRITICAL")]
+    assert found == [
+        ["CRITICAL", "never", "worker-missing"],
+        ["CRITICAL", "lost", "delay-out-of-bounds"],
+        ["WARNING", "dumped", "active-backup"],
+        ["WARNING", "back/orders", "recovering-below-minimum"],
+        ["OK", "well", "in-range"],
+    ]
+    of = {row.split()[1]: row for row in rows[2:]}
+    assert "away" in of["lost"]
+    assert " back " in of["back/orders"]
+    assert "backup" in of["dumped"].split()
+    assert of["never"].split()[-1] == "never"
+
+
+def test_as_the_check_and_for_programs(tool: Command, plugin: Command, fleet: str) -> None:
+    run = tool("status", "--config", fleet, "--output", "json", "--exit-code")
+    assert run.returncode == 2
+    document = json.loads(run.stdout)
+    assert document["config"] == fleet
+    for row in document["replicas"]:
+        check = plugin(*("--config", fleet, "--replica", row["replica"], "--sampling", "worker", "--output", "json"))
+        judged = json.loads(check.stdout)
+        assert (row["state"], row["condition"]) == (judged["state"], judged["condition"])
+    rows = {row["replica"]: row for row in document["replicas"]}
+    assert rows["back/orders"]["direction"] == "towards"
+    assert rows["back/orders"]["back_at"] == pytest.approx(rows["back/orders"]["at"] + 1400, abs=30)
+    assert rows["lost"]["direction"] == "away"
+    assert rows["dumped"]["jobs"] == ["backup"]
+    assert rows["never"]["last_sample"] is None
+
+
+def test_without_a_file_every_replica_of_the_history(tool: Command, fleet: str, tmp_path: Path) -> None:
+    where = str(tmp_path / "h.db")
+    rows = json.loads(tool("status", "--history", where, "--output", "json").stdout)["replicas"]
+    assert {row["replica"] for row in rows} == {"well", "back/orders", "lost", "dumped"}
+    run = tool("status", "--history", where, "--max-delay-time", "3h", "--min-delay-time", "1h", "--exit-code")
+    assert run.returncode == 1
+    run = tool("status", "--history", str(tmp_path / "gone.db"))
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == f"delayed-repl: --history: {tmp_path}/gone.db: there is no such file\n"
