@@ -147,13 +147,12 @@ def _rows(args: argparse.Namespace) -> list[Row]:
 
 
 def _table(rows: list[Row]) -> RenderableType:
-    from rich import box
     from rich.table import Table
     from rich.text import Text
 
     if not rows:
         return Text("no replicas yet: nobody has taken samples into this history")
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("state", no_wrap=True)
     table.add_column("replica", overflow="fold", ratio=1)
     table.add_column("condition", overflow="fold", width=24)
