@@ -14,7 +14,7 @@ from check_delayed_repl.observe.sample import Observer
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.records import Sample
 
-from .checking import ROOT
+from .checking import ROOT, SCALED, Scene, run
 from .servers import DELAY_S, MONITOR, ROOT_PASSWORD, Kit, Pair, Server, literal
 
 PRESET = [
@@ -123,6 +123,42 @@ def test_a_timestamp_column_is_not_moved_by_a_zone(settled: Pair) -> None:
             observer.close()
     finally:
         replica.unlogged("DROP DATABASE stamped")
+
+
+def test_no_password_of_a_statement_that_failed_is_printed(scene: Scene) -> None:
+    """A replica quotes the statement, and MariaDB with all that is in it."""
+    secret = "hb-secret-9x"
+    scene.pair.replica.unlogged("CREATE USER twice@'%' IDENTIFIED BY 'another'")
+    scene.pair.source.sql(f"CREATE USER twice@'%' IDENTIFIED BY '{secret}'")
+    printed = [scene.expect("CRITICAL", "sql-error", 60, look=scene.inline).text]
+    assert scene.pair.kind == "mysql" or "twice" in printed[0]
+    where = [*scene.check_options, "--history", scene.history, "--replica", scene.name, *SCALED]
+    commands = (
+        ("check_delayed_repl", *where, "-vvv"),
+        ("check_delayed_repl", *where, "--output", "json"),
+        ("check_delayed_repl.tool", "diagnose", *where),
+        ("check_delayed_repl.tool", "diagnose", *where, "--output", "json"),
+        ("check_delayed_repl.tool", "history", "export", "--history", scene.history, "--replica", scene.name),
+    )
+    printed += [run("-m", *command)[1] for command in commands]
+    assert not [text for text in printed if secret in text or len(text) < 100]
+
+
+@pytest.mark.mysql
+def test_a_password_leaves_only_inside_tls_or_by_a_socket(kit: Kit) -> None:
+    """The server asks for the whole password where it has not cached the account's hash."""
+    replica = kit.shared_pair("mysql").settle().replica
+    where = target(replica)
+
+    def asked(tried: Target) -> Sample:
+        replica.unlogged("FLUSH PRIVILEGES")
+        return Observer(tried).sample(time.monotonic() + 10, None)
+
+    refused = asked(where._replace(ssl_mode="disabled"))
+    assert refused.error == "connect-failed"
+    assert "use --ssl-mode required" in str(refused.message)
+    healthy(asked(where))
+    healthy(asked(where._replace(host=None, port=None, socket=str(replica.socket))))
 
 
 @pytest.mark.mariadb
