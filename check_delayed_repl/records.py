@@ -16,6 +16,8 @@ Position = tuple[str, int]
 LARGEST = 2**63
 """Whole numbers lie in [-LARGEST, LARGEST): what every history can store."""
 
+ALL_JOBS = "*"
+"""As the id of a void job line: all jobs so far were never there."""
 CHANNEL_SEPARATOR = "#"
 """Stands between a replica's name and its channel: ``db1:3306#orders``."""
 

@@ -233,7 +233,8 @@ SCENES: dict[str, Callable[[], Diagnosis]] = {
     "delay-out-of-bounds hours": lambda: scene(
         line(10800.0, seconds_behind=7200, source_log=("bin.000124", 4)), MARIADB
     ),
-    "delay-out-of-bounds below": _odd(MARIADB, -120, lambda t: 7200 + 40 * (-120 - t), sql_remaining=None),
+    "delay-out-of-bounds below": _odd(MARIADB, -1e6, 3000.0, sql_remaining=None),
+    "line-drained": _odd(MARIADB, -120, lambda t: 7200 + 40 * (-120 - t), sql_remaining=None),
     "connect-failed": _wrong(
         "connect-failed", "db1:3306: access denied for user 'monitor'@'10.0.0.7' (error 1045)", None
     ),
@@ -293,13 +294,12 @@ SCENES: dict[str, Callable[[], Diagnosis]] = {
         line(start=-2400, every=30, source_log=("bin.000123", 9)), MYSQL, replica="db1:3306#orders"
     ),
     "relay-log-stale": lambda: scene(
-        line(start=-2400, every=30, relay_log=("bin.000123", 9)), OLD_MYSQL, limits=Limits(max_relay_behind=1800)
+        line(start=-2400, every=30, relay_log=("bin.000123", 9), sql_remaining=None),
+        OLD_MYSQL,
+        limits=Limits(max_relay_behind=1800),
     ),
     "job-record-invalid": _invalid,
     "source-changed": _failover,
-    "line-drained": _told(
-        "line-drained", State.CRITICAL, "Replication delay fell below the minimum: 4000 seconds since 10:12"
-    ),
     "replica-changed": _told("replica-changed", State.WARNING, "Replica changed: another server answers"),
     "replication-filtered": _told(
         "replication-filtered",

@@ -41,7 +41,10 @@ ODDITIES: dict[str, list[Any]] = {
     "source_log": [None, ("bin.000001", 4), ("bin.000009", 4)],
     "relay_log": [None, ("bin.000001", 4), ("bin.000009", 4)],
     "sql_delay": [None, 0, 120, 150, 10**12],
-    "sql_remaining": [None, 7],
+    "sql_remaining": [None, 7, 10**6],
+    "server": [None, "uuid:b", "uuid:c", "id:1/3306"],
+    "filters": [None, ("Replicate_Do_DB=a",)],
+    "relay_limited": [None, True],
     "seconds_behind": [None, 0, 150],
 }
 FROZEN = ("ts", "source_log", "relay_log")
@@ -91,6 +94,9 @@ class Line:
                 sql_delay=self._sql_delay,
                 sql_remaining=self._random.choice([None, 3]),
                 seconds_behind=150,
+                server="uuid:a",
+                filters=(),
+                relay_limited=False,
             )
         for name in FROZEN:
             if name in self.frozen and self._random.random() >= self.thaw:

@@ -68,7 +68,7 @@ def test_json_is_a_verdict_for_each_change_and_a_summary(tool: Command, tmp_path
         (7200.0, "WARNING", "active-backup"),
         (10800.0, "WARNING", "backup-recovery-window"),
         (pytest.approx(11000.0, abs=60.0), "OK", "in-range"),
-        (14770.0, "CRITICAL", "delay-out-of-bounds"),
+        (14770.0, "CRITICAL", "line-drained"),
     ]
     assert all(list(v) == ["type", "t", "state", "condition", "message"] and v["type"] == "verdict" for v in verdicts)
     assert verdicts[0]["message"].startswith("Replication delay 7200 seconds is within 5400 to 9000")
@@ -170,7 +170,7 @@ from (UTC)                  for  state     condition
 2023-11-15 00:13:20         1 h  WARNING   active-backup
 2023-11-15 01:13:20       3 min  WARNING   backup-recovery-window
 2023-11-15 01:16:20   1 h 3 min  OK        in-range
-2023-11-15 02:19:30  9 min 40 s  CRITICAL  delay-out-of-bounds
+2023-11-15 02:19:30  9 min 40 s  CRITICAL  line-drained
 
 1536 samples from 2023-11-14 22:13:20 to 2023-11-15 02:29:10 UTC, 4 h 16 min
 
@@ -179,7 +179,7 @@ OK         3 h 3 min  71.6 %         2 h
 WARNING    1 h 3 min  24.6 %   1 h 3 min
 CRITICAL  9 min 40 s   3.8 %  9 min 40 s
 
-pages: 1 (1 delay-out-of-bounds)
+pages: 1 (1 line-drained)
 
 held back for       in all  most in one episode  limit  option
 backup         29 min 50 s          29 min 50 s   18 h  --max-backup-behind
@@ -249,12 +249,12 @@ def test_two_sets_of_limits_side_by_side(tool: Command, tmp_path: Path, night: l
         "--min-delay-time 5400 2900",
         "--max-job-behind none dump=7200",
         "pages 1 1",
-        "delay-out-of-bounds 1 0",
+        "line-drained 1 0",
         "job-overrun 0 1",
         "CRITICAL 9 min 40 s (3.8 %) 29 min 50 s (11.7 %)",
         "backup 29 min 50 s of 18 h 29 min 50 s of 30 min",
         "2023-11-15 00:43:30 - job-overrun",
-        "2023-11-15 02:19:30 delay-out-of-bounds -",
+        "2023-11-15 02:19:30 line-drained -",
     ):
         assert row in rows, row
     assert max(map(len, text.splitlines())) <= 80

@@ -25,7 +25,7 @@ def both(records: list[Record], limits: Limits, size: int = 4096) -> Iterator[tu
                 list(way.feed(records[start : start + size])),
                 summed(way.summary),
                 way.fold.dump(),
-                list(way.fold._points),
+                list(way.fold._window.points),
             )
             for way in ways
         )

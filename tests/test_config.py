@@ -398,9 +398,12 @@ def test_every_command_takes_it(tool: Command, plugin: Command, written: Written
     started = tool("job", "start", "--config", path, "--kind", "backup")
     assert (started.returncode, started.stderr) == (0, "")
     assert started.stdout.strip() in tool("job", "list", "--config", path).stdout
+    store = history.open_history(str(tmp_path / "h.db"), time.monotonic() + 10)
+    store.add_sample("a", Sample(time.time(), delay=3603.0))
+    store.close()
     assert "active-backup" in tool("diagnose", "--config", path, "--no-look").stdout
-    assert "59" in tool("backtest", "--config", path).stdout
-    assert len(tool("history", "export", "--config", path).stdout.splitlines()) == 60
+    assert "60" in tool("backtest", "--config", path).stdout
+    assert len(tool("history", "export", "--config", path).stdout.splitlines()) == 61
     broken = str(tmp_path / "gone.toml")
     run = tool("job", "run", "--config", broken, "--kind", "backup", "--", "echo", "dumped")
     assert (run.returncode, run.stdout) == (0, "dumped\n")

@@ -225,7 +225,7 @@ def test_absurd_numbers_are_drawn() -> None:
 
 
 def test_the_fit_is_the_judges() -> None:
-    picture = SCENES["delay-out-of-bounds below"]()
+    picture = SCENES["line-drained"]()
     last, trend = picture.segments[-1], picture.verdict.trend
     assert (last.slope, last.ends, last.end - last.start) == (trend.slope, trend.intercept, trend.span)
     assert len(picture.segments) == 2
@@ -361,7 +361,7 @@ def test_a_thread_starts_without_losing_what_waits() -> None:
 @pytest.mark.parametrize(
     ("name", "cause", "consequences"),
     [
-        ("delay-setting-lost", "delay-setting-lost", ["delay-out-of-bounds"]),
+        ("delay-setting-lost", "delay-setting-lost", ["line-drained"]),
         ("delay-setting-lost stopped", "delay-setting-lost", ["sql-stopped"]),
         ("sql-stopped", "sql-stopped", []),
         ("rescue-in-progress", "rescue-in-progress", ["sql-stopped"]),

@@ -38,12 +38,12 @@ def test_a_job_line_outlives_a_check_that_comes_before_the_next_look(tmp_path: P
     assert conditions(judged(history, NAME, LIMITS, now)) == ["in-range"]
     history.add_job(NAME, JobLine(now, "a", "backup", now))
     for _ in range(2):
-        assert conditions(judged(history, NAME, LIMITS, now)) == ["active-backup"]
+        assert conditions(judged(history, NAME, LIMITS, now)) == ["in-range"]
     history.add_sample(NAME, look(6))
     assert conditions(judged(history, NAME, LIMITS, now + 10)) == ["active-backup"]
     history.add_job(NAME, JobLine(now + 11, "a", "backup", now, now + 11))
     for _ in range(2):
-        assert conditions(judged(history, NAME, LIMITS, now + 11)) == ["in-range"]
+        assert conditions(judged(history, NAME, LIMITS, now + 11)) == ["active-backup"]
     history.add_sample(NAME, look(7))
     assert conditions(judged(history, NAME, LIMITS, now + 20)) == ["in-range"]
     history.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from judge_builders import CALM, LIMITS, finding, folded, job, judged, look, looks, states, verdicts
+from judge_builders import LIMITS, finding, job, judged, look, looks, states, verdicts
 
 from check_delayed_repl.judge.jobs import NO_JOBS, Jobs, JobsNow
 from check_delayed_repl.judge.outcome import JobView, State
@@ -17,7 +17,9 @@ def jobs_at(now: float, *lines: JobLine, arrived: float = 0.0) -> JobsNow:
     """What holds at `now` once the lines have arrived."""
     jobs = Jobs(LIMITS._replace(job_limits=(("index", 40.0),)))
     for line in lines:
-        jobs.add(line, arrived)
+        jobs.add(line)
+    jobs.take_effect(arrived)
+    jobs.forget(now)
     return jobs.at(now)
 
 
@@ -287,9 +289,13 @@ def test_lines_count_from_the_look_after_they_arrived_whatever_times_they_claim(
     assert judged(records).held["backup"] == 0.0
 
 
-def test_a_line_that_no_look_has_seen_yet_counts_now() -> None:
-    assert judged([look(0.0), job(5.0)], now=6.0).condition == "active-backup"
-    assert judged([look(0.0), job(5.0), job(5.0, 6.0)], now=7.0).condition == "in-range"
+def test_a_line_takes_effect_with_the_sample_after_it_and_never_before() -> None:
+    lost = looks(0.0, 100.0, OUT)
+    assert judged([*lost, job(101.0)], now=109.0).condition == "delay-out-of-bounds"
+    assert judged([*lost, job(101.0), look(110.0, OUT)], now=111.0).condition == "active-backup"
+    held = [*lost, job(101.0), look(110.0, OUT)]
+    assert judged([*held, VOID], now=115.0).condition == "active-backup"
+    assert judged([*held, VOID, look(120.0, OUT)]).state == State.CRITICAL
 
 
 # --- overrun
@@ -301,7 +307,7 @@ def test_a_job_that_claims_to_run_for_longer_than_its_limit_is_critical_in_range
     assert verdict.state == state
     if state == State.CRITICAL:
         assert verdict.condition == "job-overrun"
-        assert "backup is running for 64801 seconds (limit 64800, --max-backup-behind)" in verdict.message
+        assert "backup has been running for 64801 seconds (limit 64800, --max-backup-behind)" in verdict.message
 
 
 def test_an_unbroken_run_of_jobs_of_a_kind_is_one_run() -> None:
@@ -353,7 +359,7 @@ def test_an_added_kind_has_its_own_limit_and_option() -> None:
     limits = LIMITS._replace(job_limits=(("index", 50.0),))
     verdict = judged([look(0.0), job(0.0, kind="index"), look(51.0)], limits)
     assert verdict.condition == "job-overrun"
-    assert "index is running for 51 seconds (limit 50, --max-job-behind)" in verdict.message
+    assert "index has been running for 51 seconds (limit 50, --max-job-behind)" in verdict.message
 
 
 # --- the recovery window
@@ -452,65 +458,6 @@ def test_a_recovery_that_a_job_held_before_is_not_held_by_its_trend_as_well() ->
 def test_the_same_recovery_without_a_job_is_held_by_its_trend() -> None:
     verdict = judged(looks(20.0, 400.0, lambda t: OUT - 3.0 * t))
     assert (verdict.state, verdict.condition) == (State.WARNING, "recovering-above-maximum")
-
-
-# --- what a line grants at any of several moments
-
-
-@pytest.mark.parametrize(
-    ("line", "moments", "granted"),
-    [
-        (job(100.0), (150.0,), {"backup"}),
-        (job(100.0, kind="index"), (150.0, 160.0), {"index"}),
-        (job(100.0, 151.0), (150.0,), {"backup"}),
-        (job(100.0, 150.0), (150.0,), {"recovery"}),
-        (job(100.0, 150.0), (149.0, 151.0), {"backup", "recovery"}),
-        (job(100.0, 150.0), (150.0 + 21600.0,), {"recovery"}),
-        (job(100.0, 150.0), (150.0 + 21600.1,), set()),
-        (job(210.0), (150.0,), {"backup"}),
-        (job(211.0), (150.0,), set()),
-        (job(211.0), (150.0, 160.0), {"backup"}),  # sound at the later moment alone
-        (job(211.0), (160.0, 150.0), {"backup"}),
-        (job(100.0, 99.0), (150.0,), set()),
-        (job(100.0, kind="rebuild"), (150.0,), set()),
-        (VOID, (150.0,), set()),
-        (job(100.0), (), set()),
-    ],
-)
-def test_what_a_line_grants(line: JobLine, moments: tuple[float, ...], granted: set[str]) -> None:
-    jobs = Jobs(LIMITS._replace(job_limits=(("index", 40.0),)))
-    jobs.add(line, 0.0)
-    assert jobs.grants("b1", *moments) == granted
-    assert jobs.grants("another", *moments) == set()
-
-
-# --- what a fold keeps of records
-
-
-def test_a_job_is_kept_until_a_window_after_its_finish_and_after_its_arrival() -> None:
-    for finished, arrived in ((30000.0, 0.0), (0.0, 30000.0)):
-        jobs = Jobs(LIMITS)
-        jobs.add(job(0.0, finished), arrived)
-        jobs.forget(30000.0 + 21600.0)
-        assert len(jobs) == 1
-        jobs.forget(30000.0 + 21600.1)
-        assert len(jobs) == 0
-
-
-def test_a_job_that_runs_is_kept_for_ever() -> None:
-    jobs = Jobs(LIMITS)
-    jobs.add(job(0.0), 0.0)
-    jobs.forget(1e9)
-    assert len(jobs) == 1
-
-
-def test_records_that_can_never_matter_again_are_forgotten() -> None:
-    fold = folded([look(0.0), *(job(0.0, 5.0, name=f"b{i}") for i in range(100)), look(10.0)])
-    assert len(fold._jobs) == 100
-    fold.add(look(10.0 + 21600.0, CALM))
-    assert len(fold._jobs) == 100
-    fold.add(look(10.0 + 21601.0, CALM))
-    assert len(fold._jobs) == 0
 
 
 def test_a_job_that_was_forgotten_and_finishes_again_grants_nothing() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from check_delayed_repl.history import folding as judgement
 from check_delayed_repl.history import open_history
-from check_delayed_repl.judge import fold as folding
+from check_delayed_repl.judge import facts, observed, resume, window
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.resume import LateFold
 from check_delayed_repl.limits import Limits
@@ -24,7 +24,11 @@ QUICK = LIMITS._replace(max_recovery_time=120)
 
 @pytest.fixture(autouse=True)
 def short_reach(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folding, "MAX_REACH", 90.0)
+    monkeypatch.setattr(window, "MAX_REACH", 90.0)
+    monkeypatch.setattr(resume, "DAY", 90.0)
+    monkeypatch.setattr(observed, "DAY", 90.0)
+    monkeypatch.setattr(facts, "DAY", 90.0)
+    monkeypatch.setattr(facts, "WENT_BACK_FOR", 60.0)
 
 
 def past_of(records: list[Record]) -> Past:
@@ -107,6 +111,9 @@ def calm(t: float, **seen: object) -> Sample:
         "sql_delay": 150,
         "sql_remaining": 3,
         "seconds_behind": 150,
+        "server": "uuid:a",
+        "filters": (),
+        "relay_limited": False,
     }
     return Sample(t, 150.0, **(fields | seen))  # type: ignore[arg-type]
 

@@ -45,6 +45,8 @@ OWN = {
     "check_delayed_repl.judge.outcome",
     "check_delayed_repl.judge.trend",
     "check_delayed_repl.judge.verdict",
+    "check_delayed_repl.judge.line",
+    "check_delayed_repl.judge.window",
     "check_delayed_repl.conditions",
     "check_delayed_repl.config",
     "check_delayed_repl.light",

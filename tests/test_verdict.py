@@ -8,9 +8,7 @@ import pytest
 from judge_builders import CALM, LIMITS, finding, folded, job, judged, look, looks, states, verdicts
 
 from check_delayed_repl.judge.jobs import NO_JOBS, JobsNow
-from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
-from check_delayed_repl.judge.trend import NO_FIT, NO_TREND, Fit
-from check_delayed_repl.judge.verdict import (
+from check_delayed_repl.judge.line import (
     ABOVE,
     BELOW,
     IN_RANGE,
@@ -20,8 +18,10 @@ from check_delayed_repl.judge.verdict import (
     line_verdict,
     recovering,
     side_of,
-    worst_first,
 )
+from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
+from check_delayed_repl.judge.trend import NO_FIT, NO_TREND, Fit
+from check_delayed_repl.judge.verdict import worst_first
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import Record, Sample
 
@@ -497,7 +497,8 @@ def test_the_texts_of_a_line_in_range_and_out_of_bounds() -> None:
     )
     assert judged(looks(0.0, 100.0, 9500.0)).message == (
         "Replication delay intercept is out of bounds, and slope does not indicate recovery: 9500 seconds is above the "
-        "maximum 9000 (--max-delay-time); slope 0 (recovery takes 0.1 or more towards the range, --min-recovery-slope)"
+        "maximum 9000 (--max-delay-time); slope 0 (recovery needs at least 0.1 s/s towards the range, "
+        "--min-recovery-slope)"
     )
 
 
@@ -581,7 +582,7 @@ def fitted(slope: float, intercept: float, correlation: float) -> Fit:
 
 
 def row(fit: Fit, side: int, **more: Any) -> tuple[str, State, tuple[str, ...]]:
-    situation = Situation(fit, side, (), NO_JOBS, False, {}, False)._replace(**more)
+    situation = Situation(fit, side, (), NO_JOBS, False, {}, False, False)._replace(**more)
     verdict = line_verdict(situation, LIMITS)
     return verdict.finding.condition, verdict.finding.state, verdict.holding
 
@@ -649,6 +650,8 @@ OK, W, C = State.OK, State.WARNING, State.CRITICAL
         (fitted(0.0999, 5000.0, 0.5), BELOW, {}, "delay-out-of-bounds", C, ()),
         (fitted(0.1, 5000.0, 0.4999), BELOW, {}, "delay-out-of-bounds", C, ()),
         (fitted(0.5, 9500.0, 0.9), ABOVE, {}, "delay-out-of-bounds", C, ()),
+        (fitted(1.0, 200.0, 0.9), BELOW, {"drained": True}, "line-drained", C, ()),
+        (fitted(1.0, 200.0, 0.9), BELOW, {"drained": True, "jobs": ACTIVE}, "line-drained", C, ()),
         (fitted(-0.5, 5000.0, -0.9), BELOW, {}, "delay-out-of-bounds", C, ()),
     ],
 )
@@ -660,7 +663,7 @@ def test_the_first_row_that_fits(
 
 def test_the_real_value_of_a_narrow_range_has_a_narrow_margin() -> None:
     limits = LIMITS._replace(min_delay_time=100.0, max_delay_time=105.0)
-    inside = Situation(fitted(0.0, 110.0, 0.0), ABOVE, (100.5, 104.5, 102.0), NO_JOBS, False, {}, False)
+    inside = Situation(fitted(0.0, 110.0, 0.0), ABOVE, (100.5, 104.5, 102.0), NO_JOBS, False, {}, False, False)
     assert line_verdict(inside, limits).finding.condition == "recovering-real-value"
     outside = inside._replace(latest=(100.5, 104.52, 102.0))
     assert line_verdict(outside, limits).finding.condition == "delay-out-of-bounds"
@@ -855,7 +858,7 @@ HELD_SO_FAR: dict[str, Any] = {"held": {"trend": 12.4}}
             {},
             (
                 f"Replication delay intercept is out of bounds, and slope does not indicate recovery: {BELOW_MINIMUM}; "
-                "no trend yet (recovery takes 0.1 or more towards the range, --min-recovery-slope)"
+                "no trend yet (recovery needs at least 0.1 s/s towards the range, --min-recovery-slope)"
             ),
         ),
         (
@@ -864,13 +867,13 @@ HELD_SO_FAR: dict[str, Any] = {"held": {"trend": 12.4}}
             {},
             (
                 f"Replication delay intercept is out of bounds, and slope does not indicate recovery: {ABOVE_MAXIMUM}; "
-                "slope 0.046 (recovery takes 0.1 or more towards the range, --min-recovery-slope)"
+                "slope 0.046 (recovery needs at least 0.1 s/s towards the range, --min-recovery-slope)"
             ),
         ),
     ],
 )
 def test_each_row_in_words(fit: Fit, side: int, more: dict[str, Any], text: str) -> None:
-    situation = Situation(fit, side, (), NO_JOBS, False, {}, False)._replace(**more)
+    situation = Situation(fit, side, (), NO_JOBS, False, {}, False, False)._replace(**more)
     assert line_verdict(situation, INDEX).finding.message == text
 
 
@@ -906,7 +909,7 @@ def test_a_limit_of_nothing_holds_at_the_moment_itself() -> None:
     none = LIMITS._replace(max_backup_behind=0.0, max_recovery_time=0.0, max_trend_time=0.0)
 
     def condition(fit: Fit, jobs: JobsNow, held: dict[str, float]) -> str:
-        return line_verdict(Situation(fit, ABOVE, (), jobs, False, held, False), none).finding.condition
+        return line_verdict(Situation(fit, ABOVE, (), jobs, False, held, False, False), none).finding.condition
 
     running, done = JobsNow({"backup": 0.0}, None, ()), JobsNow({}, ("backup", 0.0), ())
     assert condition(LEVEL, running, {}) == "active-backup"

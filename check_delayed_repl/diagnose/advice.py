@@ -14,8 +14,8 @@ from check_delayed_repl.diagnose import steps as s
 from check_delayed_repl.diagnose.dialect import Dialect
 from check_delayed_repl.diagnose.picture import Call, Diagnosis
 from check_delayed_repl.diagnose.steps import Step
+from check_delayed_repl.judge.line import BELOW
 from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
-from check_delayed_repl.judge.verdict import BELOW
 from check_delayed_repl.limits import Limits, kind_option
 
 

@@ -12,14 +12,14 @@ from check_delayed_repl.diagnose.server import Server
 from check_delayed_repl.judge.facts import native
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.jobs import RECOVERY
-from check_delayed_repl.judge.outcome import Finding, Verdict
-from check_delayed_repl.judge.trend import Fit, Point, fitted, least_squares
-from check_delayed_repl.judge.verdict import (
+from check_delayed_repl.judge.line import (
     IN_RANGE,
     TREND,
     recovering,
-    worst_first,
 )
+from check_delayed_repl.judge.outcome import Finding, Verdict
+from check_delayed_repl.judge.trend import Fit, Point, fitted, least_squares
+from check_delayed_repl.judge.verdict import worst_first
 from check_delayed_repl.limits import Limits, kind_option, option
 from check_delayed_repl.records import Sample
 

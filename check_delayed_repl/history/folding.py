@@ -74,7 +74,9 @@ def _begun_late(history: History, replica: str, limits: Limits) -> tuple[Fold, i
     newest = history.newest_sample_t(replica)
     if newest is None:
         return None
-    needed = Fold(limits).reach + limits.max_recovery_time
+    from check_delayed_repl.judge.resume import LateFold, late_reach
+
+    needed = late_reach(limits) + limits.max_recovery_time
     for room in LOOKBACKS:
         found = history.first_since(replica, newest - needed - room)
         if found is None:
@@ -83,8 +85,6 @@ def _begun_late(history: History, replica: str, limits: Limits) -> tuple[Fold, i
         past = history.past(replica, first)
         if past.samples < WORTH_LEAVING_OUT:
             return None
-        from check_delayed_repl.judge.resume import LateFold
-
         late = LateFold(limits, past, first_t)
         for number, record in history.records(replica, first - 1):
             if not number or late.cannot_converge:

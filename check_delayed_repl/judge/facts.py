@@ -1,4 +1,4 @@
-"""The findings about a look itself: that it failed, or what it saw of threads, heartbeats, logs and settings.
+"""The findings about a sample itself: that it failed, or what it saw of threads, heartbeats, logs and settings.
 
 Hard ones are CRITICAL whatever else is going on; holdable ones are what a planned job brings with it, and are held at
 WARNING while one is active and its budget lasts.
@@ -7,7 +7,8 @@ WARNING while one is active and its budget lasts.
 from __future__ import annotations
 
 from check_delayed_repl.conditions import find
-from check_delayed_repl.judge.observed import WAITING, Observed
+from check_delayed_repl.judge.observed import CHANGES_KEPT, DAY, LOSSES_KEPT, WAITING, Observed
+from check_delayed_repl.judge.outcome import Finding, State
 from check_delayed_repl.light import NamedTuple
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import Sample
@@ -15,12 +16,16 @@ from check_delayed_repl.words import plain
 
 MAX_AHEAD = 1.0
 """Seconds that a heartbeat may lie ahead of the replica's clock."""
+WENT_BACK_FOR = 3600.0
+"""Seconds for which it is told that another server answers again."""
+MOST_NAMED = 5
+"""Filters that a text names."""
 MAX_CREDIBLE_DELAY = 1e10
 """Seconds (three centuries): a delay beyond it is no delay but a ts that is no time."""
 
 
 class Fact(NamedTuple):
-    """Something wrong with a look."""
+    """Something wrong with a sample."""
 
     condition: str
     message: str
@@ -37,7 +42,7 @@ def native(seen: Observed, limits: Limits) -> bool:
 
 
 def hard_facts(s: Sample, seen: Observed, limits: Limits) -> list[Fact]:
-    """What is CRITICAL about the newest look, whatever job is running."""
+    """What is CRITICAL about the newest sample, whatever job is running."""
     facts = []
     if s.error is not None and s.error != "server-down":
         known = find(s.error)
@@ -57,9 +62,10 @@ def hard_facts(s: Sample, seen: Observed, limits: Limits) -> list[Fact]:
             facts.append(_from_future("Source's heartbeat", -s.delay))
     if limits.local_heartbeat and s.local is not None and s.local < -MAX_AHEAD:
         facts.append(_from_future("Local heartbeat", -s.local))
-    facts += _source_change(s, seen, limits)
+    facts += _source_missing(s, seen, limits)
     facts += _dead_heartbeat(s, seen, limits)
     facts += _lost_setting(s, seen, limits)
+    facts += _ambiguous(s, seen)
     return facts
 
 
@@ -87,7 +93,7 @@ def _lost_setting(s: Sample, seen: Observed, limits: Limits) -> list[Fact]:
     ]
 
 
-def _source_change(s: Sample, seen: Observed, limits: Limits) -> list[Fact]:
+def _source_missing(s: Sample, seen: Observed, limits: Limits) -> list[Fact]:
     since = seen.source_changed_since
     if since is None or s.t - since <= limits.max_delay_time:
         return []
@@ -116,34 +122,109 @@ def _dead_heartbeat(s: Sample, seen: Observed, limits: Limits) -> list[Fact]:
     return [
         Fact(
             "source-heartbeat-dead",
-            f"Source's heartbeat is dead: it stands still for {plain(s.t - since, 0)} seconds though {why} "
+            f"Source's heartbeat has not advanced for {plain(s.t - since, 0)} seconds, though {why} "
             f"(limit {plain(limit)}, --max-seconds-behind): is pt-heartbeat running on the source?",
         )
     ]
 
 
-def source_changed(s: Sample, seen: Observed, limits: Limits) -> Fact | None:
-    """Another server's heartbeat serves, because the new source's first one is still in the delay line."""
+def _ambiguous(s: Sample, seen: Observed) -> list[Fact]:
+    """More than one server answers: an identity came back, or changes again and again."""
+    today = [(t, server) for t, server in seen.changes if s.t - t <= DAY]
+    went_back = seen.went_back is not None and s.t - seen.went_back <= WENT_BACK_FOR
+    if not today or not (went_back or len(today) >= CHANGES_KEPT):
+        return []
+    others = list(dict.fromkeys(server for _, server in today if server != seen.server))
+    return [
+        Fact(
+            "replica-ambiguous",
+            f"Several servers answer under this name: now {seen.server}, {plain(s.t - today[-1][0], 0)} seconds ago "
+            f"{', '.join(others)}: give each replica an address of its own",
+        )
+    ]
+
+
+def beside_findings(s: Sample, seen: Observed, limits: Limits) -> list[Finding]:
+    """What stands beside the verdict on the line, mostly at WARNING."""
+    findings = []
     since = seen.source_changed_since
-    if since is None or s.t - since > limits.max_delay_time:
-        return None
-    return Fact(
-        "source-changed",
-        f"Source changed to server {seen.source_changed}, whose first heartbeat has yet to come through the delay "
-        f"line: server {s.heartbeat_id}'s serves for {plain(s.t - since, 0)} seconds "
-        f"(limit {plain(limits.max_delay_time)}, --max-delay-time)",
-    )
+    if since is not None and s.t - since <= limits.max_delay_time:
+        findings.append(
+            Finding(
+                State.WARNING,
+                "source-changed",
+                f"Source changed to server {seen.source_changed}: until its heartbeat arrives, server "
+                f"{s.heartbeat_id}'s is used, for {plain(s.t - since, 0)} seconds so far "
+                f"(limit {plain(limits.max_delay_time)}, --max-delay-time)",
+            )
+        )
+    if seen.changes and s.t - seen.changes[-1][0] <= limits.max_delay_time:
+        changed, before = seen.changes[-1]
+        findings.append(
+            Finding(
+                State.WARNING,
+                "replica-changed",
+                f"Replica changed: {seen.server} answers under this name, {plain(s.t - changed, 0)} seconds ago it was "
+                f"{before}; trend and ages have begun anew (told for {plain(limits.max_delay_time)} seconds, "
+                "--max-delay-time)",
+            )
+        )
+    filters = [f for f in s.filters or () if f not in limits.allowed_filters]
+    if filters:
+        new = [f for f in filters if f not in (seen.filters or ())]
+        named = ", ".join(filters[:MOST_NAMED]) + (
+            f" and {len(filters) - MOST_NAMED} more" if len(filters) > MOST_NAMED else ""
+        )
+        findings.append(
+            Finding(
+                State.CRITICAL if new else State.WARNING,
+                "replication-filtered",
+                f"Replication is filtered: what {named} leaves out is not protected here"
+                f"{', and it has not always been so' if new else ''} (--allow-filter COLUMN=VALUE where it is meant)",
+            )
+        )
+    since = seen.relay_limited_since
+    if s.relay_limited and since is not None:
+        lasted = s.t - since
+        findings.append(
+            Finding(
+                State.CRITICAL if lasted > limits.max_master_behind else State.WARNING,
+                "relay-space-limited",
+                f"Relay log is at its size limit for {plain(lasted, 0)} seconds (limit "
+                f"{plain(limits.max_master_behind)}, --max-master-behind): the newest changes are on the source alone "
+                "(relay_log_space_limit on the replica)",
+            )
+        )
+    if len(seen.io_losses) == LOSSES_KEPT and s.t - seen.io_losses[0] <= limits.window:
+        findings.append(
+            Finding(
+                State.WARNING,
+                "io-unstable",
+                f"IO thread was lost {LOSSES_KEPT} times in {plain(s.t - seen.io_losses[0], 0)} seconds without an "
+                f"error (window {plain(limits.window)}, --window): is the network bad, or has another replica the same "
+                "server id?",
+            )
+        )
+    return findings
 
 
-def log_ages(seen: Observed, now: float) -> tuple[float | None, float | None]:
-    """Seconds since the fetched and the applied position were last seen to move, or their thread to start again."""
-    source = None if seen.source_log is None else max(0.0, now - (seen.source_log_since or 0.0))
-    relay = None if seen.relay_log is None else max(0.0, now - (seen.relay_log_since or 0.0))
-    return source, relay
+def remarks(s: Sample, seen: Observed, limits: Limits, out: bool, setting_fitted: bool) -> str:
+    """What the server's own settings add to the text about the line. `setting_fitted`: some sample found the server
+    set to a delay within the bounds."""
+    said = ""
+    setting = s.sql_delay
+    if out and setting is not None and not setting_fitted and native(seen, limits):
+        said = f"; the server is set to delay by {setting} seconds: do the limits fit this replica?"
+    if setting is not None and s.sql_remaining is not None and s.sql_remaining > setting + limits.max_seconds_behind:
+        said += (
+            f"; the next change waits for {s.sql_remaining} more seconds (SQL_Remaining_Delay), far above the "
+            f"setting of {setting} (SQL_Delay): it is from the future"
+        )
+    return said
 
 
 def holdable_facts(s: Sample, seen: Observed, limits: Limits, now: float) -> list[Fact]:
-    """What is CRITICAL about the newest look, unless a job accounts for it."""
+    """What is CRITICAL about the newest sample, unless a job accounts for it."""
     facts = []
     if s.error == "server-down":
         facts.append(Fact("server-down", f"Server is down: {s.message}" if s.message else "Server is down"))
@@ -156,7 +237,7 @@ def holdable_facts(s: Sample, seen: Observed, limits: Limits, now: float) -> lis
                 facts.append(
                     Fact(
                         "io-stopped",
-                        f"IO thread is {s.io} for {plain(waited, 0)} seconds "
+                        f"IO thread has been {s.io} for {plain(waited, 0)} seconds "
                         f"(limit {plain(limits.max_seconds_behind)}, --max-seconds-behind)",
                     )
                 )
@@ -165,7 +246,7 @@ def holdable_facts(s: Sample, seen: Observed, limits: Limits, now: float) -> lis
     if limits.local_heartbeat:
         age, missing = s.local, s.local_missing
         if s.error is None and age is None and not missing and seen.local:
-            # Somebody else's look, who did not ask for it: it says nothing new.
+            # Somebody else's sample, who did not ask for it: it says nothing new.
             age, missing = seen.local
         if missing:
             facts.append(
@@ -184,7 +265,7 @@ def holdable_facts(s: Sample, seen: Observed, limits: Limits, now: float) -> lis
                     "is pt-heartbeat running on the replica?",
                 )
             )
-    source_age, relay_age = log_ages(seen, now)
+    source_age, relay_age = seen.log_ages(now)
     if source_age is not None and source_age > limits.max_master_behind:
         facts.append(
             Fact(

@@ -6,44 +6,73 @@ Everything that a verdict rests on follows from the records alone. `dump` and `l
 from __future__ import annotations
 
 import json
-from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
-from math import sqrt
+from math import inf
 
 from check_delayed_repl.judge.facts import (
-    Fact,
+    beside_findings,
     hard_facts,
     heartbeat_usable,
     holdable_facts,
-    log_ages,
-    source_changed,
+    remarks,
 )
-from check_delayed_repl.judge.jobs import RECOVERY, Jobs, JobsNow
-from check_delayed_repl.judge.observed import Observed
-from check_delayed_repl.judge.outcome import Finding, State, Verdict
-from check_delayed_repl.judge.trend import NO_FIT, Fit, Point, fit
-from check_delayed_repl.judge.verdict import (
+from check_delayed_repl.judge.jobs import Jobs, JobsNow
+from check_delayed_repl.judge.line import (
+    ABOVE,
+    BELOW,
+    DRAINED_SAMPLES,
+    DRAINED_WINDOWS,
     IN_RANGE,
     REAL_VALUE_SAMPLES,
+    TREND,
+    LineVerdict,
     Situation,
+    drained_depth,
     lasting,
     line_verdict,
     side_of,
+)
+from check_delayed_repl.judge.observed import Observed, tuples
+from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
+from check_delayed_repl.judge.trend import NO_FIT, Fit, Point
+from check_delayed_repl.judge.verdict import (
+    MAX_CLOCK_STEP,
+    clock_stepped,
+    is_held,
+    job_findings,
+    worker_missing,
     worst_first,
 )
-from check_delayed_repl.limits import Limits, kind_option
+from check_delayed_repl.judge.window import Window
+from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import JobLine, Record, Sample
 from check_delayed_repl.words import plain
 
-FOLD_VERSION = 6
+FOLD_VERSION = 7
 """Changes with the rules: a cache that an older judge left is worth nothing."""
+MIN_TREND = 3
+"""Samples that a trend is made of, at least."""
+LOST_SHARE = 0.1
+"""Of the window: a line that has been out for longer was lost before a job that begins now."""
 
-MIN_FITTED = 6
-"""Where fewer samples than these fall in the window, it reaches back to the sixth newest..."""
-MAX_REACH = 3600.0
-"""...but no further than this, in seconds."""
-MAX_CLOCK_STEP = 2.0
-"""Seconds that a stored sample may lie after now."""
+_KEPT = (
+    "_latest",
+    "_clock",
+    "_runs",
+    "_side",
+    "_in_range_since",
+    "_recovered",
+    "_lost_since",
+    "_was_up",
+    "_drained",
+    "_setting_fitted",
+    "_episode_since",
+    "_episode_arrival",
+    "_job_held",
+    "_held",
+    "_holding",
+)
+"""The plain values that a dump has, beside jobs, samples and what was seen."""
 
 
 class Fold:
@@ -53,157 +82,145 @@ class Fold:
         """`sql_delay`: the largest setting that was seen before the records that are to be added."""
         self.limits = limits
         self._jobs = Jobs(limits)
-        self._arriving: list[JobLine] = []
+        self._arriving: Jobs | None = None
+        """The jobs as they will be with the next sample, where lines have arrived since the newest one."""
         self._seen = Observed(sql_delay)
-        self._points: list[Point] = []
+        self._window = Window(limits)
         self._latest: tuple[float, ...] = ()
         self._last: Sample | None = None
-        self._clock = float("-inf")
+        self._clock = -inf
         """The greatest t so far: time as it is charged."""
         self._runs: dict[str, float] = {}
-        """Kind → since when a job of it has been active at every look."""
+        """Kind → since when a job of it has been active at every sample."""
         self._side = IN_RANGE
-        """Where the line was at the newest look that did not fail."""
+        """Where the line was at the newest sample that did not fail."""
         self._in_range_since: float | None = None
         self._recovered: tuple[float, float] | None = None
         """The latest stretch in range that was longer than a window."""
+        self._lost_since: float | None = None
+        """Since when the line has been out with no job's exception holding."""
+        self._was_up = False
+        self._drained: tuple[float, int] | None = None
+        """When the line was first found to have fallen far below its range, and how many samples ago."""
+        self._setting_fitted = False
+        """The server was set to a delay within the bounds once."""
         self._episode_since: float | None = None
         self._episode_arrival: int | None = None
         self._job_held = False
         self._held: dict[str, float] = {}
         self._holding: tuple[str, ...] = ()
-        """What the time since the newest look is charged to."""
-        self._fitted: tuple[float, Fit | None] | None = None
-        """The fit at the newest look, so that judging at that very moment need not make it again."""
+        """What the time since the newest sample is charged to."""
 
     # --- folding
 
     def add(self, record: Record, arrival: int | None = None) -> None:
-        """The next record, in order of arrival."""
+        """The next record, in order of arrival. A job line takes effect with the sample after it, never before."""
         if isinstance(record, JobLine):
-            self._arriving.append(record)
+            if self._arriving is None:
+                self._arriving = self._jobs.copy()
+            lost = self._lost_since is not None and self._clock - self._lost_since > LOST_SHARE * self.limits.window
+            self._arriving.add(record, explains=not lost)
             return
         t = record.t
-        since = self._clock
-        if t > since:
+        if t > self._clock:
             self._charge(self._held, t)
             self._clock = t
-        if self._arriving:
-            self._arrive(since, t)
+        if self._arriving is not None:
+            self._jobs, self._arriving = self._arriving, None
+            self._jobs.take_effect(self._clock)
         self._jobs.forget(self._clock)
         self._last = record
-        self._seen.add(record)
+        jobs = self._jobs.at(t)
+        setting = self._seen.sql_delay
+        changed = self._seen.add(record, bool(jobs.active))
+        if changed:
+            self._window.begin(t)
+            self._latest = ()
+            self._in_range_since = None
+        if record.sql_delay is not None:
+            fits = self.limits.min_delay_time <= record.sql_delay <= self.limits.max_delay_time
+            self._setting_fitted = self._setting_fitted or fits
+            if fits and not changed and setting not in (None, record.sql_delay):
+                # Nobody who writes job lines can change that: what follows is judged by itself.
+                self._end_episode()
         if heartbeat_usable(record):
             assert record.delay is not None
             self._latest = (*self._latest, record.delay)[-REAL_VALUE_SAMPLES:]
-            insort(self._points, (t, record.delay))
-        self._fitted = None
-        self._judge_sample(record, arrival)
-        if t < self._clock:
-            self._fitted = None  # what is trimmed now may lie in the window that ends at t
-        self._trim()
-
-    def _arrive(self, since: float, t: float) -> None:
-        """Job lines take effect with the look after them.
-
-        Whoever judged in between did so by lines that have been taken back since. What those granted is charged too, or
-        a writer could start a job after every look and end it before the next for ever.
-        """
-        brief: set[str] = set()
-        for line in self._arriving:
-            self._jobs.add(line, self._clock)
-            brief |= self._jobs.grants(line.id, since, t)
-        self._arriving.clear()
-        if t > since > float("-inf"):
-            now = self._jobs.at(t)
-            charged_later = {*now.active, *self._holding, *([RECOVERY] if now.completed else [])}
-            for exception in brief - charged_later:
-                self._held[exception] = self._held.get(exception, 0.0) + t - since
-
-    def _trim(self) -> None:
-        horizon = self._clock - self.reach
-        if self._points and self._points[0][0] < horizon:
-            del self._points[: bisect_left(self._points, (horizon, float("-inf")))]
-
-    @property
-    def reach(self) -> float:
-        """Seconds before the newest sample that a trend may reach back to."""
-        return max(self.limits.window, MAX_REACH)
+            self._window.add(t, record.delay)
+        self._judge_sample(record, jobs, arrival)
+        self._window.trim(self._clock, self._clock - self.reach)
 
     def _charge(self, held: dict[str, float], until: float) -> None:
         if self._holding and until > self._clock:
             for exception in self._holding:
                 held[exception] = held.get(exception, 0.0) + until - self._clock
 
-    def _judge_sample(self, sample: Sample, arrival: int | None) -> None:
-        """What this look does to the episode."""
-        t = sample.t
-        jobs = self._jobs.at(t)
+    def _judge_sample(self, sample: Sample, jobs: JobsNow, arrival: int | None) -> None:
+        """What this sample does to the episode."""
+        t, limits = sample.t, self.limits
         self._runs = {kind: self._runs.get(kind, self._clock) for kind in jobs.active}
-        holdable = holdable_facts(sample, self._seen, self.limits, t)
+        holdable = holdable_facts(sample, self._seen, limits, t)
         failed = sample.error is not None
-        if not failed and not holdable and self._surely_in_range(t):
-            self._in_range(t)
+        if not failed and not holdable and self._window.surely_in_range(t):
+            self._in_range(t, has_trend=len(self._window.at(t)) >= MIN_TREND)
             return
-        self._fitted = (t, self._fit(t))
-        now_fit = self._fitted[1] or NO_FIT
-        side = side_of(now_fit, self._side, self.limits)
+        _, now_fit, side = self.line(t)
         if not failed:
             if side == IN_RANGE:
-                self._in_range(t, ends_episode=not holdable)
+                self._in_range(t, has_trend=now_fit.trend.slope is not None, ends_episode=not holdable)
             else:
-                self._side = side
-                self._in_range_since = None
+                self._out(side, now_fit.trend)
             if (side != IN_RANGE or holdable) and self._episode_since is None:
                 self._episode_since, self._episode_arrival = self._clock, arrival
-        self._holding = ()
-        line = line_verdict(self._situation(now_fit, side, jobs, self._held, t), self.limits)
-        granted = lasting(jobs, self._held, self.limits)
-        if self._episode_since is not None:
-            self._holding = line.holding
-        elif any(self._held_state(fact, granted, sample) for fact in holdable):
+        line = self._judge_line(now_fit, side, jobs, self._held, t)
+        granted = lasting(jobs, self._held, limits)
+        self._holding = line.holding if self._episode_since is not None else ()
+        if any(is_held(fact, granted, sample, limits) for fact in holdable):
             self._holding = tuple(jobs.active)
-        if self._holding and self._holding != ("trend",):
+        by_job = bool(self._holding) and self._holding != (TREND,)
+        if by_job and (jobs.explained or not jobs.active):
             self._job_held = True
+        if side == IN_RANGE or by_job:
+            self._lost_since = None
+        elif self._lost_since is None:
+            self._lost_since = self._clock
 
-    def _surely_in_range(self, t: float) -> bool:
-        """The line is in range wherever a fit through any of the window's samples may end.
-
-        A least-squares line's end is a weighted mean of its samples, the weights' sizes adding up to no more than the
-        square root of their number, see `spread`. It spares the fit where the line is calm.
-        """
-        delays = [d for _, d in self._window(t)]
-        return bool(delays) and self._spans_range(delays, spread(len(delays)))
-
-    def stays_in_range(self, t: float, delays: Sequence[float]) -> bool:
-        """The line is in range beyond doubt at every one of the next samples, the first of which is taken at `t`."""
-        delays = [d for _, d in self._window(t)] + list(delays)
-        # What a later window has of these is part of their range, and one sample alone spreads more than a few.
-        return self._spans_range(delays, max(spread(1), spread(len(delays))))
-
-    def _spans_range(self, delays: Sequence[float], ranges: float) -> bool:
-        """All that lies so many ranges from the middle of these delays is within the bounds."""
-        low, high = min(delays), max(delays)
-        middle, reach = (low + high) / 2.0, (high - low) * ranges + 1e-6
-        return self.limits.min_delay_time <= middle - reach and middle + reach <= self.limits.max_delay_time
-
-    def _in_range(self, t: float, ends_episode: bool = True) -> None:
+    def _in_range(self, t: float, has_trend: bool = True, ends_episode: bool = True) -> None:
         self._side = IN_RANGE
+        self._was_up = self._was_up or has_trend
+        self._drained = self._lost_since = None
         if self._in_range_since is None:
             self._in_range_since = t
         if t - self._in_range_since > self.limits.window:
             self._recovered = (self._in_range_since, t)
         if ends_episode:
-            self._episode_since = self._episode_arrival = None
-            self._job_held = False
-            self._held = {}
-            self._holding = ()
+            self._end_episode()
 
-    # --- folding many calm looks at once
+    def _out(self, side: int, trend: Trend) -> None:
+        self._side = side
+        self._in_range_since = None
+        if side == ABOVE:
+            self._was_up = self._was_up or trend.slope is not None
+            self._drained = None
+            return
+        if self._drained is not None:
+            since, samples = self._drained
+            self._drained = (since, samples + 1)
+        deep = self.limits.min_delay_time - drained_depth(self.limits)
+        if self._was_up and trend.intercept is not None and trend.intercept < deep:
+            self._was_up, self._drained = False, (self._clock, 0)
+
+    def _end_episode(self) -> None:
+        self._episode_since = self._episode_arrival = None
+        self._job_held = False
+        self._held = {}
+        self._holding = ()
+
+    # --- folding many calm samples at once
 
     @property
     def last(self) -> Sample | None:
-        """The newest look."""
+        """The newest sample."""
         return self._last
 
     @property
@@ -213,12 +230,32 @@ class Fold:
 
     @property
     def seen(self) -> Observed:
-        """What the looks so far add up to; not to be changed."""
+        """What the samples so far add up to; not to be changed."""
         return self._seen
 
     @property
+    def reach(self) -> float:
+        """Seconds before the newest sample that a trend may reach back to."""
+        return self._window.reach
+
+    @property
+    def was_up(self) -> bool:
+        """A trend has found the line within or above its range since it was last far below."""
+        return self._was_up
+
+    @property
+    def setting_fitted(self) -> bool:
+        """The server was set to a delay within the bounds once."""
+        return self._setting_fitted
+
+    @property
+    def clock(self) -> float:
+        """The greatest t folded so far."""
+        return self._clock
+
+    @property
     def holding(self) -> tuple[str, ...]:
-        """The exceptions that the time until the next look is charged to."""
+        """The exceptions that the time until the next sample is charged to."""
         return self._holding
 
     @property
@@ -226,37 +263,43 @@ class Fold:
         return self._episode_since is not None
 
     def calm_at(self, sample: Sample) -> bool:
-        """This look, the newest one, found nothing wrong and the line in range beyond doubt, and no job is active."""
+        """This sample, the newest one, found nothing wrong and the line in range beyond doubt, and no job is active."""
         t = sample.t
         return not (
             sample.error is not None
             or t < self._clock
-            or self._runs
-            or self._arriving
+            or self._arriving is not None
             or self.in_episode
+            or any(job.status == "active" for job in self._jobs.at(t).views)
             or holdable_facts(sample, self._seen, self.limits, t)
-            or not self._surely_in_range(t)
+            or not self._window.surely_in_range(t)
         )
 
     def at_rest(self, t: float) -> bool:
         """No episode, nothing charged, and from `t` on no job that is active or has to be reported.
 
-        Then a look in range that finds nothing wrong only moves the time, the window and what has been seen.
+        Then a sample in range that finds nothing wrong only moves the time, the window and what has been seen.
         """
+        jobs = self._jobs.at(t)
         return not (
-            self._arriving
+            self._arriving is not None
             or self._holding
             or self._held
             or self._job_held
             or self.in_episode
-            or any(job.status != "completed" for job in self._jobs.at(t).views)
+            or jobs.flooded
+            or any(job.status != "completed" for job in jobs.views)
         )
+
+    def stays_in_range(self, t: float, delays: Sequence[float]) -> bool:
+        """The line is in range beyond doubt at every one of the next samples, the first of which is taken at `t`."""
+        return self._window.stays_in_range(t, delays)
 
     def pass_over(self, samples: Sequence[Sample]) -> None:
         """What `add` of each of these samples comes to.
 
-        The fold must be `at_rest`, and every sample later than the one before it, without a finding, and in range
-        beyond doubt.
+        The fold must be `at_rest`, and every sample later than the one before it, without a finding, of the same server
+        with the same settings, and in range beyond doubt.
         """
         for sample in samples:
             self._seen.add(sample)
@@ -266,196 +309,106 @@ class Fold:
         self._runs = {}
         points = [(s.t, s.delay) for s in samples if s.delay is not None]
         self._latest = (*self._latest, *[d for _, d in points[-REAL_VALUE_SAMPLES:]])[-REAL_VALUE_SAMPLES:]
-        self._points += points
-        self._fitted = None
-        self._in_range(samples[0].t)
-        self._in_range(last.t)
-        self._trim()
+        self._window.extend(points)
+        has_trend = self._was_up or any(len(self._window.at(t)) >= MIN_TREND for t, _ in points)
+        self._in_range(samples[0].t, has_trend)
+        self._in_range(last.t, has_trend)
+        self._window.trim(self._clock, self._clock - self.reach)
 
     # --- judging
 
     def verdict(self, now: float, *, worker: bool = False, with_messages: bool = True) -> Verdict:
-        """The judgement at `now`, which changes nothing. `worker`: somebody else looks, and must be seen to.
+        """The judgement at `now`, which changes nothing. `worker`: somebody else samples, and must be seen to.
 
         Where only states and conditions are asked for (not `with_messages`), the trend and the texts that rest on it
         are left at a guess if the line is in range beyond doubt: fitting it is most of the work.
         """
-        limits = self.limits
-        sample = self._last
+        limits, sample, seen = self.limits, self._last, self._seen
         if sample is None:
-            missing = Finding(
-                State.CRITICAL,
-                "worker-missing",
-                f"No sample of this replica has ever been recorded (limit {plain(limits.max_last_seen)} seconds, "
-                "--max-last-seen): is delayed-repl worker running, and is the name right (--replica)?",
-            )
-            return Verdict(now, (missing,), NO_FIT.trend, None, (), {}, None, None, None, None)
-        job_book = self._jobs
-        if self._arriving:
-            job_book = Jobs(limits)
-            job_book.load(self._jobs.dump())
-            for line in self._arriving:
-                job_book.add(line, now)
-        jobs = job_book.at(now)
+            return Verdict(now, (worker_missing(None, limits),), NO_FIT.trend, None, (), {}, None, None, None, None)
+        jobs = self._jobs.at(now)
         held = dict(self._held)
         self._charge(held, now)
-        findings = self._sample_findings(sample, jobs, held, now)
         age = max(0.0, now - self._clock)
+        findings = [Finding(State.CRITICAL, *fact) for fact in hard_facts(sample, seen, limits)]
+        observed_to = max(now, self._clock)
+        findings += job_findings(jobs, {kind: observed_to - since for kind, since in self._runs.items()}, limits)
+        if self._clock > now + MAX_CLOCK_STEP:
+            findings.append(clock_stepped(self._clock - now))
         if worker and age > limits.max_last_seen:
-            findings.append(
-                Finding(
-                    State.CRITICAL,
-                    "worker-missing",
-                    f"Worker was last seen {plain(age, 0)} seconds ago "
-                    f"(limit {plain(limits.max_last_seen)}, --max-last-seen)",
-                )
-            )
-        if with_messages or not self._surely_in_range(now):
-            now_fit = self._fit(now) or self._last_known()
+            findings.append(worker_missing(age, limits))
+        # What a sample saw is accounted for by the jobs of then, too: one that has just finished caused it.
+        granted = lasting(jobs, held, limits) + lasting(self._jobs.at(sample.t), held, limits)
+        for fact in holdable_facts(sample, seen, limits, now):
+            by_job = is_held(fact, granted, sample, limits)
+            findings.append(Finding(State.WARNING if by_job else State.CRITICAL, *fact, by_job))
+        findings += beside_findings(sample, seen, limits)
+        if with_messages or not self._window.surely_in_range(now):
+            _, now_fit, side = self.line(now)
         else:
-            now_fit = NO_FIT._replace(trend=NO_FIT.trend._replace(intercept=self._window(now)[-1][1]))
-        side = side_of(now_fit, self._side, limits)
+            now_fit = NO_FIT._replace(trend=NO_FIT.trend._replace(intercept=self._window.at(now)[-1][1]))
+            side = IN_RANGE
         if now_fit.trend.intercept is not None or lasting(jobs, held, limits):
-            finding = line_verdict(self._situation(now_fit, side, jobs, held, now), limits).finding
-            findings.append(finding._replace(message=finding.message + self._last_known_when(now)))
+            finding = self._judge_line(now_fit, side, jobs, held, now).finding
+            said = remarks(sample, seen, limits, side != IN_RANGE, self._setting_fitted) + self._last_known_when(now)
+            findings.append(finding._replace(message=finding.message + said))
         if not findings:
             findings.append(Finding(State.UNKNOWN, "internal-error", "Nothing is known about the delay"))
-        source_age, relay_age = log_ages(self._seen, now)
         return Verdict(
             now,
             worst_first(findings),
             now_fit.trend,
             sample,
             jobs.views,
-            {name: held.get(name, 0.0) for name in (*limits.kinds, "recovery", "trend")},
+            {name: held.get(name, 0.0) for name in (*limits.kinds, "recovery", TREND)},
             age,
-            source_age,
-            relay_age,
+            *seen.log_ages(now),
             self._episode_since,
         )
 
-    def _sample_findings(self, sample: Sample, jobs: JobsNow, held: dict[str, float], now: float) -> list[Finding]:
-        limits = self.limits
-        findings = [Finding(State.CRITICAL, *fact) for fact in hard_facts(sample, self._seen, limits)]
-        findings += self._job_findings(jobs, now)
-        if self._clock > now + MAX_CLOCK_STEP:
-            findings.append(
-                Finding(
-                    State.CRITICAL,
-                    "clock-stepped",
-                    f"Clock stepped: a stored sample lies {plain(self._clock - now, 0)} seconds in the future (limit "
-                    f"{plain(MAX_CLOCK_STEP)}); wait for it, or take it out with delayed-repl history prune --future",
-                )
-            )
-        # What a look saw is accounted for by the jobs of then, too: one that has just finished caused it all the same.
-        granted = lasting(jobs, held, limits) + lasting(self._jobs.at(sample.t), held, limits)
-        for fact in holdable_facts(sample, self._seen, limits, now):
-            is_held = self._held_state(fact, granted, sample)
-            findings.append(Finding(State.WARNING if is_held else State.CRITICAL, *fact, is_held))
-        changed = source_changed(sample, self._seen, limits)
-        if changed:
-            findings.append(Finding(State.WARNING, *changed))
-        return findings
-
-    def _job_findings(self, jobs: JobsNow, now: float) -> list[Finding]:
-        findings = []
-        for kind, claimed in jobs.active.items():
-            limit = self.limits.kinds[kind]
-            running = max(claimed, max(now, self._clock) - self._runs.get(kind, now))
-            if running > limit:
-                findings.append(
-                    Finding(
-                        State.CRITICAL,
-                        "job-overrun",
-                        f"Job overrun: {kind} is running for {plain(running, 0)} seconds "
-                        f"(limit {plain(limit)}, {kind_option(kind)})",
-                    )
-                )
-        findings.extend(
-            Finding(
-                State.WARNING,
-                "job-record-invalid",
-                f"Job record {job.id} is invalid and grants nothing: {job.reason} (delayed-repl job void ends it)",
-            )
-            for job in jobs.views
-            if job.status == "invalid"
-        )
-        return findings
-
-    def _held_state(self, fact: Fact, granted: tuple[str, ...], sample: Sample) -> bool:
-        """A job accounts for this fact."""
-        server_may_stop = any(kind in self.limits.job_stops_server for kind in granted)
-        if fact.condition == "server-down":
-            return server_may_stop
-        if fact.condition == "source-log-stale":
-            # What is not fetched because a job stopped the thread, or the server that it runs in.
-            stopped = sample.io == "No" and not sample.io_errno
-            return bool(granted) and (stopped or (sample.error == "server-down" and server_may_stop))
-        return bool(granted)
-
-    def _situation(self, now_fit: Fit, side: int, jobs: JobsNow, held: dict[str, float], now: float) -> Situation:
-        recovered = False
+    def _judge_line(self, now_fit: Fit, side: int, jobs: JobsNow, held: dict[str, float], now: float) -> LineVerdict:
+        recovered = drained = False
         if jobs.completed and self._recovered:
             start, end = self._recovered
             recovered = end - max(start, now - jobs.completed[1]) > self.limits.window
-        return Situation(now_fit, side, self._latest, jobs, recovered, held, self._job_held)
-
-    def _window(self, now: float) -> list[Point]:
-        points = self._points
-        end = bisect_right(points, (now, float("inf")))
-        start = bisect_left(points, (now - self.limits.window, float("-inf")), 0, end)
-        if end - start < MIN_FITTED:
-            reach = bisect_left(points, (now - self.reach, float("-inf")), 0, end)
-            start = max(min(start, end - MIN_FITTED), min(start, reach))
-        return points[start:end]
-
-    def _fit(self, now: float) -> Fit | None:
-        """The trend at `now`; None where no sample is left to fit."""
-        if self._fitted is not None and self._fitted[0] == now:
-            return self._fitted[1]
-        points = self._window(now)
-        return fit(points, self.limits.window, self.limits.fit == "segment") if points else None
-
-    def _last_known_when(self, now: float) -> str:
-        """What to add to a text about a delay that the newest look did not see."""
-        if self._last is None or self._last.error is None or not self._points:
-            return ""
-        return f"; last known {plain(max(0.0, now - self._points[-1][0]), 0)} seconds ago"
-
-    def _last_known(self) -> Fit:
-        if not self._latest:
-            return NO_FIT
-        return NO_FIT._replace(trend=NO_FIT.trend._replace(intercept=self._latest[-1]))
+        if self._drained is not None and side == BELOW:
+            since, samples = self._drained
+            drained = samples <= DRAINED_SAMPLES or now - since <= DRAINED_WINDOWS * self.limits.window
+        situation = Situation(now_fit, side, self._latest, jobs, recovered, held, self._job_held, drained)
+        return line_verdict(situation, self.limits)
 
     def line(self, now: float) -> tuple[Sequence[Point], Fit, int]:
-        """What `verdict` judges the delay line by: the window's samples, their fit, and which side of the bounds it is
-        on."""
-        now_fit = self._fit(now) or self._last_known()
-        return self._window(now), now_fit, side_of(now_fit, self._side, self.limits)
+        """What the delay line is judged by: the window's samples, their fit, and which side of the bounds it is on."""
+        now_fit = self._window.fit(now)
+        if now_fit is None:
+            now_fit = NO_FIT
+            if self._latest:
+                now_fit = NO_FIT._replace(trend=NO_FIT.trend._replace(intercept=self._latest[-1]))
+        return self._window.at(now), now_fit, side_of(now_fit, self._side, self.limits)
+
+    def _last_known_when(self, now: float) -> str:
+        """What to add to a text about a delay that the newest sample did not see."""
+        if self._last is None or self._last.error is None or not self._window.points:
+            return ""
+        return f"; last known {plain(max(0.0, now - self._window.points[-1][0]), 0)} seconds ago"
 
     # --- the cache
 
     def dump(self) -> str:
         """All but the window's samples, which the history has, as JSON."""
+        kept = {name: getattr(self, name) for name in _KEPT}
+        if self._last is None:
+            kept["_clock"] = None
         return json.dumps(
             {
                 "version": FOLD_VERSION,
                 "limits": repr(self.limits),
                 "jobs": self._jobs.dump(),
-                "arriving": self._arriving,
+                "arriving": self._arriving and self._arriving.dump(),
                 "seen": self._seen.dump(),
-                "latest": self._latest,
+                "begun": self._window.begun if self._window.begun > -inf else None,
                 "last": self._last,
-                "clock": self._clock if self._last else None,
-                "runs": self._runs,
-                "side": self._side,
-                "in_range_since": self._in_range_since,
-                "recovered": self._recovered,
-                "episode_since": self._episode_since,
-                "episode_arrival": self._episode_arrival,
-                "job_held": self._job_held,
-                "held": self._held,
-                "holding": self._holding,
+                "kept": kept,
             },
             separators=(",", ":"),
         )
@@ -463,47 +416,25 @@ class Fold:
     @classmethod
     def load(cls, text: str, limits: Limits) -> Fold | None:
         """A dumped fold, wanting `restore` of its samples; None where this judge cannot go on from it."""
+        fold = cls(limits)
         try:
             data = json.loads(text)
             if data["version"] != FOLD_VERSION or data["limits"] != repr(limits) or data["last"] is None:
                 return None
-            fold = cls(limits)
-            fold._jobs.load(data["jobs"])
-            fold._arriving = [JobLine(*fields) for fields in data["arriving"]]
+            fold._jobs = Jobs.load(limits, data["jobs"])
+            fold._arriving = None if data["arriving"] is None else Jobs.load(limits, data["arriving"])
             fold._seen.load(data["seen"])
-            fold._latest = tuple(data["latest"])
-            fold._last = Sample._make(tuple(v) if isinstance(v, list) else v for v in data["last"])
-            fold._clock = data["clock"]
-            fold._runs = data["runs"]
-            fold._side = data["side"]
-            fold._in_range_since = data["in_range_since"]
-            fold._recovered = tuple(data["recovered"]) if data["recovered"] else None
-            fold._episode_since = data["episode_since"]
-            fold._episode_arrival = data["episode_arrival"]
-            fold._job_held = data["job_held"]
-            fold._held = data["held"]
-            fold._holding = tuple(data["holding"])
+            fold._window.begun = -inf if data["begun"] is None else data["begun"]
+            fold._last = Sample._make(tuples(value) for value in data["last"])
+            for name in _KEPT:
+                setattr(fold, name, tuples(data["kept"][name]))
         except (ValueError, KeyError, TypeError):
             return None
         return fold
 
-    @property
-    def clock(self) -> float:
-        """The greatest t folded so far."""
-        return self._clock
-
     def restore(self, samples: Iterable[Sample]) -> None:
         """Give a loaded fold the samples that it had folded, from `clock - reach` on."""
-        self._points = sorted((s.t, s.delay) for s in samples if s.delay is not None and heartbeat_usable(s))
-
-
-def spread(samples: int) -> float:
-    """How far from the middle of so many samples' range a fit's end may lie, its error included, in ranges.
-
-    For m of them fitted that is root(m) / 2 + 4.9 / root(m) at most, which is largest for all of them or for three.
-    """
-    root = sqrt(samples)
-    return max(4.0, root / 2.0 + 5.0 / root)
+        self._window.restore((s.t, s.delay) for s in samples if s.delay is not None and heartbeat_usable(s))
 
 
 def judge(records: Iterable[Record], limits: Limits, now: float, *, worker: bool = False) -> Verdict:

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from check_delayed_repl.judge.outcome import JobView
-from check_delayed_repl.light import NamedTuple
-from check_delayed_repl.limits import KIND_PATTERN, Limits
-from check_delayed_repl.records import JobLine, merge_job
+from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
+from check_delayed_repl.limits import KIND_PATTERN, RESCUE, Limits
+from check_delayed_repl.records import ALL_JOBS, JobLine, merge_job
+
+if TYPE_CHECKING:
+    from typing import Any
 
 MAX_START_AHEAD = 60.0
 """Seconds that a job's start may lie ahead of now, and count as now: clocks differ a little between machines."""
-
+MAX_JOBS = 2000
+"""Jobs of one replica that are considered; more than that are a flood..."""
+RESCUES = 20
+"""...in which a rescue must not go under: so many find a place beyond it."""
 
 RECOVERY = "recovery"
 """The exception that a completed job gives a reason for."""
+
+
+class Job(NamedTuple):
+    """A job as its lines so far have it."""
+
+    line: JobLine
+    arrived: float
+    """The clock of the samples when its newest line took effect; infinite before that."""
+    explains: bool
+    """The line had not been lost before the job's first line arrived: what comes after may be the job's doing."""
 
 
 class JobsNow(NamedTuple):
@@ -21,94 +39,126 @@ class JobsNow(NamedTuple):
     active: dict[str, float]
     """Kind → seconds that its longest-running active job has run by its own claim."""
     completed: tuple[str, float] | None
-    """Kind and seconds since it finished, of the job that finished last, where that is within max-recovery-time."""
+    """Kind and seconds since it finished, of the job that finished last among those that explain anything, where that
+    is within max-recovery-time."""
     views: tuple[JobView, ...]
     """Every job that could still matter."""
+    explained: bool = False
+    """One of the active ones explains what comes after it."""
+    rescue: float | None = None
+    """Since when a rescue has been in progress."""
+    flooded: bool = False
+    """There are so many records that none grants anything."""
 
 
 NO_JOBS = JobsNow({}, None, ())
 
 
 class Jobs:
-    """The job lines that have arrived, folded by id, as far as they could still matter."""
+    """The job lines that have arrived, folded by id, as far as they could still matter.
 
-    __slots__ = ("_limits", "_kinds", "_live")
+    At most MAX_JOBS are kept. Of those beyond, it is only known how many have no end, and when the last of the others
+    is over.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._kinds = limits.kinds
-        self._live: dict[str, tuple[JobLine, float]] = {}
+        self._live: dict[str, Job] = {}
+        self._clock = -inf
+        """Of the newest sample; lines since then have no effect yet."""
+        self._beyond_open = 0
+        self._beyond_until = -inf
 
-    def __len__(self) -> int:
-        return len(self._live)
+    def copy(self) -> Jobs:
+        other = Jobs(self._limits)
+        vars(other).update(vars(self))
+        other._live = dict(self._live)
+        return other
 
-    def add(self, line: JobLine, arrived: float) -> None:
-        """A line has arrived; `arrived` is when, as observed rather than as claimed."""
+    def add(self, line: JobLine, explains: bool = True) -> None:
+        """A line has arrived; it takes effect with the next sample."""
         earlier = self._live.get(line.id)
-        if line.void:
-            self._live.pop(line.id, None)
+        if line.void and line.id == ALL_JOBS:
+            self._live.clear()
+            self._beyond_open, self._beyond_until = 0, -inf
+        elif line.void and earlier is not None:
+            del self._live[line.id]
+        elif earlier is not None:
+            self._live[line.id] = Job(merge_job(earlier.line, line), inf, earlier.explains)
+        elif line.void:
+            self._beyond_open = max(0, self._beyond_open - 1)
+        elif len(self._live) < MAX_JOBS or (line.kind == RESCUE and len(self._live) < MAX_JOBS + RESCUES):
+            self._live[line.id] = Job(line, inf, explains)
+        elif line.finished_at is None:
+            self._beyond_open += 1
         else:
-            self._live[line.id] = (merge_job(earlier[0] if earlier else None, line), arrived)
+            self._beyond_open = max(0, self._beyond_open - 1)
+            self._beyond_until = max(self._beyond_until, line.finished_at + self._limits.max_recovery_time)
 
-    def forget(self, now: float) -> None:
+    def take_effect(self, clock: float) -> None:
+        """A sample follows the lines that have arrived."""
+        for job_id, job in self._live.items():
+            if job.arrived > clock:
+                self._live[job_id] = job._replace(arrived=clock)
+
+    def forget(self, clock: float) -> None:
         """Drop the jobs that can never matter again."""
+        self._clock = clock
         window = self._limits.max_recovery_time
         over = [
             job_id
-            for job_id, (job, arrived) in self._live.items()
-            if job.finished_at is not None and now - job.finished_at > window and now - arrived > window
+            for job_id, (line, arrived, _) in self._live.items()
+            if line.finished_at is not None
+            and clock - line.finished_at > window
+            and (clock - arrived > window or not self._invalid(line, clock))
         ]
         for job_id in over:
             del self._live[job_id]
 
     def at(self, now: float) -> JobsNow:
-        """What holds at `now`."""
+        """What holds at `now`. A record that the newest sample found invalid is so until the next one."""
+        flooded = self._beyond_open > 0 or now <= self._beyond_until
         if not self._live:
-            return NO_JOBS
+            return NO_JOBS._replace(flooded=True) if flooded else NO_JOBS
+        sampled = min(now, self._clock)
         active: dict[str, float] = {}
         completed: tuple[str, float] | None = None
+        explained = False
+        rescue: float | None = None
         views = []
         window = self._limits.max_recovery_time
-        for job, arrived in self._live.values():
-            reason = self._invalid(job, now)
-            running = job.finished_at is None or job.finished_at > now
+        for line, arrived, explains in self._live.values():
+            if flooded and line.kind != RESCUE:
+                continue
+            reason = self._invalid(line, sampled)
+            running = line.finished_at is None or line.finished_at > now
             if reason:
                 if running or now - arrived <= window:
                     views.append(
-                        JobView(job.id, job.kind or "?", "invalid", job.started_at, job.finished_at, None, reason)
+                        JobView(line.id, line.kind or "?", "invalid", line.started_at, line.finished_at, None, reason)
                     )
                 continue
-            kind, started = job.kind, job.started_at
+            kind, started = line.kind, line.started_at
             assert kind is not None
             assert started is not None
             if running:
                 claimed = max(0.0, now - started)
-                active[kind] = max(claimed, active.get(kind, 0.0))
-                views.append(JobView(job.id, kind, "active", started, job.finished_at, claimed))
+                views.append(JobView(line.id, kind, "active", started, line.finished_at, claimed))
+                if kind == RESCUE:
+                    rescue = started if rescue is None else min(rescue, started)
+                else:
+                    active[kind] = max(claimed, active.get(kind, 0.0))
+                    explained = explained or explains
                 continue
-            assert job.finished_at is not None
-            since = now - job.finished_at
+            assert line.finished_at is not None
+            since = now - line.finished_at
             if since <= window:
-                if completed is None or since < completed[1]:
+                if explains and kind != RESCUE and (completed is None or since < completed[1]):
                     completed = (kind, since)
-                views.append(JobView(job.id, kind, "completed", started, job.finished_at, job.finished_at - started))
-        return JobsNow({kind: active[kind] for kind in self._kinds if kind in active}, completed, tuple(views))
-
-    def grants(self, job_id: str, *moments: float) -> set[str]:
-        """The exceptions that this job gives a reason for at any of these moments: its kind, or `recovery`."""
-        if job_id not in self._live:
-            return set()
-        job, _ = self._live[job_id]
-        found: set[str] = set()
-        for now in moments:
-            if self._invalid(job, now):
-                continue
-            if job.finished_at is None or job.finished_at > now:
-                assert job.kind is not None
-                found.add(job.kind)
-            elif now - job.finished_at <= self._limits.max_recovery_time:
-                found.add(RECOVERY)
-        return found
+                views.append(JobView(line.id, kind, "completed", started, line.finished_at, line.finished_at - started))
+        in_order = {kind: active[kind] for kind in self._kinds if kind in active}
+        return JobsNow(in_order, completed, tuple(views), explained, rescue, flooded)
 
     def _invalid(self, job: JobLine, now: float) -> str:
         """Why a record grants nothing; empty where it is sound."""
@@ -116,7 +166,7 @@ class Jobs:
             return job.unreadable
         if job.kind is None or job.started_at is None:
             return "finishes a job that never started"
-        if job.kind not in self._kinds:
+        if job.kind not in self._kinds and job.kind != RESCUE:
             if not KIND_PATTERN.match(job.kind):
                 return f"kind {job.kind!r} cannot name a kind of job"
             return f"kind {job.kind!r} has no limit (--max-job-behind {job.kind}=SECONDS gives it one)"
@@ -126,10 +176,21 @@ class Jobs:
             return f"starts {job.started_at - now:.0f} seconds in the future"
         return ""
 
-    def dump(self) -> list[list[object]]:
-        return [[*job, arrived] for job, arrived in self._live.values()]
+    def dump(self) -> list[object]:
+        jobs = [[line, _finite(arrived), explains] for line, arrived, explains in self._live.values()]
+        return [_finite(self._clock), self._beyond_open, _finite(self._beyond_until), jobs]
 
-    def load(self, rows: list[list[object]]) -> None:
-        for *fields, arrived in rows:
-            line = JobLine(*fields)  # type: ignore[arg-type]
-            self._live[line.id] = (line, arrived)  # type: ignore[assignment]
+    @classmethod
+    def load(cls, limits: Limits, values: list[Any]) -> Jobs:
+        """Raises TypeError or ValueError where these are not what `dump` gave."""
+        jobs = cls(limits)
+        clock, jobs._beyond_open, until, rows = values
+        jobs._clock, jobs._beyond_until = -inf if clock is None else clock, -inf if until is None else until
+        for fields, arrived, explains in rows:
+            line = JobLine(*fields)
+            jobs._live[line.id] = Job(line, inf if arrived is None else arrived, explains)
+        return jobs
+
+
+def _finite(value: float) -> float | None:
+    return value if -inf < value < inf else None

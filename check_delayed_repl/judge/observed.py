@@ -1,132 +1,198 @@
-"""What a run of looks adds up to, beyond the delays: since when things stand still, run, wait or have changed."""
+"""What a run of samples adds up to, beyond the delays: since when things stand still, run, wait or have changed."""
 
 from __future__ import annotations
 
 from check_delayed_repl.records import Position, Sample
 
 WAITING = ("Connecting", "Preparing")
+CHANGES_KEPT = 5
+"""Changes of identity that are remembered: one more than a day may have."""
+LOSSES_KEPT = 3
+"""Losses of the IO thread that are remembered: so many make it unstable."""
+DAY = 86400.0
 
 
 class Observed:
-    """Folds looks, in order of arrival. Every `*_since` is the t of a look; None: not so, or never seen."""
-
-    __slots__ = (
-        "native",
-        "sql_delay_max",
-        "heartbeat",
-        "heartbeat_since",
-        "heartbeat_relay_log",
-        "passed_by_s",
-        "running_since",
-        "drained_since",
-        "source_log",
-        "source_log_since",
-        "relay_log",
-        "relay_log_since",
-        "io_running",
-        "sql_running",
-        "io_waiting_since",
-        "local",
-        "source_changed",
-        "source_changed_since",
-    )
+    """Folds samples, in order of arrival. Every `*_since` is the t of a sample; None: not so, or never seen."""
 
     def __init__(self, sql_delay: int | None = None) -> None:
-        """`sql_delay`: the largest setting of earlier looks."""
+        """`sql_delay`: the largest setting of earlier samples."""
         self.native = bool(sql_delay and sql_delay > 0)
         """The server itself has been seen to delay."""
         self.sql_delay_max = sql_delay
+        self.server: str | None = None
+        """The identity that was seen last."""
+        self.changes: tuple[tuple[float, str], ...] = ()
+        """When the identity changed, and what it was before; the newest CHANGES_KEPT."""
+        self.went_back: float | None = None
+        """When the identity last changed to one that it had been within a day before."""
+        self.filters: tuple[str, ...] | None = None
+        """The replication filters that every sample has shown that showed any status."""
+        self._begin()
+
+    def _begin(self) -> None:
+        """What rests on one server's having been watched for some time."""
+        self.sql_delay: int | None = None
+        """The newest setting."""
         self.heartbeat: tuple[int | None, float] | None = None
         """The source's newest heartbeat: whose row it is, and its ts; not the greatest, where a clock was set back."""
         self.heartbeat_since: float | None = None
         """When that heartbeat was first seen."""
         self.heartbeat_relay_log: Position | None = None
-        """The applied position at that look."""
+        """The applied position at that sample."""
         self.passed_by_s = 0.0
         """By how much changes applied since then are younger than that heartbeat, as the server itself counts."""
         self.running_since: float | None = None
-        """Since when no look finds replication disturbed: a thread stopped or connecting, or the server gone."""
+        """Since when no sample finds replication disturbed: a thread stopped or connecting, or the server gone."""
         self.drained_since: float | None = None
-        """Since when every look finds both threads running, all relay log read and no delay pending."""
+        """Since when every sample finds both threads running, all relay log read and no delay pending."""
         self.source_log: Position | None = None
         self.source_log_since: float | None = None
         self.relay_log: Position | None = None
         self.relay_log_since: float | None = None
+        """Later by as long as the server has waited for its delay since then, which does not count."""
+        self.delaying_since: float | None = None
+        """Since when the SQL thread waits for the server's delay to be over."""
         self.io_running: bool | None = None
         self.sql_running: bool | None = None
         self.io_waiting_since: float | None = None
+        self.io_losses: tuple[float, ...] = ()
+        """When the IO thread was found lost without an error and with no job active; the newest LOSSES_KEPT."""
+        self.relay_limited_since: float | None = None
+        """Since when the IO thread waits for relay log space."""
         self.local: tuple[float | None, bool] | None = None
-        """The local heartbeat's age, and whether its row was missing, at the newest look that asked for it."""
+        """The local heartbeat's age, and whether its row was missing, at the newest sample that asked for it."""
         self.source_changed: int | None = None
         """The new source, while another server's heartbeat still serves for it."""
         self.source_changed_since: float | None = None
 
-    def add(self, s: Sample) -> None:
-        t = s.t
+    def add(self, s: Sample, job_active: bool = False) -> bool:
+        """The next sample; whether it is of another server than the one before it."""
+        changed = s.server is not None and s.server != self.server and self._identify(s.server, s.t)
         if s.error == "server-down":
             self.io_running = self.sql_running = False
         if s.sql_delay is not None:
+            self.sql_delay = s.sql_delay
             if s.sql_delay > 0:
                 self.native = True
             if self.sql_delay_max is None or s.sql_delay > self.sql_delay_max:
                 self.sql_delay_max = s.sql_delay
+        if s.filters is not None and s.filters != self.filters:
+            self.filters = s.filters if self.filters is None else tuple(f for f in self.filters if f in s.filters)
         if s.local is not None or s.local_missing:
             self.local = (s.local, s.local_missing)
-        if s.ts is not None:
-            heartbeat = (s.heartbeat_id, s.ts)
-            known = self.heartbeat
-            # A writer whose clock was set back goes on from an earlier time, and is alive all the same.
-            if known is None or known[0] != heartbeat[0] or s.ts > known[1] or (s.ts < known[1] and self._is_later(t)):
-                self.heartbeat, self.heartbeat_since, self.heartbeat_relay_log = heartbeat, t, s.relay_log
-                self.passed_by_s = 0.0
-        if (s.error is not None or s.io is not None) and (s.io != "Yes" or (self.native and s.sql != "Yes")):
-            self.running_since, self.passed_by_s = None, 0.0
-        else:
-            self.running_since = t if self.running_since is None else self.running_since
-            moved = s.relay_log is not None and self.heartbeat_relay_log not in (None, s.relay_log)
-            if moved and s.delay is not None and s.seconds_behind is not None:
-                self.passed_by_s = max(self.passed_by_s, s.delay - s.seconds_behind)
         if s.source_id is not None:
             if s.heartbeat_id is None or s.heartbeat_id == s.source_id:
                 self.source_changed = self.source_changed_since = None
             elif self.source_changed != s.source_id:
-                self.source_changed, self.source_changed_since = s.source_id, t
+                self.source_changed, self.source_changed_since = s.source_id, s.t
+        if s.relay_limited is not None:
+            self.relay_limited_since = (self.relay_limited_since or s.t) if s.relay_limited else None
+        self._heartbeat(s)
+        self._threads(s, job_active)
+        self._logs(s)
+        return changed
+
+    def _identify(self, server: str, t: float) -> bool:
+        """The identity is another one; of another kind, as after an upgrade, it says nothing."""
+        before, self.server = self.server, server
+        if before is None or _kind(before) != _kind(server):
+            return False
+        self.changes = (*self.changes, (t, before))[-CHANGES_KEPT:]
+        if any(left == server and t - since <= DAY for since, left in self.changes):
+            self.went_back = t
+        self._begin()
+        return True
+
+    def _heartbeat(self, s: Sample) -> None:
+        t = s.t
+        if s.ts is not None:
+            heartbeat = (s.heartbeat_id, s.ts)
+            known = self.heartbeat
+            # A writer whose clock was set back goes on from an earlier time, and is alive all the same; but a sample
+            # that is a straggler has only seen an older one.
+            later = self.heartbeat_since is None or t > self.heartbeat_since
+            if known is None or known[0] != heartbeat[0] or s.ts > known[1] or (s.ts < known[1] and later):
+                self.heartbeat, self.heartbeat_since, self.heartbeat_relay_log = heartbeat, t, s.relay_log
+                self.passed_by_s = 0.0
+        if (s.error is not None or s.io is not None) and (s.io != "Yes" or (self.native and s.sql != "Yes")):
+            self.running_since, self.passed_by_s = None, 0.0
+            return
+        self.running_since = t if self.running_since is None else self.running_since
+        moved = s.relay_log is not None and self.heartbeat_relay_log not in (None, s.relay_log)
+        if moved and s.delay is not None and s.seconds_behind is not None:
+            self.passed_by_s = max(self.passed_by_s, s.delay - s.seconds_behind)
+
+    def _threads(self, s: Sample, job_active: bool) -> None:
+        t = s.t
         if s.io is not None:
             running = s.io == "Yes"
             if running and self.io_running is False:
                 self.source_log_since = t
+            if self.io_running and not running and not s.io_errno and not job_active:
+                self.io_losses = (*self.io_losses, t)[-LOSSES_KEPT:]
             self.io_running = running
             if s.io in WAITING and not s.io_errno:
-                if self.io_waiting_since is None:
-                    self.io_waiting_since = t
+                self.io_waiting_since = t if self.io_waiting_since is None else self.io_waiting_since
             else:
                 self.io_waiting_since = None
-        if s.sql is not None:
-            running = s.sql == "Yes"
-            if running and self.sql_running is False:
-                self.relay_log_since = t
-            self.sql_running = running
-        if s.source_log is not None and s.source_log != self.source_log:
-            self.source_log, self.source_log_since = s.source_log, t
-        if s.relay_log is not None and s.relay_log != self.relay_log:
-            self.relay_log, self.relay_log_since = s.relay_log, t
-        if s.error is not None and s.io is None:
-            self.drained_since = None
-        if s.io is not None:
             read_all = s.source_log is not None and s.source_log == s.relay_log
-            if s.io == "Yes" == s.sql and read_all and s.sql_remaining is None:
-                if self.drained_since is None:
-                    self.drained_since = t
+            if running and s.sql == "Yes" and read_all and s.sql_remaining is None:
+                self.drained_since = t if self.drained_since is None else self.drained_since
             else:
                 self.drained_since = None
+        elif s.error is not None:
+            self.drained_since = None
 
-    def _is_later(self, t: float) -> bool:
-        """Later than the look that saw the newest heartbeat: no straggler, that has seen an older one."""
-        return self.heartbeat_since is None or t > self.heartbeat_since
+    def _logs(self, s: Sample) -> None:
+        t = s.t
+        if s.source_log is not None and s.source_log != self.source_log:
+            self.source_log, self.source_log_since = s.source_log, t
+        waits = delaying(s) if s.error is None or s.sql is not None else self.delaying_since is not None
+        moved = s.relay_log is not None and s.relay_log != self.relay_log
+        if moved:
+            self.relay_log = s.relay_log
+        if s.sql is not None:
+            moved = moved or (s.sql == "Yes" and self.sql_running is False)
+            self.sql_running = s.sql == "Yes"
+        if moved:
+            self.relay_log_since, self.delaying_since = t, t if waits else None
+        elif waits and self.delaying_since is None:
+            self.delaying_since = t
+        elif self.delaying_since is not None and not waits:
+            if self.relay_log_since is not None:
+                self.relay_log_since += max(0.0, t - self.delaying_since)
+            self.delaying_since = None
 
-    def dump(self) -> list[object]:
-        return [getattr(self, name) for name in self.__slots__]
+    def log_ages(self, now: float) -> tuple[float | None, float | None]:
+        """Seconds since the fetched and the applied position were last seen to move, or their thread to start again;
+        the latter without the time that the server waited for its delay."""
+        source = None if self.source_log is None else max(0.0, now - (self.source_log_since or 0.0))
+        until = now if self.delaying_since is None else min(now, self.delaying_since)
+        relay = None if self.relay_log is None else max(0.0, until - (self.relay_log_since or 0.0))
+        return source, relay
 
-    def load(self, values: list[object]) -> None:
-        for name, value in zip(self.__slots__, values, strict=True):
-            setattr(self, name, tuple(value) if isinstance(value, list) else value)
+    def dump(self) -> dict[str, object]:
+        return vars(self)
+
+    def load(self, values: dict[str, object]) -> None:
+        """Raises TypeError where these are not what `dump` gave."""
+        if values.keys() != vars(self).keys():
+            raise TypeError("not what was seen")
+        for name, value in values.items():
+            setattr(self, name, tuples(value))
+
+
+def delaying(s: Sample) -> bool:
+    """The SQL thread waits for the server's delay to be over, and for no longer than that."""
+    return s.sql_remaining is not None and s.sql_delay is not None and s.sql_remaining <= s.sql_delay
+
+
+def _kind(identity: str) -> str:
+    kind, colon, _ = identity.partition(":")
+    return kind if colon else ""
+
+
+def tuples(value: object) -> object:
+    """What JSON made lists of."""
+    return tuple(tuples(item) for item in value) if isinstance(value, list) else value

@@ -69,7 +69,7 @@ class Verdict(NamedTuple):
     """Worst first; the first one gives state and condition."""
     trend: Trend
     sample: Sample | None
-    """The newest look, or None where there was none."""
+    """The newest sample, or None where there was none."""
     jobs: tuple[JobView, ...]
     """Active and invalid ones, and those whose recovery window is not over."""
     held: dict[str, float]

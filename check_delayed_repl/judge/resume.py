@@ -13,7 +13,7 @@ it was finished for longer than max-recovery-time. So a fold that begins late co
 from __future__ import annotations
 
 from check_delayed_repl.judge.fold import Fold
-from check_delayed_repl.judge.observed import Observed
+from check_delayed_repl.judge.observed import DAY, Observed
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import JobLine, Past, Record, Sample
 
@@ -42,12 +42,13 @@ class LateFold:
             self.cannot_converge = self.cannot_converge or record.id in self._older_jobs
             return False
         t = record.t
-        if t < self._first_t + self.fold.reach or not self.fold.calm_at(record):
+        if t < self._first_t + late_reach(self._limits) or not self.fold.calm_at(record):
             return False
         if self._settled is None:
             self._settled = t
         return (
             not self.cannot_converge
+            and self.fold.was_up
             and t - self._settled >= self._limits.max_recovery_time
             and t - self._over > self._limits.max_recovery_time
             and self._seen_anew(record, self.fold.seen)
@@ -57,7 +58,9 @@ class LateFold:
         """Nothing in what has been seen would be otherwise if older looks had been seen too."""
         if seen.local is None and self._past.local:
             return False
-        if None in (s.ts, s.source_id, s.io, s.sql, s.source_log, s.relay_log):
+        if self._past.sql_delay and not (s.sql_delay and self.fold.setting_fitted):
+            return False
+        if None in (s.ts, s.source_id, s.io, s.sql, s.source_log, s.relay_log, s.server, s.filters, s.relay_limited):
             return self._past.bare
         since, running = seen.heartbeat_since, seen.running_since
         return (
@@ -68,8 +71,15 @@ class LateFold:
             and (seen.relay_log_since or 0.0) > self._first_t
             and seen.drained_since is None
             and seen.source_changed is None
+            and not seen.changes
+            and not seen.filters
             and s.io == "Yes"
         )
+
+
+def late_reach(limits: Limits) -> float:
+    """Seconds that a trend, an earlier identity of the server, or what is said of it, reaches back."""
+    return max(Fold(limits).reach, DAY, limits.max_delay_time)
 
 
 def _over(line: JobLine) -> float:

@@ -387,6 +387,34 @@ def lost(rng: Random) -> Line:
     return Line(words, delay, limit + 400.0, broken)
 
 
+def drained(rng: Random) -> Line:
+    """All that waits is applied at once, between two samples, and the line grows again by a second a second."""
+    begin = rng.uniform(700.0, 760.0)
+    above = rng.random() < 0.3
+    base = HIGH + rng.uniform(100.0, 20000.0) if above else _in_range(rng)
+    slope = -rng.uniform(0.2, 1.0) if above else 0.0
+    bottom = rng.choice((0.0, 0.0, rng.uniform(0.0, LOW - 200.0)))
+    lasts = rng.choice((0.1, 2.0, rng.uniform(0.1, 10.0)))
+    since, until = begin + 60.0, begin + 1.5 * LIMITS.window
+
+    def delay(t: float) -> float:
+        if t < begin:
+            return base + slope * (t - begin)
+        return bottom + max(0.0, t - begin - lasts)
+
+    def broken(judged: list[Judged]) -> Judged | None:
+        return _first(
+            judged,
+            lambda j: (
+                (since <= j.t <= until and delay(j.t) < LOW - 5.0 and j.state != State.CRITICAL)
+                or (j.t >= until + 120.0 and delay(j.t) < LOW - 30.0 and j.condition != "recovering-below-minimum")
+            ),
+        )
+
+    words = f"from {base:.0f} to {bottom:.0f} in {lasts:.1f} s at {begin:.0f}, then growing"
+    return Line(words, delay, until + 400.0, broken)
+
+
 def leak(rng: Random) -> Line:
     rate = rng.choice((0.01, 0.01, 0.015, 0.02, 0.03, 0.05, 0.08, 0.1, 0.2, 0.5, 1.0))
     down = rng.random() < 0.5 and rate < 1.0
@@ -441,11 +469,14 @@ def turn(rng: Random) -> Line:
             judged,
             lambda j: (
                 (j.t >= at + 120.0 and j.state != wanted)
-                or (150.0 < j.t < at and not LOW <= delay(j.t) <= HIGH and j.state != other)
+                or (max(150.0, start + 150.0) < j.t < at and not LOW <= delay(j.t) <= HIGH and j.state != other)
             ),
         )
 
-    return Line(f"from {first:.2f} to {then:.2f} s/s at {at:.0f}, at a delay of {base:.0f}", delay, end, broken)
+    # A line that fell below its range while it was watched has been drained: another row.
+    start = at - room * 0.9 / abs(away) if back and base < LOW else 0.0
+    words = f"from {first:.2f} to {then:.2f} s/s at {at:.0f}, at a delay of {base:.0f}"
+    return Line(words, delay, end, broken, start=max(0.0, start))
 
 
 def ragged(rng: Random) -> Line:
@@ -483,6 +514,7 @@ ROWS = {
     "cliff": Row("a cliff back into range", "never worse; OK again within 120 s", cliff),
     "lost": Row("the line is lost", "CRITICAL within 60 s, or 80 s where it is just out", lost),
     "lost-from-saw-tooth": Row("a saw-tooth is lost", "CRITICAL within 65 s", lost_from_saw_tooth),
+    "drained": Row("drained between two samples", "CRITICAL within 60 s, for one and a half windows", drained),
     "leak": Row("a leak, or a stopped SQL thread, across a bound", "CRITICAL within 60 s, no flapping", leak),
     "turn": Row("the slope turns, out of bounds", "recognised within 120 s", turn),
     "ragged": Row("a ragged catch-up", "recovering", ragged),

@@ -1,0 +1,103 @@
+"""The delays that a trend may reach back to, and the trend of those in the window at any moment."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Sequence
+from math import inf, sqrt
+
+from check_delayed_repl.judge.trend import Fit, Point, fit
+from check_delayed_repl.limits import Limits
+
+MIN_FITTED = 6
+"""Where fewer samples than these fall in the window, it reaches back to the sixth newest..."""
+MAX_REACH = 3600.0
+"""...but no further than this, in seconds."""
+
+
+class Window:
+    """The newest delays, in order of time."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.reach = max(limits.window, MAX_REACH)
+        """Seconds before the newest sample that a trend may reach back to."""
+        self.points: list[Point] = []
+        self.begun = -inf
+        """No sample from before this counts: it was another server's."""
+        self._fitted: tuple[float, Fit | None] | None = None
+        """The fit at the newest sample, so that judging at that very moment need not make it again."""
+
+    def add(self, t: float, delay: float) -> None:
+        if t >= self.begun:
+            insort(self.points, (t, delay))
+        self._fitted = None
+
+    def extend(self, points: Iterable[Point]) -> None:
+        """Later ones than all so far."""
+        self.points += points
+        self._fitted = None
+
+    def begin(self, t: float) -> None:
+        """What is older than `t` counts no more."""
+        self.begun = t
+        self.trim(t, t)
+
+    def trim(self, clock: float, horizon: float) -> None:
+        """Drop what lies before `horizon`; `clock` is the greatest t so far."""
+        if self.points and self.points[0][0] < horizon:
+            del self.points[: bisect_left(self.points, (horizon, -inf))]
+        if self._fitted is not None and self._fitted[0] < clock:
+            self._fitted = None  # what is trimmed may lie in the window that ends there
+
+    def restore(self, points: Iterable[Point]) -> None:
+        """The delays of before, of which those that count are kept."""
+        self.points = sorted(point for point in points if point[0] >= self.begun)
+
+    def at(self, now: float) -> list[Point]:
+        """The samples that a trend at `now` is of."""
+        points = self.points
+        end = bisect_right(points, (now, inf))
+        start = bisect_left(points, (now - self._limits.window, -inf), 0, end)
+        if end - start < MIN_FITTED:
+            reach = bisect_left(points, (now - self.reach, -inf), 0, end)
+            start = max(min(start, end - MIN_FITTED), min(start, reach))
+        return points[start:end]
+
+    def fit(self, now: float) -> Fit | None:
+        """The trend at `now`; None where no sample is left to fit."""
+        if self._fitted is None or self._fitted[0] != now:
+            points = self.at(now)
+            limits = self._limits
+            self._fitted = (now, fit(points, limits.window, limits.fit == "segment") if points else None)
+        return self._fitted[1]
+
+    def surely_in_range(self, now: float) -> bool:
+        """The line is in range wherever a fit through any of the window's samples may end.
+
+        A least-squares line's end is a weighted mean of its samples, the weights' sizes adding up to no more than the
+        square root of their number, see `spread`. It spares the fit where the line is calm.
+        """
+        delays = [d for _, d in self.at(now)]
+        return bool(delays) and self._spans_range(delays, spread(len(delays)))
+
+    def stays_in_range(self, now: float, delays: Sequence[float]) -> bool:
+        """The line is in range beyond doubt at every one of the next samples, the first of which is taken at `now`."""
+        delays = [d for _, d in self.at(now)] + list(delays)
+        # What a later window has of these is part of their range, and one sample alone spreads more than a few.
+        return self._spans_range(delays, max(spread(1), spread(len(delays))))
+
+    def _spans_range(self, delays: Sequence[float], ranges: float) -> bool:
+        """All that lies so many ranges from the middle of these delays is within the bounds."""
+        low, high = min(delays), max(delays)
+        middle, reach = (low + high) / 2.0, (high - low) * ranges + 1e-6
+        return self._limits.min_delay_time <= middle - reach and middle + reach <= self._limits.max_delay_time
+
+
+def spread(samples: int) -> float:
+    """How far from the middle of so many samples' range a fit's end may lie, its error included, in ranges.
+
+    For m of them fitted that is root(m) / 2 + 4.9 / root(m) at most, which is largest for all of them or for three.
+    """
+    root = sqrt(samples)
+    return max(4.0, root / 2.0 + 5.0 / root)
