@@ -211,9 +211,11 @@ def _forward_running(state: State, found: Waiting, there: bool) -> Plan | Refusa
             safe = True
         if not safe:
             notes.append(_risk(found))
+        now = channel.delay
         for delay, stop in _passes(found, target, safe):
-            if channel.delay != delay or len(steps) > 1:
+            if now != delay:
                 steps.append(Step("set the delay", say.change(delay), needs_io=True))
+                now = delay
             steps.append(Step("roll", say.start(SQL, stop.relay), until=stop))
     steps.append(Step("hold", say.change(HELD_S), needs_io=True))
     return Plan(tuple(steps), tuple(notes))
@@ -234,10 +236,12 @@ def _forward_pinned(state: State, facts: Facts | None, found: Waiting, there: bo
         place = found.first.relay
         if not there:
             notes.append(_risk(found))
+            now = (channel.delay, channel.relay, channel.gtid)
             for delay, stop in _passes(found, target, safe=False):
-                steps.append(Step("set the delay", say.change(delay, place, by_position)))
+                if now != (delay, place, False):
+                    steps.append(Step("set the delay", say.change(delay, place, by_position)))
                 steps.append(Step("roll", say.start(SQL, stop.relay), until=stop))
-                place = stop.relay
+                place, now = stop.relay, (delay, stop.relay, False)
         steps.append(Step("hold", say.change(HELD_S, target.relay, by_position)))
         if fetching:
             steps.append(Step("start fetching", say.start(IO)))
@@ -318,7 +322,7 @@ def resume(state: State, facts: Facts | None, first: Transaction | None, delay: 
                 steps.append(Step("start fetching", say.start(IO)))
             steps.append(Step("set the delay", say.change(wanted), needs_io=True))
         steps.append(Step("start", say.start(BOTH if fetching and channel.io == "No" else SQL)))
-    if facts and facts.persisted:
+    if facts and facts.persisted and state.stays_stopped:
         steps.append(Step("start again after a restart", f"RESET PERSIST {say.skip_variable}"))
     if state.mariadb and facts and facts.gtid and (steps or not channel.gtid):
         notes.append(back_to_gtid(state))

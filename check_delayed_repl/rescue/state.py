@@ -219,7 +219,7 @@ def _channel(row: dict[str, str]) -> Channel:
         fetched=Place(row["source_log_file"], _int(row["read_source_log_pos"])),
         delay=_int(row.get("sql_delay")),
         remaining=_int(row["sql_remaining_delay"]) if row.get("sql_remaining_delay") else None,
-        until=until if row.get("until_condition", "None") == "Relay" else None,
+        until=until if row.get("until_condition") == "Relay" and row["replica_sql_running"] != "No" else None,
         gtid=row.get("using_gtid", "No") not in ("No", "") or row.get("auto_position") == "1",
         tries_left=last - int(tries[1]) if tries and last and row["replica_io_running"] != "Yes" else None,
         relay_space=_int(row.get("relay_log_space")),

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 
 from .servers import ROOT_PASSWORD, Family, Kit, Pair, Server, literal, wait_until
 
-DELAY_S = 25
+DELAY_S = 90
 ROOT = Path(__file__).resolve().parents[2]
 TABLES = ("app.orders", "app.lines", "app.stock", "other.notes")
 MISTAKES = {
@@ -188,13 +187,72 @@ class Scene:
         found: dict[str, Any] = json.loads(path.read_text())
         return found
 
+    def kill_at(self, number: int, *arguments: str) -> str:
+        """Runs a command that is killed right before a statement (1, 3, ...) or right behind one (2, 4, ...); what it
+        was about, empty where the command came to its end.
+        """
+        script = (
+            "import os, sys\n"
+            "from check_delayed_repl.rescue import run\n"
+            "note = run.Runner.note\n"
+            f"left = [{number}]\n"
+            "def killed(self, name, what):\n"
+            "    left[0] -= 1\n"
+            "    if what == 'begun': note(self, name, what)\n"
+            "    if not left[0]:\n"
+            "        print(name, what, file=sys.stderr, flush=True)\n"
+            "        os._exit(9)\n"
+            "    if what != 'begun': note(self, name, what)\n"
+            "run.Runner.note = killed\n"
+            "from check_delayed_repl import tool\n"
+            "sys.exit(tool.run(sys.argv[1:]))\n"
+        )
+        command = [sys.executable, "-c", script, *self.command(*arguments)[3:]]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode in (0, 9), done
+        return done.stderr.strip() if done.returncode == 9 else ""
+
+    def load_back(self, dump: str, mistake: str) -> None:
+        """Runs the dump command that a forward has printed, inside the replica's container, and merges the table."""
+        here = f"-h {self.replica.host} -P {self.replica.port} -u {self.login[0]} -p"
+        assert here in dump
+        login = f"-u root -p{ROOT_PASSWORD}"
+        command = dump.replace(here, f"-h replica {login}").replace("-u USER -p", login)
+        if self.mariadb:  # its image has no mariadb-dump
+            self.source.sql(
+                "CREATE DATABASE app_rescue",
+                str(self.replica.sql("SHOW CREATE TABLE app.orders")[0][1]).replace(
+                    "CREATE TABLE `orders`", "CREATE TABLE app_rescue.orders"
+                ),
+            )
+            rows = ", ".join(f"({i}, {literal(v)}, {n})" for i, v, n in self.replica.sql("SELECT * FROM app.orders"))
+            self.source.sql(f"INSERT INTO app_rescue.orders VALUES {rows}")
+        else:
+            code, output = self.replica.container.exec_run(["bash", "-c", f"set -o pipefail; {command}"])
+            assert code == 0, output
+        if mistake == "drop":
+            self.source.sql("RENAME TABLE app_rescue.orders TO app.orders")
+        else:
+            self.source.sql("REPLACE INTO app.orders SELECT * FROM app_rescue.orders")
+
+    def shorten(self) -> None:
+        """A delay of nothing, with the relay log kept."""
+        row = self.status()
+        self.replica.stop_all()
+        keep = (
+            f", RELAY_LOG_FILE='{row['Relay_Log_File']}', RELAY_LOG_POS={row['Relay_Log_Pos']}" if self.mariadb else ""
+        )
+        if self.mariadb:
+            self.replica.sql(f"CHANGE MASTER TO MASTER_DELAY=0{keep}")
+        else:
+            self.replica.start_io()
+            wait_until(lambda: self.replica.threads()[0] == "Yes", 20, "the IO thread runs")
+            self.replica.sql("CHANGE REPLICATION SOURCE TO SOURCE_DELAY=0")
+        self.replica.start_all()
+
 
 def pair_for_rescues(kit: Kit, family: Family, gtid: bool, *replica_options: str) -> Pair:
     """A pair with parallel appliers, and nobody's heartbeats."""
     optimistic = ["--slave-parallel-mode=optimistic"] if family.startswith("mariadb") else []
     options = [*optimistic, "--max-relay-log-size=262144", *replica_options]
     return kit.pair(family, delay=1, gtid=gtid, parallel=4, heartbeats=False, replica_options=options)
-
-
-def now() -> float:
-    return time.time()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from .rescuing import MISTAKES, Scene, pair_for_rescues
-from .servers import Family, Kit, Pair
+from .rescuing import DELAY_S, HELD_S, MISTAKES, Scene, pair_for_rescues
+from .servers import Family, Kit, Pair, wait_until
 
 FAMILIES = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("mysql", "mariadb")]
 
@@ -20,9 +20,9 @@ def chosen(request: pytest.FixtureRequest) -> Family:
     return family
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["gtid", "pos"])
+@pytest.fixture(scope="module", params=["gtid", "pos"])
 def rescue_pair(request: pytest.FixtureRequest, kit: Kit, chosen: Family) -> Iterator[Pair]:
-    made = pair_for_rescues(kit, chosen, request.param)
+    made = pair_for_rescues(kit, chosen, request.param == "gtid")
     yield made
     made.close()
 
@@ -34,8 +34,19 @@ def scene(rescue_pair: Pair, tmp_path: Path) -> Scene:
     return made
 
 
-@pytest.mark.parametrize("alive", [True, False], ids=["alive", "killed"])
-@pytest.mark.parametrize("mistake", MISTAKES)
+CASES = [
+    pytest.param("drop", True),
+    pytest.param("delete", False),
+    *(
+        pytest.param(mistake, alive, marks=pytest.mark.long)
+        for mistake in MISTAKES
+        for alive in (True, False)
+        if (mistake, alive) not in {("drop", True), ("delete", False)}
+    ),
+]
+
+
+@pytest.mark.parametrize(("mistake", "alive"), CASES)
 def test_a_rescue(scene: Scene, mistake: str, alive: bool) -> None:
     with scene.load():
         time.sleep(1.5)
@@ -53,13 +64,46 @@ def test_a_rescue(scene: Scene, mistake: str, alive: bool) -> None:
         assert abs(worst["time"] - made_at) <= worst["time_error"] + 1
         forward = ("forward", worst["target"], "--execute", "--table", "app.orders", "--verify")
         done = scene.json(*forward)
-        took = time.monotonic() - began
+        print(f"freeze to verified: {time.monotonic() - began:.1f} s")
     assert (done["phase"], done["held"]) == ("forwarded", True)
     assert done["position"] == worst["source_position"]
     assert scene.tables(scene.replica) == before
-    assert [(one["name"], one["count"], one["checksum"]) for one in done["tables"]] == [
-        ("app.orders", *before["app.orders"])
-    ]
-    print(f"freeze to verified: {took:.1f} s")
+    assert [tuple(one.values()) for one in done["tables"]] == [("app.orders", *before["app.orders"])]
     assert scene.json(*forward)["done"] == []
     assert scene.json("status")["phase"] == "forwarded"
+    if not alive:
+        return
+    scene.load_back(done["dump"], mistake)
+    resumed = scene.json("resume", "--execute")
+    assert (resumed["phase"], resumed["held"]) == ("resumed", False)
+    assert int(scene.status()["SQL_Delay"]) == DELAY_S
+    assert scene.tables(scene.replica) == before, "applied early"
+    scene.shorten()
+    wait_until(lambda: scene.tables(scene.replica) == scene.tables(scene.source), 40, "all is equal")
+    assert scene.replica.threads() == ("Yes", "Yes")
+
+
+def test_the_tool_is_killed_before_and_after_every_statement(scene: Scene) -> None:
+    with scene.load():
+        time.sleep(1)
+        before = scene.make(MISTAKES["delete"])
+        time.sleep(0.5)
+    scene.json("freeze")
+    target = scene.find()[0]["target"]
+    steps = []
+    for number in range(40):
+        step = scene.kill_at(1 + number % 2, "forward", target, "--execute")
+        if not step:
+            break
+        steps.append(step)
+        assert scene.json("status")["phase"] in ("frozen", "forwarding", "forwarded"), steps
+    assert len(set(steps)) >= 6, steps
+    assert scene.tables(scene.replica) == before
+    status = scene.json("status")
+    assert (status["phase"], status["held"]) == ("forwarded", True)
+    while scene.kill_at(2, "resume", "--execute"):
+        pass
+    assert int(scene.status()["SQL_Delay"]) == DELAY_S
+    assert scene.replica.threads() == ("Yes", "Yes")
+    assert scene.tables(scene.replica) == before
+    assert HELD_S > DELAY_S
