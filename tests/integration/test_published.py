@@ -1,0 +1,232 @@
+"""A worker hands its verdicts to a real Nagios Core and a real Icinga 2, by the files of examples/.
+
+A worker that is gone is CRITICAL by the monitor's own doing; a monitor that was away gets the newest results.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from .icinga import CERTIFICATES, TELL, Icinga
+from .monitoring import HISTORY, LIMITS, PRODUCTION_LIMITS, TOOL, USER, Site, Station, example, make_accounts
+from .servers import Pair, wait_until
+from .test_nagios import Nagios
+
+pytestmark = pytest.mark.monitoring
+
+CONFIG = "/etc/check_delayed_repl/config.toml"
+LOG = "/tmp/worker.log"
+SECRET = "not-a-real-one"
+PIPE = "/var/lib/nagios4/rw/nagios.cmd"
+
+
+def configuration(publish: str, replicas: dict[str, str], history: str = HISTORY) -> str:
+    """A worker's file: its table [publish], and what stands in each replica's table."""
+    limits = "\n".join(f"{name[2:]} = {value}" for name, value in re.findall(r"(--\S+) (\S+)", LIMITS))
+    tables = "".join(f'[[replica]]\nreplica = "{name}"\nhost = "replica"\n{more}\n' for name, more in replicas.items())
+    return (
+        f'history = "{history}"\n[publish]\npublish-interval = 3\n{publish}\n'
+        f'[defaults]\ndefaults-file = "worker.cnf"\ninterval = 1\n{limits}\n{tables}'
+    )
+
+
+class Worker:
+    """A publishing worker on a station."""
+
+    def __init__(self, station: Station, publish: str, replicas: dict[str, str], name: str = "config") -> None:
+        self.station = station
+        self.config = f"/etc/check_delayed_repl/{name}.toml"
+        self.log = f"/tmp/{name}.log"
+        station.put({self.config: configuration(publish, replicas)}, user=USER, mode=0o600)
+        self.start()
+
+    def start(self) -> None:
+        self.station.spawn(f"{TOOL} worker --config {self.config}", self.log, user=USER)
+
+    def kill(self) -> None:
+        self.station.run(f"pkill -9 -f '[w]orker --config {self.config}'")
+
+    def expect(self, text: str) -> None:
+        """Wait until its log says this, and take the log away."""
+        wait_until(lambda: text in self.station.read(self.log), 30, f"the worker says: {text}")
+        self.station.run(f": >{self.log}")
+
+
+# --- Nagios Core
+
+
+@pytest.fixture(scope="module")
+def nagios(site: Site, line: Pair) -> Iterator[tuple[Nagios, Worker]]:
+    line.settle()
+    make_accounts(line)
+    station = site.station(line, "nagios")
+    published = example(
+        "nagios/published.cfg",
+        **{PRODUCTION_LIMITS: LIMITS, "freshness_threshold             180": "freshness_threshold 9"},
+    )
+    station.put({"/etc/nagios4/conf.d/published.cfg": published})
+    made = Nagios(station)
+    names = 'object-host = "db8"\nobject-service = "Delayed replication published"'
+    worker = Worker(station, f'nagios-command-file = "{PIPE}"', {"db8": names})
+    yield made, worker
+    line.replica.start_all()
+    station.close()
+
+
+def test_nagios_is_told_at_each_change(nagios: tuple[Nagios, Worker], line: Pair) -> None:
+    made, _ = nagios
+    service = "Delayed replication published"
+    found = made.expect("db8", "OK", "DELAYED_REPL OK - Replication delay", 60, service)
+    assert found["check_type"] == "1", "not passive"
+    assert found["performance_data"].startswith("delay=")
+    assert r"\ntrend: " in found["long_plugin_output"]
+    line.replica.stop_sql()
+    made.expect("db8", "CRITICAL", "[CRITICAL sql-stopped]", 15, service)
+    line.replica.start_sql()
+    made.expect("db8", "OK", "DELAYED_REPL OK", 60, service)
+
+
+def test_nagios_that_does_not_read_gets_the_newest_results_once_it_is_back(
+    nagios: tuple[Nagios, Worker], line: Pair
+) -> None:
+    made, worker = nagios
+    service = "Delayed replication published"
+    made.expect("db8", "OK", "", 60, service)
+    made.station.run("pkill nagios4 && while pgrep -x nagios4; do sleep 0.1; done")
+    worker.expect("the newest result of each replica is kept until it is back")
+    line.replica.stop_sql()
+    time.sleep(4)  # results that nobody takes
+    made.station.spawn("nagios4 /etc/nagios4/nagios.cfg", "/var/log/nagios4/started.log", user=USER)
+    made.expect("db8", "CRITICAL", "[CRITICAL sql-stopped]", 60, service)
+    worker.expect("takes results again")
+    line.replica.start_sql()
+    made.expect("db8", "OK", "", 60, service)
+
+
+def test_a_worker_that_is_gone_is_critical_in_nagios(nagios: tuple[Nagios, Worker]) -> None:
+    made, worker = nagios
+    service = "Delayed replication published"
+    made.expect("db8", "OK", "", 60, service)
+    worker.kill()
+    found = made.expect("db8", "CRITICAL", "[CRITICAL worker-missing]", 60, service)
+    assert found["check_type"] == "0", "not Nagios' own check"
+    worker.start()
+    made.expect("db8", "OK", "", 60, service)
+
+
+# --- Icinga 2
+
+
+@pytest.fixture(scope="module")
+def icinga(site: Site, line: Pair) -> Iterator[tuple[Icinga, Worker]]:
+    line.settle()
+    make_accounts(line)
+    station = site.station(line, "icinga", api=True)
+    made = Icinga(station)
+    made.set_up_alone()
+    published = example(
+        "icinga2/published.conf",
+        **{
+            "check_interval = 3m": "check_interval = 9s",
+            "retry_interval = 1m": "retry_interval = 2s",
+            "change this": SECRET,
+        },
+    )
+    host = 'object Host "db7" {\n  check_command = "dummy"\n  vars.published_replicas = [ "db7/a" ]\n}\n'
+    files = {"command.conf": example("icinga2/command.conf"), "published.conf": published, "tests.conf": TELL + host}
+    station.put({f"/etc/icinga2/conf.d/{name}": text for name, text in files.items()})
+    station.put({"/etc/check_delayed_repl/icinga.secret": f"{SECRET}\n"}, user=USER, mode=0o600)
+    made.start().answered(lambda: made.get("status"), 60, "the API answers")
+    worker = Worker(station, to_icinga(station), {"db7/a": "", "stranger": ""})
+    yield made, worker
+    line.replica.start_all()
+    station.close()
+
+
+def to_icinga(station: Station, ca: str = f"{CERTIFICATES}/ca.crt") -> str:
+    return (
+        f'icinga2-url = ["https://{station.name}:1", "https://{station.name}:5665"]\nicinga2-user = "delayed-repl"\n'
+        f'icinga2-password-file = "icinga.secret"\nicinga2-ca = "{ca}"\nobject-host = "db7"'
+    )
+
+
+def test_icinga_is_told_at_each_change(icinga: tuple[Icinga, Worker], line: Pair) -> None:
+    """The address that does not answer, and the replica that Icinga has no object for, hold nobody up."""
+    made, _ = icinga
+    service = "delayed replication db7/a"
+    found = made.expect("db7", service, "OK", "DELAYED_REPL OK - Replication delay", 60)
+    result = found["last_check_result"]
+    assert result["active"] is False
+    assert result["ttl"] == 9
+    assert result["check_source"]
+    assert result["performance_data"][0].startswith("delay=")
+    assert "|" not in result["output"]
+    line.replica.stop_sql()
+    made.expect("db7", service, "CRITICAL", "[CRITICAL sql-stopped]", 15)
+    line.replica.start_sql()
+    made.expect("db7", service, "OK", "DELAYED_REPL OK", 60)
+
+
+def test_icinga_that_was_away_gets_the_newest_result(icinga: tuple[Icinga, Worker], line: Pair) -> None:
+    made, worker = icinga
+    service = "delayed replication db7/a"
+    made.expect("db7", service, "OK", "", 60)
+    made.station.run("pkill -9 icinga2; true")
+    worker.expect("the newest result of each replica is kept until it is back")
+    line.replica.stop_sql()
+    made.start()
+    found = made.expect("db7", service, "CRITICAL", "[CRITICAL sql-stopped]", 90)
+    assert found["last_check_result"]["active"] is False
+    line.replica.start_sql()
+    made.expect("db7", service, "OK", "", 60)
+
+
+def test_a_worker_that_is_gone_is_critical_in_icinga(icinga: tuple[Icinga, Worker]) -> None:
+    made, worker = icinga
+    service = "delayed replication db7/a"
+    made.expect("db7", service, "OK", "", 60)
+    worker.kill()
+    found = made.expect("db7", service, "CRITICAL", "[CRITICAL worker-missing]", 60)
+    assert found["last_check_result"]["active"] is True
+    worker.start()
+    made.expect("db7", service, "OK", "", 60)
+
+
+def test_a_certificate_that_is_not_trusted(icinga: tuple[Icinga, Worker]) -> None:
+    made, _ = icinga
+    station = made.station
+    station.run("openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=other -keyout /tmp/k -out /tmp/other.pem 2>&1")
+    other = Worker(station, to_icinga(station, "/tmp/other.pem").replace(":1", ":5665"), {"db7/b": ""}, "other")
+    other.expect("its certificate is not trusted")
+    other.kill()
+
+
+# --- two workers
+
+
+def test_of_two_workers_one_publishes_and_the_other_takes_over(site: Site, line: Pair) -> None:
+    line.settle()
+    make_accounts(line)
+    station = site.station(line, "satellites")
+    workers = [
+        Worker(station, f'prometheus-file = "/tmp/{name}.prom"', {"db7": ""}, name) for name in ("first", "second")
+    ]
+
+    def publishing() -> list[str]:
+        texts = {name: station.read(f"/tmp/{name}.prom") for name in ("first", "second")}
+        assert all("delayed_repl_build_info" in text for text in texts.values() if text)
+        return [name for name, text in texts.items() if "delayed_repl_state" in text]
+
+    wait_until(lambda: len(publishing()) == 1, 60, "one of them publishes")
+    (name,) = publishing()
+    time.sleep(12)  # a lease is renewed
+    assert publishing() == [name]
+    chosen = workers[("first", "second").index(name)]
+    chosen.kill()
+    station.run(f"rm /tmp/{name}.prom")
+    wait_until(lambda: publishing() not in ([], [name]), 60, "the other takes over")
+    station.close()
