@@ -1,1 +1,1 @@
-"""What strangers send, made up and mutilated: see `python -m tests.fuzz --help`."""
+"""What strangers send, made up and mutilated."""
