@@ -9,7 +9,6 @@ from check_delayed_repl.observe import heartbeat
 from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed, ask, connect
 from check_delayed_repl.observe.replication import Ask, read_status
 from check_delayed_repl.observe.target import Target
-from check_delayed_repl.words import clean
 
 
 class Server(NamedTuple):
@@ -65,10 +64,10 @@ def _place(answer: Answer, channel: str) -> Place | None:
         if (row.get("channel_name") or row.get("connection_name") or "") != channel:
             continue
         file, position = row.get("relay_log_file", ""), row.get("relay_log_pos", "")
-        if not file or not file.isprintable() or not position.isdecimal():
+        if not file.isprintable() or not 0 < len(file) <= 512 or not position.isdecimal():
             return None
         gtid = row.get("using_gtid", "No") not in ("No", "") or row.get("auto_position", "0") == "1"
-        return Place(clean(file, 512), int(position), gtid)
+        return Place(file, int(position), gtid)
     return None
 
 

@@ -18,6 +18,7 @@ import pytest
 from check_delayed_repl.diagnose.dialect import Dialect, Place
 
 from .checking import RECORDINGS_VARIABLE, SCALED, Scene, run, tool
+from .matrix import Watched, on
 from .servers import DELAY_S, ROOT_PASSWORD, Family, Kit, Pair, Server, wait_until
 
 LONG_S = 600
@@ -179,3 +180,16 @@ def test_threads_that_are_both_stopped_start_and_nothing_that_waits_is_lost(line
     assert replica.status()["SQL_Delay"] == LONG_S
     assert lined.waiting() == CHANGES
     assert not replica.sql("SHOW DATABASES LIKE 'app'"), "nothing has been applied"
+
+
+@on("mariadb", "mysql56", "mariadb118")
+@pytest.mark.long
+def test_a_pt_slave_delay_that_has_died_is_named(external: Watched) -> None:
+    scene, wide = external.scene, ("--max-delay-time", "22")
+    external.pair.slave_delay.terminate()  # which lets the SQL thread run
+    scene.expect("CRITICAL", "delay-out-of-bounds", 60, *wide)
+    found = diagnosed(scene, *wide)
+    assert "pt-slave-delay" in found["now"]["text"]
+    assert any(step["commands"][:1] == ["pgrep -af pt-slave-delay"] for step in found["findings"][0]["next"])
+    pasted(external.replica, found)
+    assert external.replica.threads()[1] == "No", "what is left of the line stays"
