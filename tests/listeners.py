@@ -179,7 +179,7 @@ BEATS_ANSWER = table(
 
 
 def HEALTHY(caller: socket.socket) -> None:  # noqa: N802  a talk like the others
-    """Answers every look, for as long as it is asked."""
+    """Answers for every sample, for as long as it is asked."""
     logged_in(caller)
     while statement := heard(caller):
         if b"SHOW" in statement:

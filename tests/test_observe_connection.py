@@ -1,4 +1,4 @@
-"""Looks at servers that are not, or not kind: small listeners that are silent, drip, flood, lie or curse.
+"""Samples of servers that are none, or not kind: small listeners that are silent, drip, flood, lie or curse.
 
 What a real server says is tested with real servers; this is what none of them would do for a test.
 """
@@ -40,8 +40,8 @@ from check_delayed_repl.observe.target import Target
 from check_delayed_repl.records import Sample
 
 
-def look(target: Target, seconds: float = 0.6) -> Sample:
-    """A look by a deadline, which it must keep."""
+def sampled(target: Target, seconds: float = 0.6) -> Sample:
+    """A sample by a deadline, which it must keep."""
     observer = Observer(target)
     before = time.monotonic()
     sample = observer.sample(before + seconds, None)
@@ -59,14 +59,14 @@ def look(target: Target, seconds: float = 0.6) -> Sample:
 
 def test_a_server_that_never_answers() -> None:
     with listening(silent) as target:
-        sample = look(target)
+        sample = sampled(target)
     assert sample.error == "timeout"
     assert sample.message == f"127.0.0.1:{target.port}: no answer within 0.6 s (logging in)"
 
 
 def test_a_server_that_drips() -> None:
     with listening(dripping(greeting())) as target:
-        assert look(target).error == "timeout"
+        assert sampled(target).error == "timeout"
 
 
 def test_a_server_that_falls_silent_at_any_point() -> None:
@@ -92,7 +92,7 @@ def test_a_server_that_falls_silent_at_any_point() -> None:
 
     for talk in (after_greeting, after_login, half_a_packet, within_the_status):
         with listening(talk) as target:
-            assert look(target, 0.4).error == "timeout"
+            assert sampled(target, 0.4).error == "timeout"
 
 
 def test_a_full_queue_of_connections(tmp_path: Path) -> None:
@@ -106,14 +106,14 @@ def test_a_full_queue_of_connections(tmp_path: Path) -> None:
             caller.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 caller.connect(path)
-        assert look(Target(socket=path, user="monitor")).error == "timeout"
+        assert sampled(Target(socket=path, user="monitor")).error == "timeout"
 
 
 def test_a_deadline_that_has_passed(tmp_path: Path) -> None:
     with listening(HEALTHY) as target:
-        assert look(target, -1.0).error == "timeout"
-        assert look(target._replace(host="localhost"), 0.0).error == "timeout"
-    assert look(Target(socket=str(tmp_path / "s.sock"), user="u"), -1.0).error == "timeout"
+        assert sampled(target, -1.0).error == "timeout"
+        assert sampled(target._replace(host="localhost"), 0.0).error == "timeout"
+    assert sampled(Target(socket=str(tmp_path / "s.sock"), user="u"), -1.0).error == "timeout"
 
 
 def test_a_name_service_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +126,7 @@ def test_a_name_service_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     for _ in range(3):
-        assert look(Target(host="db.example", user="u"), 0.2).message == (
+        assert sampled(Target(host="db.example", user="u"), 0.2).message == (
             "db.example:3306: no answer within 0.2 s (resolving the host's name)"
         )
     assert len(asked) == 1
@@ -154,14 +154,14 @@ def flooding(begin: bytes, again: bytes) -> Talk:
 @pytest.mark.parametrize("row", [b"\x01a", b"\xfc\xff\x3f" + b"a" * 0x3FFF], ids=["many small rows", "large rows"])
 def test_an_answer_without_end(row: bytes) -> None:
     with listening(flooding(table([b"a"])[:-9], row)) as target:
-        sample = look(target, 20.0)
+        sample = sampled(target, 20.0)
     assert sample.error == "connect-failed"
     assert "reply too large (reading the replication status)" in str(sample.message)
 
 
 def test_a_packet_that_claims_to_be_huge() -> None:
     with listening(lambda caller: caller.sendall(b"\xff\xff\xff\0" + b"x" * 100)) as target:
-        assert "reply too large" in str(look(target).message)
+        assert "reply too large" in str(sampled(target).message)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_what_is_not_mysqls(words: bytes) -> None:
         time.sleep(0.3)
 
     with listening(talk) as target:
-        assert look(target, 2.0).error in ("connect-failed", "timeout")
+        assert sampled(target, 2.0).error in ("connect-failed", "timeout")
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_answers_that_are_not_mysqls(answer: bytes) -> None:
         time.sleep(0.3)
 
     with listening(talk) as target:
-        assert look(target, 2.0).error in ("connect-failed", "status-unreadable", "timeout")
+        assert sampled(target, 2.0).error in ("connect-failed", "status-unreadable", "timeout")
 
 
 def test_a_file_that_the_server_asks_for_is_not_sent() -> None:
@@ -228,7 +228,7 @@ def test_a_file_that_the_server_asks_for_is_not_sent() -> None:
         received.append(caller.recv(100))
 
     with listening(talk) as target:
-        look(target)
+        sampled(target)
         time.sleep(0.05)
     # Nothing more than goodbye.
     assert received in ([b""], [b"\x01\0\0\0\x01"])
@@ -254,7 +254,7 @@ def test_a_server_that_refuses(code: int, says: str) -> None:
         lambda caller: caller.sendall(greeting() + error(2, code, curse)),
     ):
         with listening(talk) as target:
-            sample = look(target)
+            sample = sampled(target)
         assert sample.error == "connect-failed"
         assert says in str(sample.message)
         assert "for *** ?[31m OK|x=1" in str(sample.message)
@@ -262,15 +262,15 @@ def test_a_server_that_refuses(code: int, says: str) -> None:
 
 def test_errors_of_the_status_and_the_heartbeats() -> None:
     with listening(speaking(okay(1), error(1, 1227, b"no privilege"))) as target:
-        sample = look(target)
+        sample = sampled(target)
     assert (sample.error, sample.io) == ("status-unreadable", None)
     assert "GRANT REPLICATION CLIENT" in str(sample.message)
     with listening(speaking(okay(1), STATUS_ANSWER, error(1, 1146, b"no table"))) as target:
-        sample = look(target)
+        sample = sampled(target)
     # What was seen before stays in the sample.
     assert (sample.error, sample.io, sample.source_log) == ("heartbeat-missing", "Yes", ("bin.000001", 900))
     with listening(speaking(error(1, 1193, b"unknown variable"))) as target:
-        sample = look(target)
+        sample = sampled(target)
     assert sample.error == "connect-failed"
     assert "the session cannot be prepared (error 1193: unknown variable)" in str(sample.message)
 
@@ -278,10 +278,10 @@ def test_errors_of_the_status_and_the_heartbeats() -> None:
 # --- a server that works ---
 
 
-def test_a_look(tmp_path: Path) -> None:
+def test_a_sample(tmp_path: Path) -> None:
     with listening(HEALTHY) as target, listening(HEALTHY, path=str(tmp_path / "s.sock")) as local:
         for one in (target, local):
-            sample = look(one)
+            sample = sampled(one)
             assert sample._replace(t=0.0) == Sample(
                 t=0.0,
                 delay=3.25,
@@ -302,10 +302,10 @@ def test_a_look(tmp_path: Path) -> None:
                 relay_limited=False,
             )
             assert abs(sample.t - time.time()) < 1
-        assert look(target._replace(local_heartbeat=False)).local is None
-        assert look(target._replace(master_server_id=5)).error == "heartbeat-missing"
-        assert look(target._replace(heartbeat_timezone="Europe/Berlin")).delay == 3603.25
-        assert look(target._replace(heartbeat_timezone="Mars/Olympus")).error == "heartbeat-unreadable"
+        assert sampled(target._replace(local_heartbeat=False)).local is None
+        assert sampled(target._replace(master_server_id=5)).error == "heartbeat-missing"
+        assert sampled(target._replace(heartbeat_timezone="Europe/Berlin")).delay == 3603.25
+        assert sampled(target._replace(heartbeat_timezone="Mars/Olympus")).error == "heartbeat-unreadable"
 
 
 def with_beats(*rows: list[bytes | None]) -> Talk:
@@ -316,18 +316,18 @@ def test_heartbeats_that_cannot_be_used() -> None:
     clock, own = b"1795395603.250000", b"2"
     good = b"2026-11-23T01:00:00"
     with listening(with_beats([b"1", None, clock, own], [b"2", good, clock, own])) as target:
-        sample = look(target)
+        sample = sampled(target)
     assert (sample.error, sample.delay, sample.local) == ("heartbeat-unreadable", None, 3.25)
     assert sample.message == "percona.heartbeat: the ts of server 1 is no time: NULL"
     with listening(with_beats([b"1", good, clock, own], [b"2", b"<b>\0", clock, own])) as target:
-        sample = look(target)
+        sample = sampled(target)
     assert (sample.error, sample.delay, sample.local) == ("heartbeat-unreadable", 3.25, None)
     assert sample.message == "percona.heartbeat: the ts of this server's own row is no time: '<b>?'"
     with listening(with_beats([b"1", good, clock, own])) as target:
-        sample = look(target)
+        sample = sampled(target)
     assert (sample.error, sample.delay, sample.local_missing) == (None, 3.25, True)
     with listening(with_beats([b"3", good, clock, own], [b"2", good, clock, own])) as target:
-        sample = look(target)
+        sample = sampled(target)
         # The source changed: the newest foreign row serves.
         served = Observer(target).sample(time.monotonic() + 1, Sample(t=0.0, source_id=3, heartbeat_id=3))
         # While that cannot be decided, the sample does not say that it was.
@@ -348,7 +348,7 @@ def test_a_connection_is_kept_and_made_again() -> None:
 
         return talked
 
-    def leaves_after_a_look(caller: socket.socket) -> None:
+    def leaves_after_a_sample(caller: socket.socket) -> None:
         logged_in(caller)
         for answer in (okay(1), STATUS_ANSWER, BEATS_ANSWER):
             heard(caller)
@@ -364,7 +364,7 @@ def test_a_connection_is_kept_and_made_again() -> None:
                 heard(caller)
                 caller.sendall(answer)
 
-    with listening(counted(leaves_after_a_look), counted(stays)) as target:
+    with listening(counted(leaves_after_a_sample), counted(stays)) as target:
         observer = Observer(target)
         for expected in (1, 2, 2, 2):
             assert observer.sample(time.monotonic() + 1, None).delay == 3.25
@@ -391,7 +391,7 @@ def test_a_server_that_stops_in_the_middle_is_down() -> None:
             stops(caller)
 
         threading.Thread(target=serve, daemon=True).start()
-        sample = look(Target(host="127.0.0.1", port=listener.getsockname()[1], user="u"), 3.0)
+        sample = sampled(Target(host="127.0.0.1", port=listener.getsockname()[1], user="u"), 3.0)
     assert sample.error == "server-down"
     assert "connection refused" in str(sample.message)
 
@@ -399,21 +399,21 @@ def test_a_server_that_stops_in_the_middle_is_down() -> None:
 def test_nobody_there(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    assert look(Target(host="127.0.0.1", port=port, user="u")).error == "server-down"
-    assert look(Target(host="localhost", port=port, user="u")).error == "server-down"
+    assert sampled(Target(host="127.0.0.1", port=port, user="u")).error == "server-down"
+    assert sampled(Target(host="localhost", port=port, user="u")).error == "server-down"
     path = tmp_path / "s.sock"
-    assert look(Target(socket=str(path), user="u")).error == "server-down"
+    assert sampled(Target(socket=str(path), user="u")).error == "server-down"
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))
-    assert look(Target(socket=str(path), user="u")).error == "server-down"
+    assert sampled(Target(socket=str(path), user="u")).error == "server-down"
     path.unlink()
     path.write_text("")
-    assert look(Target(socket=str(path), user="u")).error in ("server-down", "connect-failed")
-    assert look(Target(socket="/" + "x" * 200, user="u")).error == "connect-failed"
-    assert look(Target(host="no such host", user="u"), 5.0).error == "connect-failed"
-    assert look(Target(host="a" * 300, user="u"), 5.0).error == "connect-failed"
-    assert look(Target(host="x", user="u", defaults_file=str(tmp_path / "gone.cnf"))).error == "connect-failed"
-    assert look(Target(host="127.0.0.1", port=port, user="u\0v")).error == "connect-failed"
+    assert sampled(Target(socket=str(path), user="u")).error in ("server-down", "connect-failed")
+    assert sampled(Target(socket="/" + "x" * 200, user="u")).error == "connect-failed"
+    assert sampled(Target(host="no such host", user="u"), 5.0).error == "connect-failed"
+    assert sampled(Target(host="a" * 300, user="u"), 5.0).error == "connect-failed"
+    assert sampled(Target(host="x", user="u", defaults_file=str(tmp_path / "gone.cnf"))).error == "connect-failed"
+    assert sampled(Target(host="127.0.0.1", port=port, user="u\0v")).error == "connect-failed"
 
 
 # --- TLS ---
@@ -428,7 +428,7 @@ def test_no_login_without_the_tls_that_was_asked_for(mode: str) -> None:
         received.append(caller.recv(1000))
 
     with listening(talk) as target:
-        sample = look(target._replace(ssl_mode=mode))
+        sample = sampled(target._replace(ssl_mode=mode))
         time.sleep(0.05)
     assert sample.error == "connect-failed"
     assert "TLS failed: the server offers no TLS" in str(sample.message)
@@ -447,7 +447,7 @@ def test_no_login_where_the_server_offers_tls_and_cannot(mode: str | None) -> No
         time.sleep(0.1)
 
     with listening(talk) as target:
-        sample = look(target._replace(ssl_mode=mode))
+        sample = sampled(target._replace(ssl_mode=mode))
     assert sample.error == "connect-failed"
     assert "TLS failed" in str(sample.message)
     assert len(received[0]) == 32  # the wish for TLS, without a user's name
@@ -460,7 +460,7 @@ def test_tls_handshakes_obey_the_deadline() -> None:
         dripping(b"\x16\x03\x03\x40\0" + b"\0" * 1000)(caller)
 
     with listening(talk) as target:
-        assert look(target).error == "timeout"
+        assert sampled(target).error == "timeout"
 
 
 def test_tls_files_that_are_wrong(tmp_path: Path) -> None:
@@ -472,7 +472,7 @@ def test_tls_files_that_are_wrong(tmp_path: Path) -> None:
             ({"ssl_cert": str(tmp_path / "empty.pem")}, "--ssl-cert"),
             ({"ssl_key": str(tmp_path / "empty.pem")}, "--ssl-key without --ssl-cert"),
         ):
-            sample = look(target._replace(**settings))
+            sample = sampled(target._replace(**settings))
             assert sample.error == "connect-failed"
             assert says in str(sample.message)
 
@@ -488,7 +488,7 @@ def test_no_password_in_clear_text(plugin: bytes, tmp_path: Path) -> None:
         received.append(caller.recv(100))
 
     with listening(talk) as target:
-        sample = look(target)
+        sample = sampled(target)
         time.sleep(0.05)
     assert sample.error == "connect-failed"
     assert "use --ssl-mode required" in str(sample.message)
@@ -498,7 +498,7 @@ def test_no_password_in_clear_text(plugin: bytes, tmp_path: Path) -> None:
 # --- what it costs ---
 
 
-def test_a_look_over_a_plain_connection_loads_no_tls(tmp_path: Path) -> None:
+def test_a_sample_over_a_plain_connection_loads_no_tls(tmp_path: Path) -> None:
     code = """
 import sys, time
 from check_delayed_repl.observe.sample import Observer

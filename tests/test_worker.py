@@ -1,4 +1,4 @@
-"""The worker as a process: it looks on time, keeps what it saw, and ends when it is told to."""
+"""The worker as a process: it takes samples on time, keeps them, and ends when it is told to."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_it_ends_when_it_is_told_to(tmp_path: Path, number: int) -> None:
     assert heard.count(b"WATCHDOG=1") >= 3
     assert status == 0
     assert lines[-1] == "delayed-repl: worker: stopped"
-    # The look that had just been made is not lost.
+    # The sample that had just been taken is not lost.
     assert len(kept(history)) == 1
 
 
@@ -136,13 +136,13 @@ def test_dead_and_slow_replicas_delay_no_other(tmp_path: Path) -> None:
     assert {sample.delay for sample in samples} == {3.25}
     for one, other in pairwise(samples):
         assert other.t - one.t < 0.8
-    # A failed look is recorded at every interval too.
+    # A failed sample is recorded at every interval too.
     for name in ("dead0", "dead39", "slow7"):
         failed = kept(history, name)
         assert len(failed) >= 5
         assert {sample.error for sample in failed} == {"timeout"}
         assert "no answer within 0.5 s" in str(failed[0].message)
-    # One line when it begins, not one for each look.
+    # One line when it begins, not one for each sample.
     assert sum("dead7: timeout" in line for line in lines) == 1
 
 
@@ -215,14 +215,14 @@ def test_looks_that_are_lost_are_told(tmp_path: Path) -> None:
 def test_late_looks_keep_their_times(tmp_path: Path) -> None:
     history = tmp_path / "h.db"
     now = time.time()
-    looks = [Sample(t=now - LATE_S - 100 + place * 50, delay=float(place)) for place in range(5)]
+    samples = [Sample(t=now - LATE_S - 100 + place * 50, delay=float(place)) for place in range(5)]
     writer = Writer(str(history), 5.0, 1e9, [NAME, "other"])
-    for look in looks:
-        writer.put(NAME, look)
-        writer.put("other", look)
+    for sample in samples:
+        writer.put(NAME, sample)
+        writer.put("other", sample)
     writer.start()
     assert writer.finish(None) == 0
-    assert kept(history) == kept(history, "other") == looks
+    assert kept(history) == kept(history, "other") == samples
 
 
 def test_the_oldest_looks_go_when_there_are_too_many(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_the_oldest_looks_go_when_there_are_too_many(tmp_path: Path) -> None:
 def test_what_was_known_before_a_restart_is_known_after_it(tmp_path: Path) -> None:
     history = tmp_path / "h.db"
     opened = open_history(str(history), time.monotonic() + 5)
-    # Since that look the source has changed, and its heartbeat is on its way.
+    # Since that sample the source has changed, and its heartbeat is on its way.
     opened.add_sample(NAME, Sample(t=time.time() - 5, delay=9.0, source_id=3, heartbeat_id=3))
     opened.close()
     with listening(HEALTHY) as target:

@@ -75,7 +75,7 @@ def test_the_relay_log_is_at_its_limit(limited: Watched) -> None:
     with limited.fault("13.2", title, "relay-space-limited", within=40, state="WARNING", back=60) as it:
         with meanwhile(lambda: writing(4), 0.5):
             it.caused()
-            assert "relay log space" in it.detected().text
+            assert "Relay log is at its size limit" in it.detected().text
         it.mending()
 
 
