@@ -22,7 +22,7 @@ import re
 import stat
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from check_delayed_repl.history.tables import (
     JOB_COLUMNS,
@@ -40,8 +40,6 @@ from check_delayed_repl.records import JobLine, Sample
 
 if TYPE_CHECKING:
     from check_delayed_repl.observe.wire import Connection
-
-_Result = TypeVar("_Result")
 
 JOB_WRITER_COLUMNS = ("replica", "id", "kind", "started_at", "finished_at", "void")
 """The columns of table `job` that a writer of jobs must be allowed to INSERT."""
@@ -115,13 +113,14 @@ URL_FORM = "mysql://user@host:port/database?defaults-file=FILE"
 class MySQLHistory(History):
     """The history at `url`. Connects at once, and again where a connection was lost."""
 
+    errors = (Exception,)  # PyMySQL raises whatever a broken answer makes it stumble over
+    mark = "%s"
     by_t = "FORCE INDEX (sample_t)"
     chunk = 500  # the connection refuses answers above some megabytes, and texts may be long
 
     def __init__(self, url: str, deadline: float) -> None:
         self._target, self._database, name = parse_url(url)
         super().__init__(name, deadline)
-        self._connection: Connection | None = None
         self._used = 0.0
         self._read(lambda: None)
         self._warn_of_readers()
@@ -137,12 +136,6 @@ class MySQLHistory(History):
     def now(self) -> float:
         return float(self._select(_NOW)[0][0])
 
-    def close(self) -> None:
-        connection, self._connection = self._connection, None
-        self._numbers.clear()
-        if connection is not None:
-            connection.close()
-
     def add_job(self, replica: str, line: JobLine) -> None:
         columns = [*JOB_WRITER_COLUMNS, "unreadable"][: None if line.unreadable else -1]
         values = (text(replica, NAME_LENGTH), *job_values(line))[: len(columns)]
@@ -152,85 +145,36 @@ class MySQLHistory(History):
 
     # --- the connection ---
 
-    def _read(self, work: Callable[[], _Result]) -> _Result:
-        self._ready()
-        try:
-            return work()
-        except HistoryUnavailable:
-            raise
-        except Exception as error:
-            raise self._unavailable(error) from None
+    def _begin(self) -> None:
+        self._connection.begin()
+        # A locking read: what is read after it, in this transaction, is as new as the lock.
+        self._rows("SELECT arrival FROM counter WHERE id = 1 FOR UPDATE")
 
-    def _write(self, work: Callable[[], _Result]) -> _Result:
-        for last in (False, True):
-            connection = self._ready()
-            try:
-                connection.begin()
-                # A locking read: what is read after it, in this transaction, is as new as the lock.
-                self._rows("SELECT arrival FROM counter WHERE id = 1 FOR UPDATE")
-                result = work()
-                connection.commit()
-                return result
-            except Exception as error:
-                # The reason is looked for first: a lost connection is forgotten when rolling back fails.
-                failure = error if isinstance(error, HistoryUnavailable) else self._unavailable(error)
-                self._roll_back(connection)
-                # The server may have undone the transaction for another's sake.
-                if last or _number_of(error) not in _TRY_AGAIN:
-                    raise failure from None
-            except BaseException:
-                self._roll_back(connection)
-                raise
-        raise AssertionError
+    def _undone(self, error: Exception) -> bool:
+        return _number_of(error) in _TRY_AGAIN
 
-    def _roll_back(self, connection: Connection) -> None:
-        self._numbers.clear()  # those given in this transaction are not
-        if connection is self._connection:
-            try:
-                connection.rollback()
-            except Exception:
-                self.close()
-
-    def _rows(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
-        return list(self._execute(statement, parameters).fetchall())
-
-    def _run(self, statement: str, parameters: Sequence[object] = ()) -> int:
-        return int(self._execute(statement, parameters).rowcount)
-
-    def _run_many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
-        assert self._connection is not None
-        self._connection.cursor().executemany(statement.replace("?", "%s"), rows)
-
-    def _execute(self, statement: str, parameters: Sequence[object]) -> Any:
-        assert self._connection is not None
-        cursor = self._connection.cursor()
-        cursor.execute(statement.replace("?", "%s"), tuple(parameters) or None)
-        return cursor
-
-    def _ready(self) -> Connection:
-        """The connection, made (again) if need be, for a stretch of work until the deadline."""
+    def _ready(self) -> None:
         if self.deadline <= time.monotonic():
             raise HistoryUnavailable(f"history {self.name}: no time was left to use it: raise --timeout")
-        connection = self._connection
         idle = time.monotonic() - self._used
         self._used = time.monotonic()
-        if connection is not None:
-            connection.until(self.deadline)
+        if self._connection is not None:
+            self._connection.until(self.deadline)
             if idle < _IDLE_S:
-                return connection
+                return
             try:
-                connection.ping(reconnect=False)
-                return connection
+                self._connection.ping(reconnect=False)
+                return
             except Exception:
                 # The server closes connections that are idle for long, and all of them when it restarts.
                 self.close()
-        return self._connect()
+        self._connect()
 
-    def _connect(self) -> Connection:
+    def _connect(self) -> None:
         from check_delayed_repl.observe.connection import ConnectFailed
 
         try:
-            connection = self._connection = self._reach()
+            self._connection = self._reach()
             for statement in _SESSION:
                 self._run(statement)
             self._check_layout()
@@ -240,8 +184,7 @@ class MySQLHistory(History):
             failure = error if isinstance(error, HistoryUnavailable) else self._unavailable(error)
             self.close()
             raise failure from None
-        connection.until(self.deadline)
-        return connection
+        self._connection.until(self.deadline)
 
     def _reach(self) -> Connection:
         """A connection to the database, which is created if it is not there."""

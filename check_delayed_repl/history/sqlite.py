@@ -30,16 +30,9 @@ from check_delayed_repl.history.tables import (
     WORD,
     History,
     HistoryUnavailable,
-    Row,
     added_columns,
     layout,
 )
-from check_delayed_repl.light import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from typing import TypeVar
-
-    _Result = TypeVar("_Result")
 
 APPLICATION_ID = 0x64526570  # dRep
 """Marks the file as a history, so that another program's database is not taken for one."""
@@ -99,8 +92,6 @@ _FIRST_RELEASE_WORDS = {
 _LONGEST_WAIT_MS = 86_400_000
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-_DAMAGE = (ValueError, TypeError, AttributeError, OverflowError)
-"""What comes of values that were never written."""
 _FILES = 5
 """How many files SQLite may open for a database."""
 _FULL_BYTES = 65_536
@@ -110,24 +101,17 @@ _FULL_BYTES = 65_536
 class SQLiteHistory(History):
     """The history in the file `path`, which is created if it is not there."""
 
+    errors = (sqlite3.Error, ValueError, TypeError, AttributeError, OverflowError)  # values that nobody ever wrote
     by_t = "INDEXED BY sample_t"
 
     def __init__(self, path: str, deadline: float) -> None:
         super().__init__(path, deadline)
         self._path = path
-        self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._read(lambda: None)
 
     def now(self) -> float:
         return time.time()
-
-    def close(self) -> None:
-        connection, self._connection = self._connection, None
-        self._numbers.clear()
-        if connection is not None:
-            with suppress(sqlite3.Error):
-                connection.close()
 
     def _read_as(self, column: str, kind: str) -> str:
         if kind in (NAME, LIST):
@@ -148,62 +132,22 @@ class SQLiteHistory(History):
 
     # --- the connection ---
 
-    def _read(self, work: Callable[[], _Result]) -> _Result:
-        try:
-            self._ready()
-            return work()
-        except (sqlite3.Error, *_DAMAGE) as error:
-            raise self._unavailable(error) from None
+    def _begin(self) -> None:
+        self._execute("BEGIN IMMEDIATE")
 
-    def _write(self, work: Callable[[], _Result]) -> _Result:
-        try:
-            connection = self._ready()
-            connection.execute("BEGIN IMMEDIATE")
-            result = work()
-            connection.execute("COMMIT")
-        except (sqlite3.Error, *_DAMAGE) as error:
-            self._roll_back()
-            raise self._unavailable(error) from None
-        except BaseException:
-            self._roll_back()
-            raise
-        return result
-
-    def _roll_back(self) -> None:
-        self._numbers.clear()  # those given in this transaction are not
-        connection = self._connection
-        if connection is not None and connection.in_transaction:
-            try:
-                connection.execute("ROLLBACK")
-            except sqlite3.Error:
-                self.close()
-
-    def _rows(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
-        assert self._connection is not None
-        return self._connection.execute(statement, parameters).fetchall()
-
-    def _run(self, statement: str, parameters: Sequence[object] = ()) -> int:
-        assert self._connection is not None
-        return self._connection.execute(statement, parameters).rowcount
-
-    def _run_many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
-        assert self._connection is not None
-        self._connection.executemany(statement, rows)
-
-    def _ready(self) -> sqlite3.Connection:
-        """The connection, opened if need be, to the file that is there now, waiting no longer than the deadline."""
-        connection = self._connection
-        if connection is None:
-            return self._open()
-        if self._identity() != self._file:
+    def _ready(self) -> None:
+        if self._connection is None:
+            self._open()
+        elif self._identity() != self._file:
             self.close()
             raise HistoryUnavailable(
                 f"history {self.name} was deleted or replaced while in use: the next try uses what is there then"
             )
-        connection.execute(f"PRAGMA busy_timeout = {self._wait_ms()}")
-        return connection
+        else:
+            self._execute(f"PRAGMA busy_timeout = {self._wait_ms()}")
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> None:
+        """Connects to the file that is there now, waiting no longer than the deadline."""
         wait_s = self._wait_ms() / 1000
         self._find_file()
         path = os.path.abspath(self._path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
@@ -224,7 +168,6 @@ class SQLiteHistory(History):
             connection.close()
             raise
         self._connection = connection
-        return connection
 
     def _find_file(self) -> None:
         """Sees to it that a file is there that may be opened."""

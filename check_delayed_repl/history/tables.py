@@ -108,6 +108,10 @@ class History:
 
     version = 2
     """Of the tables' layout."""
+    errors: tuple[type[Exception], ...]
+    """What the driver raises, whatever is wrong."""
+    mark = "?"
+    """The driver's mark for a parameter."""
     by_t: str
     """How a statement is told to use the index by (replica, t)."""
     chunk = 2000
@@ -118,10 +122,31 @@ class History:
         self.deadline = deadline
         self.readable = True
         self.warnings = []
+        self._connection: Any = None
         self._numbers: dict[str, int] = {}
         self._epoch: int | None = None
 
-    # --- what a subclass provides ---
+    # --- what a kind of database has in its own way ---
+
+    def now(self) -> float:
+        """The history's own clock: seconds since 1970, UTC."""
+        raise NotImplementedError
+
+    def _ready(self) -> None:
+        """Sees to it that there is a connection, for a stretch of work until the deadline."""
+        raise NotImplementedError
+
+    def _begin(self) -> None:
+        """Begins a transaction that holds the lock on `counter`."""
+        raise NotImplementedError
+
+    def _unavailable(self, error: Exception) -> HistoryUnavailable:
+        """What to say of an error, and what to do about it."""
+        raise NotImplementedError
+
+    def _undone(self, _error: Exception) -> bool:
+        """Whether the server has undone a transaction for another's sake, so that it may be tried again."""
+        return False
 
     def _read_as(self, column: str, _kind: str) -> str:
         """How a column of this type is read."""
@@ -131,32 +156,6 @@ class History:
         """How a value is written into a column of this type."""
         return "?"
 
-    def now(self) -> float:
-        """The history's own clock: seconds since 1970, UTC."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Lets go of file or connection."""
-        raise NotImplementedError
-
-    def _read(self, work: Callable[[], _Result]) -> _Result:
-        """Runs `work`, which only reads, with errors turned into HistoryUnavailable."""
-        raise NotImplementedError
-
-    def _write(self, work: Callable[[], _Result]) -> _Result:
-        """Runs `work` in a transaction that holds the lock on `counter`."""
-        raise NotImplementedError
-
-    def _rows(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
-        raise NotImplementedError
-
-    def _run(self, statement: str, parameters: Sequence[object] = ()) -> int:
-        """Runs a statement that changes something; returns how many rows it changed."""
-        raise NotImplementedError
-
-    def _run_many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
-        raise NotImplementedError
-
     def _stamp(self) -> Callable[[Sample], Sample]:
         """What gives a sample its time, by the history's clock."""
         return lambda sample: sample
@@ -165,8 +164,85 @@ class History:
         """Gives numbers after `arrival` to job lines that wait for one, of these names first; returns the last one."""
         return arrival
 
+    def _waiting(self, _names: Sequence[str], _after: int, _ids: Sequence[str]) -> Iterable[Row]:
+        """The job lines that have no arrival number, or got one after `_after`."""
+        return ()
+
     def _prepare(self, _samples: Sequence[Sequence[object]]) -> None:
         """What has to be there before these rows of samples can be stored."""
+
+    # --- the connection ---
+
+    def close(self) -> None:
+        """Lets go of file or connection."""
+        connection, self._connection = self._connection, None
+        self._numbers.clear()
+        if connection is not None:
+            with suppress(*self.errors):
+                connection.close()
+
+    def _read(self, work: Callable[[], _Result]) -> _Result:
+        """Runs `work`, which only reads."""
+        try:
+            self._ready()
+            return work()
+        except HistoryUnavailable:
+            raise
+        except self.errors as error:
+            raise self._unavailable(error) from None
+
+    def _write(self, work: Callable[[], _Result]) -> _Result:
+        """Runs `work` in a transaction that holds the lock on `counter`."""
+        for last in (False, True):
+            try:
+                self._ready()
+                self._begin()
+                result = work()
+                self._connection.commit()
+            except HistoryUnavailable:
+                self._roll_back()
+                raise
+            except self.errors as error:
+                # The reason is looked for first: a lost connection is forgotten when rolling back fails.
+                failure = self._unavailable(error)
+                self._roll_back()
+                if last or not self._undone(error):
+                    raise failure from None
+            except BaseException:
+                self._roll_back()
+                raise
+            else:
+                return result
+        raise AssertionError
+
+    def _roll_back(self) -> None:
+        self._numbers.clear()  # those given in this transaction are not
+        if self._connection is not None:
+            try:
+                self._connection.rollback()
+            except self.errors:
+                self.close()
+
+    def _execute(self, statement: str, parameters: Sequence[object] = ()) -> Any:
+        cursor = self._connection.cursor()
+        cursor.execute(statement.replace("?", self.mark), *([tuple(parameters)] if parameters else ()))
+        return cursor
+
+    def _rows(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
+        return list(self._execute(statement, parameters).fetchall())
+
+    def _run(self, statement: str, parameters: Sequence[object] = ()) -> int:
+        """Runs a statement that changes something; returns how many rows it changed."""
+        return int(self._execute(statement, parameters).rowcount)
+
+    def _run_many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
+        self._connection.cursor().executemany(statement.replace("?", self.mark), rows)
+
+    def _select(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
+        return self._read(lambda: self._rows(statement, parameters))
+
+    def _change(self, statement: str, parameters: Sequence[object] = ()) -> int:
+        return self._write(lambda: self._run(statement, parameters))
 
     # --- writing ---
 
@@ -262,12 +338,6 @@ class History:
 
     # --- reading ---
 
-    def _select(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
-        return self._read(lambda: self._rows(statement, parameters))
-
-    def _change(self, statement: str, parameters: Sequence[object] = ()) -> int:
-        return self._write(lambda: self._run(statement, parameters))
-
     def _samples(self, rest: str, parameters: Sequence[object]) -> list[tuple[int, int, Sample]]:
         """Samples, each with its arrival and its replica's number; `rest` follows FROM sample."""
         columns = ", ".join(self._read_as(column, kind) for column, kind in COLUMNS)
@@ -326,10 +396,6 @@ class History:
             yield row[1], job_from(row)
         for row in self._waiting(job_names(replica), upto, ids):
             yield row[1], job_from(row)
-
-    def _waiting(self, _names: Sequence[str], _after: int, _ids: Sequence[str]) -> Iterable[Row]:
-        """The job lines that have no arrival number, or got one after `_after`."""
-        return ()
 
     def _all_jobs(self, names: Sequence[str], upto: int, ids: Sequence[str] = ()) -> Iterator[Row]:
         after = 0
