@@ -221,7 +221,6 @@ def test_a_flood_under_the_watched_name_does_not_slow_the_samples(shared: Shared
     owner = shared.open()
     shared.job_writer()
     flood(shared, R)
-    began = time.monotonic()
     samples = [owner.add_sample(R, full(time.time())) for _ in range(4)]
     records = stored(owner)
     assert [record for record in records if isinstance(record, Sample)] == samples
