@@ -164,6 +164,44 @@ def arrivals_rise_over_samples_and_jobs_of_all_replicas(open_: Open) -> None:
 
 
 @promise
+def what_arrives_is_read_for_all_replicas_at_once(open_: Open) -> None:
+    history = open_()
+    assert (history.newest_arrival(), list(history.arrived(0))) == (0, [])
+    for number in range(10):
+        history.add_records(f"db{number % 3}", [Sample(float(number), 1.0)])
+    before = history.newest_arrival()
+    assert [arrival for arrival, _, _ in history.arrived(0)] == list(range(1, before + 1)) == list(range(1, 11))
+    history.add_records("db2#a", [full(1.0)])
+    history.add_job("elsewhere", JobLine(history.now(), "x", "backup", 1.0))
+    history.add_records("new", [full(2.0)])
+    assert [(name, type(record).__name__) for _, name, record in history.arrived(before)] == [
+        ("db2#a", "Sample"),
+        ("elsewhere", "JobLine"),
+        ("new", "Sample"),
+    ]
+    assert [record for _, name, record in history.arrived(0) if name == "db1"] == stored(history, "db1")
+    assert history.newest_arrival() == before + 3
+
+
+@promise
+def a_replica_that_comes_while_it_is_read_is_not_missed(open_: Open) -> None:
+    history, other = open_(), open_()
+    history.add_records("db0", [Sample(1.0, 1.0)])
+    known = history._known
+
+    def come(replica: str) -> int | None:
+        number = known(replica)
+        other.add_records(R, [Sample(1.0, 1.0), JobLine(1.0, "b1", "backup", 1.0)])
+        return number
+
+    history._known = come  # type: ignore[method-assign]
+    seen = list(history.records(R))
+    history._known = known  # type: ignore[method-assign]
+    assert seen + list(history.records(R, seen[-1][0] if seen else 0)) == list(history.records(R))
+    assert len(list(history.records(R))) == 2
+
+
+@promise
 def long_histories_are_read_in_pieces(open_: Open) -> None:
     history = open_()
     lines: list[Record] = [

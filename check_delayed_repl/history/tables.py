@@ -350,22 +350,24 @@ class History:
         Job lines under every name that applies to the replica are among it, but those that have no number yet: they
         have not arrived.
         """
-        number = self._read(lambda: self._known(replica))
+        # In this order: who is not known yet has no samples up to there.
+        upto, number = self.newest_arrival(), self._read(lambda: self._known(replica))
         known = {} if number is None else {number: replica}
-        return ((arrival, record) for arrival, _, record in self._merged(known, job_names(replica), after))
+        return ((arrival, record) for arrival, _, record in self._merged(known, job_names(replica), after, upto))
 
     def arrived(self, after: int) -> Iterator[tuple[int, str, Record]]:
         """Everything of all replicas that arrived after `after`, in order, each with the name it was stored under."""
-        known = {int(number): str(name) for number, name in self._select("SELECT number, name FROM replica")}
-        return self._merged(known, (), after)
+        upto, rows = self.newest_arrival(), self._select("SELECT number, name FROM replica")
+        return self._merged({int(number): str(name) for number, name in rows}, (), after, upto)
 
     def newest_arrival(self) -> int:
         """The last arrival number that was given."""
         return self._read(self._last_arrival)
 
-    def _merged(self, known: dict[int, str], names: Sequence[str], after: int) -> Iterator[tuple[int, str, Record]]:
+    def _merged(
+        self, known: dict[int, str], names: Sequence[str], after: int, upto: int
+    ) -> Iterator[tuple[int, str, Record]]:
         """Samples of the replicas with these numbers and job lines under these names (none: any), in pieces."""
-        upto = self._read(self._last_arrival)
         while after < upto:
             records: list[tuple[int, str, Record]] = []
             end = upto
