@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from check_delayed_repl.conditions import SAMPLE_ERRORS
+from check_delayed_repl.judge import jobs
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import State, Verdict
 from check_delayed_repl.limits import Limits
@@ -35,8 +36,8 @@ steps = st.sampled_from((10.0,) * 12 + (0.0, 0.5, 1.0, 2.0, 30.0, 60.0, 300.0, -
 offsets = st.sampled_from(
     (None, -1e9, -1000.0, -150.0, -80.0, -30.0, -10.0, 0.0, 5.0, 59.0, 60.0, 61.0, 200.0, 1e9, 1e300)
 )
-kinds = st.sampled_from(("backup", "deshard", "index", "backup", "deshard", "index", "rebuild", "", None))
-names = st.sampled_from(("a", "b", "c", ""))
+kinds = st.sampled_from(("backup", "deshard", "index", "backup", "deshard", "index", "rebuild", "rescue", "", None))
+names = st.sampled_from(("a", "b", "c", "", "*"))
 
 
 @st.composite
@@ -71,6 +72,9 @@ facts: st.SearchStrategy[dict[str, Any]] = st.one_of(
             "local": st.sampled_from((0.0, 0.5, 30.0, 31.0, 1e9, -1.0, -2.0)),
             "local_missing": st.just(True),
             "sql_delay": st.sampled_from((0, 100, 150, -5)),
+            "server": st.sampled_from(("uuid:a", "uuid:a", "uuid:b", "id:1/3306", "")),
+            "filters": st.sampled_from(((), (), ("Replicate_Do_DB=a",))),
+            "relay_limited": st.booleans(),
             "sql_remaining": st.sampled_from((None, 0, 100)),
             "seconds_behind": st.sampled_from((None, 0, 150, -1)),
             "source_log": st.tuples(st.just("bin.1"), st.integers(0, 3)),
@@ -121,6 +125,11 @@ class Adversary(RuleBasedStateMachine):
         self.account = Account(LIMITS)
         self.verdict: Verdict | None = None
         self.arrival = 0
+        self.cap = jobs.MAX_JOBS
+        jobs.MAX_JOBS = 30  # so that floods are cheap
+
+    def teardown(self) -> None:
+        jobs.MAX_JOBS = self.cap
 
     @initialize(tighter=st.sampled_from(TIGHTER))
     def begin(self, tighter: dict[str, Any]) -> None:
@@ -183,8 +192,10 @@ class Adversary(RuleBasedStateMachine):
 
     @rule()
     def void_all(self) -> None:
-        for name in ("a", "b", "c", "", *(f"flood{i}" for i in range(40))):
-            self._add(JobLine(self.now, name, void=True))
+        self._add(JobLine(self.now, "*", void=True))
+        if self.verdict is not None:
+            self._look(Sample(self.now, None, "timeout"))
+            assert self.verdict.jobs == ()
 
     @precondition(lambda self: self.records and isinstance(self.records[-1], Sample))
     @rule()
@@ -218,6 +229,15 @@ class Adversary(RuleBasedStateMachine):
         if self.verdict is not None and self.fold.clock > self.now + later + 2.0:
             assert verdict.state == State.CRITICAL
 
+    @precondition(lambda self: self.verdict is not None)
+    @rule(kind=st.sampled_from(("backup", "index")), done=st.booleans())
+    def write_between(self, kind: str, done: bool) -> None:
+        """Lines that no sample has followed yet change nothing, whatever they claim and however many there are."""
+        before = self.fold.verdict(self.now + 1.0)
+        for i in range(3):
+            self._add(JobLine(self.now, f"between{i}", kind, self.now, self.now if done else None))
+        assert self.fold.verdict(self.now + 1.0) == before
+
     @invariant()
     def a_cache_of_other_limits_is_worth_nothing(self) -> None:
         if self.verdict is not None:
@@ -226,6 +246,17 @@ class Adversary(RuleBasedStateMachine):
 
 Adversary.TestCase.settings = SETTINGS
 TestAdversary = Adversary.TestCase
+
+
+def test_an_intercept_out_of_bounds_is_an_episode_where_no_sample_can_be_fitted() -> None:
+    """A clock that went back: no sample lies before the newest one, whose own delay makes no sense."""
+    machine = Adversary()
+    machine.begin({"max_seconds_behind": 10.0})
+    machine.line(steps=[10.0, 10.0, 10.0], slope=-1.0)
+    machine.look(step=10.0, delay=90.0, seen={})
+    machine.fail(step=-100.0, error="connect-failed", times=1)
+    machine.look(step=10.0, delay=-1.5, seen={})
+    machine.teardown()
 
 
 # --- an adversary who looks ahead

@@ -32,13 +32,14 @@ HOME = ROOT / ".mutation"
 RESULTS = HOME / "results.json"
 EXPLAINED = Path(__file__).parent / "survivors.md"
 QUICK = (
-    "test_looks.py",
+    "test_facts.py",
+    "test_rules.py",
     "test_observed.py",
     "test_jobs_judge.py",
     "test_verdict.py",
     "test_trend.py",
     "test_fold.py",
-    "test_judgement.py",
+    "test_folding.py",
 )
 SLOW = (
     "test_resume.py",
