@@ -153,7 +153,7 @@ def ages(pair: Pair, folder: Path, rounds: int) -> None:
 
 
 def worker(kit: Kit, pair: Pair, folder: Path, minutes: float) -> None:
-    """A worker with a thousand replicas: how cheap, and how punctual."""
+    """A worker that samples, judges and publishes a thousand replicas: how cheap, and how punctual."""
     replicas = [pair.replica]
     for number in range(1, SERVERS):
         server = kit.server("mariadb", "--max-connections=400", name=f"replica{number}")
@@ -163,7 +163,8 @@ def worker(kit: Kit, pair: Pair, folder: Path, minutes: float) -> None:
         replicas.append(server)
     pair.replica.sql("SET GLOBAL max_connections = 400")
     config, history = folder / "worker.toml", folder / "worker.db"
-    text = f'[defaults]\nuser = "{MONITOR[0]}"\npassword = "{MONITOR[1]}"\ninterval = {INTERVAL_S}\n'
+    text = f'[publish]\nprometheus-file = "{folder}/delayed_repl.prom"\n'
+    text += f'[defaults]\nuser = "{MONITOR[0]}"\npassword = "{MONITOR[1]}"\ninterval = {INTERVAL_S}\n'
     for number in range(REPLICAS):
         text += f'[[replica]]\nreplica = "r{number}"\nsocket = "{replicas[number % SERVERS].socket}"\n'
     config.write_text(text)
