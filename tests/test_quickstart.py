@@ -102,7 +102,7 @@ def test_kept_it_answers_breaks_and_stops(place: Path) -> None:
     assert f"  cd {folder}\n" in done.stdout
 
     def check(*options: str) -> tuple[int, str]:
-        ran = subprocess.run([folder / "check", *options], capture_output=True, text=True, timeout=30, check=False)
+        ran = subprocess.run([folder / "check", *options], capture_output=True, text=True, timeout=120, check=False)
         return ran.returncode, ran.stdout
 
     pasted = subprocess.run(command(done.stdout), shell=True, cwd="/", capture_output=True, text=True, check=False)
@@ -125,15 +125,15 @@ def test_kept_it_answers_breaks_and_stops(place: Path) -> None:
     subprocess.run(f"{kill.replace('kill', 'kill -STOP')}replica)", shell=True, cwd=folder, check=True)
     assert becomes(check, 2, "[CRITICAL timeout] ")
     # A server that a signal has stopped is stopped all the same.
-    subprocess.run([folder / "stop"], check=True, timeout=30)
+    subprocess.run([folder / "stop"], check=True, timeout=120)
     assert running(place) == []
     assert list(place.iterdir()) == []
 
 
 def becomes(check: object, status: int, line: str) -> bool:
-    """Within half a minute the check ends with this status and has a line that begins like that."""
+    """Within two minutes the check ends with this status and has a line that begins like that."""
     assert callable(check)
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while time.monotonic() < end:
         ended, text = check()
         if ended == status and any(found.startswith(line) for found in text.splitlines()):
@@ -142,15 +142,8 @@ def becomes(check: object, status: int, line: str) -> bool:
     return False
 
 
-@pytest.mark.parametrize(
-    ("when", "number"),
-    [
-        ("installing", signal.SIGTERM),
-        ("starting", signal.SIGTERM),
-        ("delaying", signal.SIGINT),
-        ("DELAYED_REPL", signal.SIGHUP),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("when", "number"), [("starting", signal.SIGTERM), ("DELAYED_REPL", signal.SIGINT)])
 def test_an_end_before_its_time_leaves_nothing(place: Path, when: str, number: signal.Signals) -> None:
     with subprocess.Popen(
         [QUICKSTART],
@@ -170,35 +163,7 @@ def test_an_end_before_its_time_leaves_nothing(place: Path, when: str, number: s
     assert list(place.iterdir()) == []
 
 
-def test_says_in_one_line_what_is_missing(place: Path) -> None:
-    tools = place / "bin"
-    tools.mkdir()
-    for name in ("bash", "dirname", "readlink", "grep"):
-        (tools / name).symlink_to(subprocess.check_output(["which", name], text=True).strip())
-    # Only what stands in this folder is installed, and there is nothing to install more with.
-    script = place / "quickstart"
-    script.write_text(re.sub(r"(?m)^PATH=.*\n", "", QUICKSTART.read_text()))
-    done = subprocess.run(
-        [tools / "bash", script], env={"PATH": str(tools)}, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (done.returncode, done.stdout) == (3, "")
-    [line] = done.stderr.splitlines()
-    assert line.startswith("quickstart: missing: a MariaDB server")
-    for name in ("MariaDB client", "pt-heartbeat"):
-        assert name in line
-
-
-@pytest.mark.parametrize("wrong", ["--kepe", "keep", ""])
-def test_wrong_usage(place: Path, wrong: str) -> None:
-    done = quickstart(wrong, place=place)
-    assert (done.returncode, done.stdout) == (
-        3,
-        f"quickstart: unknown option '{wrong}' (see examples/quickstart --help)\n",
-    )
-
-
-def test_help(place: Path) -> None:
-    done = quickstart("--help", place=place)
-    assert done.returncode == 0
-    assert done.stdout.startswith("usage: examples/quickstart [--keep]\n")
-    assert max(map(len, done.stdout.splitlines())) <= 120
+def test_wrong_usage(place: Path) -> None:
+    done = quickstart("--kepe", place=place)
+    text = "quickstart: unknown option '--kepe' (see examples/quickstart --help)\n"
+    assert (done.returncode, done.stdout) == (3, text)
