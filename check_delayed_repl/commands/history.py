@@ -13,8 +13,9 @@ from typing import IO, TYPE_CHECKING
 from check_delayed_repl.history import History, HistoryUnavailable, open_history
 from check_delayed_repl.options import (
     DEFAULT_TIMEOUT,
+    HISTORY,
+    Option,
     add_config_option,
-    add_history_option,
     duration,
     filled,
     number,
@@ -43,21 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write a replica's recording, as JSON Lines",
         description="Writes what the history knows of a replica as a recording: JSON Lines in order of arrival.",
     )
-    _add_common(export)
-    export.add_argument(
-        "--replica", type=filled, metavar="NAME", help="the replica; needed where the history knows several"
-    )
-    for option, what in (("--since", "older"), ("--until", "newer")):
-        export.add_argument(
-            option,
-            type=moment,
-            metavar="WHEN",
-            help=f"leave out {what} samples: 2026-07-01T12:00:00 (UTC unless it says +02:00), seconds since 1970,"
-            " or a time ago with s, m, h or d",
-        )
-    export.add_argument(
-        "-o", "--output-file", type=filled, metavar="FILE", help="write to FILE (default: standard output)"
-    )
     load = commands.add_parser(
         "import",
         help="append a recording to the history",
@@ -66,7 +52,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "read, nothing is imported.",
     )
     load.add_argument("file", type=filled, metavar="FILE", help="the recording; - is standard input")
-    _add_common(load)
     load.add_argument("--replica", required=True, type=filled, metavar="NAME", help="the name to import it under")
     prune = commands.add_parser(
         "prune",
@@ -74,29 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         description="Removes old samples, and jobs that are long over. What judging needs stays: unfinished jobs, the\n"
         "largest delay setting, the newest sample, and everything of an episode that is going on.",
     )
-    _add_common(prune)
-    prune.add_argument("--replica", type=filled, metavar="NAME", help="this replica alone (default: all)")
-    prune.add_argument(
-        "--keep", type=duration, default=None, metavar="TIME", help="remove what is older than this (default 30d)"
-    )
-    prune.add_argument(
-        "--future",
-        action="store_true",
-        help="remove samples that lie ahead of the clock, left by a clock that was stepped",
-    )
+    for command, options in ((export, _EXPORT), (load, ()), (prune, _PRUNE)):
+        add_config_option(command, command, "history")
+        for option in (HISTORY, *options, _TIMEOUT):
+            option.add_to(command)
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    add_config_option(parser, parser, "history")
-    add_history_option(parser)
-    parser.add_argument(
-        "-t",
-        "--timeout",
-        type=timeout,
-        default=DEFAULT_TIMEOUT,
-        metavar="TIME",
-        help="how long each step may wait for the history (default 10)",
-    )
+_WHEN = "2026-07-01T12:00:00 (UTC unless it says +02:00), seconds since 1970, or a time ago with s, m, h or d"
 
 
 def moment(text: str) -> float:
@@ -116,6 +85,22 @@ def moment(text: str) -> float:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no time: give 2026-07-01T12:00:00, seconds since 1970, or a time ago such as 2d"
         ) from None
+
+
+_EXPORT = (
+    Option("--replica", "the replica; needed where the history knows several", "NAME"),
+    Option("--since", f"leave out older samples: {_WHEN}", "WHEN", moment),
+    Option("--until", f"leave out newer samples: {_WHEN}", "WHEN", moment),
+    Option("-o --output-file", "write to FILE (default: standard output)", "FILE"),
+)
+_FUTURE = "remove samples that lie ahead of the clock, left by a clock that was stepped"
+_PRUNE = (
+    Option("--replica", "this replica alone (default: all)", "NAME"),
+    Option("--keep", "remove what is older than this (default 30d)", "TIME", duration),
+    Option("--future", _FUTURE, switch=True),
+)
+_WAIT = "how long each step may wait for the history (default 10)"
+_TIMEOUT = Option("-t --timeout", _WAIT, "TIME", timeout, default=DEFAULT_TIMEOUT)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -23,10 +23,10 @@ from check_delayed_repl.history import (
 from check_delayed_repl.limits import BUILT_IN_KINDS, KIND_PATTERN, RESERVED_KINDS
 from check_delayed_repl.options import (
     DEFAULT_TIMEOUT,
+    HISTORY,
+    Option,
     UsageError,
     add_config_option,
-    add_history_option,
-    filled,
     timeout,
     whole,
 )
@@ -94,45 +94,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "list", help="show the jobs of a replica", description="Shows the jobs of a replica, those that run last."
     )
     for command in (start, finish, void, run_command, list_command):
-        _add_common(command, kind_required=command in (start, run_command))
+        add_config_option(command, command, "name")
+        for option in (HISTORY, _REPLICA, _TIMEOUT, *(_LIST if command is list_command else ())):
+            option.add_to(command)
+        needed = command in (start, run_command)
+        command.add_argument("--kind", required=needed, type=_kind, metavar="KIND", help=_KIND)
     run_command.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command, after --")
-    list_command.add_argument(
-        "--limit", type=_limit, default=LISTED, metavar="N", help=f"show N jobs at most (default {LISTED}; 0: all)"
-    )
-    list_command.add_argument(
-        "--output",
-        choices=("text", "json"),
-        default="text",
-        metavar="FORMAT",
-        help="text (default), or json: one object a line",
-    )
-
-
-def _add_common(parser: argparse.ArgumentParser, kind_required: bool) -> None:
-    add_config_option(parser, parser, "name")
-    add_history_option(parser)
-    parser.add_argument(
-        "--replica",
-        type=filled,
-        metavar="NAME",
-        help="the replica's name in the history; without its channel it stands for all its channels; needed where the"
-        " configuration file does not have one replica alone",
-    )
-    parser.add_argument(
-        "--kind",
-        required=kind_required,
-        type=_kind,
-        metavar="KIND",
-        help="backup, deshard, or a kind that the check knows from --max-job-behind",
-    )
-    parser.add_argument(
-        "-t",
-        "--timeout",
-        type=timeout,
-        default=DEFAULT_TIMEOUT,
-        metavar="TIME",
-        help="how long the history may take (default 10)",
-    )
 
 
 def _kind(text: str) -> str:
@@ -152,6 +119,17 @@ def _job_id(text: str) -> str:
 
 def _limit(text: str) -> int:
     return whole(text, 0, 10**9, "a number of jobs")
+
+
+_KIND = "backup, deshard, or a kind that the check knows from --max-job-behind"
+_NAME = "the replica's name in the history; without its channel it stands for all its channels"
+_REPLICA = Option("--replica", f"{_NAME}; needed where the configuration file does not have one replica alone", "NAME")
+_WAIT = "how long the history may take (default 10)"
+_TIMEOUT = Option("-t --timeout", _WAIT, "TIME", timeout, default=DEFAULT_TIMEOUT)
+_LIST = (
+    Option("--limit", f"show N jobs at most (default {LISTED}; 0: all)", "N", _limit, default=LISTED),
+    Option("--output", "text (default), or json: one object a line", "FORMAT", choices=("text", "json")),
+)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -299,7 +277,7 @@ def _status(line: JobLine, now: float) -> str:
 def _list(history: History, args: argparse.Namespace) -> int:
     now = history.now()
     jobs = [job for job in _jobs(history, args.replica).values() if args.kind in (None, job.line.kind)]
-    if args.output == "text" and not jobs:
+    if args.output != "json" and not jobs:
         print(f"no jobs are recorded for {clean(args.replica)}")
         return 0
     jobs.sort(key=lambda job: _status(job.line, now) == "running")

@@ -41,13 +41,11 @@ def folded(history: History, replica: str, limits: Limits) -> tuple[Fold, int]:
     fold, arrival = _kept(history, replica, key, limits)
     unsaved = 0
     for number, record in history.records(replica, arrival):
-        if unsaved and (not number or (unsaved >= SAVE_EVERY and monotonic() < history.deadline)):
+        if unsaved >= SAVE_EVERY and monotonic() < history.deadline:
             _save(history, replica, key, arrival, fold)
             unsaved = 0
-        fold.add(record, number or None)
-        # Job lines without a number come last. They count now, but no sampler has seen them, so they are not kept.
-        if number:
-            arrival, unsaved = number, unsaved + 1
+        fold.add(record, number)
+        arrival, unsaved = number, unsaved + 1
     if unsaved:
         _save(history, replica, key, arrival, fold)
     return fold, arrival
@@ -87,7 +85,7 @@ def _begun_late(history: History, replica: str, limits: Limits) -> tuple[Fold, i
             return None
         late = LateFold(limits, past, first_t)
         for number, record in history.records(replica, first - 1):
-            if not number or late.cannot_converge:
+            if late.cannot_converge:
                 break
             if late.add(record, number):
                 return late.fold, number
