@@ -18,7 +18,7 @@ import pytest
 from conftest import Command, run_module
 
 from check_delayed_repl.history import History, open_history
-from check_delayed_repl.records import JobLine, Sample, merge_job
+from check_delayed_repl.records import JobLine, Record, Sample, merge_job
 
 ROOT = Path(__file__).resolve().parent.parent
 R = "db1:3306"
@@ -39,6 +39,12 @@ def where(tmp_path: Path) -> str:
 
 def opened(where: str) -> History:
     return open_history(where, time.monotonic() + 10)
+
+
+def add(where: str, *records: Record) -> None:
+    history = opened(where)
+    history.add_records(R, records)
+    history.close()
 
 
 def lines(where: str, replica: str = R) -> list[JobLine]:
@@ -202,20 +208,22 @@ def test_list(tool: Command, where: str) -> None:
     }
 
 
-def test_a_flood_is_listed_in_part_and_ended_with_one_line(tool: Command, where: str) -> None:
-    history = opened(where)
-    history.add_records(R, [JobLine(1.0, f"j{number}", "backup", 1.0) for number in range(3000)])
-    history.close()
+def test_a_flood_is_listed_in_part_and_ended_with_one_line(tool: Command, plugin: Command, where: str) -> None:
     common = ("--history", where, "--replica", R)
+    add(where, *(JobLine(1.0, f"j{number}", "backup", time.time()) for number in range(20_000)))
+    add(where, Sample(time.time(), 1.0))
+    assert "[CRITICAL job-records-flooded]" in plugin(*common, "--sampling", "worker").stdout
     done = tool("job", "list", *common)
-    assert [line.split()[0] for line in done.stdout.splitlines()[1:-1]] == [f"j{n}" for n in range(2980, 3000)]
-    assert done.stdout.endswith("\nand 2980 more (--limit 0 shows them all)\n")
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:-1]] == [f"j{n}" for n in range(19_980, 20_000)]
+    assert done.stdout.endswith("\nand 19980 more (--limit 0 shows them all)\n")
     done = tool("job", "list", *common, "--limit", "2", "--output", "json")
-    assert (done.stdout.count("\n"), done.stderr) == (2, "delayed-repl: and 2998 more (--limit 0 shows them all)\n")
-    assert tool("job", "list", *common, "--limit", "0").stdout.count("\n") == 3001
+    assert (done.stdout.count("\n"), done.stderr) == (2, "delayed-repl: and 19998 more (--limit 0 shows them all)\n")
+    assert tool("job", "list", *common, "--limit", "0").stdout.count("\n") == 20_001
     done = tool("job", "void", "--all", *common)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert lines(where)[3000:] == [lines(where)[-1]._replace(id="*", kind=None, void=True)]
+    assert lines(where)[20_000:] == [lines(where)[-1]._replace(id="*", kind=None, void=True)]
+    add(where, Sample(time.time(), 1.0))
+    assert "job" not in plugin(*common, "--sampling", "worker").stdout.partition("\n")[0].partition("|")[0]
     name = tool("job", "start", *common, "--kind", "backup").stdout.strip()
     done = tool("job", "list", *common)
     assert [line.split()[-1] for line in done.stdout.splitlines()[1:-1]] == ["void"] * 19 + ["running"]

@@ -27,7 +27,7 @@ LOOKBACKS = (3600.0, 86400.0, 4 * 86400.0)
 def judged(
     history: History, replica: str, limits: Limits, now: float | None = None, *, worker: bool = False
 ) -> Verdict:
-    """The verdict at `now`, by default the history's own. `worker`: somebody else looks, and must be seen to.
+    """The verdict at `now`, by default the history's own. `worker`: somebody else takes samples, and must be seen to.
 
     Raises HistoryUnavailable where the history cannot be read, or not all of it before its deadline.
     """

@@ -154,14 +154,14 @@ def test_clock_stepped_behind(lone: Lone) -> None:
 
 
 def test_two_workers(running: Running) -> None:
-    """No fault: each look is kept, and told once."""
+    """No fault: each sample is kept, and told once."""
     lone, _ = running
     with lone.worker(log="second.log"):
         began = time.time()
         lone.stays_ok(6)
-        looks = [sample for sample in lone.samples() if sample.t > began]
+        samples = [sample for sample in lone.samples() if sample.t > began]
     lone.stays_ok(LAST_SEEN_S)
-    assert len(looks) > 1.4 * 6 / INTERVAL_S
+    assert len(samples) > 1.4 * 6 / INTERVAL_S
     intact(lone)
     matrix.record(
         "9.5", "Two workers at once", state="OK", condition="in-range", seconds=0, looks=0, back_s=0, twin="one worker"
@@ -323,7 +323,7 @@ def read_only(lone: Lone) -> Iterator[None]:
 
 
 START_S = 2.0
-"""A worker's first look after it was started."""
+"""A worker's first sample after it was started."""
 
 
 @contextmanager
@@ -468,11 +468,11 @@ def test_older_schema(lone: Lone) -> None:
 
 REPLICAS = 10
 QUICK_S = 0.1
-"""Between two looks of the worker that is killed."""
+"""Between two samples of the worker that is killed."""
 WRITTEN_S = 0.2 + 3 * QUICK_S + 1.0
-"""From a look to its place in the history, on a busy machine."""
+"""From a sample to its place in the history, on a busy machine."""
 BORN_S = 6.0
-"""From the start of a worker to its first look, on a busy machine."""
+"""From the start of a worker to its first sample, on a busy machine."""
 
 
 @essential
@@ -487,7 +487,7 @@ def test_killed_at_random_100_times_more(lone: Lone, part: int) -> None:
 
 
 def killed(lone: Lone, times: int, seed: str) -> None:
-    """Kills a worker again and again: every look that somebody has seen stays, and only the dead time is missing."""
+    """Kills a worker again and again: every sample that somebody has seen stays, and only the dead time is missing."""
     chance = random.Random(seed)
     config = lone.folder / "fleet.toml"
     names = [f"r{number}" for number in range(REPLICAS)]
@@ -502,33 +502,33 @@ def killed(lone: Lone, times: int, seed: str) -> None:
         with lone.worker("--config", str(config)) as worker:
             # Every fourth may be killed while it starts, and every second of the others while it writes.
             if place % 4:
-                wait_for_look(lone, births[-1])
+                wait_for_sample(lone, births[-1])
             time.sleep(chance.uniform(0.0, 1.0))
             if place % 4 in (1, 3):
                 wait_for_write(Path(lone.where + "-wal"))
-            look_at(lone, seen)
+            compare(lone, seen)
             worker.kill()
             deaths.append(time.time())
             worker.wait()
-        look_at(lone, seen)
+        compare(lone, seen)
         if place % 20 == 19:
             intact(lone)
     for name in names:
-        looks = sorted(seen[name].values())
-        assert len(looks) > times / 2, "most workers live long enough to look"
-        for last, first in pairwise(looks):
+        samples = sorted(seen[name].values())
+        assert len(samples) > times / 2, "most workers live long enough to sample"
+        for last, first in pairwise(samples):
             if first - last > WRITTEN_S:
-                assert any(last <= death <= last + WRITTEN_S for death in deaths), f"{name}: lost looks after {last}"
-                assert any(birth <= first <= birth + BORN_S for birth in births), f"{name}: no looks until {first}"
+                assert any(last <= death <= last + WRITTEN_S for death in deaths), f"{name}: lost samples after {last}"
+                assert any(birth <= first <= birth + BORN_S for birth in births), f"{name}: no samples until {first}"
 
 
-def wait_for_look(lone: Lone, born: float) -> None:
-    """Waits for a look that was taken after that time."""
-    wait_until(lambda: newest(lone) > born, 60, "the worker looks", interval_s=0.05)
+def wait_for_sample(lone: Lone, born: float) -> None:
+    """Waits for a sample that was taken after that time."""
+    wait_until(lambda: newest(lone) > born, 60, "the worker takes samples", interval_s=0.05)
 
 
 def newest(lone: Lone) -> float:
-    """When the newest look was taken; 0 where there is none."""
+    """When the newest sample was taken; 0 where there is none."""
     with closing(sqlite3.connect(lone.where, timeout=20)) as other:
         if not other.execute("PRAGMA user_version").fetchone()[0]:
             return 0.0
@@ -551,15 +551,15 @@ def wait_for_write(path: Path) -> None:
         pass
 
 
-def look_at(lone: Lone, seen: dict[str, dict[int, float]]) -> None:
+def compare(lone: Lone, seen: dict[str, dict[int, float]]) -> None:
     """Reads all: what was there once must be there for ever. Adds what is new."""
     there: dict[str, dict[int, float]] = {name: {} for name in seen}
     if Path(lone.where).exists():
         with closing(sqlite3.connect(lone.where, timeout=20)) as other:
             if other.execute("PRAGMA user_version").fetchone()[0]:
-                looks = "SELECT name, arrival, t FROM sample JOIN replica ON replica.number = sample.replica"
-                for name, arrival, t in other.execute(looks):
+                samples = "SELECT name, arrival, t FROM sample JOIN replica ON replica.number = sample.replica"
+                for name, arrival, t in other.execute(samples):
                     there[name][arrival] = t
     for name in seen:
-        assert seen[name].items() <= there[name].items(), f"{name} has lost looks"
+        assert seen[name].items() <= there[name].items(), f"{name} has lost samples"
     seen.update(there)

@@ -23,7 +23,7 @@ from .servers import wait_until
 SHORT_S = 8.0
 SHORT = ("--max-backup-behind", "8", "--max-deshard-behind", "8")
 SLACK_S = 5.0
-"""A look, and a busy machine."""
+"""A sample, and a busy machine."""
 QUIET = ("OK", "WARNING")
 """What a job that is recorded as it should be may lead to."""
 OVERSPENT = ("job-overrun", "recovery-exceeded", "sql-stopped", "delay-out-of-bounds")
@@ -168,7 +168,7 @@ def sql_stopped(outcome: Outcome) -> bool:
 
 @contextmanager
 def written_again_and_again(write: Callable[[int], None]) -> Iterator[None]:
-    """Meanwhile somebody writes job lines, a few for each look."""
+    """Meanwhile somebody writes job lines, a few for each sample."""
     over = threading.Event()
 
     def go_on() -> None:
