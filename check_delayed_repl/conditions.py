@@ -29,8 +29,8 @@ class Condition(NamedTuple):
     """A few words. The text of a finding begins with it."""
     meaning: str
     """Two or three sentences: what it means and why it matters."""
-    code: int | None = None
-    """The number that stands for it in histories, for what a failed sample may give as its reason. Never reused."""
+    fails: bool = False
+    """A failed sample may give it as its reason."""
 
 
 CONDITIONS = (
@@ -40,14 +40,14 @@ CONDITIONS = (
         "Cannot connect to the replica",
         "The replica cannot be reached, refuses the account, or is not a MySQL server. "
         "Nothing is known about the delay line until this works again.",
-        1,
+        True,
     ),
     Condition(
         "timeout",
         HARD,
         "The replica did not answer in time (--timeout)",
         "The server, or the network on the way to it, hangs. Whether replication goes on meanwhile is not known.",
-        0,
+        True,
     ),
     Condition(
         "not-a-replica",
@@ -55,7 +55,7 @@ CONDITIONS = (
         "Not a replica",
         "No replication is configured on this server, or not the channel that was asked for. "
         "Nothing is protected here.",
-        2,
+        True,
     ),
     Condition(
         "status-unreadable",
@@ -63,7 +63,7 @@ CONDITIONS = (
         "Replication status cannot be read",
         "The account lacks a privilege, or the status makes no sense. "
         "Without the status, a dead IO thread shows only once the whole delay line has drained.",
-        3,
+        True,
     ),
     Condition(
         "io-error",
@@ -84,14 +84,14 @@ CONDITIONS = (
         "Heartbeat is missing",
         "There is no heartbeat table, no row of the source in it, or no privilege to read it. "
         "Without the source's heartbeat the delay cannot be measured.",
-        4,
+        True,
     ),
     Condition(
         "heartbeat-unreadable",
         HARD,
         "Heartbeat cannot be read",
         "The heartbeat's ts is not a time. Without it the delay cannot be measured.",
-        5,
+        True,
     ),
     Condition(
         "heartbeat-from-future",
@@ -168,7 +168,7 @@ CONDITIONS = (
         "Server is down",
         "Nothing listens at the replica's address. Held only for kinds of job that stop the server "
         "(--job-stops-server).",
-        6,
+        True,
     ),
     Condition(
         "io-stopped",
@@ -322,7 +322,7 @@ def names(*kinds: str) -> tuple[str, ...]:
     return tuple(condition.name for condition in CONDITIONS if condition.kind in kinds)
 
 
-SAMPLE_ERRORS = tuple(condition.name for condition in CONDITIONS if condition.code is not None)
+SAMPLE_ERRORS = tuple(condition.name for condition in CONDITIONS if condition.fails)
 """The conditions that a sample may fail with."""
 
 
