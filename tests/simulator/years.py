@@ -6,10 +6,11 @@ machine is a plan of events: ordinary ones, which must not page anybody, and inc
 
 Ordinary: heartbeat jitter, pt-slave-delay's saw-tooth, nightly backups in five manners with catch-ups in four,
 deshards, load spikes that stay in range, dips and spikes of up to a minute, restarts of the source, gaps in the
-sampling, a single wild sample now and then.
+sampling, another server of the same name, an IO thread that flaps, a single wild sample now and then.
 
 Incidents: a slow leak, a lost delay setting, a dead heartbeat, a dead IO thread behind a full relay log, a stopped SQL
-thread, pt-slave-delay dead, job records gone wrong, a line lost after a harmless backup. An incident begins when
+thread, pt-slave-delay dead, job records gone wrong, a line lost after a harmless backup, a line drained between two
+samples, a flood of jobs, two servers behind one name, a filter, a relay log at its limit. An incident begins when
 something is wrong that an operator has not said to tolerate: when the delay leaves its range, when a thread that should
 run stops, when the source's heartbeat stops to arrive, when a job is past its limit. It ends two minutes after the line
 is back in range.
@@ -118,6 +119,13 @@ class Machine:
         """...and when it was started again."""
         self.local_died: float | None = None
         self.down = False
+        self.server = "uuid:a"
+        self.doubled = False
+        """Every sixth sample is of another server, which is not delayed."""
+        self.flapping = False
+        """The IO thread is thrown out again and again."""
+        self.filters: tuple[str, ...] = ()
+        self.relay_limited = False
         self.silent = False
         """Nobody looks."""
         self.manager = True
@@ -168,6 +176,9 @@ class Machine:
         if self.down:
             return Sample(self.now, None, "server-down", "connection refused")
         rng, kind = self.rng, self.profile
+        place = int(self.now / EVERY)
+        if self.doubled and place % 6 == 5:
+            return Sample(self.now, 0.3, ts=self.now - 0.3, io="Yes", sql="Yes", sql_delay=0, server="uuid:other")
         jitter = rng.uniform(-kind.jitter, kind.jitter)
         beat = self.applied
         if self.writer_died is not None and self.writer_died < beat < (self.writer_mended or beat + 1.0):
@@ -184,7 +195,7 @@ class Machine:
             source_id=1,
             heartbeat_id=1,
             local=local,
-            io=self.io,
+            io="Connecting" if self.flapping and place % 3 == 0 else self.io,
             sql="Yes" if sql else "No",
             io_errno=0,
             sql_errno=0,
@@ -193,6 +204,9 @@ class Machine:
             sql_delay=self.sql_delay,
             sql_remaining=pending,
             seconds_behind=behind,
+            server=self.server,
+            filters=self.filters,
+            relay_limited=self.relay_limited,
         )
 
 
@@ -336,6 +350,12 @@ class Year:
         t = rng.uniform(begin, end - HOUR)
         if rng.random() < 0.15:
             events += [Event(t, put(silent=True)), Event(t + rng.uniform(60.0, 1800.0), put(silent=False))]
+        t = rng.uniform(begin, end - HOUR)
+        if rng.random() < 0.03:
+            events += [Event(t, put(server=f"uuid:{t}"))]
+        t = rng.uniform(begin, end - HOUR)
+        if rng.random() < 0.05:
+            events += [Event(t, put(flapping=True)), Event(t + rng.uniform(60.0, 3000.0), put(flapping=False))]
         return events
 
     # --- incidents
@@ -386,6 +406,34 @@ class Year:
         incident = self._incident(kind)
         end = begin + (HIGH - self.profile.delay) + HOUR
         return [Event(begin, put(stuck=True), incident=incident), Event(end, put(stuck=False), over=incident)]
+
+    def _drained(self, begin: float, kind: str) -> list[Event]:
+        """The delay is set to nothing for a moment, between two samples, and back."""
+        incident = self._incident(kind)
+        return [Event(begin, ahead(DAY), incident=incident), Event(begin + 60.0, None, over=incident)]
+
+    def _flooded(self, begin: float, kind: str) -> list[Event]:
+        """Somebody writes jobs in a loop."""
+        incident = self._incident(kind, begin)
+        lines = [JobLine(begin, f"flood-{i}", "backup", begin) for i in range(2100)]
+        return [
+            *(Event(begin, None, line) for line in lines),
+            Event(begin, None, incident=incident),
+            Event(begin + HOUR, None, JobLine(begin + HOUR, "*", void=True), over=incident),
+        ]
+
+    def _wrong_for(self, begin: float, kind: str) -> list[Event]:
+        """Something that shows in the status alone."""
+        field, wrong, right, tolerated, lasts = {
+            "two servers": ("doubled", True, False, 60.0, HOUR),
+            "filter": ("filters", ("Replicate_Do_DB=percona",), (), 0.0, HOUR),
+            "relay log full": ("relay_limited", True, False, LIMITS.max_master_behind, 2.0 * HOUR),
+        }[kind]
+        incident = self._incident(kind, begin + tolerated)
+        return [
+            Event(begin, put(**{str(field): wrong}), incident=incident),
+            Event(begin + lasts, put(**{str(field): right}), over=incident),
+        ]
 
     def _io_dead(self, begin: float, kind: str) -> list[Event]:
         """Nothing is fetched any more, while hours of changes still wait to be applied."""
@@ -508,6 +556,11 @@ COMMON = (
     "SQL thread stopped",
     "job record wrong",
     "job never finished",
+    "line drained",
+    "job flood",
+    "two servers",
+    "filter",
+    "relay log full",
 )
 INCIDENTS = {True: (*COMMON, "delay setting lost"), False: (*COMMON, "pt-slave-delay dead")}
 """With native delay or without → what may go wrong."""
@@ -522,4 +575,9 @@ INCIDENT_PLANS: dict[str, Callable[[Year, float, str], list[Event]]] = {
     "job record wrong": Year._bad_record,
     "delay setting lost": Year._setting_lost,
     "pt-slave-delay dead": Year._manager_dead,
+    "line drained": Year._drained,
+    "job flood": Year._flooded,
+    "two servers": Year._wrong_for,
+    "filter": Year._wrong_for,
+    "relay log full": Year._wrong_for,
 }
