@@ -9,11 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
 from check_delayed_repl.records import Sample
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# What runs by default is the same every time. A random search is asked for, and what it finds becomes an example.
+settings.register_profile("fixed", derandomize=True)
+settings.register_profile("random", print_blob=True)
+settings.load_profile("random" if os.environ.get("CHECK_DELAYED_REPL_RANDOM") else "fixed")
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
