@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 from judge_builders import folded, job, look
@@ -314,3 +315,4 @@ SCENES: dict[str, Callable[[], Diagnosis]] = {
     "internal-error": lambda: scene([look(NOW, None, io="Yes")], None, confidence=()),
 }
 """Name → picture. The first word of the name is the condition that the scene is about."""
+SCENES = {name: cache(build) for name, build in SCENES.items()}

@@ -1,1 +1,1 @@
-"""What a person sees: one judgement, explained. Session looks, picture puts together, report draws."""
+"""What a person sees: one judgement, explained. The session samples, the picture puts together, the rest shows."""

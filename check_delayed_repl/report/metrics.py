@@ -33,7 +33,7 @@ def metrics(verdict: Verdict, limits: Limits) -> list[Metric]:
     which none is active has the age 0; that is only known where the verdict knows of holds, so where there was a
     history to judge.
     """
-    look = verdict.sample or Sample(verdict.at)
+    sample = verdict.sample or Sample(verdict.at)
     trend = verdict.trend
     delays = f"{plain(limits.min_delay_time)}:{plain(limits.max_delay_time)}"
     kinds = limits.kinds
@@ -49,15 +49,15 @@ def metrics(verdict: Verdict, limits: Limits) -> list[Metric]:
         return Metric(f"{exception}_held", verdict.held.get(exception), "s", plain(limit))
 
     found = [
-        Metric("delay", look.delay, "s", delays),
+        Metric("delay", sample.delay, "s", delays),
         Metric("intercept", trend.intercept, "s", delays),
         Metric("slope", trend.slope),
         Metric("correlation", trend.correlation),
         Metric("samples", trend.samples if verdict.held else None),
-        Metric("local_heartbeat_age", look.local, "s", f"{plain(EARLIEST_AGE)}:{plain(limits.max_seconds_behind)}"),
+        Metric("local_heartbeat_age", sample.local, "s", f"{plain(EARLIEST_AGE)}:{plain(limits.max_seconds_behind)}"),
         Metric("source_log_age", verdict.source_log_age, "s", plain(limits.max_master_behind)),
         Metric("relay_log_age", verdict.relay_log_age, "s", plain(limits.max_relay_behind)),
-        Metric("relay_log_space", look.relay_log_space, "B"),
+        Metric("relay_log_space", sample.relay_log_space, "B"),
         Metric("worker_age", verdict.worker_age, "s", plain(limits.max_last_seen)),
         age("backup"),
         age("deshard"),
@@ -66,7 +66,7 @@ def metrics(verdict: Verdict, limits: Limits) -> list[Metric]:
         held("recovery", limits.max_recovery_time),
         held("trend", limits.max_trend_time),
         # No range: what counts as lost depends on what the server was set to before.
-        Metric("sql_delay", look.sql_delay, "s"),
+        Metric("sql_delay", sample.sql_delay, "s"),
     ]
     for kind, limit in limits.job_limits:
         found += [age(kind), held(kind, limit)]

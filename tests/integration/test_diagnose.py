@@ -153,7 +153,7 @@ def lined(kit: Kit, fault_family: Family, tmp_path: Path, request: pytest.Fixtur
     made.close()
 
 
-def test_a_lost_delay_is_set_again_and_nothing_that_waits_is_lost(lined: Line) -> None:
+def test_a_lost_delay_is_set_again_and_stopped_threads_start_and_nothing_that_waits_is_lost(lined: Line) -> None:
     replica = lined.replica
     found = lined.diagnosed()
     assert found["findings"][0]["condition"] == "delay-setting-lost"
@@ -165,11 +165,7 @@ def test_a_lost_delay_is_set_again_and_nothing_that_waits_is_lost(lined: Line) -
     assert lined.waiting() == CHANGES
     assert not replica.sql("SHOW DATABASES LIKE 'app'"), "nothing has been applied"
 
-
-def test_threads_that_are_both_stopped_start_and_nothing_that_waits_is_lost(lined: Line) -> None:
-    """And so do those of a replica whose delay is as it should be."""
-    replica = lined.replica
-    pasted(replica, lined.diagnosed())
+    # The same with both threads stopped, and the delay as it should be.
     replica.stop_all()
     found = lined.diagnosed()
     conditions = {finding["condition"] for finding in found["findings"]}
