@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from itertools import pairwise
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -47,6 +48,28 @@ def test_lines_that_were_once_judged_wrongly(name: str, number: int) -> None:
     seed = f"{name}/{number}"
     line = rows.ROWS[name].draw(Random(seed))
     assert line.broken(rows.judge(line, seed)) is None
+
+
+STORIES = Path(__file__).parent / "golden" / "lines.txt"
+
+
+def story(name: str, number: int) -> str:
+    """What the judge says of one line, and what its fits add up to: any change of the trend changes it."""
+    seed = f"{name}/{number}"
+    judged = rows.judge(rows.ROWS[name].draw(Random(seed)), seed)
+    said = [f"{j.t:.0f} {j.condition}" for i, j in enumerate(judged) if not i or j.condition != judged[i - 1].condition]
+    slope, correlation = sum(j.slope or 0.0 for j in judged), sum(j.correlation or 0.0 for j in judged)
+    fits = f"fitted {sum(j.samples for j in judged)}, slopes {slope:.6f}, correlations {correlation:.6f}"
+    return f"{name}/{number}: {'; '.join(said)} | {fits}"
+
+
+def stories() -> list[str]:
+    return [story(name, number) for name in rows.ROWS for number in range(6)]
+
+
+def test_lines_are_judged_as_they_were() -> None:
+    """After a change that is meant: python tests/test_alarm_quality.py writes them anew, to be read before kept."""
+    assert stories() == STORIES.read_text().splitlines()
 
 
 @pytest.mark.parametrize("replica", range(4))
@@ -133,3 +156,7 @@ def test_the_projects_own_rule_is_the_judge_itself() -> None:
         if b.state == State.CRITICAL and (not a or a.state != b.state)
     ]
     assert [alarm.begin for alarm in alarms] == entries
+
+
+if __name__ == "__main__":
+    STORIES.write_text("".join(f"{line}\n" for line in stories()))
