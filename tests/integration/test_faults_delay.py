@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Event, Thread
 
 from .breaking import THROUGH_S, delay_above, replicated
 from .checking import Scene, assert_only, between, changes
-from .matrix import Watched
-from .servers import Server
+from .matrix import Watched, essential
+from .servers import Server, meanwhile
 
 SLOW_ON_THE_REPLICA = "SLEEP(IF(@@GLOBAL.server_id = 2, {}, 0))"
 """An expression that takes so many seconds where a statement is applied, and none on the source."""
@@ -46,6 +45,25 @@ def test_delay_setting(watched: Watched) -> None:
     with watched.twin("5.1", "stopped and started, as a job", state=ANNOUNCED, watch=3), job(watched.scene):
         replica.stop_all()
         replica.start_all()
+
+
+@essential
+def test_drained_between_two_samples(watched: Watched) -> None:
+    """What waited is applied at once, and the delay is back before anybody looks: a backup does not account for it."""
+    scene, replica = watched.scene, watched.replica
+    with watched.twin("5.9", "for so long to a little less, and back", state=ANNOUNCED, watch=5), job(scene):
+        replica.set_delay(9)
+        time.sleep(2)
+        replica.set_delay(watched.pair.delay)
+    scene.expect("OK", "in-range", 30)
+    title = "Delay: to 0 for two seconds and back, while a backup runs"
+    with watched.fault("5.9", title, "line-drained", within=20) as it, job(scene):
+        it.caused()
+        replica.set_delay(0)
+        time.sleep(2)
+        replica.set_delay(watched.pair.delay)
+        assert "running" in it.detected().text, "the backup"
+        it.mending()
 
 
 def test_sql_thread_is_stopped(watched: Watched) -> None:
@@ -169,18 +187,6 @@ def heavy_load(source: Server) -> Iterator[None]:
         "CREATE DATABASE IF NOT EXISTS heavy",
         "CREATE TABLE IF NOT EXISTS heavy.entry (id INT PRIMARY KEY AUTO_INCREMENT, value INT NOT NULL)",
     )
-    done = Event()
-
-    def write() -> None:
-        with source.session() as run:
-            run("SET SESSION binlog_format = 'STATEMENT'")
-            while not done.wait(0.5):
-                run(f"INSERT INTO heavy.entry (value) VALUES ({SLOW_ON_THE_REPLICA.format(0.25)})")
-
-    writer = Thread(target=write, name="heavy load", daemon=True)
-    writer.start()
-    try:
+    insert = f"INSERT INTO heavy.entry (value) VALUES ({SLOW_ON_THE_REPLICA.format(0.25)})"
+    with meanwhile(lambda: source.sql("SET SESSION binlog_format = 'STATEMENT'", insert), 0.5):
         yield
-    finally:
-        done.set()
-        writer.join(60)

@@ -39,7 +39,7 @@ class Hosts:
         self.replica = site.station(pair, "replica-host", systemd=True, beside=pair.replica.container)
         for host in (self.source, self.replica):
             login = f"[client]\nuser = root\npassword = {ROOT_PASSWORD}\nsocket = /run/mysqld/mysqld.sock\n"
-            host.put("/root/.my.cnf", login, mode=0o600)
+            host.put({"/root/.my.cnf": login}, mode=0o600)
         self.monitoring.run("rm -r /etc/check_delayed_repl /var/lib/check_delayed_repl")
         for host in self.all:
             host.run("rm -rf /etc/check_delayed_repl")
@@ -57,7 +57,7 @@ class Hosts:
         assert modes == ["700", *["600"] * (len(modes) - 1)]
         found = self.monitoring.fetch(FOLDER)
         for host in (self.source, self.replica):
-            host.put_all({f"{FOLDER}/{name}": text for name, text in found.items()}, mode=0o600)
+            host.put({f"{FOLDER}/{name}": text for name, text in found.items()}, mode=0o600)
         return found
 
     def follow(self, readme: str) -> None:
