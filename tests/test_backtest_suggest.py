@@ -88,7 +88,7 @@ def critical(records: list[Record], limits: Limits) -> list[tuple[float, float]]
 
 NIGHT = """\
 # Limits that fit 2880 samples from 2023-11-14 22:13:20 UTC to 2023-11-16 22:12:20 UTC.
-# With the limits given: 1 page (1 delay-out-of-bounds). With these: 1 page (1 delay-out-of-bounds).
+# With the limits given: 1 page (1 line-drained). With these: 1 page (1 line-drained).
 
 # 99 of 100 calm samples are at 7200 to 7202 s; 720 s of room
 min-delay-time = "107m"

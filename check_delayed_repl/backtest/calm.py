@@ -46,7 +46,9 @@ def calm(block: Sequence[Sample], fold: Fold) -> bool:
             return False
     heartbeat = seen.heartbeat and seen.heartbeat[1]
     return all(
-        column.count(None) == len(column) if since is None else _longest_still(times, column, since, before) <= limit
+        column.count(None) == len(column)
+        if since is None
+        else times[-1] - since <= limit or _longest_still(times, column, since, before) <= limit
         for column, since, before, limit in (
             ([s.ts for s in block], seen.heartbeat_since, heartbeat, limits.max_seconds_behind),
             ([s.source_log for s in block], seen.source_log_since, seen.source_log, limits.max_master_behind),

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from os import PathLike
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from check_delayed_repl.backtest.calm import calm
 from check_delayed_repl.history.recording import batches
@@ -139,10 +139,10 @@ class Replay:
 
     def _pass_over(self, block: Sequence[Record]) -> bool:
         """Folds these records at once, if they are samples of a calm time."""
-        if self.summary.state is not State.OK:
+        if self.summary.state is not State.OK or {*map(type, block)} != {Sample}:
             return False
-        samples = [record for record in block if isinstance(record, Sample)]
-        if len(samples) < len(block) or not calm(samples, self.fold):
+        samples = cast(Sequence[Sample], block)
+        if not calm(samples, self.fold):
             return False
         self.fold.pass_over(samples)
         self.summary.calm(samples[-1].t, len(samples))
