@@ -412,11 +412,8 @@ class Rescue:
                 f"delayed-repl rescue forward {name} --execute" if planned.steps else "delayed-repl rescue resume"
             )
             return True
-        if planned.steps:
+        if planned.steps or active is None or (active.phase, active.target) != ("forwarded", name):
             self._roll(session, state, record, active, name, moment, planned)
-        elif active is not None and active.phase == "forwarding":
-            active.phase = "forwarded"
-            record.save(active)
         state = self._one(session)
         first = next(find.scan(session, state, active), None)
         if first is None or not first.named(name):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -172,6 +173,16 @@ class Scene:
         )
         return Result(done.returncode, done.stdout, done.stderr)
 
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
+        )
+
+    def applying(self) -> bool:
+        """Whether an applier is in the middle of a DELETE."""
+        rows = self.replica.rows("SHOW PROCESSLIST")
+        return any(word in str(row) for row in rows for word in ("row changes (delete)", "Delete_rows_log_event"))
+
     def json(self, *arguments: str, code: int = 0) -> dict[str, Any]:
         result = self.run(*arguments, "--output", "json")
         assert result.code == code, (arguments, result)
@@ -252,7 +263,14 @@ class Scene:
 
 
 def pair_for_rescues(kit: Kit, family: Family, gtid: bool, *replica_options: str) -> Pair:
-    """A pair with parallel appliers, and nobody's heartbeats."""
+    """Two servers, the replica with parallel appliers, for `Scene.set_up` to make a pair of."""
     optimistic = ["--slave-parallel-mode=optimistic"] if family.startswith("mariadb") else []
-    options = [*optimistic, "--max-relay-log-size=262144", *replica_options]
-    return kit.pair(family, delay=1, gtid=gtid, parallel=4, heartbeats=False, replica_options=options)
+    # What is set must be there after kill -9.
+    durable = ("--innodb-flush-log-at-trx-commit=1", "--sync-binlog=1")
+    options = [*optimistic, *durable, "--max-relay-log-size=262144", *replica_options]
+    pair = Pair(kit, family, gtid=gtid, parallel=4, heartbeats=False, replica_options=options)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(Server.start, (pair.source, pair.replica)))
+    for server in (pair.source, pair.replica):
+        server.make_accounts(heartbeats=False)
+    return pair
