@@ -59,8 +59,9 @@ class Limits(NamedTuple):
 
     def checked(self) -> Limits:
         """Itself; raises LimitError, naming the option, where a limit makes no sense."""
-        for name in self._fields[:12]:
-            value = getattr(self, name)
+        for name, value in self._asdict().items():
+            if name == "window" or isinstance(value, bool | str | tuple):
+                continue
             if not math.isfinite(value):
                 raise LimitError(option(name), f"{value} is not a number")
             if value < 0:

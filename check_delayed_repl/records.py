@@ -26,14 +26,14 @@ ALL_JOBS = "*"
 
 
 class Sample(NamedTuple):
-    """One look at a replica: what was seen, or why it failed. What is None was not seen and is not judged."""
+    """One sample of a replica: what was seen, or why it failed. What is None was not seen and is not judged."""
 
     t: float
     """When, on the sampler's clock: seconds since 1970, UTC."""
     delay: float | None = None
     """Replica's clock minus the source's heartbeat as applied there, in seconds. Never clamped."""
     error: str | None = None
-    """Why the look failed: one of conditions.SAMPLE_ERRORS."""
+    """Why the sample failed: one of conditions.SAMPLE_ERRORS."""
     message: str | None = None
     """The failure in words. Text from a server: untrusted."""
     ts: float | None = None
@@ -45,7 +45,7 @@ class Sample(NamedTuple):
     local: float | None = None
     """Age of the local heartbeat in seconds."""
     local_missing: bool = False
-    """The local heartbeat was looked for and no row was there."""
+    """The local heartbeat was asked for and no row was there."""
     io: str | None = None
     """IO thread: Yes, No, Connecting or Preparing."""
     sql: str | None = None

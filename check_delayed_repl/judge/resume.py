@@ -1,13 +1,13 @@
 """Judging that begins in the middle of a long history, at a place that nothing older reaches beyond.
 
 Folding a month's records takes a while, and is done once for every set of limits. But a fold forgets: the trend reaches
-back an hour at most, a look in range ends the episode and all that was charged to it, and a job is over for good once
+back an hour at most, a sample in range ends the episode and all that was charged to it, and a job is over for good once
 it was finished for longer than max-recovery-time. So a fold that begins late comes to say what the whole one says, once
 
 * everything it is given lies later than everything it is not given, and no older job is open or has just finished;
-* a look well in range has come after more samples than a trend reaches back to: the line's side is the same from then;
+* a sample well in range has come after more samples than a trend reaches back to: the line's side is the same;
 * another has come max-recovery-time later: whatever a job is still to claim, it claims for a time that both have seen;
-* what the older looks had left in `Observed` has been seen anew: heartbeat, positions, threads.
+* what the older samples had left in `Observed` has been seen anew: heartbeat, positions, threads.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class LateFold:
         )
 
     def _seen_anew(self, s: Sample, seen: Observed) -> bool:
-        """Nothing in what has been seen would be otherwise if older looks had been seen too."""
+        """Nothing in what has been seen would be otherwise if older samples had been seen too."""
         if seen.local is None and self._past.local:
             return False
         if self._past.sql_delay and not (s.sql_delay and self.fold.setting_fitted):
