@@ -18,9 +18,9 @@ from __future__ import annotations
 import os
 import re
 
+from check_delayed_repl.history.database import HistoryUnavailable as HistoryUnavailable
 from check_delayed_repl.history.tables import FUTURE_S as FUTURE_S
 from check_delayed_repl.history.tables import History as History
-from check_delayed_repl.history.tables import HistoryUnavailable as HistoryUnavailable
 
 LOCATION_VARIABLE = "CHECK_DELAYED_REPL_HISTORY"
 STATE_FOLDER = "/var/lib/check_delayed_repl"

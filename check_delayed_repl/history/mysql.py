@@ -24,17 +24,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from check_delayed_repl.history.tables import (
-    JOB_COLUMNS,
-    NAME_LENGTH,
-    History,
-    HistoryUnavailable,
-    Row,
-    added_columns,
-    job_values,
-    layout,
-    text,
-)
+from check_delayed_repl.history.codec import JOB_COLUMNS, NAME_LENGTH, Row, added_columns, job_values, layout, text
+from check_delayed_repl.history.database import HistoryUnavailable
+from check_delayed_repl.history.tables import History
 from check_delayed_repl.observe.target import SSL_MODES, Target
 from check_delayed_repl.records import JobLine, Sample
 

@@ -23,16 +23,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
 
-from check_delayed_repl.history.tables import (
-    COLUMNS,
-    LIST,
-    NAME,
-    WORD,
-    History,
-    HistoryUnavailable,
-    added_columns,
-    layout,
-)
+from check_delayed_repl.history.codec import COLUMNS, LIST, NAME, WORD, added_columns, layout
+from check_delayed_repl.history.database import HistoryUnavailable
+from check_delayed_repl.history.tables import History
 
 APPLICATION_ID = 0x64526570  # dRep
 """Marks the file as a history, so that another program's database is not taken for one."""

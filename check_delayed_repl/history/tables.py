@@ -21,132 +21,51 @@ from contextlib import suppress
 from math import isfinite
 from operator import itemgetter
 
-from check_delayed_repl.light import TYPE_CHECKING
-from check_delayed_repl.records import ALL_JOBS, LARGEST, JobLine, Past, Record, Sample, job_line, job_names
-
-if TYPE_CHECKING:
-    from typing import Any, TypeAlias, TypeVar
-
-    _Result = TypeVar("_Result")
-
-Row: TypeAlias = "tuple[Any, ...]"
+from check_delayed_repl.history.codec import (
+    COLUMNS,
+    JOB_COLUMNS,
+    NAME_LENGTH,
+    Row,
+    job_from,
+    job_values,
+    numbers,
+    sample_from,
+    sample_values,
+    text,
+    whole,
+)
+from check_delayed_repl.history.database import Database, HistoryUnavailable
+from check_delayed_repl.records import LARGEST, JobLine, Past, Record, Sample, job_names
 
 FUTURE_S = 2.0
 """A stored sample that lies further ahead than this, in seconds, shows that a clock was stepped."""
-NAME_LENGTH = 255
-KIND_LENGTH = 64
-TEXT_LENGTH = 1000
-LIST_LENGTH = 16_000
-"""Longer texts are cut when they are stored."""
-
-# The types of columns, as `History.types` has them for each kind of database.
-WHOLE, REAL, FLAG, TEXT, WORD, NAME, LIST = "WHOLE", "REAL", "FLAG", "TEXT", "WORD", "NAME", "LIST"
-
-COLUMNS = (
-    ("t", REAL),
-    ("delay", REAL),
-    ("error", WORD),
-    ("message", TEXT),
-    ("ts", REAL),
-    ("source_id", WHOLE),
-    ("heartbeat_id", WHOLE),
-    ("local_age", REAL),
-    ("local_missing", FLAG),
-    ("io_thread", WORD),
-    ("sql_thread", WORD),
-    ("io_errno", WHOLE),
-    ("io_error", TEXT),
-    ("sql_errno", WHOLE),
-    ("sql_error", TEXT),
-    ("source_file", NAME),
-    ("source_pos", WHOLE),
-    ("relay_file", NAME),
-    ("relay_pos", WHOLE),
-    ("relay_log_space", WHOLE),
-    ("sql_delay", WHOLE),
-    ("sql_remaining", WHOLE),
-    ("seconds_behind", WHOLE),
-    ("server", NAME),
-    ("io_state", NAME),
-    ("filters", LIST),
-    ("relay_limited", FLAG),
+NOTABLE = (
+    "WHERE replica = ? AND arrival <= ? AND (delay IS NOT NULL OR source_id IS NOT NULL) ORDER BY arrival DESC LIMIT 1"
 )
-"""What is stored of a sample: its fields in their order, but with the file and the place of each of the two logs."""
-JOB_COLUMNS = "t, id, kind, started_at, finished_at, void, unreadable"
-_LOGS, _MISSING, _FILTERS, _LIMITED = map(
-    Sample._fields.index, ("source_log", "local_missing", "filters", "relay_limited")
-)
-_NOWHERE = (None, None)
-_NEW = ("server", "io_state", "filters", "relay_limited")
-
 _CACHE_WAIT_S = 0.5
 """A cache is not worth a longer wait."""
-_PRUNE_STEP = 500
-"""Rows removed in one transaction, so that others need not wait for long."""
-_EPISODE_MEMORY_S = 86400.0
+EPISODE_MEMORY_S = 86400.0
 """A kept fold younger than this says whether an episode is going on; and so long before an episode all is kept."""
 
 
-class HistoryUnavailable(Exception):
-    """The history cannot be read or written. The message is one line that says what to do; it holds no password."""
-
-
-class History:
+class History(Database):
     """An append-only log of samples and job lines. Every method raises HistoryUnavailable, and nothing else.
 
     A subclass provides the connection, the clock and the types. One thread at a time may use it.
     """
 
-    deadline: float
-    """Until when calls may take, by time.monotonic(). A process that goes on and on sets it anew before each call."""
-    name: str
-    """Where the history is, fit to be printed."""
-    readable: bool
-    """False where this account may INSERT job lines and nothing else: then only `now` and `add_job` work."""
-    warnings: list[str]
-    """What is wrong with it without keeping it from being used, one line each."""
-
     version = 2
     """Of the tables' layout."""
-    errors: tuple[type[Exception], ...]
-    """What the driver raises, whatever is wrong."""
-    mark = "?"
-    """The driver's mark for a parameter."""
     by_t: str
     """How a statement is told to use the index by (replica, t)."""
     chunk = 2000
     """Rows read at a time, so that memory does not grow with the history."""
 
     def __init__(self, name: str, deadline: float) -> None:
-        self.name = name
-        self.deadline = deadline
-        self.readable = True
-        self.warnings = []
-        self._connection: Any = None
-        self._numbers: dict[str, int] = {}
+        super().__init__(name, deadline)
         self._epoch: int | None = None
 
     # --- what a kind of database has in its own way ---
-
-    def now(self) -> float:
-        """The history's own clock: seconds since 1970, UTC."""
-        raise NotImplementedError
-
-    def _ready(self) -> None:
-        """Sees to it that there is a connection, for a stretch of work until the deadline."""
-        raise NotImplementedError
-
-    def _begin(self) -> None:
-        """Begins a transaction that holds the lock on `counter`."""
-        raise NotImplementedError
-
-    def _unavailable(self, error: Exception) -> HistoryUnavailable:
-        """What to say of an error, and what to do about it."""
-        raise NotImplementedError
-
-    def _undone(self, _error: Exception) -> bool:
-        """Whether the server has undone a transaction for another's sake, so that it may be tried again."""
-        return False
 
     def _read_as(self, column: str, _kind: str) -> str:
         """How a column of this type is read."""
@@ -170,79 +89,6 @@ class History:
 
     def _prepare(self, _samples: Sequence[Sequence[object]]) -> None:
         """What has to be there before these rows of samples can be stored."""
-
-    # --- the connection ---
-
-    def close(self) -> None:
-        """Lets go of file or connection."""
-        connection, self._connection = self._connection, None
-        self._numbers.clear()
-        if connection is not None:
-            with suppress(*self.errors):
-                connection.close()
-
-    def _read(self, work: Callable[[], _Result]) -> _Result:
-        """Runs `work`, which only reads."""
-        try:
-            self._ready()
-            return work()
-        except HistoryUnavailable:
-            raise
-        except self.errors as error:
-            raise self._unavailable(error) from None
-
-    def _write(self, work: Callable[[], _Result]) -> _Result:
-        """Runs `work` in a transaction that holds the lock on `counter`."""
-        for last in (False, True):
-            try:
-                self._ready()
-                self._begin()
-                result = work()
-                self._connection.commit()
-            except HistoryUnavailable:
-                self._roll_back()
-                raise
-            except self.errors as error:
-                # The reason is looked for first: a lost connection is forgotten when rolling back fails.
-                failure = self._unavailable(error)
-                self._roll_back()
-                if last or not self._undone(error):
-                    raise failure from None
-            except BaseException:
-                self._roll_back()
-                raise
-            else:
-                return result
-        raise AssertionError
-
-    def _roll_back(self) -> None:
-        self._numbers.clear()  # those given in this transaction are not
-        if self._connection is not None:
-            try:
-                self._connection.rollback()
-            except self.errors:
-                self.close()
-
-    def _execute(self, statement: str, parameters: Sequence[object] = ()) -> Any:
-        cursor = self._connection.cursor()
-        cursor.execute(statement.replace("?", self.mark), *([tuple(parameters)] if parameters else ()))
-        return cursor
-
-    def _rows(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
-        return list(self._execute(statement, parameters).fetchall())
-
-    def _run(self, statement: str, parameters: Sequence[object] = ()) -> int:
-        """Runs a statement that changes something; returns how many rows it changed."""
-        return int(self._execute(statement, parameters).rowcount)
-
-    def _run_many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
-        self._connection.cursor().executemany(statement.replace("?", self.mark), rows)
-
-    def _select(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
-        return self._read(lambda: self._rows(statement, parameters))
-
-    def _change(self, statement: str, parameters: Sequence[object] = ()) -> int:
-        return self._write(lambda: self._run(statement, parameters))
 
     # --- writing ---
 
@@ -461,8 +307,8 @@ class History:
 
     def newest_sample(self, replica: str) -> Sample | None:
         """The newest sample with a delay or a source id: what the next sample wants to know of the past."""
-        for number, _, arrival, *_ in self._marks(replica):
-            found = self._samples(_NOTABLE, (number, arrival))
+        for number, _, arrival, *_ in self.marks(replica):
+            found = self._samples(NOTABLE, (number, arrival))
             return found[0][2] if found else None
         return None
 
@@ -484,9 +330,14 @@ class History:
         """The kinds of job, beside those built in, that checks which judged this replica in the last day know."""
         rows = self._select(
             "SELECT name, kinds FROM fold JOIN replica ON number = fold.replica WHERE saved_at >= ?",
-            (self.now() - _EPISODE_MEMORY_S,),
+            (self.now() - EPISODE_MEMORY_S,),
         )
         return {kind for name, kinds in rows if replica in job_names(name) for kind in (kinds or "").split()}
+
+    def marks(self, replica: str | None) -> list[Row]:
+        """Number, name and marks of a replica, or of all."""
+        where, values = ("", []) if replica is None else (" WHERE name = ?", [text(replica, NAME_LENGTH)])
+        return self._select(f"SELECT number, name, delay_arrival, slowest, slowest_arrival FROM replica{where}", values)
 
     # --- the judge's fold ---
 
@@ -549,211 +400,12 @@ class History:
         delay or a source id, and everything since a day before an episode that is going on. It works in small steps,
         so that others can write in between; `at_most` lines are removed.
         """
-        cutoff = self.now() - keep_s
-        gone = 0
-        for table, key, old in self._old(replica, cutoff):
-            arrivals = old[: at_most - gone]
-            if not arrivals:
-                break
-            began = time.monotonic()
-            self._change(f"DELETE FROM {table} WHERE replica = ? AND arrival IN ({numbers(arrivals)})", (key,))
-            gone += len(arrivals)
-            time.sleep(min(0.1, time.monotonic() - began) if len(arrivals) == _PRUNE_STEP else 0.0)
-        if self._select("SELECT 1 FROM fold WHERE saved_at < ? LIMIT 1", (cutoff,)):
-            self._change("DELETE FROM fold WHERE saved_at < ?", (cutoff,))
-        return gone
+        from check_delayed_repl.history.pruning import prune
 
-    def _old(self, replica: str | None, cutoff: float) -> Iterator[tuple[str, int | str, list[int]]]:
-        """Rows that may go, some at a time: table, replica and arrivals. Those of before are to be gone by then."""
-        kept: dict[str, tuple[float, int]] = {}
-        """By name of replica: all with t at or after the first, or that arrived at or after the second, stays."""
-        for number, name, newest, slowest, slowest_arrival in self._marks(replica):
-            since, before = kept[name] = self._kept_since(number, cutoff)
-            spared = [row[0] for row in self._samples(_NOTABLE, (number, newest))]
-            spared += [row[0] for row in self._samples(_SLOWEST, (number, slowest_arrival, slowest))]
-            while rows := self._select(
-                f"SELECT arrival FROM sample {self.by_t} WHERE replica = ? AND t < ? AND arrival < ?"
-                f"{' AND arrival <> ?' * len(spared)} ORDER BY t LIMIT ?",
-                (number, since, before, *spared, _PRUNE_STEP),
-            ):
-                yield "sample", number, [row[0] for row in rows]
-        names = [row[0] for row in self._select("SELECT DISTINCT replica FROM job")] if replica is None else [replica]
-        for name in names:
-            limits = [(cutoff, LARGEST), *(limit for known, limit in kept.items() if name in job_names(known))]
-            over = self._jobs_over(name, min(since for since, _ in limits), min(before for _, before in limits))
-            for first in range(0, len(over), _PRUNE_STEP):
-                yield "job", name, over[first : first + _PRUNE_STEP]
-
-    def _marks(self, replica: str | None) -> list[Row]:
-        """Number, name and marks of a replica, or of all."""
-        where, values = ("", []) if replica is None else (" WHERE name = ?", [text(replica, NAME_LENGTH)])
-        return self._select(f"SELECT number, name, delay_arrival, slowest, slowest_arrival FROM replica{where}", values)
-
-    def _kept_since(self, number: int, cutoff: float) -> tuple[float, int]:
-        """An episode that is going on keeps what arrived since it began, and what was a day before."""
-        ((begin,),) = self._select(
-            "SELECT MIN(episode_arrival) FROM fold WHERE replica = ? AND saved_at >= ?",
-            (number, self.now() - _EPISODE_MEMORY_S),
-        )
-        if begin is None:
-            return cutoff, LARGEST - 1
-        where = "WHERE replica = ? AND arrival >= ? ORDER BY arrival LIMIT 1"
-        first = self._samples(where, (number, begin))
-        return (min(cutoff, first[0][2].t - _EPISODE_MEMORY_S) if first else cutoff), int(begin)
-
-    def _jobs_over(self, name: str, cutoff: float, before: int) -> list[int]:
-        """The arrivals of the lines of jobs that were over before `cutoff` and `before`, by their last lines."""
-        lines: dict[str, list[int]] = {}
-        over: set[str] = set()
-        for row in self._all_jobs((name,), LARGEST - 1):
-            line = job_from(row)
-            lines.setdefault(line.id, []).append(row[0])
-            done = line.void or line.unreadable or (line.finished_at is not None and line.finished_at < cutoff)
-            if done and line.t < cutoff and row[0] < before:
-                over.update(lines if line.void and line.id == ALL_JOBS else (line.id,))
-            else:
-                over.discard(line.id)
-        return sorted(arrival for job in over for arrival in lines[job])
+        return prune(self, keep_s, replica, at_most)
 
     def prune_future(self, replica: str | None = None) -> int:
         """Removes samples from the future, left by a clock that was stepped; returns how many went."""
-        limit = self.now() + FUTURE_S
-        gone = 0
-        for number, *_ in self._marks(replica):
+        from check_delayed_repl.history.pruning import take_back
 
-            def take_back(number: int = number) -> int:
-                return self._take_back(number, limit)
-
-            gone += self._write(take_back)
-        return gone
-
-    def _take_back(self, number: int, limit: float) -> int:
-        """Removes a replica's samples with t > limit; within a transaction."""
-        gone = self._run("DELETE FROM sample WHERE replica = ? AND t > ?", (number, limit))
-        if gone:
-            self._run("DELETE FROM fold WHERE replica = ?", (number,))
-            self._run("UPDATE counter SET epoch = epoch + 1 WHERE id = 1")
-            ((slowest,),) = self._rows("SELECT MAX(sql_delay) FROM sample WHERE replica = ?", (number,))
-            self._run(
-                "UPDATE replica SET slowest = ?, slowest_arrival = ? WHERE number = ?",
-                (slowest or 0, self._last_arrival(), number),
-            )
-        return gone
-
-
-_NOTABLE = (
-    "WHERE replica = ? AND arrival <= ? AND (delay IS NOT NULL OR source_id IS NOT NULL) ORDER BY arrival DESC LIMIT 1"
-)
-_SLOWEST = "WHERE replica = ? AND arrival <= ? AND sql_delay = ? ORDER BY arrival DESC LIMIT 1"
-
-
-# --- values: whatever was seen must fit into a column ---
-
-
-def text(value: str, length: int = TEXT_LENGTH) -> str:
-    """A text that every history can store."""
-    if len(value) > length:
-        value = value[:length]
-    return value if value.isascii() else value.encode("utf-8", "replace").decode()
-
-
-def whole(value: int) -> int:
-    """A whole number that every history can store; beyond 64 bits all are equally absurd."""
-    return min(max(value, -LARGEST), LARGEST - 1)
-
-
-def finite(value: float) -> float | None:
-    """NaN and infinity were no observation."""
-    return value if isfinite(value) else None
-
-
-def numbers(values: Iterable[int]) -> str:
-    """A list of whole numbers, for a statement."""
-    return ", ".join(str(int(value)) for value in values)
-
-
-_STORED: dict[str, Callable[[Any], object]] = {
-    WHOLE: whole,
-    REAL: finite,
-    FLAG: int,
-    TEXT: text,
-    WORD: lambda value: text(value, KIND_LENGTH),
-    NAME: lambda value: text(value, NAME_LENGTH),
-    LIST: lambda values: text("\n".join(value.replace("\n", " ") for value in values), LIST_LENGTH),
-}
-_STORE = tuple(_STORED[kind] for _, kind in COLUMNS)
-
-
-def sample_values(sample: Sample) -> list[object]:
-    """A sample's COLUMNS."""
-    logs = (*(sample.source_log or _NOWHERE), *(sample.relay_log or _NOWHERE))
-    seen = (*sample[:_LOGS], *logs, *sample[_LOGS + 2 :])
-    return [None if value is None else store(value) for value, store in zip(seen, _STORE, strict=True)]
-
-
-def sample_from(row: Row) -> Sample:
-    """The sample of a row of COLUMNS."""
-    source_file, source_pos, relay_file, relay_pos = row[_LOGS : _LOGS + 4]
-    source = None if source_pos is None else (source_file, source_pos)
-    relay = None if relay_pos is None else (relay_file, relay_pos)
-    seen = [*row[:_LOGS], source, relay, *row[_LOGS + 4 :]]
-    seen[_MISSING] = bool(seen[_MISSING])
-    if seen[_FILTERS] is not None:
-        seen[_FILTERS] = tuple(seen[_FILTERS].split("\n")) if seen[_FILTERS] else ()
-    if seen[_LIMITED] is not None:
-        seen[_LIMITED] = bool(seen[_LIMITED])
-    return Sample._make(seen)
-
-
-def job_values(line: JobLine) -> Row:
-    """A job line's columns from id to unreadable."""
-    return (
-        text(line.id, NAME_LENGTH),
-        None if line.kind is None else text(line.kind, KIND_LENGTH),
-        None if line.started_at is None else finite(line.started_at),
-        None if line.finished_at is None else finite(line.finished_at),
-        int(line.void),
-        None if line.unreadable is None else text(line.unreadable),
-    )
-
-
-def job_from(row: Row) -> JobLine:
-    """The job line of a row (arrival, replica, t, id, …, unreadable), whoever wrote it."""
-    arrival, _, t, name, kind, started_at, finished_at, void, unreadable = row
-    problem = unreadable
-    if not isinstance(t, int | float):
-        t, problem = 0.0, "no time of writing"
-    if not isinstance(name, str):
-        name, problem = f"line {arrival}", "no id"
-    return job_line(float(t), name, kind, started_at, finished_at, void, problem)
-
-
-# --- the layout ---
-
-
-def layout(types: dict[str, str]) -> dict[str, str]:
-    """The columns of the tables that both kinds of database have alike, in a database's own types."""
-    number, real = types[WHOLE], types[REAL]
-    sample = (
-        f"{column} {types[kind]}{' NOT NULL' if column in ('t', 'local_missing') else ''}" for column, kind in COLUMNS
-    )
-    return {
-        "counter": f"id {number} NOT NULL PRIMARY KEY, arrival {number} NOT NULL, epoch {number} NOT NULL,"
-        f" publisher {types['KEY']}, publisher_until {real}",
-        "replica": f"number {types['ID']}, name {types['KEY']} NOT NULL UNIQUE, delay_arrival {number},"
-        f" slowest {number} NOT NULL, slowest_arrival {number}",
-        "sample": f"replica {number} NOT NULL, arrival {number} NOT NULL, {', '.join(sample)},"
-        " PRIMARY KEY (replica, arrival)",
-        "fold": f"replica {number} NOT NULL, judge {types['KEY']} NOT NULL, arrival {number} NOT NULL,"
-        f" folded {types['FOLD']} NOT NULL, saved_at {real} NOT NULL, episode_arrival {number}, kinds {types['LIST']},"
-        " PRIMARY KEY (replica, judge)",
-    }
-
-
-def added_columns(types: dict[str, str]) -> dict[str, list[str]]:
-    """What the first release's tables lack, by table."""
-    return {
-        "counter": [f"ADD COLUMN publisher {types['KEY']}", f"ADD COLUMN publisher_until {types[REAL]}"],
-        "sample": [f"ADD COLUMN {column} {types[kind]}" for column, kind in COLUMNS if column in _NEW],
-        "fold": [f"ADD COLUMN episode_arrival {types[WHOLE]}", f"ADD COLUMN kinds {types[LIST]}"],
-    }
+        return take_back(self, self.now() + FUTURE_S, replica)

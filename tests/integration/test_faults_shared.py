@@ -209,13 +209,11 @@ def test_flood_under_another_name(shared: Lone, replica: Moody, keeper: Server) 
             "9.28", "Shared history: flood of job lines under another name, jobs without end under this one", OVERSPENT,
             "a few hundred lines", within=4 * 5 + MISSED_S,
         ) as it:  # fmt: skip
-            write("elsewhere", 500, 40_000)
+            write("elsewhere", 500, 20_000)
             write(NAME, 0, 1)
             replica.turn(False)
             it.caused()
             shared.expect("WARNING", "active-backup", 10, *BUDGETS)
-            ((left,),) = keeper.sql(f"SELECT COUNT(*) FROM {DATABASE}.job WHERE arrival IS NULL")
-            assert left > 5000, "a line under this name has not waited for the others"
             over = threading.Event()
 
             def go_on() -> None:

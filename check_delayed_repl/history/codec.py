@@ -1,0 +1,172 @@
+"""What is stored of a sample and of a job line, in which columns, and how it is read back; alike in both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import isfinite
+
+from check_delayed_repl.light import TYPE_CHECKING
+from check_delayed_repl.records import LARGEST, JobLine, Sample, job_line
+
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
+Row: TypeAlias = "tuple[Any, ...]"
+
+NAME_LENGTH = 255
+KIND_LENGTH = 64
+TEXT_LENGTH = 1000
+LIST_LENGTH = 16_000
+"""Longer texts are cut when they are stored."""
+
+# The types of columns, which each kind of database names in its own way.
+WHOLE, REAL, FLAG, TEXT, WORD, NAME, LIST = "WHOLE", "REAL", "FLAG", "TEXT", "WORD", "NAME", "LIST"
+
+COLUMNS = (
+    ("t", REAL),
+    ("delay", REAL),
+    ("error", WORD),
+    ("message", TEXT),
+    ("ts", REAL),
+    ("source_id", WHOLE),
+    ("heartbeat_id", WHOLE),
+    ("local_age", REAL),
+    ("local_missing", FLAG),
+    ("io_thread", WORD),
+    ("sql_thread", WORD),
+    ("io_errno", WHOLE),
+    ("io_error", TEXT),
+    ("sql_errno", WHOLE),
+    ("sql_error", TEXT),
+    ("source_file", NAME),
+    ("source_pos", WHOLE),
+    ("relay_file", NAME),
+    ("relay_pos", WHOLE),
+    ("relay_log_space", WHOLE),
+    ("sql_delay", WHOLE),
+    ("sql_remaining", WHOLE),
+    ("seconds_behind", WHOLE),
+    ("server", NAME),
+    ("io_state", NAME),
+    ("filters", LIST),
+    ("relay_limited", FLAG),
+)
+"""What is stored of a sample: its fields in their order, but with the file and the place of each of the two logs."""
+JOB_COLUMNS = "t, id, kind, started_at, finished_at, void, unreadable"
+_LOGS, _MISSING, _FILTERS, _LIMITED = map(
+    Sample._fields.index, ("source_log", "local_missing", "filters", "relay_limited")
+)
+_NOWHERE = (None, None)
+_NEW = ("server", "io_state", "filters", "relay_limited")
+
+
+# --- values: whatever was seen must fit into a column ---
+
+
+def text(value: str, length: int = TEXT_LENGTH) -> str:
+    """A text that every history can store."""
+    if len(value) > length:
+        value = value[:length]
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
+
+
+def whole(value: int) -> int:
+    """A whole number that every history can store; beyond 64 bits all are equally absurd."""
+    return min(max(value, -LARGEST), LARGEST - 1)
+
+
+def finite(value: float) -> float | None:
+    """NaN and infinity were no observation."""
+    return value if isfinite(value) else None
+
+
+def numbers(values: Iterable[int]) -> str:
+    """A list of whole numbers, for a statement."""
+    return ", ".join(str(int(value)) for value in values)
+
+
+_STORED: dict[str, Callable[[Any], object]] = {
+    WHOLE: whole,
+    REAL: finite,
+    FLAG: int,
+    TEXT: text,
+    WORD: lambda value: text(value, KIND_LENGTH),
+    NAME: lambda value: text(value, NAME_LENGTH),
+    LIST: lambda values: text("\n".join(value.replace("\n", " ") for value in values), LIST_LENGTH),
+}
+_STORE = tuple(_STORED[kind] for _, kind in COLUMNS)
+
+
+def sample_values(sample: Sample) -> list[object]:
+    """A sample's COLUMNS."""
+    logs = (*(sample.source_log or _NOWHERE), *(sample.relay_log or _NOWHERE))
+    seen = (*sample[:_LOGS], *logs, *sample[_LOGS + 2 :])
+    return [None if value is None else store(value) for value, store in zip(seen, _STORE, strict=True)]
+
+
+def sample_from(row: Row) -> Sample:
+    """The sample of a row of COLUMNS."""
+    source_file, source_pos, relay_file, relay_pos = row[_LOGS : _LOGS + 4]
+    source = None if source_pos is None else (source_file, source_pos)
+    relay = None if relay_pos is None else (relay_file, relay_pos)
+    seen = [*row[:_LOGS], source, relay, *row[_LOGS + 4 :]]
+    seen[_MISSING] = bool(seen[_MISSING])
+    if seen[_FILTERS] is not None:
+        seen[_FILTERS] = tuple(seen[_FILTERS].split("\n")) if seen[_FILTERS] else ()
+    if seen[_LIMITED] is not None:
+        seen[_LIMITED] = bool(seen[_LIMITED])
+    return Sample._make(seen)
+
+
+def job_values(line: JobLine) -> Row:
+    """A job line's columns from id to unreadable."""
+    return (
+        text(line.id, NAME_LENGTH),
+        None if line.kind is None else text(line.kind, KIND_LENGTH),
+        None if line.started_at is None else finite(line.started_at),
+        None if line.finished_at is None else finite(line.finished_at),
+        int(line.void),
+        None if line.unreadable is None else text(line.unreadable),
+    )
+
+
+def job_from(row: Row) -> JobLine:
+    """The job line of a row (arrival, replica, t, id, …, unreadable), whoever wrote it."""
+    arrival, _, t, name, kind, started_at, finished_at, void, unreadable = row
+    problem = unreadable
+    if not isinstance(t, int | float):
+        t, problem = 0.0, "no time of writing"
+    if not isinstance(name, str):
+        name, problem = f"line {arrival}", "no id"
+    return job_line(float(t), name, kind, started_at, finished_at, void, problem)
+
+
+# --- the layout ---
+
+
+def layout(types: dict[str, str]) -> dict[str, str]:
+    """The columns of the tables that both kinds of database have alike, in a database's own types."""
+    number, real = types[WHOLE], types[REAL]
+    sample = (
+        f"{column} {types[kind]}{' NOT NULL' if column in ('t', 'local_missing') else ''}" for column, kind in COLUMNS
+    )
+    return {
+        "counter": f"id {number} NOT NULL PRIMARY KEY, arrival {number} NOT NULL, epoch {number} NOT NULL,"
+        f" publisher {types['KEY']}, publisher_until {real}",
+        "replica": f"number {types['ID']}, name {types['KEY']} NOT NULL UNIQUE, delay_arrival {number},"
+        f" slowest {number} NOT NULL, slowest_arrival {number}",
+        "sample": f"replica {number} NOT NULL, arrival {number} NOT NULL, {', '.join(sample)},"
+        " PRIMARY KEY (replica, arrival)",
+        "fold": f"replica {number} NOT NULL, judge {types['KEY']} NOT NULL, arrival {number} NOT NULL,"
+        f" folded {types['FOLD']} NOT NULL, saved_at {real} NOT NULL, episode_arrival {number}, kinds {types['LIST']},"
+        " PRIMARY KEY (replica, judge)",
+    }
+
+
+def added_columns(types: dict[str, str]) -> dict[str, list[str]]:
+    """What the first release's tables lack, by table."""
+    return {
+        "counter": [f"ADD COLUMN publisher {types['KEY']}", f"ADD COLUMN publisher_until {types[REAL]}"],
+        "sample": [f"ADD COLUMN {column} {types[kind]}" for column, kind in COLUMNS if column in _NEW],
+        "fold": [f"ADD COLUMN episode_arrival {types[WHOLE]}", f"ADD COLUMN kinds {types[LIST]}"],
+    }

@@ -1,0 +1,104 @@
+"""What may go from a history, and what has to stay for those who judge later."""
+
+# Statements are put together from the words of this package alone; values are always parameters.
+# What a history keeps from the rest of the program is open to its own package.
+# ruff: noqa: S608, SLF001
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import partial
+
+from check_delayed_repl.history.codec import job_from, numbers
+from check_delayed_repl.history.tables import EPISODE_MEMORY_S, NOTABLE, History
+from check_delayed_repl.records import ALL_JOBS, LARGEST, job_names
+
+STEP = 500
+"""Rows removed in one transaction, so that others need not wait for long."""
+_SLOWEST = "WHERE replica = ? AND arrival <= ? AND sql_delay = ? ORDER BY arrival DESC LIMIT 1"
+
+
+def prune(history: History, keep_s: float, replica: str | None, at_most: int) -> int:
+    """See History.prune."""
+    cutoff = history.now() - keep_s
+    gone = 0
+    for table, key, old in _old(history, replica, cutoff):
+        arrivals = old[: at_most - gone]
+        if not arrivals:
+            break
+        began = time.monotonic()
+        history._change(f"DELETE FROM {table} WHERE replica = ? AND arrival IN ({numbers(arrivals)})", (key,))
+        gone += len(arrivals)
+        time.sleep(min(0.1, time.monotonic() - began) if len(arrivals) == STEP else 0.0)
+    if history._select("SELECT 1 FROM fold WHERE saved_at < ? LIMIT 1", (cutoff,)):
+        history._change("DELETE FROM fold WHERE saved_at < ?", (cutoff,))
+    return gone
+
+
+def _old(history: History, replica: str | None, cutoff: float) -> Iterator[tuple[str, int | str, list[int]]]:
+    """Rows that may go, some at a time: table, replica and arrivals. Those of before are to be gone by then."""
+    kept: dict[str, tuple[float, int]] = {}
+    """By name of replica: all with t at or after the first, or that arrived at or after the second, stays."""
+    for number, name, newest, slowest, slowest_arrival in history.marks(replica):
+        since, before = kept[name] = _kept_since(history, number, cutoff)
+        spared = [row[0] for row in history._samples(NOTABLE, (number, newest))]
+        spared += [row[0] for row in history._samples(_SLOWEST, (number, slowest_arrival, slowest))]
+        while rows := history._select(
+            f"SELECT arrival FROM sample {history.by_t} WHERE replica = ? AND t < ? AND arrival < ?"
+            f"{' AND arrival <> ?' * len(spared)} ORDER BY t LIMIT ?",
+            (number, since, before, *spared, STEP),
+        ):
+            yield "sample", number, [row[0] for row in rows]
+    names = [row[0] for row in history._select("SELECT DISTINCT replica FROM job")] if replica is None else [replica]
+    for name in filter(None, names):
+        limits = [(cutoff, LARGEST), *(limit for known, limit in kept.items() if name in job_names(known))]
+        over = _jobs_over(history, name, min(since for since, _ in limits), min(before for _, before in limits))
+        for first in range(0, len(over), STEP):
+            yield "job", name, over[first : first + STEP]
+
+
+def _kept_since(history: History, number: int, cutoff: float) -> tuple[float, int]:
+    """An episode that is going on keeps what arrived since it began, and what was a day before."""
+    ((begin,),) = history._select(
+        "SELECT MIN(episode_arrival) FROM fold WHERE replica = ? AND saved_at >= ?",
+        (number, history.now() - EPISODE_MEMORY_S),
+    )
+    if begin is None:
+        return cutoff, LARGEST - 1
+    where = "WHERE replica = ? AND arrival >= ? ORDER BY arrival LIMIT 1"
+    first = history._samples(where, (number, begin))
+    return (min(cutoff, first[0][2].t - EPISODE_MEMORY_S) if first else cutoff), int(begin)
+
+
+def _jobs_over(history: History, name: str, cutoff: float, before: int) -> list[int]:
+    """The arrivals of the lines of jobs that were over before `cutoff` and `before`, by their last lines."""
+    lines: dict[str, list[int]] = {}
+    over: set[str] = set()
+    for row in history._all_jobs((name,), LARGEST - 1):
+        line = job_from(row)
+        lines.setdefault(line.id, []).append(row[0])
+        done = line.void or line.unreadable or (line.finished_at is not None and line.finished_at < cutoff)
+        if done and line.t < cutoff and row[0] < before:
+            over.update(lines if line.void and line.id == ALL_JOBS else (line.id,))
+        else:
+            over.discard(line.id)
+    return sorted(arrival for job in over for arrival in lines[job])
+
+
+def take_back(history: History, limit: float, replica: str | None) -> int:
+    """Removes the samples of a replica, or of all, with t > limit; returns how many."""
+    return sum(history._write(partial(_take_back, history, limit, number)) for number, *_ in history.marks(replica))
+
+
+def _take_back(history: History, limit: float, number: int) -> int:
+    gone = history._run("DELETE FROM sample WHERE replica = ? AND t > ?", (number, limit))
+    if gone:
+        history._run("DELETE FROM fold WHERE replica = ?", (number,))
+        history._run("UPDATE counter SET epoch = epoch + 1 WHERE id = 1")
+        ((slowest,),) = history._rows("SELECT MAX(sql_delay) FROM sample WHERE replica = ?", (number,))
+        history._run(
+            "UPDATE replica SET slowest = ?, slowest_arrival = ? WHERE number = ?",
+            (slowest or 0, history._last_arrival(), number),
+        )
+    return gone
