@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,17 @@ import pytest
 
 from check_delayed_repl import config, history, tool
 from check_delayed_repl.commands import worker
-from check_delayed_repl.configfile import File, Publish, Replica, limits_of, read_toml
+from check_delayed_repl.configfile import (
+    PUBLISH_KEYS,
+    REPLICA_KEYS,
+    TOP_KEYS,
+    File,
+    Publish,
+    Replica,
+    limits_of,
+    read_table,
+    read_toml,
+)
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.options import Parser, UsageError, limits_from, replica_name, target_from
@@ -422,3 +434,18 @@ def test_every_command_that_names_a_replica_names_the_file() -> None:
         tool._load(name).add_arguments(parser)
         if name not in ("grants", "job", "history", "explain", "init", "rescue"):
             assert " --config FILE " in parser.format_help(), name
+
+
+def test_the_example_has_every_key(tmp_path: Path) -> None:
+    text = (Path(__file__).resolve().parent.parent / "examples" / "config.toml").read_text()
+    for each in (*TOP_KEYS, *REPLICA_KEYS, *PUBLISH_KEYS):
+        for key in each.keys:
+            assert re.search(rf"^(#   )?{key} = |or {key}\b", text, re.MULTILINE), key
+    (tmp_path / "monitor.cnf").write_text("[client]\n")
+    (tmp_path / "config.toml").write_text(text)
+    assert [replica.name for replica in fleet(str(tmp_path / "config.toml"))] == ["db7", "db8/orders"]
+    # What is left out there is right as it stands, too.
+    for line in re.findall(r"^#   ([a-z-]+ = .*)", text, re.MULTILINE):
+        name = line.partition(" ")[0]
+        options = PUBLISH_KEYS if any(name in each.keys for each in PUBLISH_KEYS) else REPLICA_KEYS
+        read_table(tomllib.loads(line), options, "example")
