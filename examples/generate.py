@@ -37,6 +37,11 @@ ICINGA = """\
  * In a cluster this file belongs into a global zone (zones.d/global-templates/), so that satellites and agents have it.
  */
 
+// What services.conf lets a host say of its replicas; anything else is a mistake in writing.
+const DelayedReplOptions = [
+{options}\t"verbose", "worker_host"
+]
+
 object CheckCommand "delayed_repl" {{
 \timport "ipv4-or-ipv6"
 
@@ -47,8 +52,6 @@ object CheckCommand "delayed_repl" {{
 
 \targuments = {{
 {arguments}\t}}
-
-\tvars.delayed_repl_host = "$check_address$"
 }}
 """
 
@@ -63,6 +66,16 @@ ICINGA_VERBOSE = """\
 """
 
 
+HOST = """\
+\t\t\tset_if = {{
+\t\t\t\tif (macro("$delayed_repl_socket$")) { return false }
+\t\t\t\tif (macro("$delayed_repl_host$")) { return true }
+\t\t\t\treturn !macro("$delayed_repl_config$")
+\t\t\t}}
+\t\t\tvalue = {{ macro("$delayed_repl_host$") || macro("$check_address$") }}
+"""
+
+
 def icinga_command() -> str:
     arguments = ""
     for option in OPTIONS:
@@ -70,9 +83,9 @@ def icinga_command() -> str:
         variable = f"$delayed_repl_{key.replace('-', '_')}$"
         arguments += f'\t\t"--{key}" = {{\n'
         if key == "host":
-            # A given host beats a socket and the configuration file; the default, the host's address, must not.
-            arguments += '\t\t\tset_if = {{ !macro("$delayed_repl_socket$") && !macro("$delayed_repl_config$") }}\n'
-        if option.metavar:
+            # The host's address stands in only where neither a socket nor the configuration file says otherwise.
+            arguments += HOST
+        elif option.metavar:
             arguments += f'\t\t\tvalue = "{variable}"\n'
         else:
             arguments += f'\t\t\tset_if = "{variable}"\n'
@@ -80,7 +93,13 @@ def icinga_command() -> str:
             arguments += "\t\t\trepeat_key = true\n"
         arguments += f'\t\t\tdescription = "{described(option.help)}"\n\t\t}}\n'
     arguments += ICINGA_VERBOSE.format(help=described(plugin.VERBOSE_HELP))
-    return ICINGA.format(origin=ORIGIN, arguments=arguments)
+    keys = [option.keys[0].replace("-", "_") for option in OPTIONS]
+    rows = "".join(f"\t{', '.join(map(quoted, keys[start : start + 5]))},\n" for start in range(0, len(keys), 5))
+    return ICINGA.format(origin=ORIGIN, arguments=arguments, options=rows)
+
+
+def quoted(text: str) -> str:
+    return f'"{text}"'
 
 
 def described(text: str) -> str:

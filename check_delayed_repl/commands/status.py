@@ -38,8 +38,8 @@ _STYLES = {State.OK: "green", State.WARNING: "yellow", State.CRITICAL: "bold red
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Judges every replica of the configuration file, or of the history where there is none, by the samples\n"
-        "that the history has, as the check does with --sampling worker. Connects to no replica."
+        "Judges every replica of the configuration file, or of the history where there is none, by the\n"
+        "samples that the history has, as the check does with --sampling worker. Connects to no replica."
     )
     group = parser.add_argument_group("which replicas")
     add_config_option(parser, group, "many")

@@ -30,6 +30,7 @@ PLUGIN = f"{HOME}/bin/check_delayed_repl"
 TOOL = f"{HOME}/bin/delayed-repl"
 PLUGIN_FOLDER = "/usr/lib/nagios/plugins"
 HISTORY = "/var/lib/check_delayed_repl/history.db"
+CONFIG = "/etc/check_delayed_repl/config.toml"
 LIBRARIES = ("PyMySQL", "nagiosplugin", "msgspec", "rich", "markdown-it-py", "mdurl", "pygments", "prometheus_client")
 USER = "nagios"
 """Who runs checks, on Debian: under Nagios Core, Icinga 2 and NRPE alike."""
@@ -40,8 +41,6 @@ LIMITS = (
     " --max-last-seen 8 --max-backup-behind 30 --max-recovery-time 60 --max-trend-time 40 --window 15"
 )
 """For a pair that is delayed by ten seconds."""
-PRODUCTION_LIMITS = "--min-delay-time 90m --max-delay-time 150m"
-"""What stands in the examples in place of LIMITS."""
 LABELS = (
     *("delay", "intercept", "slope", "correlation", "samples", "local_heartbeat_age", "source_log_age"),
     *("relay_log_age", "relay_log_space", "worker_age", "backup_age", "deshard_age", "backup_held", "deshard_held"),
@@ -171,6 +170,14 @@ class Station(Machine):
         )
         files = {"monitor.cnf": option_file(CHECK), "worker.cnf": option_file(WORKER)}
         self.put({f"/etc/check_delayed_repl/{name}": text for name, text in files.items()}, user=USER, mode=0o600)
+        self.configure('host = "replica"')
+
+    def configure(self, *lines: str) -> None:
+        """The configuration file, with the tests' limits; `lines` follow [defaults]."""
+        words = LIMITS.split()
+        limits = (f"{option[2:]} = {value}" for option, value in zip(words[::2], words[1::2], strict=True))
+        defaults = ("[defaults]", 'defaults-file = "monitor.cnf"', *limits, *lines)
+        self.put({CONFIG: "\n".join((f'history = "{HISTORY}"', *defaults, ""))})
 
     def run(self, command: str, *, user: str = "root", check: bool = True) -> Ran:
         """As Machine.run; no password may be printed."""

@@ -187,6 +187,19 @@ def test_a_socket_or_a_file_beats_the_hosts_address(icinga: Icinga) -> None:
     assert command[command.index("--config") + 1] == "/etc/check_delayed_repl/config.toml"
 
 
+def test_a_mistyped_option_of_a_replica_is_refused(icinga: Icinga) -> None:
+    wrong = (
+        'object Host "db6" {\n  check_command = "dummy"\n  vars.delayed_replicas["a"] = { max_dealy_time = "1h" }\n}\n'
+    )
+    icinga.station.put({"/etc/icinga2/conf.d/wrong.conf": wrong})
+    try:
+        ran = icinga.station.run("icinga2 daemon -C", check=False)
+    finally:
+        icinga.station.run("rm /etc/icinga2/conf.d/wrong.conf")
+    assert ran.status != 0
+    assert "Host db6: vars.delayed_replicas[a] has an option that there is none of: max_dealy_time" in ran.output
+
+
 def test_an_overrun_calls_once_and_its_end_is_told(icinga: Icinga) -> None:
     name = "delayed replication brief"
     station = icinga.station

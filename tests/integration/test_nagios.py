@@ -17,9 +17,7 @@ import pytest
 from .monitoring import (
     HISTORY,
     LABELS,
-    LIMITS,
     PLUGIN_FOLDER,
-    PRODUCTION_LIMITS,
     TOOL,
     USER,
     Site,
@@ -92,7 +90,7 @@ class Nagios:
         folder = "/etc/nagios4/conf.d"
         changed: dict[str, dict[str, str]] = {
             "templates": {"freshness_threshold             180": "freshness_threshold 8"},
-            "replicas": {PRODUCTION_LIMITS: LIMITS, "db7.example.com": "replica", "db8.example.com": "replica"},
+            "replicas": {"db7.example.com": "replica", "db8.example.com": "replica"},
         }
         files = {
             name: example(f"nagios/{name}.cfg", **changed.get(name, {}))
@@ -268,8 +266,7 @@ def test_a_dead_worker_is_one_call_not_one_for_each_replica(nagios: Nagios) -> N
 def test_a_passive_result_arrives_whole_and_silence_is_a_problem(nagios: Nagios) -> None:
     station = nagios.station
     station.put({"/usr/local/bin/submit-passive": example("nagios/submit-passive")}, mode=0o755)
-    options = f"--defaults-file /etc/check_delayed_repl/monitor.cnf --host replica --replica db9 --history {HISTORY}"
-    command = f"{PLUGIN_FOLDER}/check_delayed_repl {options} {LIMITS}"
+    command = f"{PLUGIN_FOLDER}/check_delayed_repl --replica db9"
     submit = f"submit-passive db9 '{SERVICE}' -- {command}"
     wait_until(lambda: station.run(submit, user=USER, check=False).status == 0, 30, "the check is OK")
     found = nagios.expect("db9", "OK", "DELAYED_REPL OK - Replication delay", 10)

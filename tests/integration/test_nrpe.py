@@ -11,9 +11,7 @@ from .machine import Ran
 from .monitoring import (
     HISTORY,
     LABELS,
-    LIMITS,
     PLUGIN_FOLDER,
-    PRODUCTION_LIMITS,
     TOOL,
     USER,
     Site,
@@ -37,12 +35,8 @@ def agent(site: Site, line: Pair) -> Iterator[Station]:
     line.settle()
     make_accounts(line)
     station = site.station(line, "db7", beside=line.replica.container)
-    # What is `localhost` on the replica's host is its socket here: a container has an address of its own.
-    changed = {
-        PRODUCTION_LIMITS: LIMITS,
-        "--host localhost": "--socket /run/mysqld/mysqld.sock --replica localhost:3306",
-    }
-    station.put({"/etc/nagios/nrpe.d/check_delayed_repl.cfg": example("nrpe/check_delayed_repl.cfg", **changed)})
+    station.configure('socket = "/run/mysqld/mysqld.sock"')
+    station.put({"/etc/nagios/nrpe.d/check_delayed_repl.cfg": example("nrpe/check_delayed_repl.cfg")})
     main = station.read("/etc/nagios/nrpe.cfg")
     station.put({"/etc/nagios/nrpe.cfg": main.replace("allowed_hosts=127.0.0.1,::1", NEIGHBOURS)})
     station.run(f"install -d -o {USER} -g {USER} /run/nagios")
@@ -97,7 +91,7 @@ def test_a_small_packet_carries_what_matters(asking: Station, line: Pair) -> Non
 def test_the_workers_looks(agent: Station, asking: Station) -> None:
     agent.run(
         f"{TOOL} worker --defaults-file /etc/check_delayed_repl/worker.cnf --socket /run/mysqld/mysqld.sock"
-        f" --replica localhost:3306 --history {HISTORY} --interval 0.5 --count 4",
+        f" --replica db7 --history {HISTORY} --interval 0.5 --count 4",
         user=USER,
     )
     ran = ask(asking, command="check_delayed_repl_by_worker")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from .icinga import CERTIFICATES, TELL, Icinga
-from .monitoring import HISTORY, LIMITS, PRODUCTION_LIMITS, TOOL, USER, Site, Station, example, make_accounts
+from .monitoring import HISTORY, LIMITS, TOOL, USER, Site, Station, example, make_accounts
 from .servers import Pair, wait_until
 from .test_nagios import Nagios
 
@@ -66,7 +66,7 @@ def nagios(site: Site, line: Pair) -> Iterator[tuple[Nagios, Worker]]:
     station = site.station(line, "nagios")
     published = example(
         "nagios/published.cfg",
-        **{PRODUCTION_LIMITS: LIMITS, "freshness_threshold             180": "freshness_threshold 9"},
+        **{"freshness_threshold             180": "freshness_threshold 9"},
     )
     station.put({"/etc/nagios4/conf.d/published.cfg": published})
     made = Nagios(station)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from .monitoring import (
+    CONFIG,
     EXAMPLES,
     HISTORY,
     LIMITS,
@@ -31,7 +32,8 @@ BACKUP = ("backup", "backup-secret-7h")
 EXPOSURE_LIMIT = 1.5
 """systemd's own measure, from 0 (nothing is exposed) to 10."""
 
-WORKER_CONFIG = """\
+WORKER_CONFIG = f"""\
+history = "{HISTORY}"
 [[replica]]
 replica = "db7"
 socket = "/run/mysqld/mysqld.sock"
@@ -61,7 +63,7 @@ def machine(site: Site, line: Pair) -> Iterator[Station]:
     for path in sorted((EXAMPLES / "systemd").rglob("*.*")):
         if path.is_file():
             station.put({f"{UNITS}/{path.relative_to(EXAMPLES / 'systemd')}": path.read_text()})
-    station.put({"/etc/check_delayed_repl/worker.toml": WORKER_CONFIG})
+    station.put({CONFIG: WORKER_CONFIG})
     station.run("systemctl daemon-reload")
     yield station
     station.close()
@@ -149,7 +151,7 @@ def test_any_backup_service_can_be_wrapped(machine: Station) -> None:
     wait_until(lambda: judge(machine).startswith("DELAYED_REPL"), 20, "there is a history")
     service = "[Service]\nType=oneshot\nUser=mysql\nExecStart=/bin/sh -c '{}'\n"
     drop_in = example("systemd/any-backup.service.d/delayed-repl.conf")
-    nowhere = drop_in.replace(HISTORY, "/proc/nowhere/history.db")
+    nowhere = drop_in.replace(f"--config {CONFIG}", "--history /proc/nowhere/history.db")
     commands = {"brief": "until [ -e /var/tmp/enough ]; do sleep 0.1; done", "failing": "exit 7"}
     for name, command in {**commands, "alone": "touch /var/tmp/done"}.items():
         unit = f"{UNITS}/{name}.service"
@@ -159,7 +161,8 @@ def test_any_backup_service_can_be_wrapped(machine: Station) -> None:
     before = len(job(machine))
     machine.run("systemctl start --no-block brief")
     wait_until(lambda: [each["status"] for each in job(machine)[before:]] == ["running"], 10, "it is running")
-    assert judge(machine).startswith("DELAYED_REPL WARNING - Active backup: running")
+    active = "DELAYED_REPL WARNING - Active backup: running"
+    wait_until(lambda: judge(machine).startswith(active), 10, "it counts from the next sample on")
     machine.run("touch /var/tmp/enough")
     wait_until(lambda: [each["status"] for each in job(machine)[before:]] == ["finished"], 60, "it is over")
 
