@@ -23,6 +23,7 @@ COMMAND_LINES = ("check_delayed_repl", "delayed-repl", *(f"delayed-repl {name}" 
 ACTION_LINES = (
     *(f"delayed-repl job {action}" for action in ("start", "finish", "void", "run", "list")),
     *(f"delayed-repl history {action}" for action in ("export", "import", "prune")),
+    *(f"delayed-repl rescue {action}" for action in ("ready", "freeze", "find", "forward", "resume", "status")),
 )
 MODULES = {"check_delayed_repl": "check_delayed_repl", "delayed-repl": "check_delayed_repl.tool"}
 
