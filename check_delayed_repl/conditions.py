@@ -26,7 +26,7 @@ class Condition(NamedTuple):
     kind: str
     """HARD, HOLDABLE, LINE, BESIDE or FAULT."""
     title: str
-    """A few words. The text of a finding begins with it."""
+    """A few words, with which most texts of its findings begin."""
     meaning: str
     """Two or three sentences: what it means and why it matters."""
     fails: bool = False

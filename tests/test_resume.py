@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from hostile import LENGTHS, LIMITS, SEEDS, T, recording
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from check_delayed_repl.history import folding as judgement
@@ -69,6 +69,7 @@ def compared(records: list[Record], cut: int, limits: Limits) -> int:
 
 
 @settings(max_examples=120, deadline=None)
+@example(599, 2, 0.5, LIMITS)
 @given(SEEDS, LENGTHS, st.floats(0.0, 1.0), st.sampled_from([LIMITS, QUICK, QUICK._replace(max_recovery_time=0)]))
 def test_a_late_fold_is_as_good_as_it_claims(seed: int, length: int, where: float, limits: Limits) -> None:
     records = recording(seed, length) + [

@@ -139,7 +139,7 @@ def test_a_flood_grants_nothing_until_it_is_cleared() -> None:
     assert verdict.condition == "job-records-flooded"
     assert conditions(verdict) == {"job-records-flooded", "delay-out-of-bounds"}
     assert verdict.held["backup"] == 0.0
-    assert len(folded([*lost, *flood(50_000), *looks(610.0, 700.0)]).dump()) < 400_000
+    assert len(folded([*lost, *flood(5_000), *looks(610.0, 700.0)]).dump()) < 400_000
     cleared = [*flooded, JobLine(700.0, "*", void=True), look(710.0, OUT)]
     assert conditions(judged(cleared)) == {"delay-out-of-bounds"}
     finished = [*lost, *flood(3000, 500.0), look(610.0)]

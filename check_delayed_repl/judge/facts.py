@@ -200,9 +200,9 @@ def beside_findings(s: Sample, seen: Observed, limits: Limits) -> list[Finding]:
             Finding(
                 State.WARNING,
                 "io-unstable",
-                f"IO thread was lost {LOSSES_KEPT} times in {plain(s.t - seen.io_losses[0], 0)} seconds without an "
-                f"error (window {plain(limits.window)}, --window): is the network bad, or has another replica the same "
-                "server id?",
+                f"IO thread keeps losing its connection: {LOSSES_KEPT} times in {plain(s.t - seen.io_losses[0], 0)} "
+                f"seconds without an error (window {plain(limits.window)}, --window): is the network bad, or has "
+                "another replica the same server id?",
             )
         )
     return findings

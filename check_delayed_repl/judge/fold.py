@@ -432,7 +432,7 @@ class Fold:
             fold._last = Sample._make(tuples(value) for value in data["last"])
             for name in _KEPT:
                 setattr(fold, name, tuples(data["kept"][name]))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return None
         return fold
 

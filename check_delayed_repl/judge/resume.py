@@ -73,6 +73,7 @@ class LateFold:
             and seen.source_changed is None
             and not seen.changes
             and not seen.filters
+            and seen.relay_limited_since is None
             and s.io == "Yes"
         )
 
