@@ -15,7 +15,7 @@ from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
 from check_delayed_repl.observe.address import Settings, settings
 from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.observe.target import Target
-from check_delayed_repl.words import MASK, one_line, plain
+from check_delayed_repl.words import MASK, one_line, span
 
 if TYPE_CHECKING:
     import ssl
@@ -192,11 +192,6 @@ def scrubbed(text: str, secret: str) -> str:
     return one_line(text.replace(secret, MASK) if secret else text, MAX_TEXT)
 
 
-def seconds(budget: float) -> str:
-    """A span for people: `10 s`."""
-    return f"{plain(round(max(budget, 0.0), 1))} s"
-
-
 # --- reaching the server ---
 
 
@@ -299,7 +294,7 @@ def _addresses(found: Settings, deadline: float, budget: float) -> list[Address]
 
 
 def _late(where: str, budget: float, purpose: str) -> ConnectFailed:
-    return ConnectFailed("timeout", f"{where}: no answer within {seconds(budget)} ({purpose})")
+    return ConnectFailed("timeout", f"{where}: no answer within {span(max(round(budget, 1), 0.0))} ({purpose})")
 
 
 def _tls(found: Settings) -> Callable[[], ssl.SSLContext]:

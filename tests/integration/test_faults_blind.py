@@ -93,10 +93,10 @@ def sharing_a_server_id(watched: Watched) -> Iterator[None]:
 
 @on("mariadb", "mariadb118")
 def test_two_replicas_with_one_server_id(watched: Watched) -> None:
+    title = "Blind: two replicas with one server id"
+    options = ("--window", "60")
     with (
-        watched.fault(
-            "13.3", "Blind: two replicas with one server id", "io-unstable", within=40, state="WARNING", back=60
-        ) as it,
+        watched.fault("13.3", title, "io-unstable", within=90, state="WARNING", back=90, options=options) as it,
         sharing_a_server_id(watched),
     ):
         it.detected()
