@@ -122,44 +122,40 @@ def held(limits: Limits, summary: Summary) -> Iterator[Table | str]:
 
 def comparison(before: tuple[Limits, Summary], after: tuple[Limits, Summary]) -> Iterator[Table | str]:
     """Two sets of limits side by side."""
-    (old_limits, old), (new_limits, new) = before, after
-    if old.end is None:
+    both = (before[1], after[1])
+    if before[1].end is None:
         yield "The recording has no samples."
         return
-    yield f"{_extent(old)}\n"
+    yield f"{_extent(before[1])}\n"
+    states = sorted({state for summary in both for state in _shown_states(summary)})
+    budgets = [{name: budget for name, budget, _ in _budgets(limits)} for limits, _ in (before, after)]
+    held = [name for name in {**budgets[0], **budgets[1]} if any(name in summary.held for summary in both)]
+    differences = list(_differences(before[0], after[0]))
+    paged_by = [condition for condition, _ in (both[0].paged_by | both[1].paged_by).most_common()]
+    rows: list[tuple[str, list[str]]] = [
+        ("limits", []),
+        *[(f"  {name}", [_setting(value) for value in values]) for name, *values in differences],
+        *([] if differences else [("  the same", [])]),
+        ("pages", [str(summary.pages) for summary in both]),
+        *[(f"  {condition}", [str(summary.paged_by[condition]) for summary in both]) for condition in paged_by],
+        ("time in each state", []),
+        *[(f"  {s.name}", [f"{span(x.seconds[s])} ({_share(x.seconds[s], x)})" for x in both]) for s in states],
+        ("longest time in each state", []),
+        *[(f"  {s.name}", [span(summary.longest[s]) for summary in both]) for s in states],
+    ]
+    if held:
+        rows.append(("most held back in one episode", []))
+    for name in held:
+        most = [span(summary.most_held.get(name, 0.0)) for summary in both]
+        limits = [f" of {span(budget[name])}" if name in budget else "" for budget in budgets]
+        rows.append((f"  {name}", [time + limit for time, limit in zip(most, limits, strict=True)]))
     table = _table("", ">before", ">after")
-
-    def part(title: str, rows: Iterable[tuple[str, ...]]) -> None:
-        table.add_row(title)
-        for name, *values in rows:
-            table.add_row(f"  {name}", *values)
-
-    states = sorted({*_shown_states(old), *_shown_states(new)})
-    budgets = [{name: budget for name, budget, _ in _budgets(limits)} for limits in (old_limits, new_limits)]
-    names = [name for name in {**budgets[0], **budgets[1]} if name in old.held or name in new.held]
-
-    def used(name: str, side: int, summary: Summary) -> str:
-        most = span(summary.most_held.get(name, 0.0))
-        return f"{most} of {span(budgets[side][name])}" if name in budgets[side] else most
-
-    differences = [(name, _setting(a), _setting(b)) for name, a, b in _differences(old_limits, new_limits)]
-    part("limits", differences or [("the same", "", "")])
-    table.add_row("pages", str(old.pages), str(new.pages))
-    paged_by = (old.paged_by | new.paged_by).most_common()
-    for condition, _ in paged_by:
-        table.add_row(f"  {condition}", str(old.paged_by[condition]), str(new.paged_by[condition]))
-    shares = {s: [f"{span(x.seconds[s])} ({_share(x.seconds[s], x)})" for x in (old, new)] for s in states}
-    part("time in each state", [(s.name, *shares[s]) for s in states])
-    part("longest time in each state", [(s.name, span(old.longest[s]), span(new.longest[s])) for s in states])
-    if names:
-        part(
-            "alarms held back for, in all", [(n, span(old.held.get(n, 0.0)), span(new.held.get(n, 0.0))) for n in names]
-        )
-        part("most of its limit in one episode", [(n, used(n, 0, old), used(n, 1, new)) for n in names])
+    for name, values in rows:
+        table.add_row(name, *values)
     yield table
-    if old.pages or new.pages:
+    if any(summary.pages for summary in both):
         yield ""
-        yield _pages(old, new)
+        yield _pages(*both)
 
 
 def _pages(old: Summary, new: Summary) -> Table:

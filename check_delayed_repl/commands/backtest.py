@@ -145,21 +145,14 @@ def _show(limits: Limits, others: Limits | None, args: argparse.Namespace) -> No
 def _suggest(limits: Limits, args: argparse.Namespace) -> int:
     from check_delayed_repl.backtest.suggest import NothingToSuggest, suggestion
 
-    with ExitStack() as stack:
-        if args.file == "-":
-            # It is read more than once.
-            from shutil import copyfileobj
-            from tempfile import NamedTemporaryFile
-
-            copy = stack.enter_context(NamedTemporaryFile())
-            copyfileobj(sys.stdin.buffer, copy)
-            copy.flush()
-            args.file = copy.name
-        try:
-            sys.stdout.writelines(f"{line}\n" for line in list(suggestion(lambda: _batches(args), limits)))
-        except NothingToSuggest as nothing:
-            print(f"delayed-repl: {_named(args)}: {nothing}", file=sys.stderr)
-            return 1
+    # It is gone through several times.
+    kept = [*_batches(args)] if args.file == "-" else None
+    try:
+        for line in [*suggestion(lambda: _batches(args) if kept is None else kept, limits)]:
+            print(line)
+    except NothingToSuggest as nothing:
+        print(f"delayed-repl: {_named(args)}: {nothing}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -182,7 +175,7 @@ def _print(parts: Iterable[RenderableType]) -> None:
 
 
 def _named(args: argparse.Namespace) -> str:
-    return "standard input" if args.file == "-" else str(args.file)
+    return "standard input" if args.file == "-" else args.file or args.replica or "the history"
 
 
 def _batches(args: argparse.Namespace) -> Iterator[list[Record]]:
