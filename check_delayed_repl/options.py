@@ -309,10 +309,7 @@ ADDRESS = (
 LOGIN = (
     Option("-u --user", "user to log in as", "USER"),
     Option(
-        "-p --password",
-        "password; shows in the process list, so better put it into a --defaults-file",
-        "PASSWORD",
-        str,
+        "-p --password", "password; shows in the process list, so better put it into a --defaults-file", "PASSWORD", str
     ),
     Option(
         "--defaults-file",

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from check_delayed_repl.configfile import File
-from check_delayed_repl.setup.asking import Facts
-from check_delayed_repl.setup.folder import Impossible, Wanted, folder, lost_heartbeats, unit, warnings
+from check_delayed_repl.setup.asking import Facts, Wanted
+from check_delayed_repl.setup.folder import Impossible, folder, unit
+from check_delayed_repl.setup.hindrances import lost_heartbeats, warnings
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -149,10 +150,7 @@ def test_a_source_that_does_not_answer() -> None:
                 )
             ),
         ),
-        (
-            *("8.0.22", {}),
-            "STOP REPLICA SQL_THREAD; CHANGE MASTER TO MASTER_DELAY = 3600; START REPLICA SQL_THREAD;",
-        ),
+        (*("8.0.22", {}), "STOP REPLICA SQL_THREAD; CHANGE MASTER TO MASTER_DELAY = 3600; START REPLICA SQL_THREAD;"),
         ("5.7.44", {}, "STOP SLAVE SQL_THREAD; CHANGE MASTER TO MASTER_DELAY = 3600; START SLAVE SQL_THREAD;"),
         (
             *("10.11.6-MariaDB", {"channel_name": "a"}),

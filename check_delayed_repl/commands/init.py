@@ -26,8 +26,9 @@ from check_delayed_repl.options import (
     positive_duration,
     target_from,
 )
-from check_delayed_repl.setup.asking import Facts, Row, facts
-from check_delayed_repl.setup.folder import Impossible, Wanted, folder, warnings
+from check_delayed_repl.setup.asking import Facts, Row, Wanted, facts
+from check_delayed_repl.setup.folder import Impossible, folder
+from check_delayed_repl.setup.hindrances import warnings
 from check_delayed_repl.words import clean
 
 HELP = "the way in: ask a replica and its source, and write a folder with all that monitoring takes"

@@ -17,10 +17,7 @@ _MARKS = "-_.,:+="
 """Neither SQL nor an option file takes these for anything but themselves."""
 POSITION_COLUMNS = {"file", "position"}
 """Columns of a heartbeat table for which pt-heartbeat asks for the server's own binary log."""
-APPLIED_COLUMNS = {
-    *("relay_master_log_file", "exec_master_log_pos"),
-    *("relay_source_log_file", "exec_source_log_pos"),
-}
+APPLIED_COLUMNS = {*("relay_master_log_file", "exec_master_log_pos"), *("relay_source_log_file", "exec_source_log_pos")}
 """Columns for which it asks for the replication status."""
 
 

@@ -59,6 +59,26 @@ class Facts(NamedTuple):
         return path if not path or path[0] in "/@" else f"{self.variables.get('datadir', '').rstrip('/')}/{path}"
 
 
+class Wanted(NamedTuple):
+    """What the servers do not tell."""
+
+    name: str
+    """The replica's name, everywhere."""
+    address: dict[str, str | int]
+    """How the check reaches it: keys of the configuration file."""
+    delay: float | None
+    """Seconds; None: what the server is set to."""
+    external: bool
+    """pt-slave-delay does it."""
+    local: bool
+    """A heartbeat of the replica's own is wanted."""
+    table: str
+    account_host: str | None
+    """Where the check connects from; None: where init did."""
+    tool_version: tuple[int, int, int] | None = None
+    """pt-heartbeat's, where it is installed here."""
+
+
 class Asking:
     """A connection for statements that read. Raises SampleFailed where it is lost, and Refused as the server says."""
 

@@ -5,42 +5,21 @@ from __future__ import annotations
 import re
 from importlib.resources import files
 from string import Template
+from textwrap import indent
 from typing import NamedTuple
 
 from check_delayed_repl.setup import accounts
-from check_delayed_repl.setup.asking import Facts, Row
+from check_delayed_repl.setup.asking import Facts, Row, Wanted
+from check_delayed_repl.setup.hindrances import filters_of, warnings
 from check_delayed_repl.words import clean, plain, span
 
-ETC = "/etc/check_delayed_repl"
 HISTORY = "/var/lib/check_delayed_repl/history.db"
-CONFIG = f"{ETC}/config.toml"
+CONFIG = "/etc/check_delayed_repl/config.toml"
 MONITOR, BEAT, LOCAL_BEAT = "delay_check", "delay_beat", "delay_beat_local"
-NEWEST_HEARTBEAT = (3, 7, 0)
-"""pt-heartbeat from here on knows the statements of MySQL 8.4."""
 
 
 class Impossible(Exception):
     """No folder that would work can be written; the message is one line."""
-
-
-class Wanted(NamedTuple):
-    """What the servers do not tell."""
-
-    name: str
-    """The replica's name, everywhere."""
-    address: dict[str, str | int]
-    """How the check reaches it: keys of the configuration file."""
-    delay: float | None
-    """Seconds; None: what the server is set to."""
-    external: bool
-    """pt-slave-delay does it."""
-    local: bool
-    """A heartbeat of the replica's own is wanted."""
-    table: str
-    account_host: str | None
-    """Where the check connects from; None: where init did."""
-    tool_version: tuple[int, int, int] | None = None
-    """pt-heartbeat's, where it is installed here."""
 
 
 class _Plan(NamedTuple):
@@ -206,7 +185,11 @@ def unit(which: str, dotted: str) -> str:
 
 
 def _filled(template: str, **words: str) -> str:
-    return Template(files(__package__).joinpath("templates", template).read_text()).substitute(words)
+    return Template(_template(template)).substitute(words)
+
+
+def _template(name: str) -> str:
+    return files(__package__).joinpath("templates", name).read_text()
 
 
 def _config(p: _Plan) -> str:
@@ -256,202 +239,58 @@ def _object_name(name: str) -> str:
     return re.sub(r"[^\w.-]", "_", name.partition("/")[0].partition("#")[0], flags=re.ASCII) or "replica"
 
 
-# --- filters
-
-
-def filters_of(status: Row) -> list[str]:
-    """The replication filters in force, as --allow-filter takes them."""
-    columns = [f"{how}_{what}" for how in ("Do", "Ignore") for what in ("DB", "Table")]
-    columns += ["Rewrite_DB", "Wild_Do_Table", "Wild_Ignore_Table"]
-    named = [f"Replicate_{column}" for column in columns]
-    return [f"{column}={status[column.lower()]}" for column in named if status.get(column.lower())]
-
-
-def lost_heartbeats(status: Row, binlog: Row, dotted: str) -> list[str]:
-    """Filters that keep heartbeats from the replica, each in words."""
-    database = dotted.partition(".")[0]
-
-    def listed(row: Row, column: str) -> list[str]:
-        return [entry.strip() for entry in row.get(column, "").split(",") if entry.strip()]
-
-    def like(pattern: str) -> bool:
-        parts = (".*" if c == "%" else "." if c == "_" else re.escape(c) for c in pattern.replace("\\_", "\0"))
-        return re.fullmatch("".join(parts).replace("\0", "_"), dotted) is not None
-
-    found = []
-    for row, prefix, where in ((binlog, "binlog", "the source's"), (status, "replicate", "the replica's")):
-        if listed(row, f"{prefix}_do_db") and database not in listed(row, f"{prefix}_do_db"):
-            found.append(f"{where} {prefix}_do_db does not name {database}")
-        if database in listed(row, f"{prefix}_ignore_db"):
-            found.append(f"{where} {prefix}_ignore_db names {database}")
-    wanted = listed(status, "replicate_do_table") + listed(status, "replicate_wild_do_table")
-    if wanted and not (dotted in wanted or any(map(like, listed(status, "replicate_wild_do_table")))):
-        found.append(f"the replica's filters by table do not name {dotted}")
-    if dotted in listed(status, "replicate_ignore_table") or any(
-        map(like, listed(status, "replicate_wild_ignore_table"))
-    ):
-        found.append(f"the replica's filters by table leave {dotted} out")
-    return found
-
-
-def warnings(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) -> list[str]:
-    """What must be mended first, or known, each in a line or two."""
-    found = [
-        f"Heartbeats will not arrive: {reason}. Mend this first."
-        for reason in lost_heartbeats(status, source.binlog if source else {}, wanted.table)
-    ]
-    if source is None:
-        found.append("The source did not answer: source.sql is written for the newest version of its family.")
-    elif source.variables.get("log_bin") and not source.on("log_bin"):
-        found.append("The source has no binary log: it cannot be a source.")
-    old_tool = wanted.tool_version is None or wanted.tool_version < NEWEST_HEARTBEAT
-    for facts, which in ((source, "source"), (replica, "replica")):
-        if facts is None:
-            continue
-        server, columns = facts.server, facts.columns or frozenset()
-        if old_tool and columns & accounts.POSITION_COLUMNS and not server.mariadb and not server.before(8, 4, 0):
-            found.append(
-                f"{wanted.table} on the {which} has columns for positions, and the server is a MySQL 8.4 or newer:"
-                " pt-heartbeat must be 3.7.0 or newer there (older ones ask SHOW MASTER STATUS, which is gone)."
-            )
-        age = facts.beats.get(facts.server_id) or 0.0
-        hours = round(age / 3600)
-        if facts.server_id in facts.advancing and hours and abs(age - hours * 3600) < 60:
-            found.append(
-                f"The {which}'s heartbeat runs without --utc: its times are {abs(hours)} h off. Run it with --utc,"
-                " or set heartbeat-timezone in config.toml."
-            )
-    if not wanted.external and wanted.local and accounts.needs_super(replica.server):
-        found.append(
-            "The replica's own heartbeat takes SUPER on this server. Where that is too much: init --no-local-heartbeat."
-        )
-    return found
-
-
 # --- README.txt
 
 
 def _readme(p: _Plan) -> str:
-    steps = [*_steps(p)]
-    lines = [
-        f"{clean(p.wanted.name)}: a replica that is to be {span(p.delay)} late, watched by check_delayed_repl",
-        "",
-        "Nothing has been changed on any server. Do these steps in their order; each may be done twice. The .cnf files",
-        "hold passwords.",
-        "",
-    ]
     found = warnings(p.replica, p.source, p.status, p.wanted)
-    if found:
-        lines += ["First of all:", *(f"  * {text}" for text in found), ""]
-    for number, (title, body) in enumerate(steps, 1):
-        lines += [f"{number}. {title}", "", *(f"   {line}".rstrip() for line in body), ""]
-    lines += [
-        "What the check says until then",
-        "",
-        *(f"   {line}" for line in _until_then(p)),
-        "",
-        "Then try",
-        "",
-        f"   delayed-repl diagnose --replica {p.wanted.name}   what it means, drawn",
-        f"   delayed-repl watch --replica {p.wanted.name}      the same, live",
-        f"   delayed-repl job run --replica {p.wanted.name} --kind backup -- COMMAND   a backup that is known",
-        f"   delayed-repl backtest --replica {p.wanted.name}   the history under other limits",
-        "   delayed-repl rescue --help                the night somebody drops a table",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _steps(p: _Plan) -> list[tuple[str, list[str]]]:
-    steps = [("On the source's host, as its administrator: source.sql", ["mysql < source.sql"])]
-    if p.sealed:
-        steps.append(
-            (
-                "Wait for one delay",
-                [
-                    "The replica is super_read_only: table and account reach it through replication,",
-                    f"{span(p.delay)} from now. Go on meanwhile; there is nothing to run on the replica.",
-                ],
-            )
-        )
-    else:
-        body = ["mysql < replica.sql"]
-        if p.table_arrives:
-            body = [f"Wait until {p.wanted.table} has come through replication (SHOW TABLES), then", "", *body]
-        steps.append(("On the replica's host, as its administrator: replica.sql", body))
-    for which, there in (("source", p.source_beats), ("replica", p.local_beats)):
-        if which == "replica" and not p.local:
-            continue
-        if there:
-            steps.append((f"The {which}'s heartbeat", ["It is written already: there is nothing to do."]))
-        else:
-            steps.append(
-                (f"On the {which}'s host: its heartbeat (pt-heartbeat, of percona-toolkit)", _install_beat(which))
-            )
-    if p.sets_delay:
-        steps.append(("On the replica: the delay", _set_delay(p)))
-    steps.append(
-        (
-            "On the monitoring host: the check",
-            [
-                f"install -d -m 0755 {ETC}",
-                f"install -m 0644 config.toml {CONFIG}",
-                f"install -m 0640 -g nagios monitor.cnf {ETC}/monitor.cnf   # the monitor's group",
-                "install -d -m 2770 -o nagios -g nagios /var/lib/check_delayed_repl",
-                "",
-                "Then, as the user that the monitor runs checks as:",
-                "",
-                f"check_delayed_repl --replica {p.wanted.name}",
-                *_account_note(p),
-            ],
-        )
+    texts = []
+    for number, (key, words) in enumerate(_steps(p), 1):
+        title, _, body = _step(key, words).partition("\n\n")
+        texts.append(f"{number}. {title}\n\n{indent(body, '   ')}\n")
+    return _filled(
+        "README.txt",
+        name=clean(p.wanted.name),
+        span=span(p.delay),
+        warnings="\n".join(["First of all:", *(f"  * {text}" for text in found), "", ""]) if found else "",
+        steps="\n".join(texts),
+        until="\n".join(f"   {line}" for line in _until_then(p)),
     )
-    steps.append(
-        ("In the monitor", ["nagios.cfg for Nagios Core, icinga2.conf for Icinga 2; each says where it goes."])
-    )
-    return steps
 
 
-def _account_note(p: _Plan) -> list[str]:
+def _steps(p: _Plan) -> list[tuple[str, dict[str, str]]]:
+    """The steps of templates/steps.txt, each with what is to be filled in."""
+    note = f"Its account is {MONITOR}@{p.host}: where the check connects from, as the server sees it."
     if p.has_monitor:
-        return ["", f"The account {MONITOR}@{p.host} was there already: put its password into monitor.cnf."]
-    return ["", f"Its account is {MONITOR}@{p.host}: where the check connects from, as the server sees it."]
-
-
-def _install_beat(which: str) -> list[str]:
-    return [
-        f"install -d -m 0755 {ETC}",
-        f"install -m 0640 -g mysql heartbeat-{which}.cnf {ETC}/heartbeat-{which}.cnf",
-        f"install -m 0644 pt-heartbeat-{which}.service /etc/systemd/system/pt-heartbeat-{which}.service",
-        f"systemctl daemon-reload && systemctl enable --now pt-heartbeat-{which}",
+        note = f"The account {MONITOR}@{p.host} was there already: put its password into monitor.cnf."
+    on_replica = "sealed" if p.sealed else "replica-later" if p.table_arrives else "replica"
+    steps: list[tuple[str, dict[str, str]]] = [
+        ("source", {}),
+        (on_replica, {"span": span(p.delay), "table": p.wanted.table}),
+        ("beats" if p.source_beats else "beat", {"which": "source"}),
     ]
+    if p.local:
+        steps.append(("beats" if p.local_beats else "beat", {"which": "replica"}))
+    if p.sets_delay:
+        steps.append(_set_delay(p))
+    return [*steps, ("check", {"name": p.wanted.name, "account": note}), ("monitor", {})]
 
 
-def _set_delay(p: _Plan) -> list[str]:
-    """Statements that keep what waits in the relay log, and stop replication for a moment alone."""
-    server, seconds = p.replica.server, plain(p.delay, 0)
-    channel = p.status.get("channel_name", "")
+def _set_delay(p: _Plan) -> tuple[str, dict[str, str]]:
+    """The step whose statements keep what waits in the relay log, and stop replication for a moment alone."""
+    server, words = p.replica.server, {"seconds": plain(p.delay, 0)}
+    channel = accounts.text(p.status.get("channel_name", ""))
     if server.mariadb or server.before(5, 7, 4):
-        named = f" {accounts.text(channel)}" if channel else ""
-        return [
-            "Changing the delay makes this server throw its relay log away: let it run empty first.",
-            "",
-            f"STOP SLAVE{named} IO_THREAD;",
-            f"SHOW SLAVE{named} STATUS\\G    -- again, until it says: has read all relay log",
-            f"STOP SLAVE{named};",
-            f"CHANGE MASTER{named} TO MASTER_DELAY = {seconds};",
-            f"START SLAVE{named};",
-        ]
-    named = f" FOR CHANNEL {accounts.text(channel)}" if channel else ""
-    word = "SLAVE" if server.before(8, 0, 22) else "REPLICA"
-    change = "MASTER TO MASTER" if server.before(8, 0, 23) else "REPLICATION SOURCE TO SOURCE"
-    return [
-        "The IO thread goes on, so that the relay log is kept.",
-        "",
-        f"STOP {word} SQL_THREAD{named};",
-        f"CHANGE {change}_DELAY = {seconds}{named};",
-        f"START {word} SQL_THREAD{named};",
-    ]
+        return "delay-old", words | {"named": f" {channel}" if channel != "''" else ""}
+    words["named"] = f" FOR CHANNEL {channel}" if channel != "''" else ""
+    words["word"] = "SLAVE" if server.before(8, 0, 22) else "REPLICA"
+    words["change"] = "MASTER TO MASTER" if server.before(8, 0, 23) else "REPLICATION SOURCE TO SOURCE"
+    return "delay", words
+
+
+def _step(key: str, words: dict[str, str]) -> str:
+    blocks = dict(block.split("\n", 1) for block in _template("steps.txt").split("== ")[1:])
+    return Template(blocks[key]).substitute(words).rstrip()
 
 
 def _until_then(p: _Plan) -> list[str]:

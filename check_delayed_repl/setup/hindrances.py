@@ -1,0 +1,80 @@
+"""What stands in the way of heartbeats and of a first OK, by what the servers told. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from check_delayed_repl.setup import accounts
+from check_delayed_repl.setup.asking import Facts, Row, Wanted
+
+NEWEST_HEARTBEAT = (3, 7, 0)
+"""pt-heartbeat from here on knows the statements of MySQL 8.4."""
+
+
+def filters_of(status: Row) -> list[str]:
+    """The replication filters in force, as --allow-filter takes them."""
+    columns = [f"{how}_{what}" for how in ("Do", "Ignore") for what in ("DB", "Table")]
+    columns += ["Rewrite_DB", "Wild_Do_Table", "Wild_Ignore_Table"]
+    named = [f"Replicate_{column}" for column in columns]
+    return [f"{column}={status[column.lower()]}" for column in named if status.get(column.lower())]
+
+
+def lost_heartbeats(status: Row, binlog: Row, dotted: str) -> list[str]:
+    """Filters that keep heartbeats from the replica, each in words."""
+    database = dotted.partition(".")[0]
+
+    def listed(row: Row, column: str) -> list[str]:
+        return [entry.strip() for entry in row.get(column, "").split(",") if entry.strip()]
+
+    def like(pattern: str) -> bool:
+        parts = (".*" if c == "%" else "." if c == "_" else re.escape(c) for c in pattern.replace("\\_", "\0"))
+        return re.fullmatch("".join(parts).replace("\0", "_"), dotted) is not None
+
+    found = []
+    for row, prefix, where in ((binlog, "binlog", "the source's"), (status, "replicate", "the replica's")):
+        if listed(row, f"{prefix}_do_db") and database not in listed(row, f"{prefix}_do_db"):
+            found.append(f"{where} {prefix}_do_db does not name {database}")
+        if database in listed(row, f"{prefix}_ignore_db"):
+            found.append(f"{where} {prefix}_ignore_db names {database}")
+    wanted = listed(status, "replicate_do_table") + listed(status, "replicate_wild_do_table")
+    if wanted and not (dotted in wanted or any(map(like, listed(status, "replicate_wild_do_table")))):
+        found.append(f"the replica's filters by table do not name {dotted}")
+    if dotted in listed(status, "replicate_ignore_table") or any(
+        map(like, listed(status, "replicate_wild_ignore_table"))
+    ):
+        found.append(f"the replica's filters by table leave {dotted} out")
+    return found
+
+
+def warnings(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) -> list[str]:
+    """What must be mended first, or known, each in a line or two."""
+    found = [
+        f"Heartbeats will not arrive: {reason}. Mend this first."
+        for reason in lost_heartbeats(status, source.binlog if source else {}, wanted.table)
+    ]
+    if source is None:
+        found.append("The source did not answer: source.sql is written for the newest version of its family.")
+    elif source.variables.get("log_bin") and not source.on("log_bin"):
+        found.append("The source has no binary log: it cannot be a source.")
+    old_tool = wanted.tool_version is None or wanted.tool_version < NEWEST_HEARTBEAT
+    for facts, which in ((source, "source"), (replica, "replica")):
+        if facts is None:
+            continue
+        server, columns = facts.server, facts.columns or frozenset()
+        if old_tool and columns & accounts.POSITION_COLUMNS and not server.mariadb and not server.before(8, 4, 0):
+            found.append(
+                f"{wanted.table} on the {which} has columns for positions, and the server is a MySQL 8.4 or newer:"
+                " pt-heartbeat must be 3.7.0 or newer there (older ones ask SHOW MASTER STATUS, which is gone)."
+            )
+        age = facts.beats.get(facts.server_id) or 0.0
+        hours = round(age / 3600)
+        if facts.server_id in facts.advancing and hours and abs(age - hours * 3600) < 60:
+            found.append(
+                f"The {which}'s heartbeat runs without --utc: its times are {abs(hours)} h off. Run it with --utc,"
+                " or set heartbeat-timezone in config.toml."
+            )
+    if not wanted.external and wanted.local and accounts.needs_super(replica.server):
+        found.append(
+            "The replica's own heartbeat takes SUPER on this server. Where that is too much: init --no-local-heartbeat."
+        )
+    return found
