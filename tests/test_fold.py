@@ -13,7 +13,7 @@ from judge_builders import LIMITS, finding, folded, job, judged, look, looks, ve
 from check_delayed_repl.history.recording import dumps, read
 from check_delayed_repl.judge.fold import FOLD_VERSION, Fold, judge
 from check_delayed_repl.judge.line import ABOVE, IN_RANGE
-from check_delayed_repl.judge.outcome import Finding, JobView, State, Trend, Verdict
+from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
 from check_delayed_repl.judge.trend import NO_FIT
 from check_delayed_repl.judge.window import spread
 from check_delayed_repl.limits import Limits
@@ -75,15 +75,6 @@ def test_judging_changes_nothing() -> None:
     assert fold.dump() == before
 
 
-def test_judging_between_samples_changes_nothing_that_follows() -> None:
-    asked, silent = Fold(LIMITS), Fold(LIMITS)
-    for record in NIGHT:
-        asked.add(record)
-        silent.add(record)
-        asked.verdict(record.t)
-    assert asked.dump() == silent.dump()
-
-
 def test_a_recording_of_the_records_is_judged_alike() -> None:
     again = list(read(dumps(record) + "\n" for record in NIGHT))
     assert again == NIGHT
@@ -120,10 +111,6 @@ def test_a_cache_of_another_judge_or_other_limits_is_worth_nothing() -> None:
     assert Fold.load(text, LIMITS._replace(window=601.0)) is None
     old = json.loads(text) | {"version": FOLD_VERSION - 1}
     assert Fold.load(json.dumps(old), LIMITS) is None
-
-
-def test_a_cache_of_nothing_is_worth_nothing() -> None:
-    assert Fold.load(Fold(LIMITS).dump(), LIMITS) is None
 
 
 def test_a_fold_keeps_the_samples_of_its_reach_alone() -> None:
@@ -263,13 +250,6 @@ def test_without_words_the_findings_are_the_same(worker: bool) -> None:
 # --- episodes
 
 
-def test_held_names_every_exception() -> None:
-    limits = LIMITS._replace(job_limits=(("index", 40.0),))
-    assert folded([look(0.0)], limits).verdict(0.0).held == dict.fromkeys(
-        ("backup", "deshard", "index", "recovery", "trend"), 0.0
-    )
-
-
 def test_an_episode_of_a_held_finding_begins_and_ends_with_it() -> None:
     records: list[Record] = [look(0.0), job(0.0), *looks(10.0, 40.0, io="No"), look(50.0, io="Yes")]
     since = [verdict.episode_since for verdict in verdicts(records)]
@@ -314,22 +294,10 @@ def test_judging_and_folding_say_the_same_of_the_line() -> None:
     assert (seen[0], any(seen), seen[-1]) == (False, True, False)
 
 
-def test_a_verdict_shows_what_it_is_about() -> None:
-    last = look(10.0, io="Yes")
-    verdict = folded([look(0.0), job(0.0), last]).verdict(12.0)
-    assert verdict.sample == last
-    assert verdict.jobs == (JobView("b1", "backup", "active", 0.0, None, 12.0),)
-
-
 def test_samples_that_were_not_fitted_are_not_fitted_after_loading_either() -> None:
     records: list[Record] = [*looks(0.0, 100.0), look(110.0, -5.0), look(120.0, 1e11), look(130.0), Sample(140.0)]
     fold = folded(records)
     assert reloaded(fold, records).verdict(140.0) == fold.verdict(140.0)
-
-
-def test_a_cache_takes_no_more_room_than_it_must() -> None:
-    text = folded(NIGHT).dump()
-    assert text == json.dumps(json.loads(text), separators=(",", ":"))
 
 
 @pytest.mark.parametrize("again", range(560, 640, 10))
@@ -396,81 +364,6 @@ def test_a_calm_line_is_not_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
     for sample in looks(610.0, 900.0):
         fold.add(sample)
     assert fold.verdict(900.0, with_messages=False).condition == "in-range"
-
-
-# --- calm, and rest
-
-DOWN = look(110.0, error="server-down")
-CALM_LOOK = look(110.0, io="Yes")
-BEFORE: list[Record] = [*looks(0.0, 100.0, io="Yes")]
-
-
-@pytest.mark.parametrize(
-    ("records", "calm"),
-    [
-        ([*BEFORE, CALM_LOOK], True),
-        ([*BEFORE, CALM_LOOK._replace(t=100.0)], True),  # no later than the newest, but no earlier
-        ([*BEFORE, CALM_LOOK._replace(t=95.0)], False),
-        ([*BEFORE, look(110.0, error="timeout")], False),
-        ([*BEFORE, look(110.0, io="No")], False),
-        ([*BEFORE, look(110.0, OUT)], False),
-        ([*BEFORE, look(110.0, 5401.0)], False),
-        ([*looks(0.0, 1800.0, source_log=("b", 1))], True),
-        ([*looks(0.0, 1810.0, source_log=("b", 1))], False),
-        ([*BEFORE, job(100.0), CALM_LOOK], False),
-        ([*BEFORE, job(100.0), job(100.0, 105.0), CALM_LOOK], True),
-        ([*looks(0.0, 110.0, OUT)], False),
-    ],
-)
-def test_when_a_look_is_calm(records: list[Record], calm: bool) -> None:
-    newest = records[-1]
-    assert isinstance(newest, Sample)
-    fold = folded(records)
-    assert fold.calm_at(newest) == calm
-    fold.add(job(110.0))
-    assert not fold.calm_at(newest)
-
-
-@pytest.mark.parametrize(
-    ("records", "rest"),
-    [
-        (BEFORE, True),
-        ([*BEFORE, look(110.0, error="timeout")], True),
-        ([*BEFORE, look(110.0, io="No")], False),
-        ([*looks(0.0, 110.0, OUT)], False),
-        ([*BEFORE, job(100.0), CALM_LOOK], False),
-        ([*BEFORE, job(100.0), DOWN], False),
-        ([*BEFORE, job(100.0), job(100.0, 105.0), CALM_LOOK], True),
-        ([*BEFORE, job(100.0, 99.0), CALM_LOOK], False),
-        ([*BEFORE, job(100.0)], False),
-        ([*BEFORE, job(100.0, 105.0)], False),
-    ],
-)
-def test_when_a_fold_is_at_rest(records: list[Record], rest: bool) -> None:
-    assert folded(records, LIMITS._replace(job_stops_server=("backup",))).at_rest(110.0) == rest
-
-
-def test_a_job_that_stopped_the_server_for_a_failed_look_is_no_rest_even_when_it_is_void() -> None:
-    fold = folded([*BEFORE, job(100.0), DOWN], LIMITS._replace(job_stops_server=("backup",)))
-    for record in (job(None, kind=None, void=True), DOWN._replace(t=120.0)):
-        fold.add(record)
-        assert not fold.at_rest(120.0)
-
-
-@pytest.mark.parametrize("known", [True, False])
-@pytest.mark.parametrize("until", [230.0, 700.0, 9000.0, 50000.0])
-def test_to_pass_over_a_calm_stretch_is_to_add_every_look_of_it(until: float, known: bool) -> None:
-    long = [*BEFORE, job(100.0), look(110.0), job(100.0, 105.0), *looks(120.0, 200.0, lambda t: 7200.0 + t / 100.0)]
-    before = long if known else [look(200.0)]
-    calm = looks(210.0, until, lambda t: 7200.0 + t % 7.0, io="Yes", sql="Yes")
-    added, passed = folded(before), folded(before)
-    for sample in calm:
-        added.add(sample)
-    passed.pass_over(calm)
-    assert passed.dump() == added.dump()
-    assert passed._window.points == added._window.points
-    assert passed.verdict(until) == added.verdict(until)
-    assert passed.last == calm[-1]
 
 
 def test_a_setting_from_before_the_records_counts() -> None:

@@ -78,15 +78,6 @@ def test_a_completed_job_counts_for_as_long_as_recovery_may_take(since: float, o
     assert (jobs_at(100.0 + since, job(0.0, 100.0)).completed is not None) == open_
 
 
-def test_a_job_that_takes_no_time_is_a_job() -> None:
-    assert jobs_at(150.0, job(100.0, 100.0)).completed == ("backup", 50.0)
-
-
-def test_of_two_that_finished_at_the_same_moment_the_one_written_first_counts() -> None:
-    lines = (job(0.0, 100.0, name="x", kind="deshard"), job(0.0, 100.0, name="y"))
-    assert jobs_at(150.0, *lines).completed == ("deshard", 50.0)
-
-
 def test_what_is_shown_of_each_job() -> None:
     now = jobs_at(
         150.0,
@@ -174,11 +165,6 @@ def test_an_unreadable_line_takes_away_what_the_job_had() -> None:
         look(20.0, OUT),
     ]
     assert [v.state for v in verdicts(records)] == [State.CRITICAL, State.WARNING, State.CRITICAL]
-
-
-def test_findings_about_records_stand_beside_what_an_active_job_grants() -> None:
-    verdict = judged([look(0.0, OUT), job(0.0), job(0.0, kind="x", name="b2"), look(10.0, OUT)])
-    assert [f.condition for f in verdict.findings] == ["active-backup", "job-record-invalid"]
 
 
 # --- budgets
@@ -280,15 +266,6 @@ def test_a_job_on_a_calm_line_spends_nothing() -> None:
     assert (verdict.state, verdict.condition, verdict.held["backup"]) == (State.WARNING, "active-backup", 0.0)
 
 
-def test_lines_count_from_the_look_after_they_arrived_whatever_times_they_claim() -> None:
-    records: list[Record] = [*looks(0.0, 100.0, OUT), job(0.0), look(110.0, OUT)]
-    assert states(records) == [
-        (0.0, State.CRITICAL, "delay-out-of-bounds"),
-        (110.0, State.WARNING, "active-backup"),
-    ]
-    assert judged(records).held["backup"] == 0.0
-
-
 def test_a_line_takes_effect_with_the_sample_after_it_and_never_before() -> None:
     lost = looks(0.0, 100.0, OUT)
     assert judged([*lost, job(101.0)], now=109.0).condition == "delay-out-of-bounds"
@@ -331,19 +308,6 @@ def test_a_run_is_broken_by_one_look_without_a_job_of_the_kind() -> None:
         job(105.0, name="b2"),
     ]
     records += looks(110.0, 200.0)
-    assert not any(finding(v, "job-overrun") for v in verdicts(records, limits))
-
-
-def test_another_kind_is_another_run() -> None:
-    limits = LIMITS._replace(max_backup_behind=100.0, max_deshard_behind=100.0)
-    records: list[Record] = [
-        look(0.0),
-        job(0.0),
-        *looks(10.0, 90.0),
-        job(90.0, name="d", kind="deshard"),
-        job(0.0, 95.0),
-    ]
-    records += looks(100.0, 190.0)
     assert not any(finding(v, "job-overrun") for v in verdicts(records, limits))
 
 
@@ -453,11 +417,6 @@ def test_a_recovery_that_a_job_held_before_is_not_held_by_its_trend_as_well() ->
     verdict = judged(records, limits)
     assert (verdict.state, verdict.condition) == (State.CRITICAL, "recovery-exceeded")
     assert verdict.message.startswith("Replication delay intercept recovery exceeded window")
-
-
-def test_the_same_recovery_without_a_job_is_held_by_its_trend() -> None:
-    verdict = judged(looks(20.0, 400.0, lambda t: OUT - 3.0 * t))
-    assert (verdict.state, verdict.condition) == (State.WARNING, "recovering-above-maximum")
 
 
 def test_a_job_that_was_forgotten_and_finishes_again_grants_nothing() -> None:

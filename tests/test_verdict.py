@@ -671,37 +671,6 @@ def test_the_real_value_of_a_narrow_range_has_a_narrow_margin() -> None:
 
 # --- which finding comes first
 
-RANKED = [
-    "connect-failed",
-    "timeout",
-    "not-a-replica",
-    "status-unreadable",
-    "io-error",
-    "sql-error",
-    "heartbeat-missing",
-    "heartbeat-unreadable",
-    "heartbeat-from-future",
-    "source-heartbeat-dead",
-    "worker-missing",
-    "delay-setting-lost",
-    "job-overrun",
-    "clock-stepped",
-    "history-unavailable",
-    "server-down",
-    "io-stopped",
-    "sql-stopped",
-    "local-heartbeat-stale",
-    "source-log-stale",
-    "relay-log-stale",
-    "recovery-exceeded",
-    "delay-out-of-bounds",
-]
-
-
-def test_among_equals_the_order_of_the_tables_decides() -> None:
-    findings = [Finding(State.CRITICAL, condition, "") for condition in RANKED]
-    assert [f.condition for f in worst_first(findings[::-1])] == RANKED
-
 
 def test_the_worst_comes_first_and_what_is_held_last() -> None:
     findings = [
