@@ -52,12 +52,17 @@ class Times:
         self._interval, self._error = BEAT_S, ERROR_S
         self._fetched = sorted((place.order, t) for place, t in fetched)
 
-    def ends(self, beats: int, now: float) -> None:
-        """All `beats` heartbeats have been counted, and the last of them is of `now`: their interval follows."""
-        if self._applied is None or beats < 10:
+    def ends(self, beats: int, state: State) -> None:
+        """All `beats` heartbeats that wait have been counted. Where fetching goes on, the last of them is of now, and
+        their interval follows; where none waits, the applied one tells nothing of what came after it.
+        """
+        if self._applied is None:
             return
-        span = now - self._applied
-        if abs(span - beats * BEAT_S) > span / 10:
+        if state.channel.io != "Yes":
+            self._applied = self._applied if beats else None
+            return
+        span = state.now - self._applied
+        if beats >= 10 and abs(span - beats * BEAT_S) > span / 10:
             self._interval = span / beats
         self._error = max(ERROR_S, 2 * self._interval, abs(span - beats * self._interval))
 
@@ -172,6 +177,8 @@ def listed(
     kept: list[tuple[tuple[int, int, int], Transaction]] = []
     untimed = wanted._replace(since=None, until=None)
     timed = wanted.since is not None or wanted.until is not None
+    if timed:
+        _calibrate(session, state, facts, clock)
     for one in scan(session, state, facts):
         first = first or one
         count += 1
@@ -185,10 +192,17 @@ def listed(
             heapq.heappushpop(kept, item)  # type: ignore[misc]
         else:
             heapq.heappush(kept, item)  # type: ignore[misc]
-    if state.channel.io == "Yes":
-        clock.ends(beats, state.now)
+    clock.ends(beats, state)
     found = [Found(one, clock.of(one)) for _, one in sorted(kept, key=lambda item: item[0], reverse=True)]
     return Summary(Found(first, clock.of(first)) if first else None, count, size, fitting), found
+
+
+def _calibrate(session: Session, state: State, facts: Facts | None, clock: Times) -> None:
+    """Counts the heartbeats that wait, where times decide what is taken."""
+    beats = 0
+    for one in scan(session, state, facts):
+        beats = one.beats
+    clock.ends(beats, state)
 
 
 def _rank(one: Transaction, number: int) -> tuple[int, int, int]:
@@ -216,7 +230,11 @@ def locate(
     marks: list[Transaction] = []
     matches = count = size = 0
     applied = beyond = repeated = False
+    beats = 0
+    if name is None:
+        _calibrate(session, state, facts, clock)
     for one in reader.transactions(channel.relay):
+        beats = one.beats
         named = one.named(name) if name is not None else before is not None and _may_be_at(clock.of(one), before)
         if one.gtid is not None and _applied(state, facts, one.gtid, first is not None):
             repeated = repeated or first is None
@@ -234,6 +252,8 @@ def locate(
             size += one.size
             if not marks or marks[-1].beats != one.beats:
                 marks.append(one)
+    if name is not None:
+        clock.ends(beats, state)
     found = Waiting(first, target, matches, applied, beyond, repeated and state.mariadb, None, 0, count, size)
     return _with_cut(found, marks, clock, state, facts) if target is not None else found
 

@@ -1,0 +1,280 @@
+"""Statements for every server, mode and phase; and nothing where a statement would lose what waits."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from rescue_builders import facts, state, transaction
+
+from check_delayed_repl.rescue.plan import Plan, Refusal, Waiting, forward, hold, phase, resume
+from check_delayed_repl.rescue.record import Facts, Record, RecordError
+from check_delayed_repl.rescue.relaylog import Place
+from check_delayed_repl.rescue.state import HELD_S, Gtids, State
+
+MYSQL, MARIADB, OLD = "9.7.4", "10.11.6-MariaDB-log", "5.6.24"
+UNTIL = "UNTIL RELAY_LOG_FILE='relay.000002', RELAY_LOG_POS=900"
+PLACE = "RELAY_LOG_FILE='relay.000002', RELAY_LOG_POS"
+PERSIST = "SET PERSIST_ONLY skip_replica_start = ON"
+CHANGE = "CHANGE REPLICATION SOURCE TO SOURCE_DELAY="
+
+
+def waiting(server: State, **changes: object) -> Waiting:
+    """Number 9 is the target, and 5 the oldest that waits."""
+    usual = Waiting(first=transaction(5), target=transaction(9), matches=1, transactions=4, size=400)
+    return usual._replace(**changes)  # type: ignore[arg-type]
+
+
+def statements(planned: Plan | Refusal) -> list[str]:
+    assert isinstance(planned, Plan), planned
+    return [step.sql for step in planned.steps]
+
+
+FORWARD = [
+    pytest.param(
+        state(MYSQL), facts(), {},
+        [PERSIST, f"{CHANGE}0", f"START REPLICA SQL_THREAD {UNTIL}", f"{CHANGE}{HELD_S}"],
+        id="mysql",
+    ),
+    pytest.param(
+        state(MYSQL, io="No"), facts(), {},
+        ["START REPLICA IO_THREAD", PERSIST, f"{CHANGE}0", f"START REPLICA SQL_THREAD {UNTIL}", f"{CHANGE}{HELD_S}"],
+        id="mysql: the IO thread is started, or CHANGE would purge",
+    ),
+    pytest.param(
+        state(MYSQL, io="Connecting", tries_left=1), facts(), {},
+        ["STOP REPLICA IO_THREAD", "START REPLICA IO_THREAD", PERSIST, f"{CHANGE}0",
+         f"START REPLICA SQL_THREAD {UNTIL}", f"{CHANGE}{HELD_S}"],
+        id="mysql: an IO thread that is about to give up gets its tries again",
+    ),
+    pytest.param(
+        state(MYSQL, delay=0)._replace(stays_stopped=True), facts(phase="forwarding", target="x"), {},
+        [f"START REPLICA SQL_THREAD {UNTIL}", f"{CHANGE}{HELD_S}"],
+        id="mysql: begun before",
+    ),
+    pytest.param(
+        state(MYSQL, sql="Yes", delay=HELD_S), facts(), {},
+        ["STOP REPLICA SQL_THREAD", PERSIST, f"{CHANGE}0", f"START REPLICA SQL_THREAD {UNTIL}", f"{CHANGE}{HELD_S}"],
+        id="mysql: restarted while held",
+    ),
+    pytest.param(
+        state("5.7.44"), facts(), {"cut": transaction(7), "cut_delay": 3000},
+        ["CHANGE MASTER TO MASTER_DELAY=3000", f"START SLAVE SQL_THREAD UNTIL {PLACE}=700",
+         "CHANGE MASTER TO MASTER_DELAY=0", f"START SLAVE SQL_THREAD {UNTIL}",
+         f"CHANGE MASTER TO MASTER_DELAY={HELD_S}"],
+        id="mysql 5.7: cannot be kept from starting, so a delay holds the target first",
+    ),
+    pytest.param(
+        state(MARIADB), facts(), {},
+        ["STOP SLAVE", f"CHANGE MASTER TO MASTER_DELAY=0, {PLACE}=500", f"START SLAVE SQL_THREAD {UNTIL}",
+         f"CHANGE MASTER TO MASTER_DELAY={HELD_S}, {PLACE}=900", "START SLAVE IO_THREAD"],
+        id="mariadb",
+    ),
+    pytest.param(
+        state(MARIADB), facts(fetching=False), {"cut": transaction(7), "cut_delay": 3000},
+        ["STOP SLAVE", f"CHANGE MASTER TO MASTER_DELAY=3000, {PLACE}=500", f"START SLAVE SQL_THREAD UNTIL {PLACE}=700",
+         f"CHANGE MASTER TO MASTER_DELAY=0, {PLACE}=700", f"START SLAVE SQL_THREAD {UNTIL}",
+         f"CHANGE MASTER TO MASTER_DELAY={HELD_S}, {PLACE}=900"],
+        id="mariadb: a delay that holds the target first; the IO thread was stopped before",
+    ),
+    pytest.param(
+        state(MARIADB, name="o'n", io="No", gtid=False), facts(), {"target": transaction(5)},
+        [f"CHANGE MASTER 'o''n' TO MASTER_DELAY={HELD_S}, {PLACE}=500", "START SLAVE 'o''n' IO_THREAD"],
+        id="mariadb: there, and not held; a named connection",
+    ),
+    pytest.param(
+        state(MARIADB, sql_errno=1062, io="No", gtid=False, delay=0), facts(phase="forwarding"), {"repeated": True},
+        [f"CHANGE MASTER TO MASTER_DELAY=0, {PLACE}=500", f"START SLAVE SQL_THREAD {UNTIL}",
+         f"CHANGE MASTER TO MASTER_DELAY={HELD_S}, {PLACE}=900", "START SLAVE IO_THREAD"],
+        id="mariadb: crashed in the forward, its place is behind what it has applied",
+    ),
+    pytest.param(
+        state(OLD), facts(), {},
+        ["STOP SLAVE", f"CHANGE MASTER TO MASTER_DELAY=0, MASTER_AUTO_POSITION=0, {PLACE}=500",
+         f"START SLAVE SQL_THREAD {UNTIL}",
+         f"CHANGE MASTER TO MASTER_DELAY={HELD_S}, MASTER_AUTO_POSITION=0, {PLACE}=900", "START SLAVE IO_THREAD"],
+        id="mysql 5.6",
+    ),
+    pytest.param(
+        state(MYSQL, name="c1", delay=HELD_S), facts(), {"target": transaction(5)}, [], id="there, and held"
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("server", "record", "changes", "expected"), FORWARD)
+def test_forward(server: State, record: Facts, changes: dict[str, object], expected: list[str]) -> None:
+    assert statements(forward(server, record, "x", waiting(server, **changes))) == expected
+
+
+@pytest.mark.parametrize(
+    ("server", "changes", "reason"),
+    [
+        (state(), {"target": None, "matches": 0}, "does not wait"),
+        (state(), {"target": None, "applied": True}, "too late"),
+        (state(), {"matches": 2}, "not unique"),
+        (state(), {"target": transaction(9)._replace(whole=False)}, "not whole"),
+        (state(), {"beyond": True}, "cannot be filled"),
+        (state(sql="Yes"), {}, "the SQL thread runs again, and x has not been applied"),
+        (state(MARIADB, sql="Yes"), {"target": transaction(5)}, "the SQL thread runs"),
+        (state(sql_errno=1062, sql_error="Duplicate"), {}, "error 1062"),
+        (state(MARIADB, sql_errno=1062), {"repeated": True}, "error 1062"),
+        (state(io="No", io_errno=1236, io_error="purged"), {}, "throw the relay log away"),
+        (state()._replace(rights=frozenset({"REPLICATION CLIENT"})), {}, "lacks REPLICATION SLAVE"),
+    ],
+)  # fmt: skip
+def test_forward_refuses(server: State, changes: dict[str, object], reason: str) -> None:
+    refused = forward(server, facts(), "x", waiting(server, **changes))
+    assert isinstance(refused, Refusal)
+    assert reason in refused.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "late"),
+    [("bin.000001:400", True), ("bin.000001:950", False), ("bin.000002:4", False)]
+    + [(f"a45875fe-e914-11f1-913a-0242ac1a0002:{number}", number < 5) for number in (3, 77)],
+)
+def test_what_does_not_wait_has_been_applied_or_is_not_there(name: str, late: bool) -> None:
+    refused = forward(state(), facts(), name, waiting(state(), target=None, matches=0))
+    assert isinstance(refused, Refusal)
+    assert ("too late" in refused.reasons[0]) is late
+
+
+def test_a_forward_on_its_way_is_joined() -> None:
+    server = state(sql="Yes", until=Place("relay.000002", 900), delay=0)
+    assert forward(server, facts(phase="forwarding"), "x", waiting(server)) == Plan(join=True)
+
+
+@pytest.mark.parametrize(
+    ("server", "expected"),
+    [
+        (state(), [f"{CHANGE}{HELD_S}"]),
+        (state(io="Connecting", tries_left=8), [f"{CHANGE}{HELD_S}"]),
+        (state(delay=HELD_S), []),
+        (state(io="No"), None),
+        (state(io="Connecting", tries_left=1), None),
+        (state(sql="Yes"), None),
+        (state(MARIADB), None),
+        (state(OLD), None),
+    ],
+)
+def test_hold_only_where_nothing_can_be_lost(server: State, expected: list[str] | None) -> None:
+    planned = hold(server)
+    assert (None if isinstance(planned, Refusal) else statements(planned)) == expected
+
+
+@pytest.mark.parametrize(
+    ("server", "record", "delay", "expected"),
+    [
+        (state(), facts(), None, ["START REPLICA SQL_THREAD"]),
+        (state(delay=HELD_S), facts(), None, [f"{CHANGE}7200", "START REPLICA SQL_THREAD"]),
+        (state(delay=HELD_S, sql="Yes"), facts(), None,
+         ["STOP REPLICA SQL_THREAD", f"{CHANGE}7200", "START REPLICA SQL_THREAD"]),
+        (state(delay=HELD_S, io="No")._replace(stays_stopped=True), facts(persisted=True), 60,
+         ["START REPLICA IO_THREAD", f"{CHANGE}60", "START REPLICA", "RESET PERSIST skip_replica_start"]),
+        (state(MARIADB), facts(), None, ["START SLAVE SQL_THREAD"]),
+        (state(MARIADB, io="No"), facts(), None, [f"CHANGE MASTER TO MASTER_DELAY=7200, {PLACE}=500", "START SLAVE"]),
+        (state(MARIADB, delay=HELD_S, gtid=False), facts(), None,
+         ["STOP SLAVE", f"CHANGE MASTER TO MASTER_DELAY=7200, {PLACE}=500", "START SLAVE"]),
+        (state(delay=HELD_S), None, None, None),
+        (state(delay=HELD_S), None, 60, [f"{CHANGE}60", "START REPLICA SQL_THREAD"]),
+        (state(sql_errno=1062), facts(), None, None),
+        (state(sql_errno=1317), facts(), None, ["START REPLICA SQL_THREAD"]),
+        (state(delay=HELD_S, io="No", io_errno=1236), facts(), None, None),
+    ],
+)  # fmt: skip
+def test_resume(server: State, record: Facts | None, delay: int | None, expected: list[str] | None) -> None:
+    planned = resume(server, record, transaction(5), delay)
+    assert (None if isinstance(planned, Refusal) else statements(planned)) == expected
+
+
+def test_no_plan_holds_a_change_that_purges() -> None:
+    """Without a place in the relay log, CHANGE needs the IO thread; with one, both threads are stopped before."""
+    for version in (MYSQL, "8.0.22", "5.7.44", OLD, MARIADB, "11.8.2-MariaDB"):
+        for io in ("Yes", "No", "Connecting"):
+            server = state(version, io=io)
+            for planned in (
+                forward(server, facts(), "x", waiting(server)),
+                resume(server, facts(delay=60), transaction(5), None),
+            ):
+                assert isinstance(planned, Plan)
+                stopped = io == "No"
+                for step in planned.steps:
+                    if step.sql.startswith("CHANGE"):
+                        assert step.needs_io or (stopped and "RELAY_LOG_POS" in step.sql), step
+                    stopped = (stopped or step.sql == "STOP SLAVE") and not step.sql.endswith("IO_THREAD")
+
+
+@pytest.mark.parametrize(
+    ("server", "record", "expected"),
+    [
+        (state(sql="Yes"), None, "normal"),
+        (state(sql="Yes"), facts(phase="frozen"), "normal"),
+        (state(sql="Yes"), facts(phase="resumed"), "resumed"),
+        (state(sql="Yes", delay=HELD_S), facts(phase="frozen"), "frozen"),
+        (state(sql="Yes", until=Place("relay.000002", 900)), facts(phase="forwarding"), "forwarding"),
+        (state(), None, "frozen"),
+        (state(), facts(phase="resumed"), "frozen"),
+        (state(), facts(phase="forwarding", target="bin.000001:900"), "forwarding"),
+        (state(), facts(phase="forwarding", target="bin.000001:500"), "forwarded"),
+        (state(delay=HELD_S, sql="Yes"), facts(phase="forwarded", target="bin.000001:500"), "forwarded"),
+    ],
+)
+def test_the_phase_is_the_servers(server: State, record: Facts | None, expected: str) -> None:
+    assert phase(server, record, transaction(5)) == expected
+
+
+def test_gtids() -> None:
+    found = Gtids.of("A45875FE-E914-11F1-913A-0242AC1A0002:1-5:7,\n b45875fe-e914-11f1-913a-0242ac1a0002:tag:3,0-1-9")
+    names = ["a45875fe-e914-11f1-913a-0242ac1a0002:" + n for n in ("5", "6", "7")] + ["0-1-9", "0-1-10", "0-2-1"]
+    assert [found.has(name) for name in names] == [True, False, True, True, False, False]
+    assert found.has("b45875fe-e914-11f1-913a-0242ac1a0002:tag:3")
+
+
+# --- the record ---
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Record:
+    return Record(str(tmp_path / "state"), "uuid:x", "")
+
+
+def test_a_record_is_read_as_it_was_written(record: Record) -> None:
+    assert record.load() is None
+    record.save(facts(target="0-1-9", steps=[[1.0, "roll", "begun"]]))
+    assert record.load() == facts(target="0-1-9", steps=[[1.0, "roll", "begun"]])
+    assert Path(record.path).stat().st_mode & 0o777 == 0o600
+    assert Path(record.path).parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("delay", -1), ("delay", "0; DROP TABLE x"), ("delay", HELD_S), ("delay", True), ("phase", "done"),
+     ("target", "a'b"), ("server", "uuid:y"), ("steps", [[1, "x"]]), ("extra", 1), ("started", "now"), ("slave_pos", "0-1-1'")],
+)  # fmt: skip
+def test_a_record_that_somebody_has_changed(record: Record, key: str, value: object) -> None:
+    record.save(facts())
+    path = Path(record.path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(RecordError, match="somebody has changed it"):
+        record.load()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        "chmod 755 {folder}",
+        "chmod 644 {file}",
+        "mv {file} {file}.x; ln -s {file}.x {file}",
+        "mv {folder} {folder}.x; ln -s {folder}.x {folder}",
+        "rm {file}; mkdir {file}",
+    ],
+)
+def test_a_record_that_is_not_ours_alone(record: Record, spoil: str) -> None:
+    record.save(facts())
+    command = spoil.format(folder=os.path.dirname(record.path), file=record.path)
+    subprocess.run(command, shell=True, check=True)
+    with pytest.raises(RecordError):
+        record.load()
