@@ -243,8 +243,8 @@ def record(tmp_path: Path) -> Record:
 
 def test_a_record_is_read_as_it_was_written(record: Record) -> None:
     assert record.load() is None
-    record.save(facts(target="0-1-9", steps=[[1.0, "roll", "begun"]]))
-    assert record.load() == facts(target="0-1-9", steps=[[1.0, "roll", "begun"]])
+    record.save(facts(target="0-1-9", steps=[(1.0, "roll", "begun")]))
+    assert record.load() == facts(target="0-1-9", steps=[(1.0, "roll", "begun")])
     assert Path(record.path).stat().st_mode & 0o777 == 0o600
     assert Path(record.path).parent.stat().st_mode & 0o777 == 0o700
 
@@ -252,7 +252,8 @@ def test_a_record_is_read_as_it_was_written(record: Record) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [("delay", -1), ("delay", "0; DROP TABLE x"), ("delay", HELD_S), ("delay", True), ("phase", "done"),
-     ("target", "a'b"), ("server", "uuid:y"), ("steps", [[1, "x"]]), ("extra", 1), ("started", "now"), ("slave_pos", "0-1-1'")],
+     ("target", "a'b"), ("server", "uuid:y"), ("steps", [[1, "x"]]), ("extra", 1), ("started", "now"),
+     ("slave_pos", "0-1-1'")],
 )  # fmt: skip
 def test_a_record_that_somebody_has_changed(record: Record, key: str, value: object) -> None:
     record.save(facts())

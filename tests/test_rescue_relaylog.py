@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rescue_builders import channel, state
 
 from check_delayed_repl.rescue import relaylog
 from check_delayed_repl.rescue.plan import Plan, Waiting, forward
 from check_delayed_repl.rescue.relaylog import Place, Reader, Row, begins_at, next_start
 from check_delayed_repl.rescue.statements import Effect, effect
-
-from rescue_builders import channel, state
 
 UUID = "a45875fe-e914-11f1-913a-0242ac1a0002"
 

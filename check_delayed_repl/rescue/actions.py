@@ -300,7 +300,7 @@ class Rescue:
             fetching=channel.io != "No",
             job=f"{KIND}-{moment}-{os.urandom(2).hex()}" + ("" if delay is None else f"-delay-{delay}"),
         )
-        facts.steps.append([round(time.time(), 3), "freeze", "done"])
+        facts.steps.append((round(time.time(), 3), "freeze", "done"))
         record.save(facts)
         return facts
 
@@ -547,7 +547,7 @@ class Rescue:
         if channel.sql == "No" or channel.delay != wanted:
             raise Failed(f"the SQL thread does not run, or the delay is {channel.delay} s: {channel.sql_error}")
         active.phase = "resumed"
-        active.steps.append([round(time.time(), 3), "resume", "done"])
+        active.steps.append((round(time.time(), 3), "resume", "done"))
         record.save(active)
         self._note_job(active, finished=True)
         self._stand(read(session, channel), active, first)

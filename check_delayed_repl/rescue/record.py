@@ -7,37 +7,36 @@ What is read from it may have been changed by anybody, and is checked.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import stat
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Literal
+
+import msgspec
 
 from check_delayed_repl.rescue.state import HELD_S
 
-PHASES = ("frozen", "forwarding", "forwarded", "resumed")
 FOLDER = "rescue"
-_TARGET = re.compile(r"[\w.:-]{1,300}")
-_GTIDS = re.compile(r"[0-9,-]{0,2000}")
 _MAX_BYTES = 1 << 20
+
+Time = Annotated[float, msgspec.Meta(ge=0, lt=1e11)]
+"""Seconds since 1970, by the server's clock."""
+Word = Annotated[str, msgspec.Meta(pattern=r"\A[\w ./:@#-]{0,300}\Z")]
 
 
 class RecordError(Exception):
     """The record cannot be read, trusted or written: one line that says why."""
 
 
-@dataclass
-class Facts:
-    """One rescue."""
+class Facts(msgspec.Struct, forbid_unknown_fields=True):
+    """One rescue. What is read is checked against these types and ranges."""
 
-    server: str
+    server: Annotated[str, msgspec.Meta(min_length=1)]
     """The server's identity."""
     channel: str
-    phase: str
-    started: float
-    """Seconds since 1970, by the server's clock, as all times here."""
-    delay: int | None
+    phase: Literal["frozen", "forwarding", "forwarded", "resumed"]
+    started: Time
+    delay: Annotated[int, msgspec.Meta(ge=0, lt=HELD_S)] | None
     """The delay before, in seconds; None where it was not known any more."""
     gtid: bool
     """It asked its source by GTID."""
@@ -45,52 +44,14 @@ class Facts:
     """Its IO thread ran."""
     persisted: bool = False
     """This rescue has made it stay stopped after a restart."""
-    target: str | None = None
-    target_time: float | None = None
-    slave_pos: str = ""
+    target: Word | None = None
+    target_time: Time | None = None
+    slave_pos: Annotated[str, msgspec.Meta(pattern=r"\A[0-9,-]{0,2000}\Z")] = ""
     """MariaDB's gtid_slave_pos right after the forward."""
-    job: str = ""
+    job: Word = ""
     """The id of the job in the history."""
-    steps: list[list[Any]] = field(default_factory=list)
-    """[time, name, `begun`, `done` or `failed`] each, in order."""
-
-    def checked(self) -> Facts:
-        """Itself; raises RecordError where a value cannot be."""
-        for name, fits in (
-            ("server", isinstance(self.server, str) and bool(self.server)),
-            ("channel", isinstance(self.channel, str)),
-            ("phase", self.phase in PHASES),
-            ("started", _is_time(self.started)),
-            ("delay", self.delay is None or (_is_whole(self.delay) and 0 <= self.delay < HELD_S)),
-            ("gtid", isinstance(self.gtid, bool)),
-            ("fetching", isinstance(self.fetching, bool)),
-            ("persisted", isinstance(self.persisted, bool)),
-            ("target", self.target is None or bool(isinstance(self.target, str) and _TARGET.fullmatch(self.target))),
-            ("target_time", self.target_time is None or _is_time(self.target_time)),
-            ("slave_pos", isinstance(self.slave_pos, str) and bool(_GTIDS.fullmatch(self.slave_pos))),
-            ("job", isinstance(self.job, str) and len(self.job) <= 128 and self.job.isprintable()),
-            ("steps", isinstance(self.steps, list) and all(_is_step(step) for step in self.steps)),
-        ):
-            if not fits:
-                raise RecordError(f"its {name} cannot be")
-        return self
-
-
-def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e11
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_step(step: object) -> bool:
-    return (
-        isinstance(step, list)
-        and len(step) == 3
-        and _is_time(step[0])
-        and all(isinstance(part, str) and part.isprintable() for part in step[1:])
-    )
+    steps: list[tuple[Time, Word, Literal["begun", "done", "failed"]]] = []
+    """What was done, in order."""
 
 
 class Record:
@@ -112,18 +73,15 @@ class Record:
             return None
         except OSError as error:
             raise RecordError(f"{self.path}: {error.strerror}") from None
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-                raise RecordError(
-                    f"{self.path}: must be a file that belongs to you and that nobody else may read or write"
-                )
-            data = file.read(_MAX_BYTES)
-        try:
-            facts = Facts(**json.loads(data)).checked()
-        except (ValueError, TypeError, RecordError) as error:
-            what = str(error) if isinstance(error, RecordError) else "it is not what was written"
-            raise RecordError(f"{self.path}: {what}: somebody has changed it") from None
+                raise RecordError(f"{self.path}: must be a file of mode 0600 that belongs to you")
+            facts = msgspec.json.decode(os.read(descriptor, _MAX_BYTES), type=Facts)
+        except msgspec.MsgspecError as error:
+            raise RecordError(f"{self.path}: somebody has changed it: {error}") from None
+        finally:
+            os.close(descriptor)
         if (facts.server, facts.channel) != (self._server, self._channel):
             raise RecordError(f"{self.path}: it is of another server or channel: somebody has changed it")
         return facts
@@ -135,8 +93,8 @@ class Record:
             self._make_folder()
             self._check_folder()
             descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(asdict(facts), file, indent=1)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(msgspec.json.format(msgspec.json.encode(facts), indent=1))
                 file.flush()
                 os.fsync(descriptor)
             os.replace(new, self.path)

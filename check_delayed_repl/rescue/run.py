@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.replication import is_mariadb, version_numbers
@@ -127,9 +128,9 @@ class Runner:
         for step in plan.steps:
             self._step(step)
 
-    def note(self, name: str, what: str) -> None:
+    def note(self, name: str, what: Literal["begun", "done", "failed"]) -> None:
         """Writes down that a step has begun, is done or has failed."""
-        self._facts.steps.append([round(time.time(), 3), name, what])
+        self._facts.steps.append((round(time.time(), 3), name, what))
         self._record.save(self._facts)
 
     def _step(self, step: Step) -> None:
