@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -359,6 +360,20 @@ def test_the_job_commands_work_with_insert_alone(shared: Shared) -> None:
     assert sample.t <= started_at <= finished_at <= owner.now()
     assert (lines[1].kind, lines[1].started_at) == (None, None)
     assert lines[3].finished_at is not None
+
+
+def test_an_option_file_that_everybody_may_read_is_warned_of(shared: Shared, tmp_path: Path) -> None:
+    file = tmp_path / "history.cnf"
+    file.write_text(f"[client]\nuser=root\npassword={ROOT_PASSWORD}\n")
+    url = f"mysql://{shared.server.host}:{shared.server.port}/{DATABASE}?defaults-file={file}"
+    for mode, warnings in (
+        (0o644, [f"{file} has a password, and everybody may read it: chmod o-r {file}"]),
+        (0o640, []),
+    ):
+        file.chmod(mode)
+        history = open_history(url, time.monotonic() + 60)
+        assert history.warnings == warnings
+        history.close()
 
 
 def test_a_server_that_hangs(shared: Shared) -> None:
