@@ -27,9 +27,9 @@ T = 1_700_000_000.0
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def calm_line(looks: int, start: float = T, delay: float = 7200.0) -> list[Record]:
-    """A look every ten seconds at a line that jitters a little."""
-    return [Sample(start + 10.0 * i, delay + i % 3 * 0.5) for i in range(looks)]
+def calm_line(count: int, start: float = T, delay: float = 7200.0) -> list[Record]:
+    """A sample every ten seconds at a line that jitters a little."""
+    return [Sample(start + 10.0 * i, delay + i % 3 * 0.5) for i in range(count)]
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_json_is_a_verdict_for_each_change_and_a_summary(tool: Command, tmp_path
     }
 
 
-def test_every_look_is_what_the_check_would_have_said(tool: Command, tmp_path: Path, night: list[Record]) -> None:
+def test_every_sample_is_what_the_check_would_have_said(tool: Command, tmp_path: Path, night: list[Record]) -> None:
     run = tool("backtest", written(tmp_path / "night.jsonl", night), "--every", "--output", "json")
     *verdicts, _ = lines(run.stdout)
     fold = Fold(Limits())
@@ -93,7 +93,7 @@ def test_every_look_is_what_the_check_would_have_said(tool: Command, tmp_path: P
             expected.append((record.t, verdict.state.name, verdict.condition))
     assert [(v["t"], v["state"], v["condition"]) for v in verdicts] == expected
     changes = [v for v, w in zip(verdicts, [None, *verdicts], strict=False) if not w or _said(v) != _said(w)]
-    assert [_said(v) for v in changes] == [(r.state.name, r.condition) for r in rulings(night)]
+    assert [_said(v) for v in changes] == [(r.state.name, r.condition) for r in changes_of(night)]
     final = judge(night, Limits(), verdicts[-1]["t"])
     assert verdicts[-1]["message"] == final.message
 
@@ -102,11 +102,11 @@ def _said(verdict: dict[str, Any]) -> tuple[str, str]:
     return verdict["state"], verdict["condition"]
 
 
-def rulings(records: list[Record], limits: Limits | None = None) -> list[StateChange]:
+def changes_of(records: list[Record], limits: Limits | None = None) -> list[StateChange]:
     return [item for item in replay(records, limits or Limits()) if isinstance(item, StateChange)]
 
 
-def tally(records: list[Record], limits: Limits | None = None) -> Summary:
+def summary_of(records: list[Record], limits: Limits | None = None) -> Summary:
     *_, last = replay(records, limits or Limits())
     assert isinstance(last, Summary)
     return last
@@ -120,18 +120,18 @@ def test_limits_are_options(tool: Command, tmp_path: Path) -> None:
 
 def test_a_gap_counts_to_the_state_before_it() -> None:
     records = [*calm_line(10), *calm_line(10, T + 5000.0, delay=100.0), *calm_line(1, T + 9000.0)]
-    seconds = tally(records).seconds
+    seconds = summary_of(records).seconds
     assert seconds[State.OK] == 5000.0
     assert seconds[State.CRITICAL] == 4000.0
 
 
 def test_a_clock_that_is_set_back_does_not_count_twice() -> None:
     records = [*calm_line(100), *calm_line(100, T + 500.0), *calm_line(100, T + 1500.0)]
-    assert sum(tally(records).seconds.values()) == 1500.0 + 990.0
+    assert sum(summary_of(records).seconds.values()) == 1500.0 + 990.0
 
 
 def test_a_recording_that_begins_critical_begins_with_a_page() -> None:
-    found = tally(calm_line(10, delay=100.0))
+    found = summary_of(calm_line(10, delay=100.0))
     assert (found.pages, dict(found.paged_by)) == (1, {"delay-out-of-bounds": 1})
 
 
@@ -142,13 +142,13 @@ def test_from_one_critical_condition_to_another_is_no_page() -> None:
         *calm_line(9, T + 20.0),
     ]
     records.append(Sample(T + 200.0, error="timeout"))
-    found = tally(records)
-    assert [ruling.condition for ruling in rulings(records)] == ["timeout", "connect-failed", "in-range", "timeout"]
+    found = summary_of(records)
+    assert [change.condition for change in changes_of(records)] == ["timeout", "connect-failed", "in-range", "timeout"]
     assert (found.pages, dict(found.paged_by)) == (2, {"timeout": 2})
 
 
 def test_what_was_held_is_added_up(night: list[Record]) -> None:
-    found = tally(night)
+    found = summary_of(night)
     assert set(found.held) == {"backup", "recovery"}
     # Out of bounds from 9000 seconds on, which is half of the hour that the line stood still.
     assert found.held["backup"] == pytest.approx(1800.0, abs=30.0)
@@ -409,7 +409,7 @@ def test_a_replica_that_the_history_does_not_know(tool: Command, tmp_path: Path)
     assert (run.returncode, run.stderr) == (1, complaint)
 
 
-def test_a_history_is_not_made_by_looking_for_it(tool: Command, tmp_path: Path) -> None:
+def test_a_history_is_not_made_by_asking_for_it(tool: Command, tmp_path: Path) -> None:
     run = tool("backtest", "--history", str(tmp_path / "typo.db"))
     assert (run.returncode, run.stderr) == (1, f"delayed-repl: --history: {tmp_path}/typo.db: there is no such file\n")
     assert not (tmp_path / "typo.db").exists()
@@ -419,14 +419,14 @@ def test_a_history_is_not_made_by_looking_for_it(tool: Command, tmp_path: Path) 
 
 
 def test_memory_does_not_grow_with_the_recording() -> None:
-    def endless(looks: int) -> Iterator[bytes]:
-        for i in range(looks):
+    def endless(count: int) -> Iterator[bytes]:
+        for i in range(count):
             yield b'{"type":"sample","t":%d.0,"delay":%d.5}\n' % (1_700_000_000 + 10 * i, 7200 + i % 3)
 
     peaks = []
-    for looks in (20_000, 60_000):
+    for count in (20_000, 60_000):
         tracemalloc.start()
-        for _ in replay(read(endless(looks)), Limits()):
+        for _ in replay(read(endless(count)), Limits()):
             pass
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
@@ -461,7 +461,7 @@ def test_a_calm_file_is_read_without_asking_the_judge(
 
 def test_replay_reads_a_recording_by_its_path(tmp_path: Path, night: list[Record]) -> None:
     path = written(tmp_path / "night.jsonl", night)
-    assert [item for item in replay(path, Limits()) if isinstance(item, StateChange)] == rulings(night)
+    assert [item for item in replay(path, Limits()) if isinstance(item, StateChange)] == changes_of(night)
     (tmp_path / "bad.jsonl").write_text("nonsense\n")
     with pytest.raises(RecordingError):
         list(replay(tmp_path / "bad.jsonl", Limits()))

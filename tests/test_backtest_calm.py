@@ -53,19 +53,19 @@ def test_the_quick_way_is_the_judge(seed: int, length: int, size: int, limits: L
         assert fast == plain
 
 
-def line(looks: int, **columns: Any) -> list[Record]:
-    """Calm looks in which nothing but `columns` is out of the ordinary, each a value or what gives one for a look."""
+def line(count: int, **columns: Any) -> list[Record]:
+    """Calm samples with nothing but `columns` out of the ordinary, each a value or what gives one for a sample."""
     chance = random.Random(1)
     made = Line(chance, bare=False, external=columns.pop("external", False), native=False)
     records: list[Record] = []
-    for i in range(looks):
+    for i in range(count):
         fields = {name: value(i) if callable(value) else value for name, value in columns.items()}
         records.append(made.look(fields.pop("step", 10.0), **{"sql_remaining": 3, **fields}))
     return records
 
 
 def bent(end: int, pace: int = 1) -> Callable[[int], float]:
-    """A delay that falls by 15 a look, or more slowly, and from `end` on stands still just inside the bounds."""
+    """A delay that falls by 15 a sample, or more slowly, and from `end` on stands still just inside the bounds."""
     return lambda i: 190.0 if i < end - 5 * pace else 103.0 if i >= end else 103.0 + 15.0 * (end - i) / pace
 
 
@@ -83,7 +83,13 @@ def bent(end: int, pace: int = 1) -> Callable[[int], float]:
         ({"heartbeat_id": lambda i: 2 if i > 30 else 1}, "source-changed", {}),
         ({"io_errno": lambda i: 1236 if i == 33 else 0}, "io-error", {}),
         ({"delay": lambda i: 150.0 + max(0, i - 30)}, "delay-out-of-bounds", {}),
-        # Within the last minute lie fewer than six looks: the window reaches back to those before the gaps.
+        ({"server": lambda i: "uuid:b" if i > 30 else "uuid:a"}, "replica-changed", {}),
+        ({"server": lambda i: "uuid:b" if 30 < i < 50 else "uuid:a"}, "replica-ambiguous", {}),
+        ({"filters": lambda i: ("Replicate_Do_DB=a",) if i > 30 else ()}, "replication-filtered", {}),
+        ({"relay_limited": lambda i: i > 30}, "relay-space-limited", {}),
+        ({"io": lambda i: "Connecting" if i in (31, 33, 35) else "Yes"}, "io-unstable", {}),
+        ({"delay": lambda i: 10.0 if i == 33 else 150.0}, None, {}),
+        # Within the last minute lie fewer than six samples: the window reaches back to those before the gaps.
         ({"delay": lambda i: 196.0 if i < 34 else 198.9, "step": lambda i: 61.0 if i > 30 else 10.0}, None, {}),
         ({"delay": lambda i: 150.0 if i % 9 else 190.0}, None, {}),
         ({"external": True, "relay_log": lambda i: ("bin.000002", min(i, 30) // 3)}, None, {}),
@@ -99,9 +105,9 @@ def bent(end: int, pace: int = 1) -> Callable[[int], float]:
         ({"sql": lambda i: "Perhaps" if i == 33 else "No", "external": True}, "status-unreadable", {}),
         ({"delay": lambda i: 1e12 if i == 33 else 150.0}, "heartbeat-unreadable", {"max_delay_time": 1e300}),
         ({"delay": lambda i: -1.5 if i == 33 else 150.0}, "heartbeat-from-future", {"min_delay_time": 0.0}),
-        # Three looks are the newest ones, however long ago.
+        # Three samples are the newest ones, however long ago.
         ({"step": lambda i: 4000.0 if i > 30 else 10.0}, None, {}),
-        # The newest looks are in range, but the line that goes through older ones is not.
+        # The newest samples are in range, but the line that goes through older ones is not.
         ({"delay": bent(40), "step": lambda i: 61.0 if i > 30 else 10.0}, "recovering-real-value", {"fit": "window"}),
         ({"delay": bent(60, 5)}, "recovering-real-value", {"fit": "window", "window": 300.0}),
         # A clock that is set back, by a little and by more.
@@ -117,7 +123,7 @@ def test_what_the_judge_finds_on_a_calm_line_is_found(
     limits = LIMITS._replace(**changes)
     [(quick, plain)] = both(records, limits)
     assert quick == plain
-    assert condition in [None, *(ruling.condition for ruling in quick[0])]
+    assert condition in [None, *(change.condition for change in quick[0])]
     for size in (1, 5, 7, 31, 34):
         for quick, plain in both(records, limits, size):
             assert quick == plain

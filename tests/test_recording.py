@@ -293,7 +293,7 @@ def test_no_number_that_json_does_not_have_is_written() -> None:
     assert dumps(Sample(1.0, math.nan, ts=math.inf, error="timeout")) == '{"type":"sample","t":1.0,"error":"timeout"}'
 
 
-def test_every_error_of_a_look_can_be_recorded() -> None:
+def test_every_error_of_a_sample_can_be_recorded() -> None:
     assert set(SAMPLE_ERRORS) <= RECORDED_ERRORS
 
 
