@@ -2,7 +2,7 @@
 
 python -m tests.simulator [years] [--replicas N] [--days N] [--jobs N]      alarms over replica-years
 python -m tests.simulator rows [--lines N] [ROW ...]                        the promises about the trend
-python -m tests.simulator rows ROW --show NUMBER                            one line of a row, look by look
+python -m tests.simulator rows ROW --show NUMBER                            one line of a row, sample by sample
 python -m tests.simulator record NUMBER [--days N]                          one replica's recording, as JSON Lines
 """
 
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
     promises = commands.add_parser("rows", help="the promises about the trend")
     promises.add_argument("row", nargs="*", choices=[[], *rows.ROWS])
     promises.add_argument("--lines", type=int, default=300)
-    promises.add_argument("--show", type=int, metavar="NUMBER", help="print this line of the row, look by look")
+    promises.add_argument("--show", type=int, metavar="NUMBER", help="print this line of the row, sample by sample")
     record = commands.add_parser("record", help="one replica's recording, as JSON Lines")
     record.add_argument("replica", type=int)
     record.add_argument("--days", type=int, default=7)
@@ -79,7 +79,7 @@ def show_rows(names: list[str], lines: int) -> int:
 
 
 def show(name: str, number: int) -> int:
-    """One line of a row, look by look."""
+    """One line of a row, sample by sample."""
     seed = f"{name}/{number}"
     line = rows.ROWS[name].draw(Random(seed))
     print(line.drawn)
@@ -111,7 +111,7 @@ def show_years(years: Sequence[Year], jobs: int) -> int:
             print(f"\r{done} of {len(years)} replicas", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     ours = scores[score.OURS]
-    print(f"{ours.years:.2f} replica-years, a look every 10 s ({time.monotonic() - began:.0f} s)\n")
+    print(f"{ours.years:.2f} replica-years, a sample every 10 s ({time.monotonic() - began:.0f} s)\n")
     print(score.table(scores))
     for page in ours.false[:SHOWN]:
         when = page.alarm.begin - START
