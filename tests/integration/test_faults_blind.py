@@ -6,7 +6,6 @@ Group 13 of the faults.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -79,29 +78,6 @@ def test_the_relay_log_is_at_its_limit(limited: Watched) -> None:
         it.mending()
 
 
-@contextmanager
-def sharing_a_server_id(watched: Watched) -> Iterator[None]:
-    """Another replica has the same server id: the source serves the one that came last."""
-    other = Server(watched.pair.kit, watched.family, "other", watched.replica.server_id, watched.pair.network)
-    other.start()
-    try:
-        other.replicate_from(watched.source, DELAY_S)
-        yield
-    finally:
-        other.close()
-
-
-@on("mariadb", "mariadb118")
-def test_two_replicas_with_one_server_id(watched: Watched) -> None:
-    title = "Blind: two replicas with one server id"
-    options = ("--window", "60")
-    with (
-        watched.fault("13.3", title, "io-unstable", within=90, state="WARNING", back=90, options=options) as it,
-        sharing_a_server_id(watched),
-    ):
-        it.detected()
-
-
 class Hosts:
     """What names mean to one process and its children: a file that stands where /etc/hosts is."""
 
@@ -132,12 +108,12 @@ def test_a_name_that_moves(watched: Watched) -> None:
     where = ("-H", NAME, "-P", "3306", "--replica", "by-name")
     with worker(*arguments, *where, log=scene.folder / "by-name.log", prefix=hosts.prefix):
         scene.expect("OK", "in-range", 60, name="by-name")
-        with watched.twin("13.4", "nobody answers for the name", name="by-name", watch=MOVED_S):
+        with watched.twin("13.3", "nobody answers for the name", name="by-name", watch=MOVED_S):
             hosts.means(None)
         hosts.means(address_of(watched.replica))
         conditions = ("not-a-replica", "connect-failed")
         title = "Blind: the replica's name means its source"
-        with watched.fault("13.4", title, conditions, within=MOVED_S, back=MOVED_S + 30, name="by-name") as it:
+        with watched.fault("13.3", title, conditions, within=MOVED_S, back=MOVED_S + 30, name="by-name") as it:
             hosts.means(address_of(watched.source))
             it.caused()
             it.detected()
