@@ -240,7 +240,7 @@ class Pair:
                 with ThreadPoolExecutor(2) as pool:
                     list(pool.map(prepare, (self.source, self.replica)))
                 set_up()
-                self.wait_healthy(self.delay + 20)
+                self.wait_healthy(20 + (self.delay if self.heartbeats_run else 0))
             except TROUBLE as error:
                 trouble = error
             else:
