@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import time
 from collections.abc import Iterator, Sequence
 
@@ -98,11 +99,11 @@ class Rescue:
         record = Record(self._folder, state.identity, state.channel.name)
         return record, record.load()
 
-    def _history(self) -> History | None:
-        """The history, where one is named or there; None, with a word, where it cannot be used."""
+    def _history(self, create: bool = False) -> History | None:
+        """The history, where it is there, or named and to be created; None, with a word, where it cannot be used."""
         where = self._args.history or os.environ.get(LOCATION_VARIABLE)
         try:
-            if not where and not os.path.exists(default_file()):
+            if not (where and (create or "://" in where)) and not os.path.exists(where or default_file()):
                 return None
             return open_history(self._args.history, time.monotonic() + HISTORY_S)
         except HistoryUnavailable as error:
@@ -127,7 +128,7 @@ class Rescue:
 
     def _note_job(self, facts: Facts, finished: bool) -> None:
         """Tells the history that a rescue is in progress, or over."""
-        history = self._history()
+        history = self._history(create=True)
         if history is None:
             return
         try:
@@ -350,6 +351,8 @@ class Rescue:
     def _keep(self, session: Session) -> None:
         """Stops again and again, where something else starts again and again: pt-slave-delay, a backup's end."""
         self._voice.say("Stopping again every second, until interrupted (Ctrl-C).")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
         try:
             while True:
                 time.sleep(KEEP_S)

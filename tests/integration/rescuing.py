@@ -193,10 +193,27 @@ class Scene:
         assert result.code == 0, result
         return result.objects
 
-    def record(self) -> dict[str, Any]:
-        (path,) = [one for one in self.state_folder.glob("*.json") if not one.name.endswith(".new")]
-        found: dict[str, Any] = json.loads(path.read_text())
-        return found
+    def jobs(self) -> list[dict[str, Any]]:
+        command = [sys.executable, "-m", "check_delayed_repl.tool", "job", "list", "--output", "json"]
+        command += ["--replica", "replica", "--history", str(self.history)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def rescuer(self, login: tuple[str, str]) -> list[str]:
+        """Statements that make an account with what a rescue needs, and nothing more."""
+        who = f"{literal(login[0])}@'%'"
+        statements = [f"CREATE USER {who} IDENTIFIED BY {literal(login[1])}"]
+        if self.mariadb:
+            rights = ["REPLICATION SLAVE ADMIN, SLAVE MONITOR, PROCESS ON *.*"]
+        else:
+            rights = [
+                "REPLICATION CLIENT, REPLICATION SLAVE, PROCESS ON *.*",
+                "REPLICATION_SLAVE_ADMIN, CONNECTION_ADMIN, SYSTEM_USER ON *.*",
+                "SYSTEM_VARIABLES_ADMIN, PERSIST_RO_VARIABLES_ADMIN ON *.*",
+                "SELECT ON performance_schema.threads",
+            ]
+        rights.append("SELECT ON percona.heartbeat")
+        return statements + [f"GRANT {right} TO {who}" for right in rights]
 
     def kill_at(self, number: int, *arguments: str) -> str:
         """Runs a command that is killed right before a statement (1, 3, ...) or right behind one (2, 4, ...); what it
