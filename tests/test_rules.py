@@ -350,3 +350,19 @@ def test_a_change_from_the_future_is_told_while_the_line_is_in_range() -> None:
     assert verdict.state == OK
     assert "7500 more seconds (SQL_Remaining_Delay), far above the setting of 7200 (SQL_Delay)" in verdict.message
     assert "Remaining" not in judged(looks(0.0, 100.0, sql_delay=7200, sql_remaining=7260)).message
+
+
+def test_jobs_beyond_a_flood_are_counted_out_again_one_by_one() -> None:
+    records: list[Record] = [
+        look(0.0),
+        *(job(0.0, name=f"j{i}") for i in range(2003)),
+        JobLine(0.0, "*", "backup", 0.0),
+    ]
+    for left, name in ((4, ""), (3, "j2000"), (2, "j2001"), (1, "j2002"), (0, "*")):
+        if name == "*":
+            records.append(job(0.0, 5.0, name="another"))
+        elif name:
+            records.append(job(None, kind=None, void=True, name=name))
+        flooded = "job-records-flooded" in conditions(judged([*records, look(10.0)]))
+        assert flooded == (left > 0 or name == "*")
+    assert judged([*records, look(22000.0)]).condition == "active-backup"
