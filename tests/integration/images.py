@@ -144,12 +144,13 @@ def sweep(run: str = "") -> None:
     def ours(labels: dict[str, str]) -> bool:
         return labels[LABEL] == run if run else not Path(f"/proc/{labels[LABEL].partition('-')[0]}").exists()
 
-    with suppress(docker.errors.APIError):  # somebody else may be removing the same
-        for container in found.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True):
-            if ours(container.labels):
+    for container in found.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True):
+        if ours(container.labels):
+            with suppress(docker.errors.APIError):  # somebody else may be removing it
                 container.remove(force=True, v=True)
-        for network in found.networks.list(filters={"label": LABEL}):
-            if ours(network.attrs["Labels"]):
+    for network in found.networks.list(filters={"label": LABEL}):
+        if ours(network.attrs["Labels"]):
+            with suppress(docker.errors.APIError):
                 network.remove()
 
 

@@ -348,10 +348,12 @@ class Pair:
             yield
 
     def close(self) -> None:
-        """Remove the servers and the heartbeats."""
+        """Remove the servers, the heartbeats and the network: an engine has some thirty of them to give."""
         self.drop_second()
         for machine in (self.slave_delay, self.heartbeat, self.local_heartbeat, self.source, self.replica):
             machine.close()
+        with suppress(docker.errors.APIError):  # somebody else's machine is still in it, or it is gone
+            self.network.remove()
 
 
 def _moment(text: str) -> datetime:

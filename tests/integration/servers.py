@@ -18,11 +18,13 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import docker.errors
 import trustme
 from testcontainers.core.network import Network
 
@@ -182,5 +184,6 @@ class Kit:
         for thing in self._made:
             thing.close()
         for network in self._networks:
-            network.remove()
+            with suppress(docker.errors.APIError):  # a pair has removed it
+                network.remove()
         shutil.rmtree(self._folder, ignore_errors=True)
