@@ -240,6 +240,16 @@ class File:
             places[name] = place
         return list(places)
 
+    def kinds(self) -> set[str]:
+        """The kinds of job that any table gives a limit to. Raises UsageError."""
+        limits = [
+            self._read(
+                {key: raw for key, raw in table.items() if key.replace("_", "-") == "max-job-behind"}, LIMITS, self.path
+            )
+            for table in (self._defaults, *self._tables)
+        ]
+        return {kind for values in limits for kind, _ in values.get("job_limits", ())}
+
     def find(self, name: str) -> int | None:
         """The place of the replica of this name. What is wrong with other replicas does not matter."""
         for place, table in enumerate(self._tables):

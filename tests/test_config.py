@@ -219,6 +219,10 @@ def test_which_replica(written: Written, tmp_path: Path) -> None:
 def test_a_job_takes_no_right_to_read_the_option_file(tool: Command, written: Written, tmp_path: Path) -> None:
     path = written("history = 'h.db'\n[defaults]\ndefaults-file = 'not-mine.cnf'\n[[replica]]\nreplica = 'a'\n")
     assert tool("job", "start", "--config", path, "--kind", "backup").returncode == 0
+    limits = "[defaults]\ndefaults-file = 'not-mine.cnf'\nmax-job-behind = { copy = '1h' }\n"
+    path = written(f"history = 'h.db'\n{limits}[[replica]]\nreplica = 'a'\n")
+    assert "no check knows" not in tool("job", "start", "--config", path, "--kind", "copy").stderr
+    assert "no check knows jobs of kind cpoy" in tool("job", "start", "--config", path, "--kind", "cpoy").stderr
 
 
 def test_a_mistake_in_one_replica_s_table_silences_no_other(written: Written) -> None:

@@ -248,12 +248,9 @@ def _warn_of_mistakes(history: History, args: argparse.Namespace) -> None:
 
 def _configured_kinds(args: argparse.Namespace) -> set[str]:
     """The kinds of job that the configuration file gives a limit to."""
-    kinds: set[str] = set()
-    if args.fleet is not None:
-        with suppress(UsageError):  # a mistake in a table is told by the check
-            for table in (args.fleet.defaults, *map(args.fleet.table, range(len(args.fleet)))):
-                kinds.update(kind for kind, _ in table.get("job_limits") or ())
-    return kinds
+    with suppress(UsageError):  # a mistake in a table is told by the check
+        return args.fleet.kinds() if args.fleet is not None else set()
+    return set()
 
 
 def _new_id(kind: str) -> str:
