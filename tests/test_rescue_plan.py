@@ -92,6 +92,12 @@ FORWARD = [
         id="mariadb: crashed in the forward, its place is behind what it has applied",
     ),
     pytest.param(
+        state(MARIADB, io="No", fetched=Place("bin.000001", 800)), facts(), {"end": Place("bin.000001", 1200)},
+        [f"CHANGE MASTER TO MASTER_DELAY=0, {PLACE}=500", f"START SLAVE SQL_THREAD {UNTIL}",
+         f"CHANGE MASTER TO MASTER_DELAY={HELD_S}, {PLACE}=900"],
+        id="mariadb: an IO thread that would fetch twice is not started",
+    ),
+    pytest.param(
         state(OLD), facts(), {},
         ["STOP SLAVE", f"CHANGE MASTER TO MASTER_DELAY=0, MASTER_AUTO_POSITION=0, {PLACE}=500",
          f"START SLAVE SQL_THREAD {UNTIL}",

@@ -150,6 +150,10 @@ def moment(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the action: 0 done or planned, 1 refused or failed."""
+    if args.action == "freeze":
+        from check_delayed_repl.rescue.freeze import Freeze
+
+        return Freeze(args, state_folder(args)).run()
     from check_delayed_repl.rescue.actions import Rescue
 
     if args.action == "forward" and (args.target is None) == (args.before is None):

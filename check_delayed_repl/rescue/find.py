@@ -231,10 +231,11 @@ def locate(
     matches = count = size = 0
     applied = beyond = repeated = False
     beats = 0
+    end: Place | None = None
     if name is None:
         _calibrate(session, state, facts, clock)
     for one in reader.transactions(channel.relay):
-        beats = one.beats
+        beats, end = one.beats, one.source_end
         named = one.named(name) if name is not None else before is not None and _may_be_at(clock.of(one), before)
         if one.gtid is not None and _applied(state, facts, one.gtid, first is not None):
             repeated = repeated or first is None
@@ -254,7 +255,7 @@ def locate(
                 marks.append(one)
     if name is not None:
         clock.ends(beats, state)
-    found = Waiting(first, target, matches, applied, beyond, repeated and state.mariadb, None, 0, count, size)
+    found = Waiting(first, target, matches, applied, beyond, repeated and state.mariadb, None, 0, count, size, end)
     return _with_cut(found, marks, clock, state, facts) if target is not None else found
 
 

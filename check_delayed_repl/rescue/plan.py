@@ -61,6 +61,8 @@ class Waiting(NamedTuple):
     transactions: int = 0
     size: int = 0
     """Transactions and bytes before the target."""
+    end: Place | None = None
+    """How far the relay log goes, in the source's binary log."""
 
 
 class Talk(NamedTuple):
@@ -161,6 +163,9 @@ def forward(state: State, facts: Facts | None, name: str, found: Waiting) -> Pla
         return Refusal(
             (f"{name} does not wait in the relay log: it is not fetched yet, or there is no such transaction",)
         )
+    there = found.first is not None and found.first.relay == target.relay
+    if there and state.held and found.matches > 1:
+        return Plan()
     if found.matches > 1:
         return Refusal((f"{name} is not unique: {found.matches} transactions in the relay log are named so",))
     if not target.whole:
@@ -171,7 +176,6 @@ def forward(state: State, facts: Facts | None, name: str, found: Waiting) -> Pla
         )
     if lacking := missing(state):
         return Refusal((f"the account lacks {', '.join(lacking)}: see delayed-repl grants --for rescue",))
-    there = found.first is not None and found.first.relay == target.relay
     running = channel.sql != "No"
     if running and not state.held:
         if channel.until and channel.until.order <= target.relay.order:
@@ -230,6 +234,9 @@ def _forward_pinned(state: State, facts: Facts | None, found: Waiting, there: bo
     by_position = channel.gtid and not state.mariadb
     steps: list[Step] = []
     notes: list[str] = []
+    if fetching and (twice := _fetches_twice(channel, found.end)):
+        fetching = False
+        notes.append(twice)
     if not (there and state.held):
         if channel.sql != "No" or channel.io != "No":
             steps.append(Step("stop both", say.stop()))
@@ -286,7 +293,20 @@ def _executed(state: State, name: str, first: Transaction | None) -> bool:
         return False
 
 
-def resume(state: State, facts: Facts | None, first: Transaction | None, delay: int | None) -> Plan | Refusal:
+def _fetches_twice(channel: Channel, end: Place | None) -> str:
+    """Why not to start an IO thread that a crash has let forget what it had fetched; empty where it has not."""
+    if end is None or channel.io != "No" or channel.fetched.order >= end.order:
+        return ""
+    return (
+        f"the IO thread is not started: it would go on at {channel.fetched} and fetch twice what is here up to {end}."
+        " Start it only when all that waits has been applied, with CHANGE MASTER TO"
+        f" MASTER_LOG_FILE={text(end.file)}, MASTER_LOG_POS={end.pos} before"
+    )
+
+
+def resume(
+    state: State, facts: Facts | None, first: Transaction | None, delay: int | None, end: Place | None = None
+) -> Plan | Refusal:
     """Replication goes on with the delay that there was before: `delay`, or the recorded one."""
     channel, say = state.channel, talk(state)
     wanted = delay if delay is not None else facts.delay if facts else None
@@ -302,6 +322,9 @@ def resume(state: State, facts: Facts | None, first: Transaction | None, delay: 
     steps: list[Step] = []
     notes: list[str] = []
     running = channel.sql != "No"
+    if state.pins and fetching and (twice := _fetches_twice(channel, end)):
+        fetching = False
+        notes.append(twice)
     if running and channel.delay == wanted:
         pass
     elif state.pins and (channel.delay != wanted or (channel.io == "No" and channel.gtid)):

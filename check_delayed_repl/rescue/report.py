@@ -11,9 +11,9 @@ from typing import Any
 
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.rescue.find import Found, Moment, Summary
-from check_delayed_repl.rescue.state import State, text
+from check_delayed_repl.rescue.state import State
 from check_delayed_repl.words import moment as shown_moment
-from check_delayed_repl.words import one_line, plain, plural, size, span
+from check_delayed_repl.words import one_line, plain, plural, size
 
 SIDE = "_rescue"
 """What the name of the schema that a table is brought back into ends with."""
@@ -165,6 +165,3 @@ def _login(target: Target) -> str:
 def quoted(name: str) -> str:
     """An identifier of SQL: `DB.TABLE` as `DB`.`TABLE` where there is a dot."""
     return ".".join("`" + part.replace("`", "``") + "`" for part in name.split(".", 1))
-
-
-__all__ = ["Report", "Voice", "clock", "dump_command", "quoted", "span", "text", "when"]

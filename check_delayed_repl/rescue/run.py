@@ -10,7 +10,7 @@ from typing import Literal
 from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.replication import is_mariadb, version_numbers
 from check_delayed_repl.rescue.plan import Plan, Step
-from check_delayed_repl.rescue.record import Facts, Record, RecordError
+from check_delayed_repl.rescue.record import Facts, Record
 from check_delayed_repl.rescue.relaylog import Place, begins_at, next_start
 from check_delayed_repl.rescue.state import Channel, Session, State, channels, pager, text, words
 
@@ -18,7 +18,6 @@ LOCK = "check_delayed_repl.rescue"
 BUSY_S = 0.2
 """How long a STOP may take before appliers are killed (again)."""
 POLL_S = 0.1
-_NO_SUCH_THREAD = 1094
 
 Say = Callable[[str], None]
 
@@ -185,6 +184,3 @@ class Runner:
         left, applied = stop.pos - channel.relay.pos, channel.relay.pos - first
         rest = f", about {left * took / applied:.0f} s left" if applied > 0 else ""
         self._progress(f"at {channel.relay}, {left} bytes left{rest}")
-
-
-__all__ = ["Failed", "RecordError", "Runner", "current", "lock", "stop_now", "stop_statement"]

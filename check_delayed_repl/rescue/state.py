@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 HELD_S = 2147483647
 """The largest delay that a server takes: with it neither START nor a restart applies anything."""
 NO_SUCH_FILE = 1220
-UNKNOWN_VARIABLE = 1193
 _SESSION = (
     "SET SESSION time_zone = '+00:00', sql_mode = '', autocommit = 1, sql_select_limit = 18446744073709551615,"
     " character_set_results = 'utf8mb4', lock_wait_timeout = 60"

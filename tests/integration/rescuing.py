@@ -14,6 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from check_delayed_repl.setup.accounts import Server as Account
+from check_delayed_repl.setup.accounts import grants, rescue_rights
+
 from .servers import ROOT_PASSWORD, Family, Kit, Pair, Server, literal, wait_until
 
 DELAY_S = 90
@@ -200,20 +203,14 @@ class Scene:
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def rescuer(self, login: tuple[str, str]) -> list[str]:
-        """Statements that make an account with what a rescue needs, and nothing more."""
+        """Statements that make an account with the rights that `grants --for rescue` gives."""
         who = f"{literal(login[0])}@'%'"
-        statements = [f"CREATE USER {who} IDENTIFIED BY {literal(login[1])}"]
-        if self.mariadb:
-            rights = ["REPLICATION SLAVE ADMIN, SLAVE MONITOR, PROCESS ON *.*"]
-        else:
-            rights = [
-                "REPLICATION CLIENT, REPLICATION SLAVE, PROCESS ON *.*",
-                "REPLICATION_SLAVE_ADMIN, CONNECTION_ADMIN, SYSTEM_USER ON *.*",
-                "SYSTEM_VARIABLES_ADMIN, PERSIST_RO_VARIABLES_ADMIN ON *.*",
-                "SELECT ON performance_schema.threads",
-            ]
-        rights.append("SELECT ON percona.heartbeat")
-        return statements + [f"GRANT {right} TO {who}" for right in rights]
+        rights = rescue_rights(Account(str(self.replica.value("SELECT VERSION()"))), "percona.heartbeat")
+        return [
+            f"DROP USER IF EXISTS {who}",
+            f"CREATE USER {who} IDENTIFIED BY {literal(login[1])}",
+            *grants(rights, who),
+        ]
 
     def kill_at(self, number: int, *arguments: str) -> str:
         """Runs a command that is killed right before a statement (1, 3, ...) or right behind one (2, 4, ...); what it

@@ -110,7 +110,25 @@ def test_the_tool_is_killed_before_and_after_every_statement(scene: Scene) -> No
 
 
 def test_the_server_is_killed(scene: Scene) -> None:
-    """kill -9 while frozen, forwarding and held; it starts replication by itself where nothing keeps it from that."""
+    """Exact where the server can be kept from starting replication by itself, else exact or too late, and said."""
+    assert killed(scene) or scene.mariadb
+
+
+@pytest.mark.long
+@pytest.mark.mariadb
+@pytest.mark.parametrize("gtid", [True, False], ids=["gtid", "pos"])
+def test_a_mariadb_with_skip_slave_start_is_killed(kit: Kit, tmp_path: Path, gtid: bool) -> None:
+    pair = pair_for_rescues(kit, "mariadb", gtid, "--skip-slave-start")
+    try:
+        made = Scene(pair, tmp_path)
+        made.set_up()
+        assert killed(made)
+    finally:
+        pair.close()
+
+
+def killed(scene: Scene) -> bool:
+    """kill -9 while frozen, forwarding and held; False where a restart has applied the target, which is said."""
     with scene.load():
         time.sleep(1)
         before = scene.make(MISTAKES["delete"])
@@ -144,7 +162,7 @@ def test_the_server_is_killed(scene: Scene) -> None:
         if again.code:
             assert scene.mariadb
             assert "too late" in " ".join(again.object["reasons"]), again
-            return
+            return False
     assert scene.tables(scene.replica) == before
     scene.replica.kill()
     scene.replica.start()
@@ -154,6 +172,7 @@ def test_the_server_is_killed(scene: Scene) -> None:
     assert scene.tables(scene.replica) == before
     assert scene.json("forward", target, "--execute")["phase"] == "forwarded"
     assert scene.json("resume", "--execute")["phase"] == "resumed"
+    return True
 
 
 def test_a_freeze_in_the_middle_of_the_mistake(scene: Scene) -> None:

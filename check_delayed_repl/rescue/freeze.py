@@ -1,0 +1,196 @@
+"""`delayed-repl rescue freeze`: stops first, then records, holds where that is safe, and says what is true."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from check_delayed_repl.history import HistoryUnavailable
+from check_delayed_repl.observe.connection import Refused, SampleFailed
+from check_delayed_repl.observe.optionfile import OptionFileError
+from check_delayed_repl.options import replica_name
+from check_delayed_repl.records import JobLine, merge_job
+from check_delayed_repl.rescue import find, plan, ready
+from check_delayed_repl.rescue.base import KIND, Action
+from check_delayed_repl.rescue.plan import Plan, Refusal
+from check_delayed_repl.rescue.record import Facts, Record, RecordError
+from check_delayed_repl.rescue.relaylog import Transaction
+from check_delayed_repl.rescue.report import clock, when
+from check_delayed_repl.rescue.run import Failed, Runner, current, lock, stop_now, stop_statement
+from check_delayed_repl.rescue.state import HELD_S, Channel, Session, State, channels, read
+from check_delayed_repl.words import one_line, span
+
+KEEP_S = 1.0
+_SYNTAX = 1064
+PASTE = ("STOP REPLICA SQL_THREAD", "STOP SLAVE SQL_THREAD", "STOP ALL SLAVES SQL_THREAD")
+"""For MySQL from 8.0.22 on, for older ones, for MariaDB."""
+
+
+class Freeze(Action):
+    """Refuses nothing that a stop would help."""
+
+    def _act(self) -> bool:
+        args, report, voice = self._args, self._report, self._voice
+        began = time.monotonic()
+        try:
+            session = self._session = Session(self._target, args.timeout)
+            if args.dry_run:
+                return self._dry_freeze(session)
+            done = self._stop(session)
+        except (Refused, SampleFailed, OptionFileError) as error:
+            reason = f"error {error.number}: {error.text}" if isinstance(error, Refused) else str(error)
+            voice.say("NOT stopped. Paste one of these into a client on the replica:")
+            report.reasons.append(reason)
+            report.statements = (
+                [stop_statement(self._session.version, self._target.channel)] if self._session else [*PASTE]
+            )
+            return False
+        report.done = done
+        voice.say(f"Stopped after {time.monotonic() - began:.2f} s:")
+        voice.statements(done)
+        session.prepare()
+        every = [one for one in channels(session) if self._target.channel in (None, one.name)]
+        report.held = bool(every)
+        for channel in every:
+            self._frozen(session, channel)
+        for line in ready.who_could_start(session, self._active_jobs()):
+            voice.say(line)
+        report.next = "delayed-repl rescue find, then delayed-repl rescue forward TARGET --execute"
+        if args.keep:
+            self._keep(session)
+        return True
+
+    def _stop(self, session: Session) -> list[str]:
+        args = self._args
+
+        def again() -> Session:
+            return Session(self._target, args.timeout)
+
+        try:
+            return stop_now(session, self._target.channel, args.let_finish, again)
+        except Refused as error:
+            if error.number != _SYNTAX:
+                raise
+        # A proxy greets with a version of its own.
+        session.prepare()
+        return stop_now(session, self._target.channel, args.let_finish, again)
+
+    def _dry_freeze(self, session: Session) -> bool:
+        session.prepare()
+        report = self._report
+        report.statements = [stop_statement(session.version, self._target.channel)]
+        for channel in channels(session):
+            if self._target.channel not in (None, channel.name):
+                continue
+            state = read(session, channel)
+            held = plan.hold(state._replace(channel=channel._replace(sql="No")))
+            if isinstance(held, Plan):
+                report.statements += [step.sql for step in held.steps]
+            self._stand(state, None, None)
+        self._voice.say("freeze would run:")
+        return True
+
+    def _frozen(self, session: Session, channel: Channel) -> None:
+        """After the stop: records, holds where that is safe, and says what is true of one channel."""
+        voice, report = self._voice, self._report
+        state = read(session, channel)
+        name = f"Channel {channel.name!r}: " if channel.name else ""
+        facts: Facts | None = None
+        record = Record(self._folder, state.identity, channel.name)
+        held = False
+        try:
+            facts = self._begin(record, state)
+            holder = lock(session, channel.name)
+            if holder:
+                raise Failed(f"another rescue acts here: {holder}")
+            planned = plan.hold(state)
+            if isinstance(planned, Refusal):
+                raise Failed(planned.reasons[0])
+            runner = Runner(session, state, facts, record, voice.say, voice.progress)
+            runner.run(planned)
+            report.done += runner.done
+            held = True
+            voice.say(f"{name}HELD: neither START nor a restart applies anything here (the delay is {HELD_S} s).")
+        except RecordError as error:
+            voice.say(f"{name}The record cannot be kept: {error}. Note down: the delay was {channel.delay} s.")
+            report.reasons.append(f"the record cannot be kept: {error}; the delay was {channel.delay} s")
+            voice.say(f"{name}NOT HELD: any START, and a restart of the server, undoes this.")
+        except Failed as error:
+            report.reasons.append(f"not held: {error}")
+            voice.say(f"{name}NOT HELD, any START, and a restart of the server, undoes this: {error}.")
+        report.held = report.held and held
+        if facts is not None:
+            self._note_job(facts, finished=False)
+        state = read(session, current(session, channel.name))
+        clock_ = find.times(session, state, self._fetched(state))
+        first = next(find.scan(session, state, facts), None)
+        self._stand(state, facts, first)
+        report.held = held and report.held
+        if first is None:
+            voice.say(f"{name}Nothing waits: all that was fetched has been applied.")
+        else:
+            moment = clock_.of(first)
+            ago = f", {span(state.now - moment.time)} ago" if moment.time is not None else ""
+            voice.say(f"{name}The oldest waiting change: {when(moment)}{ago}, at {first.source}.")
+        voice.say(f"{name}{ready.room(state, clock_.of(first).time if first else None)}")
+        if state.channel.sql_errno and state.channel.sql_errno != plan.KILLED:
+            voice.say(f"{name}An SQL error stands: {one_line(state.channel.sql_error)}")
+        self._look_for(session, state, facts, clock_, first)
+
+    def _look_for(
+        self, session: Session, state: State, facts: Facts | None, clock_: find.Times, first: Transaction | None
+    ) -> None:
+        """Whether what somebody fears for still waits."""
+        args, voice, report = self._args, self._voice, self._report
+        late = "What is left: backups, other replicas, the source's binary logs"
+        if args.before is not None:
+            moment = clock_.of(first) if first else find.UNKNOWN
+            if moment.time is None:
+                voice.say("Whether it is too late cannot be told: times are unknown.")
+            elif moment.time - (moment.error or 0) > args.before:
+                report.reasons.append(f"too late: changes of {clock(args.before)} have been applied here. {late}")
+            else:
+                voice.say(f"In time: changes of {clock(args.before)} have not been applied here.")
+        if args.tables:
+            _, found = find.listed(session, state, facts, clock_, find.Filter(tuple(args.tables)), 1)
+            if found:
+                one = found[0].transaction
+                voice.say(f"In time: {one.kind} of {', '.join(one.tables)} waits, as {one.gtid or one.source}.")
+            else:
+                report.reasons.append(
+                    f"too late, or not fetched yet: nothing that destroys {', '.join(args.tables)} waits here. {late}"
+                )
+
+    def _active_jobs(self) -> list[str]:
+        """Planned work that is going on, by the history."""
+        history = self._history()
+        if history is None:
+            return []
+        try:
+            jobs: dict[str, JobLine] = {}
+            for _, line in history.job_lines(replica_name(self._args)) if history.readable else ():
+                jobs[line.id] = merge_job(jobs.get(line.id), line)
+            return [
+                f"{line.kind} {line.id}"
+                for line in jobs.values()
+                if line.finished_at is None and not line.void and line.kind != KIND
+            ]
+        except HistoryUnavailable:
+            return []
+        finally:
+            history.close()
+
+    def _keep(self, session: Session) -> None:
+        """Stops again and again, where something else starts again and again: pt-slave-delay, a backup's end."""
+        self._voice.say("Stopping again every second, until interrupted (Ctrl-C).")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
+        try:
+            while True:
+                time.sleep(KEEP_S)
+                running = [one for one in channels(session) if one.sql != "No"]
+                if any(self._target.channel in (None, one.name) for one in running):
+                    self._voice.say(f"{clock(time.time())}: somebody had started it; stopped again")
+                    self._report.done += stop_now(session, self._target.channel, self._args.let_finish, lambda: session)
+        except KeyboardInterrupt:
+            self._voice.say("No more stopping.")
