@@ -106,7 +106,7 @@ def _publisher(args: argparse.Namespace, sampled: list[Replica]) -> Publisher | 
     try:
         return Publisher(args.history, sampled, settings, log)
     except ImportError as error:
-        raise UsageError(f"[publish]: prometheus-listen: {error}: pip install 'check_delayed_repl[metrics]'") from None
+        raise UsageError(f"[publish]: prometheus-listen: {error}: pip install prometheus_client") from None
     except OSError as error:
         raise UsageError(f"[publish]: {error.filename or settings.prometheus_listen}: {error.strerror}") from None
 
