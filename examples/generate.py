@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Writes Icinga 2's CheckCommand from the check's options.
+"""Writes Icinga 2's CheckCommand, and the same for Icinga Director as a basket, from the check's options.
 
-python examples/generate.py            write icinga2/command.conf anew
-python examples/generate.py --check    write nothing; exit 1 where it is stale
+python examples/generate.py            write icinga2/command.conf and icinga2/director-basket.json anew
+python examples/generate.py --check    write nothing; exit 1 where one is stale
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -28,7 +30,8 @@ OPTIONS = (
 ICINGA = """\
 /* {origin}
  *
- * The check command, as the Icinga Template Library writes them: every option is a variable delayed_repl_NAME.
+ * The check command, as the Icinga Template Library writes them: every option is a variable delayed_repl_NAME; -v, -vv
+ * and -vvv are delayed_repl_verbose = 1, 2 and 3.
  * PluginDir (constants.conf) is the plugin folder; put a link to the plugin there:
  *
  *   Debian, Ubuntu    ln -s /opt/check_delayed_repl/bin/check_delayed_repl /usr/lib/nagios/plugins/
@@ -55,47 +58,136 @@ object CheckCommand "delayed_repl" {{
 }}
 """
 
-ICINGA_VERBOSE = """\
-\t\t"--verbose" = {{
-\t\t\t// -v, -vv or -vvv, from 1, 2 or 3.
-\t\t\tset_if = {{{{ number(macro("$delayed_repl_verbose$")) > 0 }}}}
-\t\t\tvalue = {{{{ [ "", "-v", "-vv", "-vvv" ].get(number(macro("$delayed_repl_verbose$"))) }}}}
-\t\t\tskip_key = true
-\t\t\tdescription = "{help}"
-\t\t}}
-"""
+# Rules in Icinga's language. The host's address stands in only where neither a socket nor the configuration file says
+# otherwise.
+HOST_IS_GIVEN = """\
+if (macro("$delayed_repl_socket$")) { return false }
+if (macro("$delayed_repl_host$")) { return true }
+return !macro("$delayed_repl_config$")"""
+VERBOSITY = 'number(macro("$delayed_repl_verbose$"))'
+FIELDS = (
+    *("config", "replica", "host", "port", "socket", "defaults-file", "channel", "sampling"),
+    *("master-server-id", "no-local-heartbeat"),
+)
+"""What people set for each replica, beside its limits: these have a field in Director's forms."""
+CATEGORY = "Delayed replication"
+SERVICE = {
+    "check_command": "delayed_repl",
+    "check_interval": "60",
+    "enable_flapping": False,
+    "fields": [],
+    "max_check_attempts": "1",
+    "notes": "delayed-repl explain CONDITION says what a condition means and what to do",
+    "object_name": "delayed-replication",
+    "object_type": "template",
+    "retry_interval": "60",
+    "vars": {"delayed_repl_config": "/etc/check_delayed_repl/config.toml"},
+}
+"""The template of services.conf; the reasons stand there."""
 
 
-HOST = """\
-\t\t\tset_if = {{
-\t\t\t\tif (macro("$delayed_repl_socket$")) { return false }
-\t\t\t\tif (macro("$delayed_repl_host$")) { return true }
-\t\t\t\treturn !macro("$delayed_repl_config$")
-\t\t\t}}
-\t\t\tvalue = {{ macro("$delayed_repl_host$") || macro("$check_address$") }}
-"""
+class Rule(str):
+    """An expression of Icinga's language, in place of a text."""
+
+    __slots__ = ()
+
+
+def variable(option: options.Option) -> str:
+    return f"delayed_repl_{option.keys[0].replace('-', '_')}"
+
+
+def arguments(address: str) -> dict[str, dict[str, Any]]:
+    """The command's arguments, as Icinga has them; `address` is an expression for the host's."""
+    made: dict[str, dict[str, Any]] = {}
+    for option in OPTIONS:
+        argument: dict[str, Any] = {}
+        macro = f"${variable(option)}$"
+        if option.keys[0] == "host":
+            argument = {"set_if": Rule(HOST_IS_GIVEN), "value": Rule(f'macro("{macro}") || {address}')}
+        elif option.metavar:
+            argument = {"value": macro}
+        else:
+            argument = {"set_if": macro}
+        if option.repeatable:
+            argument["repeat_key"] = True
+        made[f"--{option.keys[0]}"] = argument | {"description": described(option.help)}
+    made["--verbose"] = {
+        "set_if": Rule(f"{VERBOSITY} > 0"),
+        "value": Rule(f'[ "", "-v", "-vv", "-vvv" ].get({VERBOSITY})'),
+        "skip_key": True,
+        "description": described(plugin.VERBOSE_HELP),
+    }
+    return made
 
 
 def icinga_command() -> str:
-    arguments = ""
-    for option in OPTIONS:
-        key = option.keys[0]
-        variable = f"$delayed_repl_{key.replace('-', '_')}$"
-        arguments += f'\t\t"--{key}" = {{\n'
-        if key == "host":
-            # The host's address stands in only where neither a socket nor the configuration file says otherwise.
-            arguments += HOST
-        elif option.metavar:
-            arguments += f'\t\t\tvalue = "{variable}"\n'
-        else:
-            arguments += f'\t\t\tset_if = "{variable}"\n'
-        if option.repeatable:
-            arguments += "\t\t\trepeat_key = true\n"
-        arguments += f'\t\t\tdescription = "{described(option.help)}"\n\t\t}}\n'
-    arguments += ICINGA_VERBOSE.format(help=described(plugin.VERBOSE_HELP))
+    """command.conf."""
+    text = ""
+    for name, argument in arguments('macro("$check_address$")').items():
+        text += f'\t\t"{name}" = {{\n'
+        text += "".join(f"\t\t\t{key} = {in_icinga(value)}\n" for key, value in argument.items())
+        text += "\t\t}\n"
     keys = [option.keys[0].replace("-", "_") for option in OPTIONS]
     rows = "".join(f"\t{', '.join(map(quoted, keys[start : start + 5]))},\n" for start in range(0, len(keys), 5))
-    return ICINGA.format(origin=ORIGIN, arguments=arguments, options=rows)
+    return ICINGA.format(origin=ORIGIN, arguments=text, options=rows)
+
+
+def in_icinga(value: object) -> str:
+    """A value in Icinga's language."""
+    if isinstance(value, Rule) and "\n" in value:
+        return "{{" + "".join(f"\n\t\t\t\t{line}" for line in value.splitlines()) + "\n\t\t\t}}"
+    if isinstance(value, Rule):
+        return f"{{{{ {value} }}}}"
+    return quoted(value) if isinstance(value, str) else str(value).lower()
+
+
+def director_basket() -> str:
+    """director-basket.json, in the form that Director exports itself, less what differs from one Director to another.
+
+    Objects are found by their names, so that importing it anew changes them in place. A template such as ipv4-or-ipv6
+    cannot be imported: Director knows none of Icinga's own.
+    """
+    shown = sorted((each for each in OPTIONS if each.keys[0] in FIELDS or each in options.LIMITS), key=variable)
+    command = {
+        "arguments": {
+            name: {key: in_director(key, value) for key, value in argument.items()}
+            | ({"set_if_format": "expression"} if isinstance(argument.get("set_if"), Rule) else {})
+            for name, argument in arguments('macro("$address$") || macro("$address6$")').items()
+        },
+        "command": "check_delayed_repl",
+        "fields": [
+            {"datafield_id": number, "is_required": "n", "var_filter": None} for number in range(1, len(shown) + 1)
+        ],
+        "methods_execute": "PluginCheck",
+        "object_name": "delayed_repl",
+        "object_type": "object",
+        "timeout": "60",
+    }
+    basket = {
+        "Command": {command["object_name"]: command},
+        "Datafield": {str(number): field(option) for number, option in enumerate(shown, 1)},
+        "DatafieldCategory": {CATEGORY: {"category_name": CATEGORY}},
+        "ServiceTemplate": {SERVICE["object_name"]: SERVICE},
+    }
+    return json.dumps(basket, indent=2) + "\n"
+
+
+def in_director(key: str, value: object) -> object:
+    """An argument's value in a basket. Only `value` may be a function there; `set_if` has its format beside it."""
+    return {"type": "Function", "body": value} if isinstance(value, Rule) and key == "value" else value
+
+
+def field(option: options.Option) -> dict[str, Any]:
+    """A field of Director's forms."""
+    kind = "Boolean" if option.metavar is None else "Array" if option.repeatable else "String"
+    return {
+        "caption": option.keys[0].replace("-", " ").capitalize(),
+        "category": CATEGORY,
+        "datatype": f"Icinga\\Module\\Director\\DataType\\DataType{kind}",
+        "description": described(option.help),
+        "settings": {"visibility": "visible"} if kind == "String" else {},
+        "varname": variable(option),
+    }
 
 
 def quoted(text: str) -> str:
@@ -107,13 +199,17 @@ def described(text: str) -> str:
 
 
 def main() -> int:
-    path, wanted = HERE / "icinga2" / "command.conf", icinga_command()
-    stale = path.read_text() != wanted
-    if stale and "--check" in sys.argv:
-        print("icinga2/command.conf: stale")
-    elif stale:
-        path.write_text(wanted)
-    return int(stale and "--check" in sys.argv)
+    """Write what is stale; with --check name it, and 1."""
+    checking = "--check" in sys.argv
+    made = {"command.conf": icinga_command(), "director-basket.json": director_basket()}
+    folder = HERE / "icinga2"
+    stale = [name for name, text in made.items() if not (folder / name).exists() or (folder / name).read_text() != text]
+    for name in stale:
+        if checking:
+            print(f"icinga2/{name}: stale")
+        else:
+            (folder / name).write_text(made[name])
+    return int(checking and bool(stale))
 
 
 if __name__ == "__main__":

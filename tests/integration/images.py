@@ -59,6 +59,7 @@ RECIPES = {
     "heartbeat-mysql56": Recipe("bookworm", ("heartbeat",)),
     "heartbeat-mariadb118": Recipe("sid", ("heartbeat",)),
     "monitoring": Recipe("bookworm", ("monitoring",)),
+    "director": Recipe("bookworm", ("director",)),
 }
 
 
