@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections.abc import Iterator
 
 import pytest
 
-from .rescuing import MISTAKES, Scene
-from .servers import wait_until
-from .test_rescue import chosen, rescue_pair, scene
+from .rescuing import MISTAKES, Scene, pair_for_rescues
+from .servers import Family, Kit, Pair, wait_until
+from .test_rescue import chosen, scene
 
-__all__ = ["chosen", "rescue_pair", "scene"]
+__all__ = ["chosen", "scene"]
+
+
+@pytest.fixture(scope="module", params=["gtid", pytest.param("pos", marks=pytest.mark.long)])
+def rescue_pair(request: pytest.FixtureRequest, kit: Kit, chosen: Family) -> Iterator[Pair]:
+    made = pair_for_rescues(kit, chosen, request.param == "gtid")
+    yield made
+    made.close()
+
 
 RESCUER = ("rescuer", "rescuer-secret")
 

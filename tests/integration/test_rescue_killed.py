@@ -1,0 +1,199 @@
+"""Rescues that something breaks into: the tool or the server is killed, somebody says START."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from .rescuing import DELAY_S, MISTAKES, Scene, pair_for_rescues
+from .servers import Kit, wait_until
+from .test_rescue_edges import chosen, rescue_pair, scene
+
+__all__ = ["chosen", "rescue_pair", "scene"]
+
+
+def test_the_tool_is_killed_before_and_after_every_statement(scene: Scene) -> None:
+    with scene.load():
+        time.sleep(1)
+        before = scene.make(MISTAKES["delete"])
+        time.sleep(0.5)
+    scene.json("freeze")
+    target = scene.find()[0]["target"]
+    steps = []
+    for number in range(40):
+        step = scene.kill_at(1 + number % 2, "forward", target, "--execute")
+        if not step:
+            break
+        steps.append(step)
+        assert scene.json("status")["phase"] in ("frozen", "forwarding", "forwarded"), steps
+    assert len(set(steps)) >= 6, steps
+    assert scene.tables(scene.replica) == before
+    status = scene.json("status")
+    assert (status["phase"], status["held"]) == ("forwarded", True)
+    while scene.kill_at(2, "resume", "--execute"):
+        pass
+    assert int(scene.status()["SQL_Delay"]) == DELAY_S
+    assert scene.replica.threads() == ("Yes", "Yes")
+    assert scene.tables(scene.replica) == before
+
+
+def test_the_server_is_killed(scene: Scene) -> None:
+    """Exact where the server can be kept from starting replication by itself, else exact or too late, and said."""
+    assert killed(scene) or scene.mariadb
+
+
+@pytest.mark.long
+@pytest.mark.mariadb
+@pytest.mark.parametrize("gtid", [True, False], ids=["gtid", "pos"])
+def test_a_mariadb_with_skip_slave_start_is_killed(kit: Kit, tmp_path: Path, gtid: bool) -> None:
+    pair = pair_for_rescues(kit, "mariadb", gtid, "--skip-slave-start")
+    try:
+        made = Scene(pair, tmp_path)
+        made.set_up()
+        assert killed(made)
+    finally:
+        pair.close()
+
+
+def killed(scene: Scene) -> bool:
+    """kill -9 while frozen, forwarding and held; False where a restart has applied the target, which is said."""
+    with scene.load():
+        time.sleep(1)
+        before = scene.make(MISTAKES["delete"])
+        time.sleep(0.5)
+    frozen = scene.json("freeze")
+    assert frozen["held"] is (not scene.mariadb), frozen
+    scene.replica.kill()
+    scene.replica.start()
+    wait_until(lambda: scene.mariadb or scene.status(), 20, "the replica knows its source")
+    status = scene.json("status")
+    assert status["phase"] in ("frozen", "normal")
+    assert status["held"] is (not scene.mariadb)
+    assert scene.json("freeze")["phase"] == "frozen"
+    target = scene.find("--table", "app.orders")[0]["target"]
+    # Something holds the applier up in the middle.
+    with scene.replica.session() as locks:
+        locks("LOCK TABLES app.stock WRITE")
+        forward = scene.start("forward", target, "--execute")
+        wait_until(lambda: scene.status()["Until_Condition"] == "Relay", 20, "the server rolls forward")
+        time.sleep(0.5)
+        scene.replica.kill()
+        assert forward.wait(60) == 1
+    scene.replica.start()
+    time.sleep(1)
+    status = scene.json("status")
+    again = scene.run("forward", target, "--execute", "--output", "json")
+    if again.code:
+        if "too late" not in again.out:
+            scene.json("freeze")
+            again = scene.run("forward", target, "--execute", "--output", "json")
+        if again.code:
+            assert scene.mariadb
+            assert "too late" in " ".join(again.object["reasons"]), again
+            return False
+    assert scene.tables(scene.replica) == before
+    scene.replica.kill()
+    scene.replica.start()
+    time.sleep(1)
+    status = scene.json("status")
+    assert (status["phase"], status["held"]) == ("forwarded", True)
+    assert scene.tables(scene.replica) == before
+    assert scene.json("forward", target, "--execute")["phase"] == "forwarded"
+    assert scene.json("resume", "--execute")["phase"] == "resumed"
+    return True
+
+
+def test_a_freeze_in_the_middle_of_the_mistake(scene: Scene) -> None:
+    scene.source.sql(
+        "INSERT INTO app.orders (v, n) SELECT a.v, a.n FROM app.orders a, app.orders b, app.stock c LIMIT 400000"
+    )
+    scene.shorten()
+    wait_until(lambda: scene.tables(scene.replica) == scene.tables(scene.source), 60, "the replica has it")
+    before = scene.tables(scene.source)
+    scene.replica.stop_sql()
+    scene.source.sql(MISTAKES["delete"])
+    wait_until(lambda: int(scene.status()["Relay_Log_Space"]) > 30_000_000, 60, "it is fetched")
+    time.sleep(0.5)
+    scene.replica.start_sql()
+    wait_until(lambda: scene.applying(), 20, "it is being applied", interval_s=0.02)
+    frozen = scene.json("freeze")
+    assert frozen["phase"] == "frozen"
+    assert scene.tables(scene.replica) == before
+    target = scene.find("--table", "app.orders")[0]["target"]
+    assert scene.json("forward", target, "--execute")["phase"] == "forwarded"
+    assert scene.tables(scene.replica) == before
+    assert scene.json("resume", "--execute", "--delay", "1")["phase"] == "resumed"
+    wait_until(lambda: scene.tables(scene.replica)["app.orders"][0] == 0, 60, "it is applied then")
+
+
+def test_somebody_says_start(scene: Scene) -> None:
+    """A backup's end or an orchestrator while frozen and while forwarded: held, it does nothing; else it is told."""
+    with scene.load():
+        time.sleep(0.5)
+        before = scene.make(MISTAKES["truncate"])
+    scene.json("freeze")
+    scene.replica.start_sql()
+    status = scene.json("status")
+    if scene.mariadb:
+        assert status["phase"] == "normal"
+        assert "somebody has started it" in " ".join(status["reasons"])
+    else:
+        assert (status["phase"], status["held"]) == ("frozen", True)
+    target = scene.find("--table", "app.orders")[0]["target"]
+    if scene.mariadb:
+        refused = scene.json("forward", target, "--execute", code=1)
+        assert "SQL thread runs" in " ".join(refused["reasons"])
+        assert refused["done"] == []
+        scene.json("freeze")
+    assert scene.json("forward", target, "--execute")["phase"] == "forwarded"
+    scene.replica.start_all()
+    time.sleep(1)
+    assert scene.tables(scene.replica) == before
+    status = scene.json("status")
+    assert (status["phase"], status["held"]) == ("forwarded", True)
+    assert scene.json("forward", target, "--execute")["done"] == []
+
+
+def test_what_cannot_be_a_target(scene: Scene) -> None:
+    scene.source.sql("INSERT INTO app.stock (v, n) VALUES ('x', 1)", MISTAKES["drop"])
+    scene.json("freeze")
+    drop = scene.find("--kind", "drop")[0]
+    file, _, pos = drop["source_position"].rpartition(":")
+    tables = scene.tables(scene.replica)
+    absent = drop["gtid"][:-1] + "99999" if drop["gtid"] else f"{file}:{int(pos) + 1}"
+    for target in (absent, f"{file}:{int(pos) + 1}", f"{file}:99999999"):
+        refused = scene.json("forward", target, "--execute", code=1)
+        assert (refused["phase"], refused["done"]) == ("frozen", [])
+        assert "does not wait" in " ".join(refused["reasons"])
+    late = [f"{file}:4"]
+    if drop["gtid"]:
+        late.append(
+            drop["gtid"].rpartition(":" if ":" in drop["gtid"] else "-")[0] + (":1" if ":" in drop["gtid"] else "-1")
+        )
+    for target in late:
+        assert "too late" in " ".join(scene.json("forward", target, "--execute", code=1)["reasons"])
+    assert scene.tables(scene.replica) == tables
+    assert scene.run("forward", "nonsense").code == 3
+    assert scene.run("forward").code == 3
+
+
+def test_a_source_that_is_gone_and_an_io_thread_that_gave_up(scene: Scene) -> None:
+    """CHANGE with both threads stopped would throw away what waits; with the source gone that would be for ever."""
+    with scene.load():
+        time.sleep(0.5)
+        before = scene.make(MISTAKES["drop"])
+        time.sleep(0.5)
+    scene.lose_source()
+    scene.replica.stop_io()
+    scene.json("freeze")
+    waiting = [one["target"] for one in scene.find("--all", "--limit", "0")]
+    target = scene.find("--kind", "drop")[0]["target"]
+    assert scene.json("forward", target, "--execute")["phase"] == "forwarded"
+    assert scene.tables(scene.replica) == before
+    left = [one["target"] for one in scene.find("--all", "--limit", "0")]
+    assert left == sorted(set(waiting) & set(left), key=left.index)
+    assert target in left
+    assert scene.json("resume", "--execute", "--delay", "1")["phase"] == "resumed"
+    wait_until(lambda: "app.orders" not in scene.tables(scene.replica), 30, "the rest is applied")
