@@ -310,6 +310,17 @@ def test_an_io_thread_that_is_lost_again_and_again() -> None:
     assert "io-unstable" not in conditions(judged([*flapping(), look(631.0, io="Yes")]))
 
 
+def test_an_io_thread_that_fetches_between_samples_and_is_lost_at_each() -> None:
+    """As with two replicas of one server id: it is never seen running for long, and never stopped for long either."""
+
+    def lost(t: float, place: int) -> Sample:
+        return look(t, io="Connecting", sql="Yes", source_log=("b", place), relay_log=("b", 1))
+
+    moving = [lost(10.0 * i, i) for i in range(20)]
+    assert (judged(moving).state, judged(moving).condition) == (W, "io-unstable")
+    assert judged([lost(10.0 * i, 1) for i in range(20)]).condition == "io-stopped"
+
+
 # --- the relay log's age, and what the settings say
 
 

@@ -129,11 +129,13 @@ class Observed:
             running = s.io == "Yes"
             if running and self.io_running is False:
                 self.source_log_since = t
-            if self.io_running and not running and not s.io_errno and not job_active:
+            # What was fetched since the sample before tells that it ran meanwhile, whatever that one saw.
+            ran = self.io_running or (None not in (s.source_log, self.source_log) and s.source_log != self.source_log)
+            if ran and not running and not s.io_errno and not job_active:
                 self.io_losses = (*self.io_losses, t)[-LOSSES_KEPT:]
             self.io_running = running
             if s.io in WAITING and not s.io_errno:
-                self.io_waiting_since = t if self.io_waiting_since is None else self.io_waiting_since
+                self.io_waiting_since = t if ran or self.io_waiting_since is None else self.io_waiting_since
             else:
                 self.io_waiting_since = None
             read_all = s.source_log is not None and s.source_log == s.relay_log
