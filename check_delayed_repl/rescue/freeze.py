@@ -49,6 +49,8 @@ class Freeze(Action):
         voice.say(f"Stopped after {time.monotonic() - began:.2f} s:")
         voice.statements(done)
         session.prepare()
+        if not args.let_finish:
+            voice.say("What was being applied has been rolled back; DDL and tables without transactions cannot be.")
         every = [one for one in channels(session) if self._target.channel in (None, one.name)]
         report.held = bool(every)
         for channel in every:
