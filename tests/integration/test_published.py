@@ -37,11 +37,13 @@ def configuration(publish: str, replicas: dict[str, str], history: str = HISTORY
 class Worker:
     """A publishing worker on a station."""
 
-    def __init__(self, station: Station, publish: str, replicas: dict[str, str], name: str = "config") -> None:
+    def __init__(
+        self, station: Station, publish: str, replicas: dict[str, str], name: str = "config", history: str = HISTORY
+    ) -> None:
         self.station = station
         self.config = f"/etc/check_delayed_repl/{name}.toml"
         self.log = f"/tmp/{name}.log"
-        station.put({self.config: configuration(publish, replicas)}, user=USER, mode=0o600)
+        station.put({self.config: configuration(publish, replicas, history)}, user=USER, mode=0o600)
         self.start()
 
     def start(self) -> None:
@@ -200,7 +202,9 @@ def test_a_certificate_that_is_not_trusted(icinga: tuple[Icinga, Worker]) -> Non
     made, _ = icinga
     station = made.station
     station.run("openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=other -keyout /tmp/k -out /tmp/other.pem 2>&1")
-    other = Worker(station, to_icinga(station, "/tmp/other.pem").replace(":1", ":5665"), {"db7/b": ""}, "other")
+    publish = to_icinga(station, "/tmp/other.pem").replace(":1", ":5665")
+    # Of two workers with one history, one publishes.
+    other = Worker(station, publish, {"db7/b": ""}, "other", "/var/lib/check_delayed_repl/other.db")
     other.expect("its certificate is not trusted")
     other.kill()
 
