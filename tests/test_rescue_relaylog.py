@@ -138,6 +138,19 @@ def test_a_transaction_whose_end_is_not_fetched_is_not_whole() -> None:
     assert not one.whole
 
 
+def test_a_transaction_that_goes_on_in_the_next_file_has_all_its_bytes() -> None:
+    log = Log("mariadb")
+    log.add("Gtid", "BEGIN GTID 0-1-1")
+    log.add("Table_map", "table_id: 18 (app.t)")
+    for size in (9000, 7000, 5000):
+        log.add("Delete_rows", "table_id: 18 flags: STMT_END_F", size=size)
+        log.new_file()
+    log.add("Xid", "COMMIT")
+    (one,) = Reader(log.page, 2, Place("bin.000001", 4), "percona.heartbeat").transactions(Place("relay.000001", 124))
+    assert one.whole
+    assert 21_000 < one.size < 22_000
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

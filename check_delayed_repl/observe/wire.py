@@ -206,6 +206,8 @@ class Connection(Base):
         self.unusable = ""
         """The authentication method that the server wants and that cannot be used."""
         self._raw = raw
+        self.keep: int | None = None
+        """Of a row, so many bytes are kept: the rest, of its last value, is read and dropped. None keeps all."""
         self._columns = 0
         self._describing = False
         self._tls_required = tls_required
@@ -293,13 +295,33 @@ class Connection(Base):
         wire.values_left -= 1 + self._columns
         if wire.values_left < 0 or self._columns > MAX_COLUMNS:
             self._flood()
-        return super()._read_packet(packet_type)  # type: ignore[no-untyped-call]
+        packet = super()._read_packet(packet_type)  # type: ignore[no-untyped-call]
+        if self.keep is not None and len(packet._data) >= self.keep:  # noqa: SLF001
+            packet._data = _closed(packet._data)  # noqa: SLF001
+        return packet
 
     def _read_bytes(self, num_bytes: int) -> bytes:
         if num_bytes > self.wire.bytes_left:
             self._flood()
-        return bytes(super()._read_bytes(num_bytes))  # type: ignore[misc]
+        kept = num_bytes if self.keep is None else min(num_bytes, self.keep)
+        data = bytes(super()._read_bytes(kept))  # type: ignore[misc]
+        while kept < num_bytes:
+            kept += len(super()._read_bytes(min(num_bytes - kept, 1 << 16)))  # type: ignore[misc]
+        return data
 
     def _flood(self) -> NoReturn:
         self._force_close()  # type: ignore[attr-defined]
         self.wire.fail(FLOOD)
+
+
+def _closed(row: bytes) -> bytes:
+    """A row that was cut in its last value, which now ends where the row does."""
+    at = 0
+    while at < len(row):
+        width = {0xFC: 2, 0xFD: 3, 0xFE: 8}.get(row[at], 0)
+        begins = at + 1 + width
+        size = 0 if row[at] == 0xFB else int.from_bytes(row[at + 1 : begins], "little") if width else row[at]
+        if begins + size > len(row):
+            return row[:at] + b"\xfe" + (len(row) - begins).to_bytes(8, "little") + row[begins:]
+        at = begins + size
+    return row

@@ -8,15 +8,16 @@ import time
 from check_delayed_repl.history import HistoryUnavailable
 from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.optionfile import OptionFileError
+from check_delayed_repl.observe.replication import is_mariadb
 from check_delayed_repl.options import replica_name
 from check_delayed_repl.records import JobLine, merge_job
 from check_delayed_repl.rescue import find, plan, ready
 from check_delayed_repl.rescue.base import KIND, Action
 from check_delayed_repl.rescue.plan import Plan, Refusal
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
-from check_delayed_repl.rescue.relaylog import Transaction
+from check_delayed_repl.rescue.relaylog import Place, Transaction
 from check_delayed_repl.rescue.report import clock, when
-from check_delayed_repl.rescue.run import Failed, Runner, current, lock, stop_now, stop_statement
+from check_delayed_repl.rescue.run import Failed, Runner, Stopped, current, lock, stop_now, stop_statement
 from check_delayed_repl.rescue.state import HELD_S, Channel, Session, State, channels, read
 from check_delayed_repl.words import one_line, span
 
@@ -36,7 +37,7 @@ class Freeze(Action):
             session = self._session = Session(self._target, args.timeout)
             if args.dry_run:
                 return self._dry_freeze(session)
-            done = self._stop(session)
+            stopped = self._stop(session)
         except (Refused, SampleFailed, OptionFileError) as error:
             reason = f"error {error.number}: {error.text}" if isinstance(error, Refused) else str(error)
             voice.say("NOT stopped. Paste one of these into a client on the replica:")
@@ -45,12 +46,11 @@ class Freeze(Action):
                 [stop_statement(self._session.version, self._target.channel)] if self._session else [*PASTE]
             )
             return False
-        report.done = done
+        report.done = stopped.statements
         voice.say(f"Stopped after {time.monotonic() - began:.2f} s:")
-        voice.statements(done)
+        voice.statements(stopped.statements)
         session.prepare()
-        if not args.let_finish:
-            voice.say("What was being applied has been rolled back; DDL and tables without transactions cannot be.")
+        voice.say(self._fate(stopped, is_mariadb(session.version)))
         every = [one for one in channels(session) if self._target.channel in (None, one.name)]
         report.held = bool(every)
         for channel in every:
@@ -62,20 +62,29 @@ class Freeze(Action):
             self._keep(session)
         return True
 
-    def _stop(self, session: Session) -> list[str]:
-        args = self._args
+    def _fate(self, stopped: Stopped, mariadb: bool) -> str:
+        """What has become of the transaction that was being applied."""
+        if self._args.let_finish and not mariadb:
+            return "What was being applied has been finished."
+        if stopped.refused:
+            return (
+                "If something was being applied, it has been FINISHED, not rolled back: this account may not kill"
+                f" appliers ({stopped.refused})."
+            )
+        if mariadb or len(stopped.statements) > 1:
+            return "What was being applied has been rolled back; DDL and tables without transactions cannot be."
+        return "No transaction had to be rolled back."
 
-        def again() -> Session:
-            return Session(self._target, args.timeout)
-
+    def _stop(self, session: Session) -> Stopped:
+        channel, finish = self._target.channel, self._args.let_finish
         try:
-            return stop_now(session, self._target.channel, args.let_finish, again)
+            return stop_now(session, channel, finish)
         except Refused as error:
             if error.number != _SYNTAX:
                 raise
         # A proxy greets with a version of its own.
         session.prepare()
-        return stop_now(session, self._target.channel, args.let_finish, again)
+        return stop_now(session, channel, finish)
 
     def _dry_freeze(self, session: Session) -> bool:
         session.prepare()
@@ -184,15 +193,28 @@ class Freeze(Action):
 
     def _keep(self, session: Session) -> None:
         """Stops again and again, where something else starts again and again: pt-slave-delay, a backup's end."""
-        self._voice.say("Stopping again every second, until interrupted (Ctrl-C).")
+        voice = self._voice
+        voice.say("Stopping again every second, until interrupted (Ctrl-C). End the program that starts it again: each")
+        voice.say("time, changes can be applied for up to a second. pt-slave-delay goes on with what it thinks is due.")
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
+        seen: dict[str, Place] = {}
         try:
             while True:
                 time.sleep(KEEP_S)
-                running = [one for one in channels(session) if one.sql != "No"]
-                if any(self._target.channel in (None, one.name) for one in running):
-                    self._voice.say(f"{clock(time.time())}: somebody had started it; stopped again")
-                    self._report.done += stop_now(session, self._target.channel, self._args.let_finish, lambda: session)
+                try:
+                    if not session.connection.open:
+                        session.connect()
+                        session.prepare()
+                    every = [one for one in channels(session) if self._target.channel in (None, one.name)]
+                    if any(one.sql != "No" for one in every):
+                        self._report.done += self._stop(session).statements
+                        voice.say(f"{clock(time.time())}: somebody had started it; stopped again")
+                    for one in every:
+                        if one.relay.order > seen.setdefault(one.name, one.relay).order:
+                            voice.say(f"{clock(time.time())}: CHANGES HAVE BEEN APPLIED meanwhile, up to {one.applied}")
+                        seen[one.name] = one.relay
+                except SampleFailed as error:
+                    voice.say(f"{clock(time.time())}: {error}")
         except KeyboardInterrupt:
-            self._voice.say("No more stopping.")
+            voice.say("No more stopping.")

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from check_delayed_repl.rescue import statements
 from check_delayed_repl.rescue.statements import KINDS, Effect
 
-FIRST_PAGE, MAX_PAGE = 500, 20_000
-"""Events."""
+SMALL_PAGE, FIRST_PAGE, MAX_PAGE = 20, 500, 20_000
+"""Events. A small page is read whatever the size of its statements."""
 PAGE_S = 0.25
 PAGE_BYTES = 2 << 20
 KEPT_TEXT = 4096
@@ -26,6 +26,10 @@ Row = tuple[bytes | None, ...]
 """Log_name, Pos, Event_type, Server_id, End_log_pos, Info: as the server sends them."""
 Page = Callable[[str, int, int, int], list[Row] | None]
 """(file, from position, events to skip, limit) → events; None where there is no such file."""
+
+
+class TooMuch(Exception):
+    """A page whose statements are too large to be read together."""
 
 
 class Place(NamedTuple):
@@ -96,7 +100,19 @@ def _is_start(kind: bytes | None) -> bool:
 class _Open:
     """A transaction that is being read."""
 
-    __slots__ = ("effect", "events", "framed", "gtid", "packed", "relay", "source", "statement", "tables", "text")
+    __slots__ = (
+        "carried",
+        "effect",
+        "events",
+        "framed",
+        "gtid",
+        "packed",
+        "relay",
+        "source",
+        "statement",
+        "tables",
+        "text",
+    )
 
     def __init__(self, relay: Place, source: Place, gtid: str | None, framed: bool) -> None:
         self.relay, self.source, self.gtid = relay, source, gtid
@@ -107,6 +123,8 @@ class _Open:
         self.effect = Effect("other")
         self.tables: dict[str, None] = {}
         self.events = 0
+        self.carried = 0
+        """Bytes in the files before the one that is being read."""
         self.statement: str | None = None
         self.text: str | None = None
         """The statement that the row events to come are of."""
@@ -156,6 +174,8 @@ class Reader:
             if rows is None:
                 break
             yield from self._file(file, pos, rows, full)
+            if self._open is not None:
+                self._open.carried += self.end.pos - (self._open.relay.pos if self._open.relay.file == file else 4)
             file, pos = self._next or _following(file), 4
         if self._open is not None:
             yield self._close(self.end, whole=False)
@@ -163,7 +183,11 @@ class Reader:
     def _fetch(self, file: str, pos: int, skip: int) -> tuple[list[Row] | None, bool]:
         """A page, and whether there may be more. Its limit follows from what the last one took."""
         limit, began = self._limit, time.monotonic()
-        rows = self._page(file, pos, skip, limit)
+        try:
+            rows = self._page(file, pos, skip, limit)
+        except TooMuch:
+            self._limit = max(SMALL_PAGE, limit // 8)
+            return self._fetch(file, pos, skip)
         if rows is None or len(rows) < limit:
             return rows, False
         took = max(time.monotonic() - began, 1e-3)
@@ -261,7 +285,7 @@ class Reader:
             if effect is not None:
                 open_.add(effect, statements.split(text)[1][:KEPT_TEXT])
         elif kind in _STATEMENTS:
-            open_.text = info[:KEPT_TEXT].decode("utf-8", "replace")
+            open_.text = info[:KEPT_TEXT].decode("utf-8", "replace").removeprefix("# ")  # MySQL shows it as a comment
         elif kind == b"Transaction_payload":
             open_.packed = True
 
@@ -290,7 +314,7 @@ class Reader:
             destructive=effect.destructive and not self._is_beat(tables, effect),
             tables=tables,
             events=open_.events,
-            size=end.pos - (open_.relay.pos if end.file == open_.relay.file else 4),
+            size=open_.carried + end.pos - (open_.relay.pos if end.file == open_.relay.file else 4),
             statement=open_.statement,
             whole=whole,
             beats=self._beats,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.replication import is_mariadb, version_numbers
@@ -26,18 +26,23 @@ class Failed(Exception):
     """A step did not do what it was to do: one line."""
 
 
-def stop_now(session: Session, channel: str | None, finish: bool, again: Callable[[], Session]) -> list[str]:
-    """Stops the SQL thread, of every channel where none is named, at once; returns the statements.
+class Stopped(NamedTuple):
+    statements: list[str]
+    refused: str = ""
+    """Why appliers could not be killed, so that what they were applying has been finished."""
+
+
+def stop_now(session: Session, channel: str | None, finish: bool) -> Stopped:
+    """Stops the SQL thread, of every channel where none is named, at once.
 
     A transaction that is being applied is rolled back: MariaDB does so by itself, MySQL would finish it first, so its
-    appliers are killed; not with `finish`. `again` makes a second connection, for a STOP that does not come back.
-    Raises Refused and SampleFailed.
+    appliers are killed; not with `finish`. Raises Refused and SampleFailed.
     """
     statements = [stop_statement(session.version, channel)]
     if is_mariadb(session.version) or finish:
         session.ask(statements[0], "stopping the SQL thread", patience=86400)
-        return statements
-    done = _kill(session, channel)
+        return Stopped(statements)
+    done, refused = _kill(session, channel)
     error: list[BaseException] = []
 
     def stop() -> None:
@@ -52,14 +57,15 @@ def stop_now(session: Session, channel: str | None, finish: bool, again: Callabl
     other: Session | None = None
     while stopping.is_alive():
         # A transaction began in between.
-        other = other or again()
-        done += _kill(other, channel)
+        other = other or Session(session.target, session.timeout)
+        more, refused = _kill(other, channel)
+        done += more
         stopping.join(BUSY_S)
     if other is not None:
         other.close()
     if error:
         raise error[0]
-    return done + statements
+    return Stopped(done + statements, refused)
 
 
 def stop_statement(version: str, channel: str | None) -> str:
@@ -69,8 +75,8 @@ def stop_statement(version: str, channel: str | None) -> str:
     return f"STOP {role} SQL_THREAD" + (f" FOR CHANNEL {text(channel)}" if channel is not None else "")
 
 
-def _kill(session: Session, channel: str | None) -> list[str]:
-    """Kills MySQL's appliers that are in the middle of a transaction; what the account may not do is left."""
+def _kill(session: Session, channel: str | None) -> Stopped:
+    """Kills MySQL's appliers that are in the middle of a transaction, as far as the account may."""
     which = ""
     if channel is not None and version_numbers(session.version) >= (8, 0, 0):
         which = (
@@ -82,15 +88,15 @@ def _kill(session: Session, channel: str | None) -> list[str]:
         " ('thread/sql/replica_worker', 'thread/sql/slave_worker', 'thread/sql/replica_sql', 'thread/sql/slave_sql')"
         " AND PROCESSLIST_STATE NOT LIKE 'Waiting%' AND PROCESSLIST_STATE NOT LIKE '%has read all relay log%'" + which
     )
-    done = []
+    done: list[str] = []
     try:
         for row in session.ask(sql, "looking for busy appliers").rows:
             statement = f"KILL {int(row[0] or 0)}"
             session.ask(statement, "rolling back what is being applied")
             done.append(statement)
-    except Refused:
-        pass
-    return done
+    except Refused as error:
+        return Stopped(done, f"error {error.number}: {error.text}")
+    return Stopped(done)
 
 
 def lock(session: Session, channel: str) -> str | None:

@@ -7,14 +7,16 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from check_delayed_repl.observe.connection import Answer, Refused, ask, connect
+from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed, ask, connect
 from check_delayed_repl.observe.replication import is_mariadb, version_numbers
 from check_delayed_repl.observe.target import Target
-from check_delayed_repl.rescue.relaylog import Place, Row
+from check_delayed_repl.rescue.relaylog import SMALL_PAGE, Place, Row, TooMuch
 
 if TYPE_CHECKING:
     from check_delayed_repl.observe.wire import Connection
 
+KEPT_BYTES = 16384
+"""Of an event's row: its statement may be as large as the server takes."""
 HELD_S = 2147483647
 """The largest delay that a server takes: with it neither START nor a restart applies anything."""
 NO_SUCH_FILE = 1220
@@ -139,10 +141,12 @@ class Session:
     def __init__(self, target: Target, timeout: float) -> None:
         """Raises SampleFailed and OptionFileError."""
         self.target, self.timeout = target, timeout
-        self.connection: Connection = connect(target, time.monotonic() + timeout, raw=True)
-        self.where = self.connection.where
+        self.connect()
         self.version = self.connection.server_version
         """As the greeting says; a proxy's may be wrong."""
+
+    def connect(self) -> None:
+        self.connection: Connection = connect(self.target, time.monotonic() + self.timeout, raw=True)
 
     def prepare(self) -> None:
         """Makes the session ours, and asks the server for its true version. Raises Refused and SampleFailed."""
@@ -163,6 +167,26 @@ class Session:
             {name: (value or b"").decode("utf-8", "replace") for name, value in zip(names, row, strict=True)}
             for row in answer.rows
         ]
+
+    def events(self, sql: str, limit: int) -> list[Row]:
+        """Rows whose last value may be of any size, cut to what is of use. Raises TooMuch where many are large: what
+        the server sends it sends under a lock.
+        """
+        wire, connection = self.connection.wire, self.connection
+        connection.until(time.monotonic() + self.timeout)
+        if limit <= SMALL_PAGE:
+            wire.bytes_left = 1 << 62
+        connection.keep = KEPT_BYTES
+        try:
+            return list(ask(connection, sql, "reading the relay log").rows)
+        except SampleFailed:
+            if limit > SMALL_PAGE and wire.trouble is not None and wire.trouble.kind == "flood":
+                self.connect()
+                self.prepare()
+                raise TooMuch from None
+            raise
+        finally:
+            connection.keep = None
 
     def value(self, sql: str, purpose: str) -> str | None:
         rows = self.ask(sql, purpose).rows
@@ -302,7 +326,7 @@ def pager(session: Session, channel: Channel) -> Callable[[str, int, int, int], 
     def page(file: str, pos: int, skip: int, limit: int) -> list[Row] | None:
         sql = f"SHOW RELAYLOG{name} EVENTS IN {text(file)} FROM {pos} LIMIT {skip}, {limit}{behind}"
         try:
-            return list(session.ask(sql, "reading the relay log").rows)
+            return session.events(sql, limit)
         except Refused as error:
             if error.number == NO_SUCH_FILE and "find target log" in error.text:
                 return None

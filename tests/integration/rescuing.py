@@ -57,6 +57,8 @@ class Scene:
         self.state_folder = folder / "state"
         self.history = folder / "history.db"
         self.mariadb = pair.kind == "mariadb"
+        self.pins = self.mariadb or pair.family == "mysql56"
+        """A freeze cannot be held at once."""
         self._writing = threading.Lock()
         self._number = 0
 
@@ -72,9 +74,7 @@ class Scene:
             self.replica.sql("RESET PERSIST")
         self.replica.drop_databases()
         self.source.drop_databases()
-        self.source.sql(
-            "RESET MASTER" if self.source.version < (8, 2) or self.mariadb else "RESET BINARY LOGS AND GTIDS"
-        )
+        self.source.sql("RESET MASTER" if self.source.version < (8, 2) or self.pins else "RESET BINARY LOGS AND GTIDS")
         statements = ["CREATE DATABASE app", "CREATE DATABASE other", "CREATE DATABASE percona"]
         statements += [
             f"CREATE TABLE {table} (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(250), n INT NOT NULL) ENGINE=InnoDB"
@@ -178,7 +178,7 @@ class Scene:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            self.command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
+            self.command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
 
     def applying(self) -> bool:
@@ -243,7 +243,7 @@ class Scene:
         assert here in dump
         login = f"-u root -p{ROOT_PASSWORD}"
         command = dump.replace(here, f"-h replica {login}").replace("-u USER -p", login)
-        if self.mariadb:  # its image has no mariadb-dump
+        if self.pins:  # their images have no client
             self.source.sql(
                 "CREATE DATABASE app_rescue",
                 str(self.replica.sql("SHOW CREATE TABLE app.orders")[0][1]).replace(
@@ -264,11 +264,9 @@ class Scene:
         """A delay of nothing, with the relay log kept."""
         row = self.status()
         self.replica.stop_all()
-        keep = (
-            f", RELAY_LOG_FILE='{row['Relay_Log_File']}', RELAY_LOG_POS={row['Relay_Log_Pos']}" if self.mariadb else ""
-        )
-        if self.mariadb:
-            self.replica.sql(f"CHANGE MASTER TO MASTER_DELAY=0{keep}")
+        if self.pins:
+            place = f"RELAY_LOG_FILE='{row['Relay_Log_File']}', RELAY_LOG_POS={row['Relay_Log_Pos']}"
+            self.replica.sql(f"CHANGE MASTER TO MASTER_DELAY=0, {place}")
         else:
             self.replica.start_io()
             wait_until(lambda: self.replica.threads()[0] == "Yes", 20, "the IO thread runs")

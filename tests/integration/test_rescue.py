@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from .conftest import EVERY_FAMILY
 from .rescuing import DELAY_S, MISTAKES, Scene, pair_for_rescues
 from .servers import Family, Kit, Pair, wait_until
 
-FAMILIES = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("mysql", "mariadb")]
+FAMILIES = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in EVERY_FAMILY]
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -58,7 +59,7 @@ def test_a_rescue(scene: Scene, mistake: str, alive: bool) -> None:
         began = time.monotonic()
         frozen = scene.json("freeze", "--table", "app.orders")
         assert frozen["phase"] == "frozen"
-        assert frozen["held"] is (not scene.mariadb)
+        assert frozen["held"] is (not scene.pins)
         worst = scene.find("--table", "app.orders")[0]
         assert worst["kind"] == mistake
         assert abs(worst["time"] - made_at) <= worst["time_error"] + 1

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from .rescuing import MISTAKES, Scene, pair_for_rescues
-from .servers import Family, Kit, Pair, wait_until
-from .test_rescue import chosen, scene
+from .servers import ROOT_PASSWORD, Family, Kit, Pair, wait_until
+from .test_rescue import FAMILIES, scene
 
-__all__ = ["chosen", "scene"]
+__all__ = ["scene"]
+
+
+@pytest.fixture(scope="module", params=FAMILIES[:2])
+def chosen(request: pytest.FixtureRequest) -> Family:
+    family: Family = request.param
+    return family
 
 
 @pytest.fixture(scope="module", params=["gtid", pytest.param("pos", marks=pytest.mark.long)])
@@ -107,6 +116,10 @@ def test_named_channels(scene: Scene) -> None:
     done = scene.json("forward", drop["target"], "--execute", "--channel", "one")
     assert done["phase"] == "forwarded"
     assert scene.tables(replica) == tables
+    assert scene.json("resume", "--execute", "--channel", "one", "--delay", "1")["phase"] == "resumed"
+    wait_until(lambda: scene.tables(replica) == scene.tables(source), 30, "the rest is applied")
+    assert replica.threads("one") == ("Yes", "Yes")
+    assert int(replica.status("one")["SQL_Delay"]) == 1
     assert scene.json("status", "--channel", "two")["phase"] == "frozen"
 
 
@@ -169,3 +182,149 @@ def test_rights_that_are_missing_are_named_before_anything_is_done(scene: Scene)
     refused = scene.json("freeze", code=1)
     assert refused["done"] == []
     assert refused["statements"][0].startswith("STOP ")
+
+
+def test_times_and_a_statement_of_any_size(scene: Scene) -> None:
+    """Two mistakes, told apart by their times; the statement of the first is larger than any usual answer."""
+    before = scene.tables(scene.source)
+    with scene.source.session() as run:
+        if not scene.mariadb:
+            run("SET SESSION binlog_rows_query_log_events = ON")
+        run(f"DELETE FROM app.lines WHERE v <> '{'x' * (9 << 20)}'")
+    for _ in range(12):
+        time.sleep(0.5)
+        scene.beat()
+    between = time.time()
+    for _ in range(12):
+        scene.beat()
+        time.sleep(0.5)
+    scene.source.sql(MISTAKES["drop"])
+    scene.beat()
+    wait_until(lambda: len(scene.find()) == 2, 20, "both are fetched")
+    scene.json("freeze")
+    drop, delete = scene.find()
+    assert (delete["kind"], delete["tables"]) == ("delete", ["app.lines"])
+    assert delete["statement"].startswith("DELETE FROM app.lines WHERE v <> 'xxx")
+    assert delete["bytes"] > 9 << 20
+    assert [one["target"] for one in scene.find("--since", str(between))] == [drop["target"]]
+    assert [one["target"] for one in scene.find("--until", str(between))] == [delete["target"]]
+    assert scene.json("forward", "--before", str(between), "--execute")["phase"] == "forwarded"
+    assert scene.tables(scene.replica) == before | {"app.lines": (0, 0)}
+    assert [one["target"] for one in scene.find()] == [drop["target"]]
+    late = scene.json("freeze", "--before", str(between - 3600))
+    assert "too late" in " ".join(late["reasons"])
+
+
+def test_times_from_the_history(scene: Scene) -> None:
+    """Where no heartbeat tells a time, the places do that were seen to be fetched."""
+    user, password = scene.login
+    check = [sys.executable, "-m", "check_delayed_repl", "-H", scene.replica.host, "-P", str(scene.replica.port)]
+    check += ["-u", user, "-p", password, "--history", str(scene.history), "--replica", "replica"]
+    made_at: list[float] = []
+    for statement in (
+        "INSERT INTO app.stock (v, n) VALUES ('x', 1)",
+        MISTAKES["drop"],
+        "INSERT INTO app.stock (v, n) VALUES ('y', 1)",
+    ):
+        subprocess.run(check, capture_output=True, timeout=60, check=False)
+        made_at.append(time.time())
+        scene.source.sql(statement)
+        time.sleep(1)
+    subprocess.run(check, capture_output=True, timeout=60, check=False)
+    (drop,) = scene.find("--kind", "drop", "--heartbeat-table", "percona.none")
+    assert drop["time"] is not None
+    assert abs(drop["time"] - made_at[1]) <= drop["time_error"] + 1
+
+
+def test_ready_asks_the_source_for_its_logs(scene: Scene) -> None:
+    source = scene.source
+    there = ("--source-host", source.host, "--source-port", str(source.port), "--source-user", "root")
+    assert (
+        "the source still has its binary logs from bin.000001"
+        in scene.run("ready", *there, "--source-password", ROOT_PASSWORD).out
+    )
+    source.sql("INSERT INTO app.stock (v, n) VALUES ('x', 1)", "FLUSH BINARY LOGS")
+    time.sleep(1)
+    source.sql("PURGE BINARY LOGS TO 'bin.000002'")
+    assert "exists here alone" in scene.run("ready", *there, "--source-password", ROOT_PASSWORD).out
+    assert "is not known" in scene.run("ready", *there, "--source-password", "wrong").out
+
+
+def test_a_forward_that_is_interrupted_goes_on_and_is_joined(scene: Scene) -> None:
+    with scene.load():
+        time.sleep(0.5)
+        before = scene.make(MISTAKES["delete"])
+        time.sleep(0.3)
+    scene.json("freeze")
+    target = scene.find("--table", "app.orders")[0]["target"]
+    with scene.replica.session() as locks:
+        locks("LOCK TABLES app.stock WRITE")
+        for number in (signal.SIGKILL, signal.SIGINT):
+            forward = scene.start("forward", target, "--execute")
+            wait_until(lambda: scene.status()["Until_Condition"] == "Relay", 20, "the server rolls forward")
+            time.sleep(1.5)
+            forward.send_signal(number)
+            said, _ = forward.communicate(timeout=20)
+            assert forward.returncode in (1, -9), said
+            assert number == signal.SIGKILL or "the server has begun it goes on with" in said
+            status = scene.json("status")
+            assert (status["phase"], target in status["next"]) == ("forwarding", True)
+        forward = scene.start("forward", target, "--execute")
+        time.sleep(1.5)
+    said, _ = forward.communicate(timeout=60)
+    assert forward.returncode == 0, said
+    assert "waiting for it" in said
+    assert scene.tables(scene.replica) == before
+    status = scene.json("status")
+    assert (status["phase"], status["held"]) == ("forwarded", True)
+
+
+def test_the_way_back_to_gtids(scene: Scene) -> None:
+    """To the letter, as resume says it: nothing that waits is lost."""
+    if not (scene.mariadb and scene.replica.gtid):
+        pytest.skip("only MariaDB leaves GTIDs")
+    scene.source.sql(MISTAKES["truncate"], "INSERT INTO app.stock (v, n) VALUES ('x', 1)")
+    time.sleep(0.5)
+    scene.json("freeze")
+    scene.json("forward", scene.find("--table", "app.orders")[0]["target"], "--execute")
+    said = scene.run("resume", "--execute", "--delay", "4").out
+    (steps,) = re.findall(r"only then: (STOP SLAVE; .*; START SLAVE)\.", said)
+    scene.source.sql("INSERT INTO app.stock (v, n) VALUES ('fetched after it', 1)")
+    wait_until(lambda: scene.tables(scene.replica) == scene.tables(scene.source), 30, "it is applied")
+    assert scene.replica.value("SELECT @@gtid_slave_pos") == scene.source.value("SELECT @@gtid_binlog_pos")
+    scene.source.sql("INSERT INTO app.stock (v, n) VALUES ('waits meanwhile', 1)")
+    time.sleep(0.5)
+    scene.replica.sql(*steps.split("; "))
+    status = scene.status()
+    assert (status["Using_Gtid"], status["SQL_Delay"]) == ("Slave_Pos", 4)
+    scene.source.sql("INSERT INTO app.stock (v, n) VALUES ('z', 1)")
+    wait_until(lambda: scene.tables(scene.replica) == scene.tables(scene.source), 30, "all of it is applied")
+    assert scene.replica.threads() == ("Yes", "Yes")
+
+
+@pytest.mark.long
+def test_a_freeze_with_pt_slave_delay_alive(scene: Scene) -> None:
+    if not scene.mariadb:
+        pytest.skip("pt-slave-delay does not work with it")
+    scene.replica.set_delay(0)
+    with scene.load():
+        scene.pair.slave_delay.start()
+        try:
+            wait_until(lambda: scene.replica.threads()[1] == "No", 30, "pt-slave-delay delays")
+            time.sleep(12)
+            before = scene.make(MISTAKES["drop"])
+            keeping = scene.start("freeze", "--keep")
+            time.sleep(7)
+        finally:
+            scene.pair.slave_delay.stop()
+        time.sleep(1.5)
+        keeping.send_signal(signal.SIGINT)
+        said, _ = keeping.communicate(timeout=20)
+    assert keeping.returncode == 0, said
+    assert "by its name a tool that may start replication" in said
+    assert "slave_delay@" in said
+    assert "somebody had started it" in said or "CHANGES HAVE BEEN APPLIED" in said
+    assert scene.replica.threads()[1] == "No"
+    target = scene.find("--kind", "drop")[0]["target"]
+    assert scene.json("forward", target, "--execute")["phase"] == "forwarded"
+    assert scene.tables(scene.replica) == before
