@@ -203,10 +203,12 @@ def _sample_and_judge(args: Namespace, limits: Limits, replica: str, deadline: f
                 watchdog.doing = "judging the history"
                 verdict = judged(history, replica, limits)
                 if last_t is None or last_t // PRUNE_EVERY != sample.t // PRUNE_EVERY:
+                    from check_delayed_repl.history.pruning import prune
+
                     watchdog.doing = "pruning the history"
                     # A history that has no time for it now will have some at another sample.
                     with suppress(HistoryUnavailable):
-                        history.prune(args.keep or KEEP_S, replica, PRUNE_AT_MOST)
+                        prune(history, args.keep or KEEP_S, replica, PRUNE_AT_MOST)
                 return verdict
         except HistoryUnavailable as error:
             trouble = str(error)

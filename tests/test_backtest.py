@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
+import termios
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -212,17 +216,24 @@ def test_an_empty_recording(tool: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize("columns", [40, 80])
 def test_a_terminal_s_width_is_kept_to(tmp_path: Path, night: list[Record], columns: int) -> None:
     path = written(tmp_path / "night.jsonl", night)
-    command = f"stty cols {columns}; {sys.executable} -m check_delayed_repl.tool backtest {path} 2>/dev/null"
-    run = subprocess.run(
-        ["script", "-qec", command, "/dev/null"],
+    terminal, inner = os.openpty()
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    run = subprocess.Popen(
+        [sys.executable, "-m", "check_delayed_repl.tool", "backtest", path],
         cwd=ROOT,
-        env=os.environ | {"TERM": "xterm"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=True,
+        env={name: value for name, value in os.environ.items() if name != "COLUMNS"} | {"TERM": "xterm"},
+        stdin=inner,
+        stdout=inner,
+        stderr=subprocess.DEVNULL,
     )
-    rows = re.sub(r"\x1b\[[0-9;]*m", "", run.stdout).splitlines()
+    os.close(inner)
+    said = b""
+    with contextlib.suppress(OSError):  # a terminal's end is an error
+        while piece := os.read(terminal, 65536):
+            said += piece
+    os.close(terminal)
+    assert run.wait(60) == 0
+    rows = re.sub(r"\x1b\[[0-9;]*m", "", said.decode()).splitlines()
     assert max(map(len, rows)) <= columns
     assert columns < 80 or TABLE.splitlines() == [row.rstrip() for row in rows]
 

@@ -72,7 +72,14 @@ def bent(end: int, pace: int = 1) -> Callable[[int], float]:
 @pytest.mark.parametrize(
     ("columns", "condition", "changes"),
     [
-        ({"io": lambda i: "Connecting" if i > 30 else "Yes"}, "io-stopped", {}),
+        (
+            {
+                "io": lambda i: "Connecting" if i > 30 else "Yes",
+                "source_log": lambda i: ("bin.000002", min(i, 30)),
+            },
+            "io-stopped",
+            {},
+        ),
         ({"local": lambda i: 26.0 if i == 33 else 0.5}, "local-heartbeat-stale", {}),
         ({"local": lambda i: -1.5 if i == 33 else 0.5}, "heartbeat-from-future", {}),
         ({"source_log": lambda i: ("bin.000002", min(i, 30))}, "source-log-stale", {}),

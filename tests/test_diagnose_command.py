@@ -55,6 +55,7 @@ def kept(tmp_path: Path) -> Path:
         ("db1", Sample(now - age, delay=7203.0 + age % 3, io="Yes", sql="Yes")) for age in range(600, 0, -10)
     )
     store.add_job("db1", JobLine(now, "b1", "backup", now - 400, now - 300))
+    store.add_sample("db1", Sample(now, delay=7203.0, io="Yes", sql="Yes"))
     store.close()
     return file
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from check_delayed_repl.history import History, HistoryUnavailable
+from check_delayed_repl.history.pruning import prune, prune_future
 from check_delayed_repl.history.recording import read
 from check_delayed_repl.records import LARGEST, JobLine, Past, Record, Sample
 
@@ -91,8 +92,8 @@ def empty_history_knows_nothing(open_: Open) -> None:
     assert history.newest_sample_t(R) is None
     assert history.replicas() == []
     assert history.load_fold(R, "k") is None
-    assert history.prune(0) == 0
-    assert history.prune_future() == 0
+    assert prune(history, 0) == 0
+    assert prune_future(history) == 0
     assert history.readable
     assert abs(history.now() - time.time()) < 60
     history.close()
@@ -337,7 +338,7 @@ def pruning_removes_what_is_old_and_spares_what_judging_needs(open_: Open) -> No
     history.add_records("gone", [full(old), full(old + 1), Sample(old + 2, error="timeout")])
     newest = arrivals(history)[-1]
     before = len(arrivals(history))
-    removed = history.prune(500.0)
+    removed = prune(history, 500.0)
     left = stored(history)
     samples = [record for record in left if isinstance(record, Sample)]
     # Those that were 1000 s to 500 s old went, but for the one with the largest delay setting.
@@ -349,8 +350,8 @@ def pruning_removes_what_is_old_and_spares_what_judging_needs(open_: Open) -> No
     assert stored(history, "gone") == [full(old + 1)]
     assert removed == before - len(left) + 2
     assert history.newest_sample("gone") == full(old + 1)
-    assert history.prune(560.0) == 0, "what is left is younger, however long this takes"
-    assert history.prune(0.0, "unknown") == 0
+    assert prune(history, 560.0) == 0, "what is left is younger, however long this takes"
+    assert prune(history, 0.0, "unknown") == 0
     history.add_records(R, [Sample(now, 1.0)])
     assert arrivals(history)[-1] > newest, "arrival numbers are never given twice"
 
@@ -360,7 +361,7 @@ def pruning_everything_does_not_reuse_arrivals(open_: Open) -> None:
     history = open_()
     history.add_records(R, [Sample(1.0, error="timeout"), JobLine(1.0, "x", "backup", 1.0, 2.0)])
     last = arrivals(history)[-1]
-    assert history.prune(10.0) == 2
+    assert prune(history, 10.0) == 2
     assert stored(history) == []
     open_().add_records(R, [Sample(2.0, 1.0)])
     assert arrivals(history) == [last + 1]
@@ -371,10 +372,10 @@ def pruning_a_little_at_a_time(open_: Open) -> None:
     history = open_()
     history.add_records(R, [Sample(float(number), error="timeout") for number in range(100)])
     history.add_records(R, [JobLine(1.0, "x", "backup", 1.0, 2.0)])
-    assert history.prune(10.0, R, at_most=30) == 30
+    assert prune(history, 10.0, R, at_most=30) == 30
     assert [record.t for record in stored(history)][:1] == [30.0]
-    assert history.prune(10.0, R, at_most=0) == 0
-    assert history.prune(10.0, R, at_most=1000) == 71
+    assert prune(history, 10.0, R, at_most=0) == 0
+    assert prune(history, 10.0, R, at_most=1000) == 71
 
 
 @promise
@@ -388,11 +389,11 @@ def pruning_does_not_refund_an_episode(open_: Open) -> None:
     begin = arrivals(history)[10]
     history.save_fold(R, "other", begin, "{}", None)
     history.save_fold(R, "k", begin, "{}", begin)
-    assert history.prune(2 * day) == 10
+    assert prune(history, 2 * day) == 10
     assert len(stored(history)) == 11
     assert history.load_fold(R, "k") is not None
     history.save_fold(R, "k", begin, "{}", None)
-    assert history.prune(2 * day) == 10
+    assert prune(history, 2 * day) == 10
     assert len(stored(history)) == 1, "the newest sample stays"
 
 
@@ -401,9 +402,9 @@ def folds_that_nobody_uses_are_dropped(open_: Open) -> None:
     history = open_()
     history.add_records(R, [Sample(history.now(), 1.0)])
     history.save_fold(R, "k", 1, "{}", None)
-    history.prune(100.0)
+    prune(history, 100.0)
     assert history.load_fold(R, "k") == (1, "{}")
-    history.prune(-100.0)
+    prune(history, -100.0)
     assert history.load_fold(R, "k") is None
 
 
@@ -424,7 +425,7 @@ def samples_from_the_future_can_be_taken_back(open_: Open) -> None:
     history.save_fold(R, "k", 4, "{}", None)
     history.save_fold("other", "k", 5, "{}", None)
     assert other.load_fold(R, "k") == (4, "{}")
-    assert history.prune_future() == 2
+    assert prune_future(history) == 2
     assert stored(history) == [full(now - 20, sql_delay=100), full(now - 10, sql_delay=50)]
     assert history.newest_sample(R) == full(now - 10, sql_delay=50)
     assert history.load_fold(R, "k") is None
@@ -434,8 +435,8 @@ def samples_from_the_future_can_be_taken_back(open_: Open) -> None:
     other.load_fold(R, "k")
     other.save_fold(R, "k", 4, "new", None)
     assert history.load_fold(R, "k") == (4, "new")
-    assert history.prune_future() == 0
-    history.prune(15.0)
+    assert prune_future(history) == 0
+    prune(history, 15.0)
     assert stored(history) == [full(now - 20, sql_delay=100), full(now - 10, sql_delay=50)]
 
 

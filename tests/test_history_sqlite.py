@@ -20,6 +20,7 @@ from test_history_contract import CONTRACT, FIRST_RELEASE, Promise, R, full, sto
 import check_delayed_repl.history as history_module
 import check_delayed_repl.history.sqlite as sqlite_module
 from check_delayed_repl.history import HistoryUnavailable, open_history
+from check_delayed_repl.history.pruning import prune, prune_future
 from check_delayed_repl.history.sqlite import SQLiteHistory
 from check_delayed_repl.records import JobLine, Sample
 
@@ -295,8 +296,8 @@ def test_a_damaged_file_gives_one_line_or_its_records(path: str, seed: int) -> N
         lambda h: h.window(R, 0.0, 10**6),
         lambda h: h.newest_sample(R),
         lambda h: list(h.job_lines(R)),
-        lambda h: h.prune(1.0),
-        lambda h: h.prune_future(),
+        lambda h: prune(h, 1.0),
+        lambda h: prune_future(h),
         lambda h: h.load_fold(R, "k"),
     ):
         try:

@@ -11,6 +11,7 @@ from math import inf
 from typing import IO, TYPE_CHECKING
 
 from check_delayed_repl.history import History, HistoryUnavailable, open_history
+from check_delayed_repl.history.pruning import prune, prune_future
 from check_delayed_repl.options import (
     DEFAULT_TIMEOUT,
     HISTORY,
@@ -53,13 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     load.add_argument("file", type=filled, metavar="FILE", help="the recording; - is standard input")
     load.add_argument("--replica", required=True, type=filled, metavar="NAME", help="the name to import it under")
-    prune = commands.add_parser(
+    pruning = commands.add_parser(
         "prune",
         help="remove old samples, or samples from the future",
         description="Removes old samples, and jobs that are long over. What judging needs stays: unfinished jobs, the\n"
         "largest delay setting, the newest sample, and everything of an episode that is going on.",
     )
-    for command, options in ((export, _EXPORT), (load, ()), (prune, _PRUNE)):
+    for command, options in ((export, _EXPORT), (load, ()), (pruning, _PRUNE)):
         add_config_option(command, command, "history")
         for option in (HISTORY, *options, _TIMEOUT):
             option.add_to(command)
@@ -278,7 +279,7 @@ def _prune(history: History, args: argparse.Namespace) -> None:
     if args.replica is not None and args.replica not in history.replicas():
         raise Failed(f"--replica: the history knows no replica {args.replica}")
     if args.future:
-        gone = history.prune_future(args.replica)
+        gone = prune_future(history, args.replica)
         print(f"removed {gone} samples from the future")
         if args.keep is None:
             return
@@ -286,7 +287,7 @@ def _prune(history: History, args: argparse.Namespace) -> None:
     gone = 0
     while True:
         history.deadline = time.monotonic() + args.timeout
-        step = history.prune(keep_s, args.replica, _BATCH)
+        step = prune(history, keep_s, args.replica, _BATCH)
         gone += step
         if step < _BATCH:
             break

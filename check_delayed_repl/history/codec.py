@@ -63,6 +63,13 @@ _NEW = ("server", "io_state", "filters", "relay_limited")
 # --- values: whatever was seen must fit into a column ---
 
 
+NOTABLE = (
+    "WHERE replica = ? AND arrival <= ? AND (delay IS NOT NULL OR source_id IS NOT NULL) ORDER BY arrival DESC LIMIT 1"
+)
+EPISODE_MEMORY_S = 86400.0
+"""A kept fold younger than this says whether an episode is going on; and so long before an episode all is kept."""
+
+
 def text(value: str, length: int = TEXT_LENGTH) -> str:
     """A text that every history can store."""
     if len(value) > length:

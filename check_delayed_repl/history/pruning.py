@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
-from check_delayed_repl.history.codec import job_from, numbers
-from check_delayed_repl.history.tables import EPISODE_MEMORY_S, NOTABLE, History
+from check_delayed_repl.history.codec import EPISODE_MEMORY_S, NOTABLE, job_from, numbers
+from check_delayed_repl.history.tables import FUTURE_S, History
 from check_delayed_repl.records import ALL_JOBS, LARGEST, job_names
 
 STEP = 500
@@ -19,8 +19,13 @@ STEP = 500
 _SLOWEST = "WHERE replica = ? AND arrival <= ? AND sql_delay = ? ORDER BY arrival DESC LIMIT 1"
 
 
-def prune(history: History, keep_s: float, replica: str | None, at_most: int) -> int:
-    """See History.prune."""
+def prune(history: History, keep_s: float, replica: str | None = None, at_most: int = LARGEST) -> int:
+    """Removes samples older than `keep_s` seconds and job lines of jobs long done; returns how many lines went.
+
+    What later judgements need stays: unfinished jobs, the sample with the largest sql_delay, the newest with a delay or
+    a source id, and everything since a day before an episode that is going on. It works in small steps, so that others
+    can write in between; `at_most` lines are removed. Raises HistoryUnavailable.
+    """
     cutoff = history.now() - keep_s
     gone = 0
     for table, key, old in _old(history, replica, cutoff):
@@ -86,8 +91,9 @@ def _jobs_over(history: History, name: str, cutoff: float, before: int) -> list[
     return sorted(arrival for job in over for arrival in lines[job])
 
 
-def take_back(history: History, limit: float, replica: str | None) -> int:
-    """Removes the samples of a replica, or of all, with t > limit; returns how many."""
+def prune_future(history: History, replica: str | None = None) -> int:
+    """Removes samples from the future, left by a clock that was stepped; returns how many went."""
+    limit = history.now() + FUTURE_S
     return sum(history._write(partial(_take_back, history, limit, number)) for number, *_ in history.marks(replica))
 
 

@@ -23,8 +23,10 @@ from operator import itemgetter
 
 from check_delayed_repl.history.codec import (
     COLUMNS,
+    EPISODE_MEMORY_S,
     JOB_COLUMNS,
     NAME_LENGTH,
+    NOTABLE,
     Row,
     job_from,
     job_values,
@@ -39,13 +41,8 @@ from check_delayed_repl.records import LARGEST, JobLine, Past, Record, Sample, j
 
 FUTURE_S = 2.0
 """A stored sample that lies further ahead than this, in seconds, shows that a clock was stepped."""
-NOTABLE = (
-    "WHERE replica = ? AND arrival <= ? AND (delay IS NOT NULL OR source_id IS NOT NULL) ORDER BY arrival DESC LIMIT 1"
-)
 _CACHE_WAIT_S = 0.5
 """A cache is not worth a longer wait."""
-EPISODE_MEMORY_S = 86400.0
-"""A kept fold younger than this says whether an episode is going on; and so long before an episode all is kept."""
 
 
 class History(Database):
@@ -390,22 +387,3 @@ class History(Database):
             return changed > 0
 
         return self._write(work)
-
-    # --- pruning ---
-
-    def prune(self, keep_s: float, replica: str | None = None, at_most: int = LARGEST) -> int:
-        """Removes samples older than `keep_s` seconds and job lines of jobs long done; returns how many lines went.
-
-        What later judgements need stays: unfinished jobs, the sample with the largest sql_delay, the newest with a
-        delay or a source id, and everything since a day before an episode that is going on. It works in small steps,
-        so that others can write in between; `at_most` lines are removed.
-        """
-        from check_delayed_repl.history.pruning import prune
-
-        return prune(self, keep_s, replica, at_most)
-
-    def prune_future(self, replica: str | None = None) -> int:
-        """Removes samples from the future, left by a clock that was stepped; returns how many went."""
-        from check_delayed_repl.history.pruning import take_back
-
-        return take_back(self, self.now() + FUTURE_S, replica)

@@ -11,6 +11,7 @@ from itertools import islice, takewhile
 from typing import Protocol
 
 from check_delayed_repl.history import History, HistoryUnavailable, open_history
+from check_delayed_repl.history.pruning import prune
 from check_delayed_repl.records import Sample
 from check_delayed_repl.worker.journal import log
 
@@ -138,7 +139,7 @@ class Writer(threading.Thread):
         if now >= self._prune_at and self._ending is None:
             self._prune_at = now + PRUNE_EVERY_S
             history.deadline = self._deadline()
-            history.prune(self._keep_s, at_most=PRUNE_AT_MOST)
+            prune(history, self._keep_s, at_most=PRUNE_AT_MOST)
 
     @staticmethod
     def _keep(history: History, batch: list[tuple[str, Sample]]) -> list[tuple[str, Sample]]:

@@ -16,6 +16,7 @@ from test_history_contract import CONTRACT, FIRST_RELEASE, Promise, R, full, sto
 
 from check_delayed_repl.history import HistoryUnavailable, open_history
 from check_delayed_repl.history.mysql import JOB_WRITER_COLUMNS, MySQLHistory
+from check_delayed_repl.history.pruning import prune
 from check_delayed_repl.records import JobLine, Sample
 from check_delayed_repl.tool import run
 
@@ -104,7 +105,7 @@ def test_an_account_that_may_only_insert_jobs_can_record_them(shared: Shared) ->
         lambda: list(writer.records(R)),
         writer.replicas,
         lambda: writer.add_sample(R, Sample(1.0, 1.0)),
-        lambda: writer.prune(1.0),
+        lambda: prune(writer, 1.0),
     ):
         with pytest.raises(HistoryUnavailable, match="the account lacks a privilege: "):
             refused()
