@@ -248,47 +248,47 @@ def texts(picture: Diagnosis) -> str:
     [
         (
             Dialect("9.7.0", "o'b"),
-            "START REPLICA SQL_THREAD FOR CHANNEL 'o''b';",
+            "START REPLICA SQL_THREAD FOR CHANNEL 'o''b'",
             "SHOW REPLICA STATUS FOR CHANNEL 'o''b'\\G",
             [
-                "STOP REPLICA SQL_THREAD FOR CHANNEL 'o''b';",
-                "START REPLICA IO_THREAD FOR CHANNEL 'o''b';",
-                "CHANGE REPLICATION SOURCE TO SOURCE_DELAY = 7200 FOR CHANNEL 'o''b';",
-                "START REPLICA SQL_THREAD FOR CHANNEL 'o''b';",
+                "STOP REPLICA SQL_THREAD FOR CHANNEL 'o''b'",
+                "START REPLICA IO_THREAD FOR CHANNEL 'o''b'",
+                "CHANGE REPLICATION SOURCE TO SOURCE_DELAY = 7200 FOR CHANNEL 'o''b'",
+                "START REPLICA SQL_THREAD FOR CHANNEL 'o''b'",
             ],
         ),
         (
             Dialect("5.7.44-log", "c"),
-            "START SLAVE SQL_THREAD FOR CHANNEL 'c';",
+            "START SLAVE SQL_THREAD FOR CHANNEL 'c'",
             "SHOW SLAVE STATUS FOR CHANNEL 'c'\\G",
             [
-                "STOP SLAVE SQL_THREAD FOR CHANNEL 'c';",
-                "START SLAVE IO_THREAD FOR CHANNEL 'c';",
-                "CHANGE MASTER TO MASTER_DELAY = 7200 FOR CHANNEL 'c';",
-                "START SLAVE SQL_THREAD FOR CHANNEL 'c';",
+                "STOP SLAVE SQL_THREAD FOR CHANNEL 'c'",
+                "START SLAVE IO_THREAD FOR CHANNEL 'c'",
+                "CHANGE MASTER TO MASTER_DELAY = 7200 FOR CHANNEL 'c'",
+                "START SLAVE SQL_THREAD FOR CHANNEL 'c'",
             ],
         ),
         (
             Dialect("5.6.24"),
-            "START SLAVE SQL_THREAD;",
+            "START SLAVE SQL_THREAD",
             "SHOW SLAVE STATUS\\G",
             [
-                "STOP SLAVE;",
+                "STOP SLAVE",
                 (
                     "CHANGE MASTER TO MASTER_DELAY = 7200, RELAY_LOG_FILE = 'relay.000002', RELAY_LOG_POS = 4711, "
-                    "MASTER_AUTO_POSITION = 0;"
+                    "MASTER_AUTO_POSITION = 0"
                 ),
-                "START SLAVE;",
+                "START SLAVE",
             ],
         ),
         (
             Dialect("5.5.5-10.11.6-MariaDB", "c"),
-            "START SLAVE 'c' SQL_THREAD;",
+            "START SLAVE 'c' SQL_THREAD",
             "SHOW SLAVE 'c' STATUS\\G",
             [
-                "STOP SLAVE 'c';",
-                "CHANGE MASTER 'c' TO MASTER_DELAY = 7200, RELAY_LOG_FILE = 'relay.000002', RELAY_LOG_POS = 4711;",
-                "START SLAVE 'c';",
+                "STOP SLAVE 'c'",
+                "CHANGE MASTER 'c' TO MASTER_DELAY = 7200, RELAY_LOG_FILE = 'relay.000002', RELAY_LOG_POS = 4711",
+                "START SLAVE 'c'",
             ],
         ),
     ],

@@ -16,10 +16,10 @@ from check_delayed_repl.rescue.relaylog import Place
 from check_delayed_repl.rescue.state import HELD_S, Gtids, State
 
 MYSQL, MARIADB, OLD = "9.7.4", "10.11.6-MariaDB-log", "5.6.24"
-UNTIL = "UNTIL RELAY_LOG_FILE='relay.000002', RELAY_LOG_POS=900"
-PLACE = "RELAY_LOG_FILE='relay.000002', RELAY_LOG_POS"
+UNTIL = "UNTIL RELAY_LOG_FILE = 'relay.000002', RELAY_LOG_POS = 900"
+PLACE = "RELAY_LOG_FILE = 'relay.000002', RELAY_LOG_POS"
 PERSIST = "SET PERSIST_ONLY skip_replica_start = ON"
-CHANGE = "CHANGE REPLICATION SOURCE TO SOURCE_DELAY="
+CHANGE = "CHANGE REPLICATION SOURCE TO SOURCE_DELAY = "
 
 
 def waiting(server: State, **changes: object) -> Waiting:
@@ -62,46 +62,47 @@ FORWARD = [
     ),
     pytest.param(
         state("5.7.44"), facts(), {"cut": transaction(7), "cut_delay": 3000},
-        ["CHANGE MASTER TO MASTER_DELAY=3000", f"START SLAVE SQL_THREAD UNTIL {PLACE}=700",
-         "CHANGE MASTER TO MASTER_DELAY=0", f"START SLAVE SQL_THREAD {UNTIL}",
-         f"CHANGE MASTER TO MASTER_DELAY={HELD_S}"],
+        ["CHANGE MASTER TO MASTER_DELAY = 3000", f"START SLAVE SQL_THREAD UNTIL {PLACE} = 700",
+         "CHANGE MASTER TO MASTER_DELAY = 0", f"START SLAVE SQL_THREAD {UNTIL}",
+         f"CHANGE MASTER TO MASTER_DELAY = {HELD_S}"],
         id="mysql 5.7: cannot be kept from starting, so a delay holds the target first",
     ),
     pytest.param(
         state(MARIADB), facts(), {},
-        ["STOP SLAVE", f"CHANGE MASTER TO MASTER_DELAY=0, {PLACE}=500", f"START SLAVE SQL_THREAD {UNTIL}",
-         f"CHANGE MASTER TO MASTER_DELAY={HELD_S}, {PLACE}=900", "START SLAVE IO_THREAD"],
+        ["STOP SLAVE", f"CHANGE MASTER TO MASTER_DELAY = 0, {PLACE} = 500", f"START SLAVE SQL_THREAD {UNTIL}",
+         f"CHANGE MASTER TO MASTER_DELAY = {HELD_S}, {PLACE} = 900", "START SLAVE IO_THREAD"],
         id="mariadb",
     ),
     pytest.param(
         state(MARIADB), facts(fetching=False), {"cut": transaction(7), "cut_delay": 3000},
-        ["STOP SLAVE", f"CHANGE MASTER TO MASTER_DELAY=3000, {PLACE}=500", f"START SLAVE SQL_THREAD UNTIL {PLACE}=700",
-         f"CHANGE MASTER TO MASTER_DELAY=0, {PLACE}=700", f"START SLAVE SQL_THREAD {UNTIL}",
-         f"CHANGE MASTER TO MASTER_DELAY={HELD_S}, {PLACE}=900"],
+        ["STOP SLAVE", f"CHANGE MASTER TO MASTER_DELAY = 3000, {PLACE} = 500",
+         f"START SLAVE SQL_THREAD UNTIL {PLACE} = 700",
+         f"CHANGE MASTER TO MASTER_DELAY = 0, {PLACE} = 700", f"START SLAVE SQL_THREAD {UNTIL}",
+         f"CHANGE MASTER TO MASTER_DELAY = {HELD_S}, {PLACE} = 900"],
         id="mariadb: a delay that holds the target first; the IO thread was stopped before",
     ),
     pytest.param(
         state(MARIADB, name="o'n", io="No", gtid=False), facts(), {"target": transaction(5)},
-        [f"CHANGE MASTER 'o''n' TO MASTER_DELAY={HELD_S}, {PLACE}=500", "START SLAVE 'o''n' IO_THREAD"],
+        [f"CHANGE MASTER 'o''n' TO MASTER_DELAY = {HELD_S}, {PLACE} = 500", "START SLAVE 'o''n' IO_THREAD"],
         id="mariadb: there, and not held; a named connection",
     ),
     pytest.param(
         state(MARIADB, sql_errno=1062, io="No", gtid=False, delay=0), facts(phase="forwarding"), {"repeated": True},
-        [f"CHANGE MASTER TO MASTER_DELAY=0, {PLACE}=500", f"START SLAVE SQL_THREAD {UNTIL}",
-         f"CHANGE MASTER TO MASTER_DELAY={HELD_S}, {PLACE}=900", "START SLAVE IO_THREAD"],
+        [f"CHANGE MASTER TO MASTER_DELAY = 0, {PLACE} = 500", f"START SLAVE SQL_THREAD {UNTIL}",
+         f"CHANGE MASTER TO MASTER_DELAY = {HELD_S}, {PLACE} = 900", "START SLAVE IO_THREAD"],
         id="mariadb: crashed in the forward, its place is behind what it has applied",
     ),
     pytest.param(
         state(MARIADB, io="No", fetched=Place("bin.000001", 800)), facts(), {"end": Place("bin.000001", 1200)},
-        [f"CHANGE MASTER TO MASTER_DELAY=0, {PLACE}=500", f"START SLAVE SQL_THREAD {UNTIL}",
-         f"CHANGE MASTER TO MASTER_DELAY={HELD_S}, {PLACE}=900"],
+        [f"CHANGE MASTER TO MASTER_DELAY = 0, {PLACE} = 500", f"START SLAVE SQL_THREAD {UNTIL}",
+         f"CHANGE MASTER TO MASTER_DELAY = {HELD_S}, {PLACE} = 900"],
         id="mariadb: an IO thread that would fetch twice is not started",
     ),
     pytest.param(
         state(OLD), facts(), {},
-        ["STOP SLAVE", f"CHANGE MASTER TO MASTER_DELAY=0, MASTER_AUTO_POSITION=0, {PLACE}=500",
+        ["STOP SLAVE", f"CHANGE MASTER TO MASTER_DELAY = 0, {PLACE} = 500, MASTER_AUTO_POSITION = 0",
          f"START SLAVE SQL_THREAD {UNTIL}",
-         f"CHANGE MASTER TO MASTER_DELAY={HELD_S}, MASTER_AUTO_POSITION=0, {PLACE}=900", "START SLAVE IO_THREAD"],
+         f"CHANGE MASTER TO MASTER_DELAY = {HELD_S}, {PLACE} = 900, MASTER_AUTO_POSITION = 0", "START SLAVE IO_THREAD"],
         id="mysql 5.6",
     ),
     pytest.param(
@@ -181,9 +182,10 @@ def test_hold_only_where_nothing_can_be_lost(server: State, expected: list[str] 
         (state(delay=HELD_S, io="No")._replace(stays_stopped=True), facts(persisted=True), 60,
          ["START REPLICA IO_THREAD", f"{CHANGE}60", "START REPLICA", "RESET PERSIST skip_replica_start"]),
         (state(MARIADB), facts(), None, ["START SLAVE SQL_THREAD"]),
-        (state(MARIADB, io="No"), facts(), None, [f"CHANGE MASTER TO MASTER_DELAY=7200, {PLACE}=500", "START SLAVE"]),
+        (state(MARIADB, io="No"), facts(), None,
+         [f"CHANGE MASTER TO MASTER_DELAY = 7200, {PLACE} = 500", "START SLAVE"]),
         (state(MARIADB, delay=HELD_S, gtid=False), facts(), None,
-         ["STOP SLAVE", f"CHANGE MASTER TO MASTER_DELAY=7200, {PLACE}=500", "START SLAVE"]),
+         ["STOP SLAVE", f"CHANGE MASTER TO MASTER_DELAY = 7200, {PLACE} = 500", "START SLAVE"]),
         (state(delay=HELD_S), None, None, None),
         (state(delay=HELD_S), None, 60, [f"{CHANGE}60", "START REPLICA SQL_THREAD"]),
         (state(sql_errno=1062), facts(), None, None),

@@ -127,7 +127,7 @@ def test_the_stop_position_is_the_targets_first_byte(
     stops = [step for step in planned.steps if step.until]
     assert [step.until.relay for step in stops if step.until] == ([] if target is found[0] else [target.relay])
     for step in stops:
-        assert f"RELAY_LOG_FILE='{target.relay.file}', RELAY_LOG_POS={target.relay.pos}" in step.sql
+        assert f"RELAY_LOG_FILE = '{target.relay.file}', RELAY_LOG_POS = {target.relay.pos}" in step.sql
 
 
 def test_a_transaction_whose_end_is_not_fetched_is_not_whole() -> None:

@@ -1,4 +1,4 @@
-"""The statements that a person runs on a replica, in the words of the server that is there.
+"""The statements that change a replica, in the words of the server that is there: without an end, to be run or printed.
 
 None of them loses what waits in the relay log. MySQL keeps it through a change of the delay only while the IO thread
 runs. MariaDB and MySQL 5.6 refuse the change while a thread runs, and keep it only where the place of the SQL thread is
@@ -65,55 +65,68 @@ class Dialect(NamedTuple):
         return version_numbers(self.version)
 
     @property
-    def _replica(self) -> str:
+    def replica(self) -> str:
+        """What it calls itself in statements."""
         return "REPLICA" if not self.mariadb and self._numbers >= NEW_WORDS else "SLAVE"
 
     @property
-    def _before(self) -> str:
+    def before(self) -> str:
         """The channel where MariaDB wants it: behind the verb."""
         return f" {quoted(self.channel)}" if self.mariadb and self.channel else ""
 
     @property
-    def _behind(self) -> str:
+    def behind(self) -> str:
         """The channel where MySQL wants it: at the end."""
         if self.mariadb or not self.channel or self._numbers < CHANNELS:
             return ""
         return f" FOR CHANNEL {quoted(self.channel)}"
 
-    def start(self, thread: str = "") -> str:
-        """`thread` is SQL_THREAD, IO_THREAD or empty for both."""
-        return self._switch("START", thread)
+    def start(self, thread: str = "", until: tuple[str, int] | None = None) -> str:
+        """`thread` is SQL_THREAD, IO_THREAD or empty for both; `until` a file and position in the relay log."""
+        where = f" UNTIL RELAY_LOG_FILE = {quoted(until[0])}, RELAY_LOG_POS = {until[1]}" if until else ""
+        return self._switch("START", thread, where)
 
     def stop(self, thread: str = "") -> str:
         return self._switch("STOP", thread)
 
-    def _switch(self, verb: str, thread: str) -> str:
-        return f"{verb} {self._replica}{self._before}{f' {thread}' if thread else ''}{self._behind};"
+    def _switch(self, verb: str, thread: str, where: str = "") -> str:
+        return f"{verb} {self.replica}{self.before}{f' {thread}' if thread else ''}{where}{self.behind}"
 
     def status(self) -> str:
         if self.mariadb:
-            return f"SHOW SLAVE{self._before} STATUS\\G" if self.channel else "SHOW ALL SLAVES STATUS\\G"
-        return f"SHOW {self._replica} STATUS{self._behind}\\G"
+            return f"SHOW SLAVE{self.before} STATUS\\G" if self.channel else "SHOW ALL SLAVES STATUS\\G"
+        return f"SHOW {self.replica} STATUS{self.behind}\\G"
 
     def every_status(self) -> str:
         """The status of all channels."""
         return self._replace(channel="").status()
 
-    def change(self, seconds: int | None, place: Place | None = None) -> str:
-        """Sets the server's own delay, or names the place where it goes on anyway, or both."""
-        if not self.mariadb and self._numbers >= NEW_CHANGE:
-            return f"CHANGE REPLICATION SOURCE TO SOURCE_DELAY = {seconds}{self._behind};"
-        words = [] if seconds is None else [f"MASTER_DELAY = {seconds}"]
+    def change(
+        self, seconds: int | None, place: tuple[str, int] | None = None, gtid: bool = False, back: bool = False
+    ) -> str:
+        """Sets the server's own delay, or names the place where it goes on in the relay log, or both.
+
+        A place turns GTIDs off: MySQL, where the channel is by `gtid`, must be told. `back` turns MariaDB's on again.
+        """
+        new = not self.mariadb and self._numbers >= NEW_CHANGE
+        words = [] if seconds is None else [f"{'SOURCE' if new else 'MASTER'}_DELAY = {seconds}"]
         if place is not None:
-            words += [f"RELAY_LOG_FILE = {quoted(place.file)}", f"RELAY_LOG_POS = {place.position}"]
-            if place.gtid and not self.mariadb:
-                words.append("MASTER_AUTO_POSITION = 0")  # refused beside a place otherwise
-        return f"CHANGE MASTER{self._before} TO {', '.join(words)}{self._behind};"
+            words += [f"RELAY_LOG_FILE = {quoted(place[0])}", f"RELAY_LOG_POS = {place[1]}"]
+            if gtid and not self.mariadb:
+                words.append(f"{'SOURCE' if new else 'MASTER'}_AUTO_POSITION = 0")  # refused beside a place otherwise
+        if back:
+            words.append("MASTER_USE_GTID = slave_pos")
+        verb = "REPLICATION SOURCE" if new else "MASTER"
+        return f"CHANGE {verb}{self.before} TO {', '.join(words)}{self.behind}"
+
+    def change_at(self, seconds: int | None, place: Place | None) -> str:
+        """`change`, where the SQL thread is at `place`."""
+        return self.change(seconds, (place.file, place.position) if place else None, bool(place and place.gtid))
 
     def set_delay(self, seconds: int, place: Place | None) -> list[str]:
         """Sets the server's own delay and goes on. `place`: of the stopped SQL thread, where it is needed."""
         if self.needs_place:
-            return [self.stop(), self.change(seconds, place), self.start()]
+            return [self.stop(), self.change_at(seconds, place), self.start()]
         # Of an IO thread that is stopped, the change would throw away what it has fetched.
         threads = [self.stop("SQL_THREAD"), self.start("IO_THREAD")]
         return [*threads, self.change(seconds), self.start("SQL_THREAD")]

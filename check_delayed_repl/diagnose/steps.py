@@ -94,16 +94,23 @@ def nothing(_: Diagnosis) -> Iterable[str]:
     return ()
 
 
+def ended(statement: str) -> str:
+    """As a client wants it."""
+    return statement if statement.endswith("\\G") else f"{statement};"
+
+
 def sql(say: Callable[[Dialect], str]) -> Commands:
     """A statement in the server's words; in everybody's, each marked, where it is not known which server it is."""
 
     def commands(p: Diagnosis) -> Iterable[str]:
         if p.dialect is not None:
-            return (say(p.dialect),)
+            return (ended(say(p.dialect)),)
         identity = next((s.server for s in reversed(p.samples) if s.server), "")
         family = {"uuid": "MySQL", "uid": "MariaDB", "id": "MariaDB"}.get(identity.partition(":")[0], "")
         channel = p.replica.partition("#")[2]
-        found = ((f"-- {name}:", say(d._replace(channel=channel))) for name, d in EITHER.items() if family in name)
+        found = (
+            (f"-- {name}:", ended(say(d._replace(channel=channel)))) for name, d in EITHER.items() if family in name
+        )
         return [line for pair in found for line in pair]
 
     return commands
@@ -219,7 +226,10 @@ def start(thread: str, text: str) -> Callable[[Diagnosis], tuple[Step, ...]]:
         if thread == "IO_THREAD" and p.has("sql-stopped", "sql-error"):
             return (Step(f"{text.rstrip(':')}, together with the SQL thread: see there."),)
         both = "" if thread == "SQL_THREAD" else thread
-        return (Step(text, lambda _: (dialect.change(seen.sql_delay, place), dialect.start(both))), BY_POSITION)
+        return (
+            Step(text, lambda _: [ended(dialect.change_at(seen.sql_delay, place)), ended(dialect.start(both))]),
+            BY_POSITION,
+        )
 
     return steps
 
@@ -233,5 +243,5 @@ def set_delay(p: Diagnosis, seconds: int) -> tuple[Step, ...]:
     if dialect.needs_place and (place is None or not stopped(p)):
         return (Step(f"{then}: run this again, it then knows the place to go on from and loses nothing:", DIAGNOSE),)
     unless = ", unless it has run since" if dialect.needs_place else ", keeping what waits"
-    found = Step(f"{then}{unless}:", lambda _: dialect.set_delay(seconds, place))
+    found = Step(f"{then}{unless}:", lambda _: [ended(one) for one in dialect.set_delay(seconds, place)])
     return (found, BY_POSITION) if dialect.mariadb and place is not None and place.gtid else (found,)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from check_delayed_repl.observe.replication import is_mariadb, version_numbers
+from check_delayed_repl.diagnose.dialect import Dialect, quoted
 from check_delayed_repl.rescue.record import Facts
 from check_delayed_repl.rescue.relaylog import Place, Transaction
-from check_delayed_repl.rescue.state import HELD_S, Channel, Gtids, State, text, words
+from check_delayed_repl.rescue.state import HELD_S, Channel, Gtids, State
 
 KILLED = 1317
 """The error that an applier stops with when it is killed, as freeze does."""
@@ -65,53 +65,12 @@ class Waiting(NamedTuple):
     """How far the relay log goes, in the source's binary log."""
 
 
-class Talk(NamedTuple):
-    """Statements in the words of one server, for one channel."""
-
-    version: str
-    channel: str
-
-    @property
-    def _mariadb(self) -> bool:
-        return is_mariadb(self.version)
-
-    @property
-    def _before(self) -> str:
-        return f" {text(self.channel)}" if self._mariadb and self.channel else ""
-
-    @property
-    def _behind(self) -> str:
-        return f" FOR CHANNEL {text(self.channel)}" if not self._mariadb and self.channel else ""
-
-    def stop(self, threads: str = BOTH) -> str:
-        return f"STOP {words(self.version)[0]}{self._before}{_word(threads)}{self._behind}"
-
-    def start(self, threads: str = BOTH, until: Place | None = None) -> str:
-        where = f" UNTIL RELAY_LOG_FILE={text(until.file)}, RELAY_LOG_POS={until.pos}" if until else ""
-        return f"START {words(self.version)[0]}{self._before}{_word(threads)}{where}{self._behind}"
-
-    def change(self, delay: int, place: Place | None = None, by_position: bool = False) -> str:
-        """Sets the delay; `place` is where the relay log goes on, `by_position` turns MySQL's GTIDs off for it."""
-        source = words(self.version)[1]
-        verb = "REPLICATION SOURCE" if source == "SOURCE" else "MASTER"
-        parts = [f"{source}_DELAY={delay}"]
-        if by_position:
-            parts.append(f"{source}_AUTO_POSITION=0")
-        if place:
-            parts += [f"RELAY_LOG_FILE={text(place.file)}", f"RELAY_LOG_POS={place.pos}"]
-        return f"CHANGE {verb}{self._before} TO {', '.join(parts)}{self._behind}"
-
-    @property
-    def skip_variable(self) -> str:
-        return "skip_replica_start" if version_numbers(self.version) >= (8, 0, 26) else "skip_slave_start"
+def talk(state: State) -> Dialect:
+    return Dialect(state.version, state.channel.name)
 
 
-def _word(threads: str) -> str:
-    return f" {threads}" if threads else ""
-
-
-def talk(state: State) -> Talk:
-    return Talk(state.version, state.channel.name)
+def _skip_variable(state: State) -> str:
+    return "skip_replica_start" if state.numbers >= (8, 0, 26) else "skip_slave_start"
 
 
 def phase(state: State, facts: Facts | None, first: Transaction | None) -> str:
@@ -211,7 +170,7 @@ def _forward_running(state: State, found: Waiting, there: bool) -> Plan | Refusa
     if not there:
         safe = bool(state.stays_stopped)
         if not safe and state.may_persist:
-            steps.append(Step("stay stopped after a restart", f"SET PERSIST_ONLY {say.skip_variable} = ON"))
+            steps.append(Step("stay stopped after a restart", f"SET PERSIST_ONLY {_skip_variable(state)} = ON"))
             safe = True
         if not safe:
             notes.append(_risk(found))
@@ -231,7 +190,6 @@ def _forward_pinned(state: State, facts: Facts | None, found: Waiting, there: bo
     assert target is not None
     assert found.first is not None
     fetching = facts.fetching if facts else channel.io != "No"
-    by_position = channel.gtid and not state.mariadb
     steps: list[Step] = []
     notes: list[str] = []
     if fetching and (twice := _fetches_twice(channel, found.end)):
@@ -246,10 +204,10 @@ def _forward_pinned(state: State, facts: Facts | None, found: Waiting, there: bo
             now = (channel.delay, channel.relay, channel.gtid)
             for delay, stop in _passes(found, target, safe=False):
                 if now != (delay, place, False):
-                    steps.append(Step("set the delay", say.change(delay, place, by_position)))
+                    steps.append(Step("set the delay", say.change(delay, place, channel.gtid)))
                 steps.append(Step("roll", say.start(SQL, stop.relay), until=stop))
                 place, now = stop.relay, (delay, stop.relay, False)
-        steps.append(Step("hold", say.change(HELD_S, target.relay, by_position)))
+        steps.append(Step("hold", say.change(HELD_S, target.relay, channel.gtid)))
         if fetching:
             steps.append(Step("start fetching", say.start(IO)))
     elif fetching and channel.io == "No":
@@ -300,7 +258,7 @@ def _fetches_twice(channel: Channel, end: Place | None) -> str:
     return (
         f"the IO thread is not started: it would go on at {channel.fetched} and fetch twice what is here up to {end}."
         " Start it only when all that waits has been applied, with CHANGE MASTER TO"
-        f" MASTER_LOG_FILE={text(end.file)}, MASTER_LOG_POS={end.pos} before"
+        f" MASTER_LOG_FILE={quoted(end.file)}, MASTER_LOG_POS={end.pos} before"
     )
 
 
@@ -330,8 +288,8 @@ def resume(
     elif state.pins and (channel.delay != wanted or (channel.io == "No" and channel.gtid)):
         if running or channel.io != "No":
             steps.append(Step("stop both", say.stop()))
-        by_position = channel.gtid and not state.mariadb
-        steps.append(Step("set the delay", say.change(wanted, first.relay if first else channel.relay, by_position)))
+        place = first.relay if first else channel.relay
+        steps.append(Step("set the delay", say.change(wanted, place, channel.gtid)))
         steps.append(Step("start", say.start(BOTH if fetching else SQL)))
     else:
         if channel.delay != wanted:
@@ -346,7 +304,7 @@ def resume(
             steps.append(Step("set the delay", say.change(wanted), needs_io=True))
         steps.append(Step("start", say.start(BOTH if fetching and channel.io == "No" else SQL)))
     if facts and facts.persisted and state.stays_stopped:
-        steps.append(Step("start again after a restart", f"RESET PERSIST {say.skip_variable}"))
+        steps.append(Step("start again after a restart", f"RESET PERSIST {_skip_variable(state)}"))
     if state.mariadb and facts and facts.gtid and (steps or not channel.gtid):
         notes.append(back_to_gtid(state))
     return Plan(tuple(steps), tuple(notes))
@@ -358,7 +316,7 @@ def back_to_gtid(state: State) -> str:
     return (
         "the channel stays with file and position. To go back to GTIDs, wait until a transaction that was fetched after"
         " now has been applied, see that @@gtid_slave_pos names it and that the source still has its binary logs since"
-        f" then; only then: {say.stop()}; CHANGE MASTER TO MASTER_USE_GTID=slave_pos; {say.start()}."
+        f" then; only then: {say.stop()}; {say.change(None, back=True)}; {say.start()}."
         " Earlier, gtid_slave_pos may name what was fetched, and all that waits would be lost without an error"
     )
 
@@ -376,11 +334,9 @@ def by_hand(state: State, target: Transaction | None) -> list[str]:
             f"To skip {target.gtid or target.source}: {'; '.join(skip)}; then resume. What comes after it may fail:"
             " 1062 after a TRUNCATE (the source gave ids out again), 1050 for a table that was made anew"
         )
-    role = words(state.version)[0]
-    name = f" {text(state.channel.name)}" if state.mariadb and state.channel.name else ""
-    every = f" FOR CHANNEL {text(state.channel.name)}" if not state.mariadb and state.channel.name else ""
     lines.append(
-        f"To promote this server: {say.stop()}; RESET {role}{name} ALL{every}; SET GLOBAL read_only=0. RESET throws"
-        " away all that waits here: apply what is wanted first. Fence the old source: it has the mistake and all since"
+        f"To promote this server: {say.stop()}; RESET {say.replica}{say.before} ALL{say.behind};"
+        " SET GLOBAL read_only=0. RESET throws away all that waits here: apply what is wanted first. Fence the old"
+        " source: it has the mistake and all since"
     )
     return lines

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from check_delayed_repl.diagnose.dialect import Dialect
+from check_delayed_repl.diagnose.dialect import quoted as text
 from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.replication import is_mariadb, version_numbers
 from check_delayed_repl.rescue.plan import Plan, Step
 from check_delayed_repl.rescue.record import Facts, Record
 from check_delayed_repl.rescue.relaylog import Place, begins_at, next_start
-from check_delayed_repl.rescue.state import Channel, Session, State, channels, pager, text, words
+from check_delayed_repl.rescue.state import Channel, Session, State, channels, pager
 
 LOCK = "check_delayed_repl.rescue"
 BUSY_S = 0.2
@@ -69,10 +71,11 @@ def stop_now(session: Session, channel: str | None, finish: bool) -> Stopped:
 
 
 def stop_statement(version: str, channel: str | None) -> str:
-    role = words(version)[0]
-    if is_mariadb(version):
-        return "STOP ALL SLAVES SQL_THREAD" if channel is None else f"STOP SLAVE {text(channel)} SQL_THREAD"
-    return f"STOP {role} SQL_THREAD" + (f" FOR CHANNEL {text(channel)}" if channel is not None else "")
+    say = Dialect(version, channel or "")
+    if say.mariadb and channel is None:
+        return "STOP ALL SLAVES SQL_THREAD"
+    nameless = channel == "" and not say.needs_place
+    return say.stop("SQL_THREAD") + (" FOR CHANNEL ''" if nameless else "")
 
 
 def _kill(session: Session, channel: str | None) -> Stopped:

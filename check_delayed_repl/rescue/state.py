@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from check_delayed_repl.diagnose.dialect import Dialect, quoted
 from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed, ask, connect
 from check_delayed_repl.observe.replication import is_mariadb, version_numbers
 from check_delayed_repl.observe.target import Target
@@ -128,7 +129,7 @@ class State(NamedTuple):
     @property
     def pins(self) -> bool:
         """CHANGE keeps the relay log only where it names a place in it, with both threads stopped."""
-        return self.mariadb or (0, 0, 0) < self.numbers < (5, 7, 0)
+        return Dialect(self.version).needs_place
 
     @property
     def held(self) -> bool:
@@ -201,17 +202,6 @@ class Session:
 
     def close(self) -> None:
         self.connection.close()
-
-
-def words(version: str) -> tuple[str, str]:
-    """REPLICA and SOURCE, or what they are called on this server."""
-    modern = not is_mariadb(version) and version_numbers(version) >= (8, 0, 23)
-    return ("REPLICA", "SOURCE") if modern else ("SLAVE", "MASTER")
-
-
-def text(value: str) -> str:
-    """A string of SQL; the session's sql_mode is known."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def channels(session: Session) -> list[Channel]:
@@ -318,13 +308,11 @@ def _rights(session: Session) -> frozenset[str] | None:
 
 def pager(session: Session, channel: Channel) -> Callable[[str, int, int, int], list[Row] | None]:
     """What a relaylog.Reader reads pages with."""
-    mariadb = is_mariadb(session.version)
     # Without its name MariaDB shows no event of a named connection, and no error.
-    name = f" {text(channel.name)}" if mariadb and channel.name else ""
-    behind = f" FOR CHANNEL {text(channel.name)}" if not mariadb and channel.name else ""
+    say = Dialect(session.version, channel.name)
 
     def page(file: str, pos: int, skip: int, limit: int) -> list[Row] | None:
-        sql = f"SHOW RELAYLOG{name} EVENTS IN {text(file)} FROM {pos} LIMIT {skip}, {limit}{behind}"
+        sql = f"SHOW RELAYLOG{say.before} EVENTS IN {quoted(file)} FROM {pos} LIMIT {skip}, {limit}{say.behind}"
         try:
             return session.events(sql, limit)
         except Refused as error:

@@ -125,7 +125,7 @@ class Line:
         gtid = status.get("Auto_Position") in (1, "1")
         place = Place(status["Relay_Log_File"], int(status["Relay_Log_Pos"]), gtid)
         *statements, _ = dialect.set_delay(0, place)
-        self.replica.sql(*(statement.removesuffix(";") for statement in statements))
+        self.replica.sql(*statements)
         if dialect.mariadb and self.replica.gtid:
             # As an administrator would do it who knows how: back to GTID with the IO thread's place forgotten.
             self.replica.sql("CHANGE MASTER TO MASTER_USE_GTID = slave_pos", "START SLAVE IO_THREAD")
