@@ -137,7 +137,7 @@ def _target(text: str) -> str:
 
 def moment(text: str) -> float:
     """Seconds since 1970, from these or from `2026-11-23 10:41:05`, in UTC unless a zone is named."""
-    if re.fullmatch(r"\d{9,11}(\.\d{1,6})?", text, re.ASCII):
+    if re.fullmatch(r"\d{9,11}(\.\d+)?", text, re.ASCII):
         return float(text)
     try:
         found = datetime.fromisoformat(text)

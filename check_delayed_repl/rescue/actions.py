@@ -198,6 +198,8 @@ class Rescue(Action):
             due = active.target_time + wanted
             at = "AT ONCE: its delay is over" if due <= state.now else f"about {clock(due)}, in {span(due - state.now)}"
             voice.say(f"{active.target} will be applied here {at}.")
+        elif active and active.target:
+            voice.say(f"When {active.target} will be applied here is not known.")
         for note in planned.notes:
             voice.say(f"Mind: {note}.")
         if not args.execute:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import signal
 import time
 
@@ -30,6 +31,11 @@ PASTE = ("STOP REPLICA SQL_THREAD", "STOP SLAVE SQL_THREAD", "STOP ALL SLAVES SQ
 class Freeze(Action):
     """Refuses nothing that a stop would help."""
 
+    def __init__(self, args: argparse.Namespace, folder: str) -> None:
+        super().__init__(args, folder)
+        self._late: list[str] = []
+        """Why it is too late for what somebody fears for."""
+
     def _act(self) -> bool:
         args, report, voice = self._args, self._report, self._voice
         began = time.monotonic()
@@ -47,20 +53,34 @@ class Freeze(Action):
             )
             return False
         report.done = stopped.statements
-        voice.say(f"Stopped after {time.monotonic() - began:.2f} s:")
-        voice.statements(stopped.statements)
-        session.prepare()
-        voice.say(self._fate(stopped, is_mariadb(session.version)))
-        every = [one for one in channels(session) if self._target.channel in (None, one.name)]
-        report.held = bool(every)
-        for channel in every:
-            self._frozen(session, channel)
+        if args.tables or args.before is not None:
+            # Whether it is too late comes first, and is known last.
+            voice.progress("stopped; looking for what was asked for")
+            voice.keep()
+        try:
+            voice.say(f"Stopped after {time.monotonic() - began:.2f} s:")
+            voice.statements(stopped.statements)
+            session.prepare()
+            voice.say(self._fate(stopped, is_mariadb(session.version)))
+            for channel in self._channels(session):
+                try:
+                    self._frozen(session, channel)
+                except Refused as error:
+                    report.reasons.append(f"what waits cannot be told (error {error.number}: {error.text})")
+        finally:
+            voice.progress("")
+            voice.release(*(f"{reason[0].upper()}{reason[1:]}." for reason in self._late))
+            report.reasons[:0] = self._late if voice.as_json else []
+        report.held = {HELD_S} == {one.delay for one in self._channels(session)}
         for line in ready.who_could_start(session, self._active_jobs()):
             voice.say(line)
         report.next = "delayed-repl rescue find, then delayed-repl rescue forward TARGET --execute"
         if args.keep:
             self._keep(session)
         return True
+
+    def _channels(self, session: Session) -> list[Channel]:
+        return [one for one in channels(session) if self._target.channel in (None, one.name)]
 
     def _fate(self, stopped: Stopped, mariadb: bool) -> str:
         """What has become of the transaction that was being applied."""
@@ -108,7 +128,7 @@ class Freeze(Action):
         name = f"Channel {channel.name!r}: " if channel.name else ""
         facts: Facts | None = None
         record = Record(self._folder, state.identity, channel.name)
-        held = False
+        held = "held before" if state.held else "NOT HELD: any START, and a restart of the server, undoes this"
         try:
             facts = self._begin(record, state)
             holder = lock(session, channel.name)
@@ -120,23 +140,19 @@ class Freeze(Action):
             runner = Runner(session, state, facts, record, voice.say, voice.progress)
             runner.run(planned)
             report.done += runner.done
-            held = True
-            voice.say(f"{name}HELD: neither START nor a restart applies anything here (the delay is {HELD_S} s).")
+            held = f"HELD: neither START nor a restart applies anything here (the delay is {HELD_S} s)"
         except RecordError as error:
             voice.say(f"{name}The record cannot be kept: {error}. Note down: the delay was {channel.delay} s.")
             report.reasons.append(f"the record cannot be kept: {error}; the delay was {channel.delay} s")
-            voice.say(f"{name}NOT HELD: any START, and a restart of the server, undoes this.")
         except Failed as error:
             report.reasons.append(f"not held: {error}")
-            voice.say(f"{name}NOT HELD, any START, and a restart of the server, undoes this: {error}.")
-        report.held = report.held and held
+        voice.say(f"{name}{held}.")
         if facts is not None:
             self._note_job(facts, finished=False)
         state = read(session, current(session, channel.name))
         clock_ = find.times(session, state, self._fetched(state))
         first = next(find.scan(session, state, facts), None)
         self._stand(state, facts, first)
-        report.held = held and report.held
         if first is None:
             voice.say(f"{name}Nothing waits: all that was fetched has been applied.")
         else:
@@ -152,14 +168,14 @@ class Freeze(Action):
         self, session: Session, state: State, facts: Facts | None, clock_: find.Times, first: Transaction | None
     ) -> None:
         """Whether what somebody fears for still waits."""
-        args, voice, report = self._args, self._voice, self._report
-        late = "What is left: backups, other replicas, the source's binary logs"
+        args, voice = self._args, self._voice
+        left = "What is left to try: backups, other replicas, the source's binary logs"
         if args.before is not None:
             moment = clock_.of(first) if first else find.UNKNOWN
             if moment.time is None:
                 voice.say("Whether it is too late cannot be told: times are unknown.")
             elif moment.time - (moment.error or 0) > args.before:
-                report.reasons.append(f"too late: changes of {clock(args.before)} have been applied here. {late}")
+                self._late.append(f"too late: changes of {clock(args.before)} have been applied here. {left}")
             else:
                 voice.say(f"In time: changes of {clock(args.before)} have not been applied here.")
         if args.tables:
@@ -168,8 +184,8 @@ class Freeze(Action):
                 one = found[0].transaction
                 voice.say(f"In time: {one.kind} of {', '.join(one.tables)} waits, as {one.gtid or one.source}.")
             else:
-                report.reasons.append(
-                    f"too late, or not fetched yet: nothing that destroys {', '.join(args.tables)} waits here. {late}"
+                self._late.append(
+                    f"too late, or not fetched yet: nothing that destroys {', '.join(args.tables)} waits here. {left}"
                 )
 
     def _active_jobs(self) -> list[str]:
@@ -206,7 +222,7 @@ class Freeze(Action):
                     if not session.connection.open:
                         session.connect()
                         session.prepare()
-                    every = [one for one in channels(session) if self._target.channel in (None, one.name)]
+                    every = self._channels(session)
                     if any(one.sql != "No" for one in every):
                         self._report.done += self._stop(session).statements
                         voice.say(f"{clock(time.time())}: somebody had started it; stopped again")

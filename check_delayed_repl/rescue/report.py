@@ -40,10 +40,22 @@ class Voice:
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
         self._progress = sys.stderr.isatty() and not as_json
+        self._kept: list[str] | None = None
 
     def say(self, line: str = "") -> None:
-        if not self.as_json:
+        if self._kept is not None:
+            self._kept.append(line)
+        elif not self.as_json:
             print(line, flush=True)
+
+    def keep(self) -> None:
+        """Keeps lines back until `release`: what comes first is not known yet."""
+        self._kept = []
+
+    def release(self, *first: str) -> None:
+        lines, self._kept = [*first, *(self._kept or ())], None
+        for line in lines:
+            self.say(line)
 
     def progress(self, line: str) -> None:
         if self._progress:

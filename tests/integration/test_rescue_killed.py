@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from .rescuing import DELAY_S, MISTAKES, Scene, pair_for_rescues
-from .servers import Kit, wait_until
+from .servers import ROOT_PASSWORD, Kit, wait_until
 from .test_rescue_edges import chosen, rescue_pair, scene
 
 __all__ = ["chosen", "rescue_pair", "scene"]
@@ -80,7 +80,8 @@ def killed(scene: Scene) -> bool:
         wait_until(lambda: scene.status()["Until_Condition"] == "Relay", 20, "the server rolls forward")
         time.sleep(0.5)
         scene.replica.kill()
-        assert forward.wait(60) == 1
+        said, _ = forward.communicate(timeout=60)
+        assert forward.returncode == 1, said
     scene.replica.start()
     time.sleep(1)
     status = scene.json("status")
@@ -134,7 +135,13 @@ def test_somebody_says_start(scene: Scene) -> None:
         time.sleep(0.5)
         before = scene.make(MISTAKES["truncate"])
     scene.json("freeze")
-    scene.replica.start_sql()
+    if scene.mariadb:
+        scene.replica.start_sql()
+    else:
+        dump = f"mysqldump -h replica -uroot -p{ROOT_PASSWORD} --dump-replica=2 --single-transaction other > /dev/null"
+        code, said = scene.replica.container.exec_run(["bash", "-c", dump])
+        assert code == 0, said
+        assert scene.replica.threads()[1] == "Yes"
     status = scene.json("status")
     if scene.mariadb:
         assert status["phase"] == "normal"
