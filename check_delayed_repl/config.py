@@ -162,7 +162,8 @@ def _ownership(file: File, found: os.stat_result) -> str:
 def _shown_password(path: str) -> list[str]:
     """A note where an option file shows its password to everybody."""
     try:
-        if os.stat(path).st_mode & stat.S_IROTH:
+        found = os.stat(path)
+        if stat.S_ISREG(found.st_mode) and found.st_mode & stat.S_IROTH:
             with open(path, encoding="utf-8", errors="replace") as file:
                 if re.search(r"^\s*(loose[-_])?password\s*=", file.read(1 << 20), re.MULTILINE):
                     return [f"{path}: {_EXPOSED}: chmod 640 {path}"]

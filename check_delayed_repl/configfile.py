@@ -65,10 +65,15 @@ NUMERIC = (duration, positive_duration, timeout, interval, port, server_id, numb
 
 def template(text: str) -> str:
     """The name of an object in the monitor: text with `{replica}` and `{host}` in it."""
+    # Left to those who publish.
+    from string import Formatter
+
     try:
-        text.format(replica="r", host="h")
-    except (LookupError, ValueError, AttributeError):
-        raise argparse.ArgumentTypeError(f"{text!r} may hold {{replica}} and {{host}} alone in braces") from None
+        parts = list(Formatter().parse(text))
+    except ValueError:
+        parts = [("", "", "", None)]
+    if any(part[1:] not in ((None, None, None), ("replica", "", None), ("host", "", None)) for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} may hold {{replica}} and {{host}} alone in braces")
     return filled(text)
 
 

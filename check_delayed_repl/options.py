@@ -516,6 +516,10 @@ def target_from(args: argparse.Namespace) -> Target:
     return Target(**_given(args, Target._fields))
 
 
+SHORTEST_WINDOW = 20.0
+"""Seconds: what --delay makes the window for the shortest delays."""
+
+
 def limits_from(args: argparse.Namespace) -> Limits:
     """The limits that `add_judging_options` asked for, with delay mode and local heartbeat where those were asked too.
 
@@ -530,6 +534,8 @@ def limits_from(args: argparse.Namespace) -> Limits:
             "max_delay_time": 1.25 * delay,
             "max_trend_time": max(_DEFAULTS.max_trend_time, 1.25 * delay),
             "max_relay_behind": max(_DEFAULTS.max_relay_behind, 4 * delay),
+            # What lasts a tenth of the window may be left out as a dip: that must not be a whole short line.
+            "window": max(SHORTEST_WINDOW, min(_DEFAULTS.window, delay / 2)),
         } | given
     given["job_limits"] = tuple(dict(given.get("job_limits", ())).items())
     for repeatable in ("job_stops_server", "allowed_filters"):

@@ -18,6 +18,9 @@ LARGEST = 2**63
 
 ALL_JOBS = "*"
 """As the id of a void job line: all jobs so far were never there."""
+HELD_S = 2_147_483_647
+"""The largest delay that a server can be set to: with it, nothing is applied until somebody says so."""
+
 CHANNEL_SEPARATOR = "#"
 """Stands between a replica's name and its channel: ``db1:3306#orders``."""
 

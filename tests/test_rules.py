@@ -377,3 +377,14 @@ def test_jobs_beyond_a_flood_are_counted_out_again_one_by_one() -> None:
         flooded = "job-records-flooded" in conditions(judged([*records, look(10.0)]))
         assert flooded == (left > 0 or name == "*")
     assert judged([*records, look(22000.0)]).condition == "active-backup"
+
+
+def test_the_hold_of_a_rescue_was_never_meant_as_a_delay() -> None:
+    """What a rescue sets so that nothing is applied is no setting that can be lost."""
+    held: dict[str, Any] = {"sql_delay": 2_147_483_647, "sql": "No"}
+    set_again: dict[str, Any] = {"sql_delay": 7200, "sql": "Yes"}
+    records = [look(0.0, **set_again), look(10.0, **held), look(20.0, **set_again)]
+    assert "delay-setting-lost" not in conditions(judged(records))
+    lost = finding(judged([*records, look(30.0, sql_delay=0, sql="Yes")]), "delay-setting-lost")
+    assert lost is not None
+    assert "it was 7200 before" in lost.message

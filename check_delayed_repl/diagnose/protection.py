@@ -47,7 +47,7 @@ def least_delay(verdict: Verdict, sample: Sample) -> float | None:
 
     Heartbeats alone are not enough: with a dead writer they grow old while changes go on being applied.
     """
-    delay = verdict.trend.intercept
+    delay = verdict.trend.intercept if sample.delay is None else _least(verdict.trend.intercept, sample.delay)
     found = {finding.condition for finding in verdict.findings}
     if delay is None or delay < 0 or found & NOT_A_MEASURE:
         return None
@@ -57,6 +57,11 @@ def least_delay(verdict: Verdict, sample: Sample) -> float | None:
     if server == 0 and not sample.sql_delay and delay > SLACK:
         return None  # nothing waits and nothing is held back, and yet the heartbeat is old: one of them is wrong
     return min(delay, server)
+
+
+def _least(intercept: float | None, delay: float) -> float:
+    """The line may leave out the newest samples as a dip; what it protects is gone all the same."""
+    return delay if intercept is None else min(intercept, delay)
 
 
 def _server_delay(s: Sample) -> float | None:

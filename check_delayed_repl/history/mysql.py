@@ -332,6 +332,8 @@ def parse_url(url: str) -> tuple[Target, str, str]:
     database = unquote(parts.path.removeprefix("/"))
     if parts.fragment or not re.fullmatch(r"[\w$-]{1,64}", database):
         raise wrong
+    if re.search(r"[:@;,\s/]", unquote(parts.username or "")):
+        raise wrong  # a password in the wrong place, more likely than a user of such a name
     options: dict[str, str] = {}
     for key, value in query:
         if key not in ("defaults-file", "defaults-group", "socket", "ssl-mode", "ssl-ca", "ssl-cert", "ssl-key"):

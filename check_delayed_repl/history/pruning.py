@@ -12,7 +12,7 @@ from functools import partial
 
 from check_delayed_repl.history.codec import EPISODE_MEMORY_S, NOTABLE, job_from, numbers
 from check_delayed_repl.history.tables import FUTURE_S, History
-from check_delayed_repl.records import ALL_JOBS, LARGEST, job_names
+from check_delayed_repl.records import ALL_JOBS, HELD_S, LARGEST, job_names
 
 STEP = 500
 """Rows removed in one transaction, so that others need not wait for long."""
@@ -102,7 +102,9 @@ def _take_back(history: History, limit: float, number: int) -> int:
     if gone:
         history._run("DELETE FROM fold WHERE replica = ?", (number,))
         history._run("UPDATE counter SET epoch = epoch + 1 WHERE id = 1")
-        ((slowest,),) = history._rows("SELECT MAX(sql_delay) FROM sample WHERE replica = ?", (number,))
+        ((slowest,),) = history._rows(
+            f"SELECT MAX(sql_delay) FROM sample WHERE replica = ? AND sql_delay < {HELD_S}", (number,)
+        )
         history._run(
             "UPDATE replica SET slowest = ?, slowest_arrival = ? WHERE number = ?",
             (slowest or 0, history._last_arrival(), number),

@@ -37,7 +37,7 @@ from check_delayed_repl.history.codec import (
     whole,
 )
 from check_delayed_repl.history.database import Database, HistoryUnavailable
-from check_delayed_repl.records import LARGEST, JobLine, Past, Record, Sample, job_names
+from check_delayed_repl.records import HELD_S, LARGEST, JobLine, Past, Record, Sample, job_names
 
 FUTURE_S = 2.0
 """A stored sample that lies further ahead than this, in seconds, shows that a clock was stepped."""
@@ -134,7 +134,7 @@ class History(Database):
                 samples.append((number, arrival, *sample_values(record)))
                 if record.delay is not None or record.source_id is not None:
                     notable.add(number)
-                if record.sql_delay:
+                if record.sql_delay and record.sql_delay < HELD_S:
                     delays.setdefault(whole(record.sql_delay), set()).add(number)
             else:
                 jobs.append((text(replica, NAME_LENGTH), arrival, record.t, *job_values(record)))
@@ -293,7 +293,8 @@ class History(Database):
         """What is left of everything that arrived before the number `before`."""
         number = self._read(lambda: self._known(replica))
         ((samples, newest_t, sql_delay, local, missing, *seen),) = self._select(
-            "SELECT COUNT(*), MAX(t), MAX(sql_delay), MAX(local_age), MAX(local_missing), MAX(ts), MAX(source_id),"
+            f"SELECT COUNT(*), MAX(t), MAX(CASE WHEN sql_delay < {HELD_S} THEN sql_delay END),"
+            " MAX(local_age), MAX(local_missing), MAX(ts), MAX(source_id),"
             " MAX(source_pos), MAX(relay_pos), MAX(io_thread), MAX(sql_thread) FROM sample"
             " WHERE replica = ? AND arrival < ?",
             (number, before),

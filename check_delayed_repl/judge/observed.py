@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from check_delayed_repl.records import Position, Sample
+from check_delayed_repl.records import HELD_S, Position, Sample
 
 WAITING = ("Connecting", "Preparing")
 CHANGES_KEPT = 5
@@ -75,7 +75,8 @@ class Observed:
             self.sql_delay = s.sql_delay
             if s.sql_delay > 0:
                 self.native = True
-            if self.sql_delay_max is None or s.sql_delay > self.sql_delay_max:
+            # What holds a replica for good, as a rescue does, was never meant as a delay.
+            if s.sql_delay < HELD_S and (self.sql_delay_max is None or s.sql_delay > self.sql_delay_max):
                 self.sql_delay_max = s.sql_delay
         if s.filters is not None and s.filters != self.filters:
             self.filters = s.filters if self.filters is None else tuple(f for f in self.filters if f in s.filters)

@@ -127,7 +127,12 @@ def start_engine() -> str:
         log = Path(tempfile.gettempdir()) / "check-delayed-repl-dockerd.log"
         with log.open("w") as stream:
             engine = subprocess.Popen(
-                ["dockerd"], stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+                # More networks than the 30 that there are by default: every pair of servers has one of its own.
+                ["dockerd", "--default-address-pool", "base=172.16.0.0/12,size=24"],
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
             )
         stop = f"kill {engine.pid}"
     for _ in range(240):
