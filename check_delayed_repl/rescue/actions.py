@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from check_delayed_repl.observe.connection import Refused
 from check_delayed_repl.rescue import find, plan, ready
 from check_delayed_repl.rescue.base import Action
 from check_delayed_repl.rescue.plan import Plan, Refusal, Waiting
@@ -86,7 +87,15 @@ class Rescue(Action):
         self._stand(state, record.load(), first)
         voice.say(f"Forwarded to just before {name}, at {first.source}, and held there.")
         if args.verify:
-            report.tables = [self._verified(session, table) for table in args.tables]
+            for table in args.tables:
+                try:
+                    rows = [*self._verified(session, table)]
+                    report.tables += rows
+                    if not rows:
+                        report.reasons.append(f"{table} is not verified: this account sees no table there")
+                except Refused as error:
+                    # The forward is done all the same.
+                    report.reasons.append(f"{table} is not verified (error {error.number}: {error.text})")
         report.next = (
             "dump what was lost, load it into a schema beside the old one on the source, compare with what is there now"
             " and merge; then delayed-repl rescue resume"
@@ -159,15 +168,21 @@ class Rescue(Action):
         channel = state.channel
         return Facts(state.identity, channel.name, "forwarding", state.now, None, channel.gtid, channel.io != "No")
 
-    def _verified(self, session: Session, table: str) -> dict[str, object]:
-        name = quoted(table)
-        count = session.ask(f"SELECT COUNT(*) FROM {name}", "counting", patience=86400).rows  # noqa: S608
-        checksum = session.ask(f"CHECKSUM TABLE {name}", "checksumming", patience=86400).rows
-        return {
-            "name": table,
-            "count": int(count[0][0] or 0),
-            "checksum": int(checksum[0][1] or 0) if checksum[0][1] else None,
-        }
+    def _verified(self, session: Session, table: str) -> Iterator[dict[str, object]]:
+        database, _, name = table.partition(".")
+        names = [name]
+        if name == "*":
+            tables = f"SHOW FULL TABLES FROM {quoted(database)} WHERE Table_type = 'BASE TABLE'"
+            names = [(row[0] or b"").decode() for row in session.ask(tables, "listing tables").rows]
+        for each in names:
+            one = f"{quoted(database)}.{quoted(each)}"
+            count = session.ask(f"SELECT COUNT(*) FROM {one}", "counting", patience=86400).rows  # noqa: S608
+            checksum = session.ask(f"CHECKSUM TABLE {one}", "checksumming", patience=86400).rows[0][1]
+            yield {
+                "name": f"{database}.{each}",
+                "count": int(count[0][0] or 0),
+                "checksum": int(checksum) if checksum else None,
+            }
 
     # --- resume ---
 

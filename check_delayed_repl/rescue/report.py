@@ -175,5 +175,5 @@ def _login(target: Target) -> str:
 
 
 def quoted(name: str) -> str:
-    """An identifier of SQL: `DB.TABLE` as `DB`.`TABLE` where there is a dot."""
-    return ".".join("`" + part.replace("`", "``") + "`" for part in name.split(".", 1))
+    """An identifier of SQL."""
+    return "`" + name.replace("`", "``") + "`"

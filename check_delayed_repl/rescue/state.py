@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from check_delayed_repl.diagnose.dialect import Dialect, quoted
@@ -262,13 +263,10 @@ def read(session: Session, channel: Channel) -> State:
     may_persist = False
     if not mariadb and numbers >= (8, 0, 0):
         skip = f"skip_{old}_start"
-        kept = session.rows(
-            "SELECT VARIABLE_NAME, VARIABLE_VALUE FROM performance_schema.persisted_variables",
-            "reading the persisted variables",
-        )
         stays = variable(skip) == "1"
-        for row in kept:
-            stays = row["variable_value"] == "ON" if row["variable_name"] == skip else stays
+        with suppress(Refused):
+            kept = f"SELECT VARIABLE_VALUE FROM performance_schema.persisted_variables WHERE VARIABLE_NAME = '{skip}'"  # noqa: S608
+            stays = (session.value(kept, "reading the persisted variables") or str(stays)).upper() in ("ON", "TRUE")
         may_persist = variable("persisted_globals_load") == "1" and (
             rights is None
             or "ALL PRIVILEGES" in rights

@@ -167,9 +167,33 @@ def test_an_account_of_its_own(scene: Scene) -> None:
     frozen = scene.json("freeze")
     assert frozen["held"] is (not scene.mariadb), frozen
     target = scene.find("--table", "app.orders")[0]["target"]
-    assert scene.json("forward", target, "--execute")["phase"] == "forwarded"
+    done = scene.json("forward", target, "--execute", "--table", "app.*", "--verify")
+    assert (done["phase"], done["tables"]) == ("forwarded", [])
+    assert "app.* is not verified" in done["reasons"][0]
     assert scene.tables(scene.replica) == before
+    scene.login = ("root", ROOT_PASSWORD)
+    done = scene.json("forward", target, "--execute", "--table", "app.*", "--verify")
+    assert {one["name"]: (one["count"], one["checksum"]) for one in done["tables"]} == {
+        name: before[name] for name in before if name.startswith("app.")
+    }
+    scene.login = RESCUER
     assert scene.json("resume", "--execute")["phase"] == "resumed"
+
+
+def test_an_account_that_may_only_stop(scene: Scene) -> None:
+    """It is stopped, recorded and held; what that could not do is said."""
+    if scene.mariadb:
+        pytest.skip("MariaDB rolls back by itself")
+    scene.login = ("stopper", "stopper-secret")
+    scene.replica.unlogged(
+        "CREATE USER stopper@'%' IDENTIFIED BY 'stopper-secret'",
+        "GRANT REPLICATION_SLAVE_ADMIN, REPLICATION CLIENT, REPLICATION SLAVE ON *.* TO stopper@'%'",
+    )
+    scene.source.sql(MISTAKES["drop"])
+    frozen = scene.run("freeze")
+    assert frozen.code == 0, frozen
+    assert "it has been FINISHED, not rolled back: this account may not kill" in frozen.out
+    assert "HELD: neither START nor a restart" in frozen.out
 
 
 def test_rights_that_are_missing_are_named_before_anything_is_done(scene: Scene) -> None:
