@@ -62,7 +62,8 @@ def test_a_rescue(scene: Scene, mistake: str, alive: bool) -> None:
         assert frozen["held"] is (not scene.pins)
         worst = scene.find("--table", "app.orders")[0]
         assert worst["kind"] == mistake
-        assert abs(worst["time"] - made_at) <= worst["time_error"] + 1
+        # On a busy machine pt-heartbeat is late by seconds, and with it every time that rests on it.
+        assert abs(worst["time"] - made_at) <= worst["time_error"] + 5
         forward = ("forward", worst["target"], "--execute", "--table", "app.orders", "--verify")
         done = scene.json(*forward)
         print(f"freeze to verified: {time.monotonic() - began:.1f} s")
