@@ -15,6 +15,7 @@ A test gets a healed pair from the fixture `healthy` (see conftest.py), for each
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import tempfile
 import time
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import docker.errors
+import docker.types
 import trustme
 from testcontainers.core.network import Network
 
@@ -130,10 +132,17 @@ class Kit:
         return images.need(name)
 
     def network(self) -> Network:
-        """A network of its own for a pair."""
-        network = Network(docker_network_kw={"labels": self.labels}).create()
-        self._networks.append(network)
-        return network
+        """A network of its own for a pair: of the engine's choice, or one of ours where it has no more to give."""
+        settings: dict[str, Any] = {"labels": self.labels}
+        for _ in range(30):
+            network = Network(docker_network_kw=settings)
+            with suppress(docker.errors.APIError):
+                self._networks.append(network.create())
+                return network
+            part = f"10.{random.randrange(200, 250)}.{random.randrange(256)}"
+            pool = docker.types.IPAMPool(subnet=f"{part}.0/24", gateway=f"{part}.1")
+            settings["ipam"] = docker.types.IPAMConfig(pool_configs=[pool])
+        raise images.Missing("the Docker engine has no network left to give")
 
     @cached_property
     def _shared_network(self) -> Network:
