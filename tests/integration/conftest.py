@@ -29,6 +29,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.integration)
             if item.path.name.startswith("test_faults_"):
                 item.add_marker(pytest.mark.fault)
+            if item.get_closest_marker("monitoring"):
+                # Tests of a file share their machines, those of each family theirs.
+                families = [name for name in EVERY_FAMILY if item.get_closest_marker(name)]
+                item.add_marker(pytest.mark.xdist_group("-".join([item.path.stem, *families])))
             if not runs_here(item):
                 left_out.append(item)
     if left_out:
