@@ -153,16 +153,23 @@ def dump_command(state: State, target: Target, tables: Sequence[str]) -> str | N
     host, _, port = state.channel.source.rpartition(":")
     there = f"-h {shlex.quote(host)} -P {port} -u USER -p"
     if state.mariadb:
-        dump, client = "mariadb-dump --single-transaction --skip-lock-tables", "mariadb"
+        program, how, client = "mariadb-dump", "--single-transaction --skip-lock-tables", "mariadb"
     else:
-        dump, client = "mysqldump --single-transaction --set-gtid-purged=OFF --no-tablespaces", "mysql"
+        program, client = "mysqldump", "mysql"
+        how = "--single-transaction --set-gtid-purged=OFF --no-tablespaces"
     commands = []
     for database in dict.fromkeys(name.rpartition(".")[0] for name in tables):
         names = [name.rpartition(".")[2] for name in tables if name.rpartition(".")[0] == database]
         what = " ".join(shlex.quote(part) for part in (database, *(name for name in names if name != "*")))
         side = database + SIDE
         create = shlex.quote(f"CREATE DATABASE IF NOT EXISTS {quoted(side)}")
-        commands.append(f"{client} {there} -e {create} && {dump} {here} {what} | {client} {there} {shlex.quote(side)}")
+        # By way of a file: behind a pipe, a dump that failed would look as if it were done.
+        file = shlex.quote(f"{side}.sql")
+        commands += [
+            f"{program} {here} {how} {what} > {file}",  # an option file is taken in the first place alone
+            f"{client} {there} -e {create}",
+            f"{client} {there} {shlex.quote(side)} < {file}",
+        ]
     return " && ".join(commands)
 
 
