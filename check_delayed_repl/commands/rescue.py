@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from check_delayed_repl.options import (
     UsageError,
@@ -68,8 +71,13 @@ def _add_freeze(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--let-finish", action="store_true", help="let the transaction that is being applied finish (MySQL)"
     )
-    _add_table(group, "say whether changes of this table still wait; repeatable")
-    group.add_argument("--before", type=moment, metavar="TIME", help="say whether what came at this time still waits")
+    # What is wrong with these must not keep anybody from stopping.
+    about = "say whether changes of this table still wait; repeatable"
+    group.add_argument(
+        "--table", action="append", dest="tables", type=_or_unclear(_table), metavar="DB.TABLE", help=about
+    )
+    about = "say whether what came at this time still waits"
+    group.add_argument("--before", type=_or_unclear(moment), metavar="TIME", help=about)
 
 
 def _add_find(parser: argparse.ArgumentParser) -> None:
@@ -125,6 +133,24 @@ def _add_table(group: argparse._ArgumentGroup, about: str) -> None:
     group.add_argument("--table", action="append", dest="tables", type=_table, metavar="DB.TABLE", help=about)
 
 
+class Unclear(str):
+    """Why an option's value cannot be read."""
+
+    __slots__ = ()
+
+
+def _or_unclear(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The option's type, with Unclear in the place of an error."""
+
+    def read(text: str) -> Any:
+        try:
+            return kind(text)
+        except argparse.ArgumentTypeError as error:
+            return Unclear(error)
+
+    return read
+
+
 def _table(text: str) -> str:
     return text if text.endswith(".*") and len(text) > 2 else str(table(text))
 
@@ -139,6 +165,13 @@ def moment(text: str) -> float:
     """Seconds since 1970, from these or from `2026-11-23 10:41:05`, in UTC unless a zone is named."""
     if re.fullmatch(r"\d{9,11}(\.\d+)?", text, re.ASCII):
         return float(text)
+    if re.fullmatch(r"\d\d?:\d\d(:\d\d(\.\d+)?)?", text, re.ASCII):
+        # A time of day alone: the last time that it was.
+        now = datetime.now(UTC)
+        text = f"{now.date()}T{text.zfill(5) if len(text) < 6 else text}"
+        with contextlib.suppress(ValueError):
+            found = datetime.fromisoformat(text).replace(tzinfo=UTC)
+            return (found if found <= now else found - timedelta(days=1)).timestamp()
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
@@ -153,6 +186,10 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "freeze":
         from check_delayed_repl.rescue.freeze import Freeze
 
+        asked = [*(args.tables or ()), args.before]
+        args.unclear = [str(value) for value in asked if isinstance(value, Unclear)]
+        args.tables = [name for name in args.tables or () if not isinstance(name, Unclear)]
+        args.before = None if isinstance(args.before, Unclear) else args.before
         return Freeze(args, state_folder(args)).run()
     from check_delayed_repl.rescue.actions import Rescue
 

@@ -10,7 +10,7 @@ from check_delayed_repl.history import LOCATION_VARIABLE, History, HistoryUnavai
 from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.options import replica_name, target_from
-from check_delayed_repl.records import JobLine
+from check_delayed_repl.records import CHANNEL_SEPARATOR, JobLine
 from check_delayed_repl.rescue import plan
 from check_delayed_repl.rescue.plan import Refusal
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
@@ -113,6 +113,21 @@ class Action:
         finally:
             history.close()
 
+    def _names(self, history: History, facts: Facts) -> list[str]:
+        """The replica's names in the history: this command's own, and those under which the same server was sampled."""
+        own = replica_name(self._args)
+        if not history.readable:
+            return [own]
+        others = [
+            name
+            for name in history.replicas()
+            if name != own
+            and name.partition(CHANNEL_SEPARATOR)[2] in ("", facts.channel)
+            and (sample := history.newest_sample(name)) is not None
+            and sample.server == facts.server
+        ]
+        return [own, *others]
+
     def _note_job(self, facts: Facts, finished: bool) -> None:
         """Tells the history that a rescue is in progress, or over."""
         history = self._history(create=True)
@@ -121,7 +136,8 @@ class Action:
         try:
             now = history.now()
             started = min(facts.started, now)
-            history.add_job(replica_name(self._args), JobLine(now, facts.job, KIND, started, now if finished else None))
+            for name in self._names(history, facts):
+                history.add_job(name, JobLine(now, facts.job, KIND, started, now if finished else None))
         except HistoryUnavailable as error:
             self._voice.say(f"The history does not know of it: {error}")
         finally:

@@ -60,6 +60,8 @@ class Freeze(Action):
         try:
             voice.say(f"Stopped after {time.monotonic() - began:.2f} s:")
             voice.statements(stopped.statements)
+            for unclear in args.unclear:
+                voice.say(f"Not looked for: {unclear}.")
             session.prepare()
             voice.say(self._fate(stopped, is_mariadb(session.version)))
             for channel in self._channels(session):
