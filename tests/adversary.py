@@ -84,6 +84,8 @@ class Account:
         self.begun: float | None = None
         self.episode: float | None = None
         self.critical = False
+        self.setting: int | None = None
+        """The server's own delay setting."""
 
     def clone(self) -> Account:
         other = copy.copy(self)
@@ -100,6 +102,11 @@ class Account:
             self.held[exception] = self.held.get(exception, 0.0) + passed
         failed = sample.error is not None
         anew = self.episode is not None and verdict.episode_since != self.episode
+        if sample.sql_delay is not None:
+            # A planned change of the delay begins anew, also what was held while no episode had begun yet.
+            fits = self.limits.min_delay_time <= sample.sql_delay <= self.limits.max_delay_time
+            anew = anew or (fits and self.setting not in (None, sample.sql_delay))
+            self.setting = sample.sql_delay
         self.episode = verdict.episode_since
         if anew or (not failed and verdict.episode_since is None):
             self.held, self.longest, self.passed, self.critical, self.begun = {}, 0.0, 0.0, False, None

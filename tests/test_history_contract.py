@@ -482,7 +482,7 @@ def many_writers_at_once_lose_nothing(open_: Open) -> None:
         thread.join()
     assert not failures
     reader.add_records("end", [Sample(1.0, 1.0)])
-    seen += [(arrival, record) for arrival, record in reader.records(R, seen[-1][0])]
+    seen += [(arrival, record) for arrival, record in reader.records(R, seen[-1][0] if seen else 0)]
     # Who follows the arrival numbers has seen everything, in the same order as who reads it all at once.
     assert seen == list(reader.records(R))
     assert [arrival for arrival, _ in seen] == sorted({arrival for arrival, _ in seen})

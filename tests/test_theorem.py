@@ -350,3 +350,12 @@ def test_what_is_never_held_back_is_critical_under_any_job(data: st.DataObject) 
     verdict = fold.verdict(START + 10.0)
     assert verdict.state == State.CRITICAL
     assert not verdict.findings[0].held
+
+
+def test_a_planned_change_of_the_delay_begins_anew_where_a_failed_sample_was_held() -> None:
+    state = Adversary()
+    state.begin(tighter={"max_seconds_behind": 10.0})
+    state.restart(ago=0.0, kind="backup")
+    state.line(slope=-5.0, steps=[10.0])
+    state.fail(error="server-down", step=10.0, times=1)
+    state.look(delay=150.0, seen={"io": "No", "sql_delay": 100}, step=10.0)
