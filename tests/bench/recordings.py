@@ -1,4 +1,4 @@
-"""Recordings of calm lines, with a backup every night, as a worker would have made them."""
+"""Recordings of calm lines, with a backup every night or without, as a worker would have made them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ CATCHES_UP = 5.0
 """Seconds of delay that the line loses per second after that."""
 
 
-def lines(samples: int, end: float, bare: bool) -> Iterator[dict[str, object]]:
-    """So many samples up to `end`, with the jobs' lines; `bare` ones have a time and a delay alone."""
+def lines(samples: int, end: float, bare: bool, nights: bool) -> Iterator[dict[str, object]]:
+    """So many samples up to `end`, with the jobs' lines; `bare` ones have a time and a delay alone, and
+    without `nights` the line is calm from end to end."""
     random = Random(samples)
     for number in range(samples):
         t = round(end - (samples - number) * EVERY_S, 1)
-        since = (t - end + DAY / 2) % DAY
+        since = (t - end + DAY / 2) % DAY if nights else DAY
         if since < EVERY_S or BACKUP_S <= since < BACKUP_S + EVERY_S:
             job = {"type": "job", "t": t, "id": f"night-{int((t - since) / DAY)}", "kind": "backup"}
             finished = t if since >= BACKUP_S else None
@@ -49,9 +50,9 @@ def lines(samples: int, end: float, bare: bool) -> Iterator[dict[str, object]]:
         yield sample
 
 
-def write(file: Path, samples: int, end: float, bare: bool = False) -> Path:
+def write(file: Path, samples: int, end: float, bare: bool = False, nights: bool = True) -> Path:
     """A recording as a file."""
     with file.open("w") as stream:
-        for line in lines(samples, end, bare):
+        for line in lines(samples, end, bare, nights):
             stream.write(json.dumps(line, separators=(",", ":")) + "\n")
     return file
