@@ -39,10 +39,11 @@ from check_delayed_repl.diagnose import plot
 from check_delayed_repl.diagnose.advice import advise, general_steps, steps_for
 from check_delayed_repl.diagnose.certainty import certainty
 from check_delayed_repl.diagnose.dialect import Dialect, Place
-from check_delayed_repl.diagnose.picture import Call, Diagnosis
+from check_delayed_repl.diagnose.picture import Diagnosis
 from check_delayed_repl.diagnose.screen import Line, plain, to_ascii
 from check_delayed_repl.diagnose.steps import freeze
 from check_delayed_repl.diagnose.text import WIDTH, Pen, brief, frame, humane, screen
+from check_delayed_repl.given import Call
 from check_delayed_repl.judge.outcome import Finding, State
 from check_delayed_repl.plugin import build_parser
 from check_delayed_repl.tool import command_parser

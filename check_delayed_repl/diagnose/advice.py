@@ -12,8 +12,9 @@ from check_delayed_repl import conditions
 from check_delayed_repl.conditions import HARD, HOLDABLE, LINE
 from check_delayed_repl.diagnose import steps as s
 from check_delayed_repl.diagnose.dialect import Dialect
-from check_delayed_repl.diagnose.picture import Call, Diagnosis
+from check_delayed_repl.diagnose.picture import Diagnosis
 from check_delayed_repl.diagnose.steps import Step
+from check_delayed_repl.given import Call
 from check_delayed_repl.judge.line import BELOW
 from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
 from check_delayed_repl.limits import Limits, kind_option

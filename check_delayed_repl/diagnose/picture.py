@@ -9,6 +9,7 @@ from check_delayed_repl.diagnose.certainty import Certainty, certainty
 from check_delayed_repl.diagnose.dialect import Dialect
 from check_delayed_repl.diagnose.protection import Protection, protection
 from check_delayed_repl.diagnose.server import Server
+from check_delayed_repl.given import Call
 from check_delayed_repl.judge.facts import native
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.jobs import RECOVERY
@@ -63,29 +64,6 @@ class Budget(NamedTuple):
     option: str
     ends: float | None
     """When it is spent, while it is being charged."""
-
-
-class Call(NamedTuple):
-    """The options that a person gave, to be repeated in commands that are proposed. Passwords are left out."""
-
-    connection: tuple[str, ...] = ()
-    judging: tuple[str, ...] = ()
-    history: tuple[str, ...] = ()
-    client: tuple[str, ...] = ()
-    """The same connection for the servers' own client."""
-    table: str = "percona.heartbeat"
-    worker: bool = False
-    """A worker takes the samples: nothing here connects to the replica."""
-
-    @property
-    def config(self) -> str | None:
-        """The configuration file that was used."""
-        return self.connection[1] if self.connection[:1] == ("--config",) else None
-
-    @property
-    def reaches(self) -> bool:
-        """The options say how to get to the replica. Without a worker, the default is meant if they do not."""
-        return not self.worker or bool(self.client) or self.config is not None
 
 
 class Diagnosis(NamedTuple):

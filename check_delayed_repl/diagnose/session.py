@@ -7,23 +7,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import time
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from check_delayed_repl import words
-from check_delayed_repl.diagnose.picture import Call, Diagnosis, picture
+from check_delayed_repl.diagnose.picture import Diagnosis, picture
 from check_delayed_repl.diagnose.server import Server, ask_server
+from check_delayed_repl.given import call_from
 from check_delayed_repl.history import LOCATION_VARIABLE, History, HistoryUnavailable, default_file, open_history
 from check_delayed_repl.history.folding import folded
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import Finding, State
 from check_delayed_repl.limits import Limits
-from check_delayed_repl.observe.target import Target
-from check_delayed_repl.options import ADDRESS, HEARTBEATS, LIMITS, LOGIN, REPLICA_IS, TREND, Option, target_from
+from check_delayed_repl.options import target_from
 from check_delayed_repl.records import Record, Sample
-from check_delayed_repl.words import plain
 
 if TYPE_CHECKING:
     from check_delayed_repl.observe.sample import Observer
@@ -218,60 +215,3 @@ class Session:
         elif self._args.history and self.trouble is None:
             found.append("There is no history at the place that --history names, or nothing in it.")
         return found
-
-
-# --- the options, to be repeated
-
-
-_CLIENTS = ("defaults_file", "host", "port", "socket", "user", "ssl_ca")
-"""Fields of the arguments whose options the servers' own clients have too."""
-PASSWORD = '--password="$PASSWORD"'  # noqa: S105  what stands in the place of one
-_URL_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
-
-
-def call_from(args: argparse.Namespace, target: Target) -> Call:
-    """What was given, fit to be pasted again. A password is left to the shell."""
-    connection: list[str] = ["--config", args.config] if args.config else []
-    connection += _given(args, (*ADDRESS, *LOGIN, *REPLICA_IS, *HEARTBEATS))
-    theirs = {field: value for field in _CLIENTS if (value := getattr(target, field)) is not None}
-    client = [f"--{field.replace('_', '-')}={value}" for field, value in theirs.items()]
-    if target.password is not None:
-        client.append(PASSWORD)
-        connection += [] if args.config else [PASSWORD]
-    if args.replica:
-        connection += ["--replica", args.replica]
-    history = _URL_PASSWORD.sub(r"\1@", args.history) if args.history else None
-    return Call(
-        tuple(connection),
-        tuple(_given(args, (*LIMITS, *TREND))),
-        ("--history", history) if history and not (args.config and "history" not in args.given) else (),
-        tuple(client),
-        target.heartbeat_table,
-        args.sampling == "worker",
-    )
-
-
-def _given(args: argparse.Namespace, options: Iterable[Option]) -> list[str]:
-    """Those of the options that the command line gave, but for a password."""
-    found: list[str] = []
-    for one in options:
-        value = getattr(args, one.field, None)
-        if value is None or value == one.default or one.field == "password":
-            continue
-        if args.config and one.field not in args.given:
-            continue
-        name = one.names.split()[0]
-        if one.metavar is None:
-            found.append(name)
-        elif one.field == "defaults_file":
-            found.insert(0, f"{name}={value}")
-        else:
-            for entry in value if one.repeatable else [value]:
-                found += [name, _text(entry)]
-    return found
-
-
-def _text(value: object) -> str:
-    if isinstance(value, tuple):
-        return f"{value[0]}={plain(value[1])}"  # a kind of job and its limit
-    return plain(value) if isinstance(value, float) else str(value)

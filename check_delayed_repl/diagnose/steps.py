@@ -12,6 +12,7 @@ from typing import NamedTuple
 from check_delayed_repl import words
 from check_delayed_repl.diagnose.dialect import EITHER, Dialect, Place
 from check_delayed_repl.diagnose.picture import Diagnosis
+from check_delayed_repl.given import joined
 from check_delayed_repl.judge.outcome import JobView
 
 Commands = Callable[[Diagnosis], Iterable[str]]
@@ -175,11 +176,6 @@ def history_file(p: Diagnosis) -> Iterable[str]:
     where = p.call.history[-1] if p.call.history and "://" not in p.call.history[-1] else ""
     file = shlex.quote(where)
     return (f"ls -la {file}*; df -h $(dirname {file})",) if where else ()
-
-
-def joined(given: Iterable[str]) -> str:
-    """Words for a shell; the stand-in for a password is left for the shell to fill in."""
-    return " ".join(word if '"$' in word else shlex.quote(word) for word in given)
 
 
 def freeze(p: Diagnosis) -> str | None:

@@ -1,0 +1,94 @@
+"""The options that a person gave, to be repeated in every command that is printed: fit to be pasted again."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from check_delayed_repl.observe.target import Target
+from check_delayed_repl.options import ADDRESS, HEARTBEATS, LIMITS, LOGIN, TREND, Option
+from check_delayed_repl.words import plain
+
+_CLIENTS = ("defaults_file", "host", "port", "socket", "user", "ssl_ca")
+"""Fields of the arguments whose options the servers' own clients have too."""
+PASSWORD = '--password="$PASSWORD"'  # noqa: S105  what stands in the place of one
+_URL_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
+
+
+class Call(NamedTuple):
+    """The options that a person gave, to be repeated in commands that are proposed. Passwords are left out."""
+
+    connection: tuple[str, ...] = ()
+    judging: tuple[str, ...] = ()
+    history: tuple[str, ...] = ()
+    client: tuple[str, ...] = ()
+    """The same connection for the servers' own client."""
+    table: str = "percona.heartbeat"
+    worker: bool = False
+    """A worker takes the samples: nothing here connects to the replica."""
+
+    @property
+    def config(self) -> str | None:
+        """The configuration file that was used."""
+        return self.connection[1] if self.connection[:1] == ("--config",) else None
+
+    @property
+    def reaches(self) -> bool:
+        """The options say how to get to the replica. Without a worker, the default is meant if they do not."""
+        return not self.worker or bool(self.client) or self.config is not None
+
+
+def call_from(args: argparse.Namespace, target: Target) -> Call:
+    """What was given, fit to be pasted again. A password is left to the shell."""
+    connection: list[str] = ["--config", args.config] if args.config else []
+    connection += _given(args, (*ADDRESS, *LOGIN, *HEARTBEATS))
+    theirs = {field: value for field in _CLIENTS if (value := getattr(target, field)) is not None}
+    client = [f"--{field.replace('_', '-')}={value}" for field, value in theirs.items()]
+    if target.password is not None:
+        client.append(PASSWORD)
+        connection += [] if args.config and "password" not in args.given else [PASSWORD]
+    if args.replica:
+        connection += ["--replica", args.replica]
+    history = _URL_PASSWORD.sub(r"\1@", args.history) if args.history else None
+    return Call(
+        tuple(connection),
+        tuple(_given(args, (*LIMITS, *TREND))),
+        ("--history", history) if history and not (args.config and "history" not in args.given) else (),
+        tuple(client),
+        target.heartbeat_table,
+        getattr(args, "sampling", None) == "worker",
+    )
+
+
+def _given(args: argparse.Namespace, options: Iterable[Option]) -> list[str]:
+    """Those of the options that the command line gave, but for a password."""
+    found: list[str] = []
+    for one in options:
+        value = getattr(args, one.field, None)
+        if value is None or value == one.default or one.field == "password":
+            continue
+        if args.config and one.field not in args.given:
+            continue
+        name = one.names.split()[0]
+        if one.metavar is None:
+            found.append(name)
+        elif one.field == "defaults_file":
+            found.insert(0, f"{name}={value}")
+        else:
+            for entry in value if one.repeatable else [value]:
+                found += [name, _text(entry)]
+    return found
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"{value[0]}={plain(value[1])}"  # a kind of job and its limit
+    return plain(value) if isinstance(value, float) else str(value)
+
+
+def joined(given: Iterable[str]) -> str:
+    """Words for a shell; the stand-in for a password is left for the shell to fill in."""
+    return " ".join(word if '"$' in word else shlex.quote(word) for word in given)
