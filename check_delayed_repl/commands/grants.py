@@ -210,7 +210,7 @@ def _on_server(where: _Where, roles: tuple[str, ...], args: argparse.Namespace) 
 
 
 def _on_history(url: str, roles: tuple[str, ...], args: argparse.Namespace) -> list[str]:
-    from check_delayed_repl.history.mysql import JOB_WRITER_COLUMNS, SCHEMA, parse_url
+    from check_delayed_repl.history.mysql import JOB_WRITER_COLUMNS, KEYS_OF_ITS_OWN, SCHEMA, parse_url
 
     _, database, shown = parse_url(url)
     lines = [
@@ -219,8 +219,11 @@ def _on_history(url: str, roles: tuple[str, ...], args: argparse.Namespace) -> l
         "-- Rights to a table can only be given once it is there.",
         f"CREATE DATABASE IF NOT EXISTS {accounts.name(database)} CHARACTER SET utf8mb4;",
         f"USE {accounts.name(database)};",
-        *(re.sub(r"\s+", " ", statement) + ";" for statement in SCHEMA),
     ]
+    for statement in SCHEMA:
+        if statement == KEYS_OF_ITS_OWN:
+            lines.append("-- Only a server older than MySQL 8.0.13 or MariaDB 10.2.1 must do without:")
+        lines.append(re.sub(r"\s+", " ", statement) + ";")
     for role in roles:
         who = accounts.account(args.account_user or f"delay_{role}", args.account_host or "%")
         rights = _HISTORY_RIGHTS.get(role, {"job": f"INSERT ({', '.join(JOB_WRITER_COLUMNS)})"})

@@ -6,9 +6,10 @@ A password may stand in the URL, with special characters percent-encoded, but is
 All times are this server's own: clocks of the many hosts that write here need not agree.
 
 Writers of jobs need INSERT on JOB_WRITER_COLUMNS alone and are not trusted. They may hold a transaction open for as
-long as they like and commit it late, so their lines get no arrival number from them. Whoever stores samples, and is
-trusted, gives numbers to the lines that have been committed by then, under the same lock: nothing that is committed
-later can come to stand before a sample that has been judged.
+long as they like and commit it late, and set their session's clock and next AUTO_INCREMENT. So their lines get neither
+arrival number nor time from them. Whoever stores samples, and is trusted, gives both to the lines that have been
+committed by then, under the same lock: nothing that is committed later can come to stand before a sample that has been
+judged. Keys come from UUID_SHORT, which nobody can use up.
 """
 
 # Statements are put together from the words of this module alone; values are always parameters.
@@ -51,17 +52,23 @@ TYPES = {
 }
 _TABLES = layout(TYPES)
 _OPTIONS = "ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+KEYS_OF_ITS_OWN = "ALTER TABLE job MODIFY seq BIGINT UNSIGNED NOT NULL DEFAULT (UUID_SHORT())"
+"""A server older than MySQL 8.0.13 or MariaDB 10.2.1 does not understand this, and must do without: there, whoever may
+INSERT may also use up all keys (SET insert_id)."""
+NEVER_EMPTY = "INSERT IGNORE INTO job (seq, arrival) VALUES (0, 0)"
+"""A row that nobody reads: MariaDB lets a session lock a table that is empty (unique_checks = 0)."""
 SCHEMA = (
     f"CREATE TABLE IF NOT EXISTS counter ({_TABLES['counter']}) {_OPTIONS}",
     f"CREATE TABLE IF NOT EXISTS replica ({_TABLES['replica']}) {_OPTIONS}",
     f"CREATE TABLE IF NOT EXISTS sample ({_TABLES['sample']}, KEY sample_t (replica, t)) {_OPTIONS}",
     """CREATE TABLE IF NOT EXISTS job (
         seq BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, replica VARCHAR(255), arrival BIGINT, t DOUBLE,
-        written_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), id VARCHAR(255), kind VARCHAR(64),
-        started_at DOUBLE, finished_at DOUBLE, void TINYINT, unreadable VARCHAR(1000), KEY job_arrival (arrival),
-        KEY job_replica (replica, arrival)
+        id VARCHAR(255), kind VARCHAR(64), started_at DOUBLE, finished_at DOUBLE, void TINYINT,
+        unreadable VARCHAR(1000), KEY job_arrival (arrival), KEY job_replica (replica, arrival)
     ) """
     + _OPTIONS,
+    KEYS_OF_ITS_OWN,
+    NEVER_EMPTY,
     f"CREATE TABLE IF NOT EXISTS fold ({_TABLES['fold']}, KEY fold_saved (saved_at)) {_OPTIONS}",
     f"CREATE TABLE IF NOT EXISTS schema_version (id INT NOT NULL PRIMARY KEY, version INT NOT NULL) {_OPTIONS}",
     "INSERT IGNORE INTO counter (id, arrival, epoch) VALUES (1, 0, 0)",
@@ -72,6 +79,8 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
     0: SCHEMA,
     1: (
         *(f"ALTER TABLE {table} {', '.join(columns)}" for table, columns in added_columns(TYPES).items()),
+        KEYS_OF_ITS_OWN,
+        NEVER_EMPTY,
         "UPDATE replica SET delay_arrival = GREATEST(COALESCE(delay_arrival, 0), COALESCE(source_arrival, 0))",
         "UPDATE schema_version SET version = 2 WHERE id = 1",
     ),
@@ -92,6 +101,7 @@ _FULL = (1021, 1114)
 _READ_ONLY = (1290, 1792, 1836)
 _MAY_NOT = (1044, 1142, 1143, 1227, 1370)
 _ADDED_BEFORE = 1060
+_SYNTAX = 1064
 _IDLE_S = 1.0
 _ADOPTED_AT_ONCE = 500
 _SHARE = 20
@@ -239,7 +249,8 @@ class MySQLHistory(History):
             try:
                 self._run(statement)
             except pymysql.MySQLError as error:
-                if _number_of(error) != _ADDED_BEFORE:
+                too_old = statement == KEYS_OF_ITS_OWN and _number_of(error) == _SYNTAX
+                if _number_of(error) != _ADDED_BEFORE and not too_old:
                     raise
 
     def _unavailable(self, error: Exception) -> HistoryUnavailable:
@@ -301,14 +312,14 @@ class MySQLHistory(History):
             # Line by line by its primary key, so that none which is not committed yet can be in the way.
             self._run(
                 f"UPDATE ({given}) AS given STRAIGHT_JOIN job FORCE INDEX (PRIMARY) ON job.seq = given.seq"
-                f" SET job.arrival = given.arrival, job.t = UNIX_TIMESTAMP(LEAST(written_at, NOW(6)))",
+                f" SET job.arrival = given.arrival, job.t = UNIX_TIMESTAMP(NOW(6))",
                 [value for pair in some for value in pair],
             )
         return arrival + len(numbered)
 
     def _waiting(self, names: Sequence[str], after: int, ids: Sequence[str]) -> list[Row]:
         chosen, values = self._chosen(names, ids)
-        columns = JOB_COLUMNS.replace("t,", "UNIX_TIMESTAMP(written_at) + 0E0,", 1)
+        columns = JOB_COLUMNS.replace("t,", "COALESCE(t, UNIX_TIMESTAMP(NOW(6))) + 0E0,", 1)
         return self._select(
             f"SELECT seq, replica, {columns} FROM job WHERE {chosen}(arrival IS NULL OR arrival > ?)"
             " ORDER BY arrival IS NULL, arrival, seq LIMIT ?",

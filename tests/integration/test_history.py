@@ -171,7 +171,7 @@ def test_hostile_rows_are_job_lines_like_others(shared: Shared) -> None:
     with pytest.raises(pymysql.MySQLError, match="denied"):
         cursor.execute("INSERT INTO job (replica, id, arrival) VALUES ('x', 'y', 1)")
     with pytest.raises(pymysql.MySQLError, match="denied"):
-        cursor.execute("INSERT INTO job (replica, id, written_at) VALUES ('x', 'y', '2001-01-01')")
+        cursor.execute("INSERT INTO job (replica, id, seq) VALUES ('x', 'y', 1)")
     hostile.close()
     for adopted in (False, True):
         lines = [line for _, line in owner.job_lines(R)]
@@ -185,6 +185,66 @@ def test_hostile_rows_are_job_lines_like_others(shared: Shared) -> None:
             assert all(line.t <= owner.now() for line in lines), "a writer's clock cannot be in the future"
         else:
             owner.add_sample(R, full(time.time()))
+
+
+PRESET = (
+    "insert_id = 9223372036854775807",
+    "insert_id = 18446744073709551615",
+    "insert_id = -1",
+    "auto_increment_increment = 65535, auto_increment_offset = 65535",
+    "timestamp = 1",
+    "timestamp = 4000000000",
+    "sql_mode = '', timestamp = 2147483647.5",
+)
+"""What a session may set that says how its rows are numbered and what their time is."""
+
+
+@pytest.mark.parametrize("release", ["first", "this"])
+def test_what_a_writer_s_session_sets_neither_uses_up_keys_nor_makes_times(shared: Shared, release: str) -> None:
+    if release == "first":
+        made = (FIRST_RELEASE / "mysql.sql").read_text().split(";\n")[:-1]
+        shared.sql(f"CREATE DATABASE {DATABASE}", f"USE {DATABASE}", *made)
+        shared.sql(f"USE {DATABASE}", f"SET {PRESET[0]}", "INSERT INTO job (id) VALUES ('spent')")
+    owner = shared.open()
+    owner.add_sample(R, full(time.time()))
+    while prune(owner, 3600):
+        pass
+    began = owner.now()
+    shared.job_writer()
+    refused = 0
+    for number, preset in enumerate(PRESET):
+        with shared.hostile() as hostile:
+            try:
+                hostile.cursor().execute(f"SET SESSION {preset}")
+                hostile.cursor().execute(
+                    "INSERT INTO job (replica, id, kind, started_at, finished_at) VALUES (%s, %s, 'backup', 1, 2)",
+                    (R, f"forged{number}"),
+                )
+            except pymysql.MySQLError:
+                refused += 1
+        shared.open("jobwriter", SECRET).add_job(R, JobLine(began, f"honest{number}", "backup", began))
+        shared.open("jobwriter", SECRET).add_job(R, JobLine(began, f"honest{number}", finished_at=began))
+    owner.add_sample(R, full(time.time()))
+    assert prune(owner, 3600) == 0, "no line claims to be an old one"
+    lines = [record for _, record in owner.records(R) if isinstance(record, JobLine) and record.id != "spent"]
+    honest = [line for line in lines if line.id.startswith("honest")]
+    assert [line.id for line in honest] == [f"honest{number}" for number in range(len(PRESET)) for _ in range(2)]
+    assert [line.finished_at for line in honest] == [None, began] * len(PRESET)
+    assert len(lines) == len(honest) + len(PRESET) - refused
+    assert all(began <= line.t <= owner.now() for line in lines)
+
+
+def test_a_transaction_that_a_writer_holds_open_is_in_nobody_s_way(shared: Shared) -> None:
+    owner = shared.open(seconds=10)
+    shared.job_writer()
+    with shared.hostile() as hostile:
+        # With these, MariaDB fills a table that is empty in one go, and locks all of it.
+        hostile.cursor().execute("SET SESSION unique_checks = 0, foreign_key_checks = 0")
+        hostile.begin()
+        hostile.cursor().execute("INSERT INTO job (replica, id) VALUES (%s, 'held')", (R,))
+        shared.open("jobwriter", SECRET, seconds=10).add_job(R, JobLine(1.0, "b1", "backup", 1.0))
+        owner.add_sample(R, full(time.time()))
+        assert ids(owner) == ["b1"]
 
 
 def flood(shared: Shared, *names: str, lines: int = 20_000) -> None:

@@ -351,8 +351,7 @@ class Year:
         if rng.random() < 0.15:
             events += [Event(t, put(silent=True)), Event(t + rng.uniform(60.0, 1800.0), put(silent=False))]
         t = rng.uniform(begin, end - HOUR)
-        if not events and rng.random() < 0.07:
-            # Not beside a gap: two samples that find it connecting, before and after one, find that it lasts.
+        if rng.random() < 0.07:
             events += [Event(t, put(flapping=True)), Event(t + rng.uniform(60.0, 3000.0), put(flapping=False))]
         t = rng.uniform(begin, end - HOUR)
         if rng.random() < 0.03:
