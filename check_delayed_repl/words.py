@@ -114,14 +114,12 @@ SOON = 600.0
 
 
 def span(seconds: float | None) -> str:
-    """`0.6 s`, `74 s`, `12 min 5 s`, `3 h 12 min`, `2 d 3 h`: two units at most."""
+    """`0.6 s`, `22.5 s`, `12 min 5 s`, `3 h 12 min`, `2 d 3 h`: two units at most."""
     if seconds is None or not isfinite(seconds):
         return UNKNOWN
     sign, s = ("-", -seconds) if seconds < 0 else ("", seconds)
-    if s < 9.95:
+    if s < 99.95:
         return f"{sign}{plain(s, 1)} s"
-    if s < 99.5:
-        return f"{sign}{s:.0f} s"
     if s < 3599.5:
         return f"{sign}{_pair(round(s), 60, 'min', 1, 's')}"
     if s < 86370:
