@@ -46,7 +46,9 @@ def run(args: argparse.Namespace) -> int:
         hint = did_you_mean(args.condition, known, ": delayed-repl explain lists them")
         raise UsageError(f"CONDITION: {args.condition!r} is none{hint}")
     print(f"{spelt(found)}: {found.title}\nState: {state(found)}\n\n{fill(found.meaning, HELP_WIDTH)}")
-    steps = steps_of(found)
+    from check_delayed_repl.diagnose.advice import general_steps
+
+    steps = general_steps(found.name)
     if steps:
         print("\nWhat to do:")
     for number, (text, commands) in enumerate(steps, 1):
@@ -70,19 +72,10 @@ def state(condition: Condition) -> str:
     return "OK" if condition.name == "in-range" else "CRITICAL" if condition.name in _CRITICAL_LINES else "WARNING"
 
 
-def steps_of(condition: Condition) -> list[tuple[str, list[str]]]:
-    """What to do about it on any replica: each step's text, and its commands."""
-    from check_delayed_repl.diagnose.advice import general_steps
-
-    steps = []
-    for text in general_steps(condition.name):
-        first, *commands = text.split("\n")
-        steps.append((first, [command.strip() for command in commands]))
-    return steps
-
-
 def man_page() -> str:
     """delayed-repl-conditions(7)."""
+    from check_delayed_repl.diagnose.advice import general_steps
+
     lines = [
         f'.TH DELAYED\\-REPL\\-CONDITIONS 7 "" "check_delayed_repl {__version__}" "check_delayed_repl"',
         ".SH NAME",
@@ -99,7 +92,7 @@ def man_page() -> str:
             f"State: {_roff(state(condition))}.",
         ]
         lines += [".PP", _roff(condition.meaning)]
-        for text, commands in steps_of(condition):
+        for text, commands in general_steps(condition.name):
             lines += [".IP \\(bu 2", _roff(text)]
             if commands:
                 lines += [".nf", *map(_roff, commands), ".fi"]

@@ -11,7 +11,6 @@ from typing import NamedTuple
 from check_delayed_repl import conditions
 from check_delayed_repl.conditions import HARD, HOLDABLE, LINE
 from check_delayed_repl.diagnose import steps as s
-from check_delayed_repl.diagnose.dialect import Dialect
 from check_delayed_repl.diagnose.picture import Diagnosis
 from check_delayed_repl.diagnose.steps import Step
 from check_delayed_repl.given import Call
@@ -67,29 +66,34 @@ def steps_for(condition: str, p: Diagnosis) -> tuple[Told, ...]:
     found: list[Step] = []
     for one in STEPS.get(conditions.general(condition), ()):
         found += [one] if isinstance(one, Step) else one(p)
-    return tuple(Told(step.text.format_map(known), tuple(step.commands(p))) for step in found if step.when(p))
+    return tuple(_told(step, known) for step in found if step.when(p))
 
 
-def general_steps(condition: str) -> list[str]:
-    """What to do about a condition on any replica: a text each, its commands below it on lines of their own."""
+def _told(step: Step, known: dict[str, str]) -> Told:
+    lines = step.commands if isinstance(step.commands, tuple) else step.commands.format_map(known).splitlines()
+    return Told(step.text.format_map(known), tuple(lines))
+
+
+def general_steps(condition: str) -> tuple[Told, ...]:
+    """What to do about a condition on any replica."""
     nothing = Verdict(0.0, (), Trend(), None, (), {}, None, None, None, None)
-    anyone = Diagnosis("NAME", nothing, Limits(), call=Call(("-H", "HOST"), client=("--host=HOST",)))
-    return ["\n".join([step.text, *(f"  {line}" for line in step.commands)]) for step in steps_for(condition, anyone)]
+    return steps_for(
+        condition, Diagnosis("NAME", nothing, Limits(), call=Call(("-H", "HOST"), client=("--host=HOST",)))
+    )
 
 
-STATUS = s.sql(Dialect.status)
-PROCESSES = s.plain_sql("SHOW FULL PROCESSLIST;")
-IDENTITY = s.plain_sql("SELECT @@hostname, @@port, @@server_id, @@version;")
-GRANTS = s.ours("delayed-repl grants --for check", connection=True)
-LIST_JOBS = s.ours("delayed-repl job list")
-WATCH = Step("Wait, and watch it come back:", s.ours("delayed-repl watch", connection=True, judging=True))
+PROCESSES = "SHOW FULL PROCESSLIST;"
+IDENTITY = "SELECT @@hostname, @@port, @@server_id, @@version;"
+GRANTS = "delayed-repl grants --for check{connection}{history}"
+LIST_JOBS = "delayed-repl job list{replica}{history}"
+WATCH = Step("Wait, and watch it come back:", "delayed-repl watch{connection}{judging}{history}")
 SHOW_ROWS = Step(
     "See whose heartbeats there are, and whether ts is in UTC:",
-    s.plain_sql("SELECT server_id, ts, UTC_TIMESTAMP(6) FROM {table};"),
+    "SELECT server_id, ts, UTC_TIMESTAMP(6) FROM {table};",
 )
-WRITER_RUNS = s.shell("pgrep -af pt-heartbeat")
+WRITER_RUNS = "pgrep -af pt-heartbeat"
 FIND_WRITER = Step("On the source, see whether pt-heartbeat runs:", WRITER_RUNS)
-START_WRITER = Step("If not, start it there:", s.heartbeat())
+START_WRITER = Step("If not, start it there:", "{heartbeat}")
 NAME_SOURCE = Step(
     "Server {server}'s is newer. If that is the source: --master-server-id {server}.",
     when=lambda p: bool(s.newer_ids(p)),
@@ -97,12 +101,12 @@ NAME_SOURCE = Step(
 FIND_FILTERS = Step(
     "If it runs and no row arrives, look for filters: here ({filters}), and binlog_do_db and binlog_ignore_db on the "
     "source:",
-    STATUS,
+    "{status}",
 )
 ZONE = Step("A wrong time zone? Use pt-heartbeat --utc, or --heartbeat-timezone ZONE.", when=s.zone_is_wrong)
-CLOCKS = s.shell("date -u; chronyc tracking")
+CLOCKS = "date -u; chronyc tracking"
 CATCHING_UP = (
-    Step("See whether both threads run, and what the SQL thread does:", STATUS),
+    Step("See whether both threads run, and what the SQL thread does:", "{status}"),
     Step("See what slows it down (locks, long queries, a busy disk):", PROCESSES),
 )
 ON_PURPOSE = "Unless it was stopped to save what a mistake destroyed, go on applying:"
@@ -111,83 +115,84 @@ ON_PURPOSE = "Unless it was stopped to save what a mistake destroyed, go on appl
 def _out_of_bounds(p: Diagnosis) -> tuple[Step, ...]:
     seen, below = p.seen, p.side == BELOW
     if seen is not None and s.limits_do_not_fit(p):
-        fitting = p._replace(call=p.call._replace(judging=("--delay", str(seen.sql_delay))))
+        fitting = s.words_for(p._replace(call=p.call._replace(judging=("--delay", str(seen.sql_delay)))))
         must_stop = p.dialect is not None and p.dialect.needs_place and not s.stopped(p)
         return (
-            Step("If {setting} is meant, give every command the limits for it:", lambda _: s.DIAGNOSE(fitting)),
             Step(
-                "If not, set the one that is meant:" if must_stop else "If not:", s.STOP_SQL if must_stop else s.nothing
+                "If {setting} is meant, give every command the limits for it:",
+                ("delayed-repl diagnose{connection}{judging}{history}".format_map(fitting),),
             ),
+            Step("If not, set the one that is meant:", "{stop_sql}") if must_stop else Step("If not:"),
             *s.set_delay(p, s.meant_delay(p)),
         )
     if s.zone_is_wrong(p):
         return (ZONE, SHOW_ROWS)
     if seen is not None and seen.sql is not None and not p.native:
-        died = s.shell(
-            f"pt-slave-delay --defaults-file /etc/mysql/slave-delay.cnf --delay {s.meant_delay(p)} --daemonize"
-        )
+        again = f"pt-slave-delay --defaults-file /etc/mysql/slave-delay.cnf --delay {s.meant_delay(p)} --daemonize"
         return (
-            Step("Stop applying until pt-slave-delay does it again:", s.STOP_SQL, lambda p: below and not s.stopped(p)),
-            Step("pt-slave-delay applies this delay. See whether it runs:", s.shell("pgrep -af pt-slave-delay")),
-            Step("If it has died, start it again:", died),
+            Step(
+                "Stop applying until pt-slave-delay does it again:", "{stop_sql}", lambda p: below and not s.stopped(p)
+            ),
+            Step("pt-slave-delay applies this delay. See whether it runs:", "pgrep -af pt-slave-delay"),
+            Step("If it has died, start it again:", again),
             *(() if below else CATCHING_UP),
         )
     if below:
         return (
-            Step("Stop applying, so that the line grows meanwhile:", s.STOP_SQL, lambda p: not s.stopped(p)),
-            Step("See whether the delay is still set (SQL_Delay), and what else applies changes:", STATUS),
+            Step("Stop applying, so that the line grows meanwhile:", "{stop_sql}", lambda p: not s.stopped(p)),
+            Step("See whether the delay is still set (SQL_Delay), and what else applies changes:", "{status}"),
             *s.start("SQL_THREAD", "Once it is right:")(p),
         )
     return (
         *CATCHING_UP,
-        Step("If planned work is the cause, record it:", s.ours("delayed-repl job start --kind backup")),
+        Step("If planned work is the cause, record it:", "delayed-repl job start --kind backup{replica}{history}"),
     )
 
 
 STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
     "connect-failed": (
-        Step("Try the same by hand{elsewhere}:", s.client),
+        Step("Try the same by hand{elsewhere}:", "{login}"),
         Step("If access is denied, this prints the SQL for an account that has what it needs:", GRANTS),
     ),
     "timeout": (
         Step(
             "On the replica's host: is it overloaded, out of disk space or stopped?",
-            s.shell("uptime; df -h; systemctl status {service}"),
+            "uptime; df -h; systemctl status {service}",
         ),
         Step("If it answers there, see what it is busy with:", PROCESSES),
     ),
     "not-a-replica": (
-        Step("List the channels, then name one of them with --channel:", s.sql(Dialect.every_status)),
+        Step("List the channels, then name one of them with --channel:", "{every_status}"),
         Step("If replication was removed (RESET), set it up again, with its delay."),
     ),
     "status-unreadable": (
         Step("It takes {privilege}. This prints the SQL for an account that has it:", GRANTS),
-        Step("As an administrator, see what the check would read:", STATUS),
+        Step("As an administrator, see what the check would read:", "{status}"),
     ),
     "io-error": (
-        Step("Last_IO_Error names the cause (network, account, binary logs gone):", STATUS),
+        Step("Last_IO_Error names the cause (network, account, binary logs gone):", "{status}"),
         s.start("IO_THREAD", "Once the cause is removed:"),
     ),
     "sql-error": (
-        Step("Read the whole error, and the change that it names:", s.sql(Dialect.applier_errors)),
+        Step("Read the whole error, and the change that it names:", "{applier_errors}"),
         Step("Repair what differs: skipping the change would make the difference permanent."),
         s.start("SQL_THREAD", "Once the cause is removed:"),
     ),
     "heartbeat-missing": (SHOW_ROWS, NAME_SOURCE, FIND_WRITER, START_WRITER, FIND_FILTERS),
-    "heartbeat-unreadable": (SHOW_ROWS, Step("Only pt-heartbeat may write to the table:", s.heartbeat())),
+    "heartbeat-unreadable": (SHOW_ROWS, Step("Only pt-heartbeat may write to the table:", "{heartbeat}")),
     "heartbeat-from-future": (ZONE, Step("Compare the clocks of source and replica, on both:", CLOCKS), SHOW_ROWS),
     "source-heartbeat-dead": (NAME_SOURCE, FIND_WRITER, START_WRITER, FIND_FILTERS),
     "worker-missing": (
-        Step("Where the worker runs, see why it does not:", s.shell("systemctl status 'delayed-repl*'")),
-        Step("Or run it by hand:", s.ours("delayed-repl worker --count 3", connection=True), lambda p: p.call.reaches),
+        Step("Where the worker runs, see why it does not:", "systemctl status 'delayed-repl*'"),
+        Step("Or run it by hand:", "delayed-repl worker --count 3{connection}{history}", lambda p: p.call.reaches),
     ),
     "delay-setting-lost": (
-        Step("Stop applying at once, to keep what is left:", s.STOP_SQL, lambda p: not s.stopped(p)),
+        Step("Stop applying at once, to keep what is left:", "{stop_sql}", lambda p: not s.stopped(p)),
         lambda p: s.set_delay(p, p.sql_delay_before or s.meant_delay(p)),
     ),
     "job-overrun": (
         Step("See which jobs are recorded, and whether they still run:", LIST_JOBS),
-        Step("If one is over and only its end was never recorded:", s.jobs("active", "finish", 1)),
+        lambda p: (Step("If one is over and only its end was never recorded:", s.jobs(p, "active", "finish", 1)),),
         lambda p: tuple(
             Step(f"If it is right that it takes that long, raise {kind_option(kind)} on the check.")
             for kind in dict.fromkeys(job.kind for job in p.verdict.jobs if job.status == "active")
@@ -195,29 +200,30 @@ STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
     ),
     "job-records-flooded": (
         Step("See who writes them:", LIST_JOBS),
-        Step("Once that has stopped, clear them, and record anew what runs:", s.ours("delayed-repl job void --all")),
+        Step(
+            "Once that has stopped, clear them, and record anew what runs:",
+            "delayed-repl job void --all{replica}{history}",
+        ),
     ),
     "replica-ambiguous": (
         Step("Ask several times which server answers here:", IDENTITY),
         Step("Give each replica an address and a --replica name of its own: no proxy, no name with several addresses."),
     ),
     "rescue-in-progress": (
-        Step("Do not start replication. See where it stands:", s.ours("delayed-repl rescue status", connection=True)),
+        Step("Do not start replication. See where it stands:", "delayed-repl rescue status{connection}{history}"),
     ),
     "clock-stepped": (
         Step("See whether the clock is right{elsewhere}:", CLOCKS),
-        Step("If so, remove the samples from the future:", s.ours("delayed-repl history prune --future")),
+        Step("If so, remove the samples from the future:", "delayed-repl history prune --future{replica}{history}"),
     ),
-    "history-unavailable": (
-        Step("The message names the cause. See the file, its folder and its disk:", s.history_file),
-    ),
+    "history-unavailable": (Step("The message names the cause. See the file, its folder and its disk:", "{see_file}"),),
     "server-down": (
-        Step("On the replica's host, see why:", s.shell("journalctl -u {service} -n 50; systemctl status {service}")),
-        Step("Start it again:", s.shell("systemctl start {service}")),
+        Step("On the replica's host, see why:", "journalctl -u {service} -n 50; systemctl status {service}"),
+        Step("Start it again:", "systemctl start {service}"),
     ),
     "io-stopped": (
         s.start("IO_THREAD", "Start fetching again, unless a backup has stopped it:"),
-        Step("If it stays Connecting, the status or the error log says why:", STATUS),
+        Step("If it stays Connecting, the status or the error log says why:", "{status}"),
     ),
     "sql-stopped": (
         s.start("SQL_THREAD", ON_PURPOSE),
@@ -228,7 +234,7 @@ STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
         Step("On the replica, see whether its own pt-heartbeat runs:", WRITER_RUNS),
         Step(
             "If not, start it there (on a read_only replica its account needs READ_ONLY ADMIN, BINLOG ADMIN or SUPER):",
-            s.heartbeat(" --set-vars sql_log_bin=0"),
+            "{heartbeat} --set-vars sql_log_bin=0",
         ),
         Step("If it runs, see what holds it up (a read lock, a full disk):", PROCESSES),
         Step("If the replica must not be written to, give --no-local-heartbeat to the check."),
@@ -236,11 +242,11 @@ STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
     "source-log-stale": (
         FIND_WRITER,
         # With the SQL thread stopped too, a MariaDB in GTID mode would throw away what waits.
-        Step("If it runs, let the replica connect anew:", s.restart_io, lambda p: not s.stopped(p)),
+        Step("If it runs, let the replica connect anew:", "{stop_io}\n{start_io}", lambda p: not s.stopped(p)),
     ),
     "relay-log-stale": (
         Step("See what the SQL thread does, and what it waits for:", PROCESSES),
-        Step("See the status:", STATUS),
+        Step("See the status:", "{status}"),
         lambda p: s.start("SQL_THREAD", ON_PURPOSE)(p) if s.stopped(p) else (),
     ),
     "active": (Step("Nothing, unless it should be over by now:", LIST_JOBS),),
@@ -252,30 +258,30 @@ STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
     "recovering-real-value": (WATCH,),
     "line-drained": (
         Step("If a mistake was to be stopped, it has been applied: restore a backup."),
-        Step("Find out what emptied it (a delay set to 0 for a moment, START … UNTIL, a new replica):", STATUS),
+        Step("Find out what emptied it (a delay set to 0 for a moment, START … UNTIL, a new replica):", "{status}"),
         WATCH,
     ),
     "recovering-below-minimum": (WATCH,),
     "recovering-above-maximum": (WATCH,),
     "delay-out-of-bounds": (_out_of_bounds,),
-    "source-changed": (Step("On the new source, make sure that pt-heartbeat runs:", s.heartbeat()),),
-    "job-record-invalid": (Step("Void it, and record it anew if it runs:", s.jobs("invalid", "void", 3)),),
+    "source-changed": (Step("On the new source, make sure that pt-heartbeat runs:", "{heartbeat}"),),
+    "job-record-invalid": (
+        lambda p: (Step("Void it, and record it anew if it runs:", s.jobs(p, "invalid", "void", 3)),),
+    ),
     "replica-changed": (Step("Make sure that this is the replica that is meant:", IDENTITY),),
     "replication-filtered": (
         Step("If these filters are meant, name each with --allow-filter COLUMN=VALUE."),
-        Step("If not, find out who set them, and rebuild what they left out: it is missing here.", STATUS),
+        Step("If not, find out who set them, and rebuild what they left out: it is missing here.", "{status}"),
     ),
     "relay-space-limited": (
-        Step("See the limit:", s.plain_sql("SHOW GLOBAL VARIABLES LIKE 'relay_log_space_limit';")),
+        Step("See the limit:", "SHOW GLOBAL VARIABLES LIKE 'relay_log_space_limit';"),
         Step("Raise it in the option file for the next restart: it must hold all changes of the delay and of a job."),
     ),
     "io-unstable": (
         Step("Compare the server ids of all replicas of this source, here and there:", IDENTITY),
-        Step("See what the IO thread says, and read the error log:", STATUS),
+        Step("See what the IO thread says, and read the error log:", "{status}"),
     ),
-    "internal-error": (
-        Step("Run the check itself:", s.ours("check_delayed_repl -vvv", connection=True, judging=True)),
-    ),
+    "internal-error": (Step("Run the check itself:", "check_delayed_repl -vvv{connection}{judging}{history}"),),
 }
 """By condition, without its kind of job."""
 

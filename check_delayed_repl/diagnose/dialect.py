@@ -97,10 +97,6 @@ class Dialect(NamedTuple):
             return f"SHOW SLAVE{self.before} STATUS\\G" if self.channel else "SHOW ALL SLAVES STATUS\\G"
         return f"SHOW {self.replica} STATUS{self.behind}\\G"
 
-    def every_status(self) -> str:
-        """The status of all channels."""
-        return self._replace(channel="").status()
-
     def change(
         self, seconds: int | None, place: tuple[str, int] | None = None, gtid: bool = False, back: bool = False
     ) -> str:

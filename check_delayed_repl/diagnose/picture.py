@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from check_delayed_repl.diagnose.certainty import Certainty, certainty
-from check_delayed_repl.diagnose.dialect import Dialect
+from check_delayed_repl.diagnose.dialect import Dialect, Place
 from check_delayed_repl.diagnose.protection import Protection, protection
 from check_delayed_repl.diagnose.server import Server
 from check_delayed_repl.given import Call
@@ -99,6 +99,11 @@ class Diagnosis(NamedTuple):
     @property
     def dialect(self) -> Dialect | None:
         return None if self.server is None else self.server.dialect
+
+    @property
+    def place(self) -> Place | None:
+        """Where the SQL thread stands."""
+        return None if self.server is None else self.server.place
 
     @property
     def seen(self) -> Sample | None:
