@@ -182,13 +182,19 @@ def test_links(path: str, tmp_path: Path) -> None:
     target.touch()
     opened(path).add_sample(R, full(1.0))
     assert stored(opened(str(target))) == [full(1.0)]
-    for end in ("-wal", "-shm"):
-        for name in (path, target):
-            Path(f"{name}{end}").unlink(missing_ok=True)
-        os.symlink(tmp_path / "elsewhere", f"{target}{end}")
-        failure(path)
-        assert not (tmp_path / "elsewhere").exists()
+    precious = tmp_path / "precious"
+    for end in ("-wal", "-shm", "-journal"):
+        for link in (os.link, os.symlink):
+            precious.write_text("precious")
+            Path(f"{target}{end}").unlink(missing_ok=True)
+            link(precious, f"{target}{end}")
+            told = f"history {path}: {target}{end} is a link: see who made it, and remove it"
+            assert failure(path) == told
+            assert precious.read_text() == "precious"
+        precious.unlink()
+        assert failure(path) == told, "a link to nothing"
         os.unlink(f"{target}{end}")
+        assert not precious.exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone can make a file for another user")
@@ -213,8 +219,29 @@ def test_what_everybody_may_write_to_is_warned_of(path: str, tmp_path: Path, too
     tmp_path.chmod(0o777)
     replaced = f"history {path} may be replaced by everybody, who may write to its folder: chmod o-w {tmp_path}"
     assert opened(path).warnings == [replaced]
+    link = tmp_path.parent / "link.db"
+    link.symlink_to(path)
+    assert opened(str(link)).warnings == [replaced.replace(f"history {path}", f"history {link}")]
+    deep = tmp_path / "private"
+    deep.mkdir(mode=0o700)
+    assert opened(f"{deep}/h.db").warnings == [replaced.replace(f"history {path}", f"history {deep}/h.db")]
     tmp_path.chmod(0o1777)
     assert opened(path).warnings == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can make a file for another user")
+@pytest.mark.parametrize("whose", ["", "-wal", "-journal", "folder"])
+def test_what_somebody_else_put_where_everybody_may_write_is_warned_of(whose: str, tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = str(folder / "h.db" if whose == "folder" else tmp_path / "h.db")
+    opened(path).close()
+    theirs = folder if whose == "folder" else Path(path + whose)
+    theirs.touch()
+    os.chown(theirs, 65534, 65534)
+    told = f"history {path} may be replaced by user nobody, whose {theirs} is: name another file with --history"
+    assert opened(path).warnings == [told]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone can make a file for another user")

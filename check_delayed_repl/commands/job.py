@@ -181,6 +181,10 @@ def _end(history: History, args: argparse.Namespace, void: bool) -> int:
     """Finishes a job, or takes one or all back."""
     now = history.now()
     if void and args.all:
+        if not history.readable:
+            raise Refused(
+                "void --all needs an account that may read the history: use the worker's, not the job writer's"
+            )
         if next(history.job_lines(args.replica), None) is None:
             raise Refused(f"no jobs are recorded for {args.replica}")
         history.add_job(args.replica, JobLine(now, ALL_JOBS, void=True))

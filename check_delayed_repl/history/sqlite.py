@@ -192,16 +192,30 @@ class SQLiteHistory(History):
             raise HistoryUnavailable(
                 f"history {self.name} cannot be read: permission denied: user {_user()} must be in the file's group"
             )
-        self._warn_of_strangers(folder, found.st_mode)
+        self._warn_of_strangers(found.st_mode)
 
-    def _warn_of_strangers(self, folder: str, mode: int) -> None:
-        around = os.stat(folder).st_mode
+    def _warn_of_strangers(self, mode: int) -> None:
+        """Tells who else may write to the file, or put another one in its place."""
         if mode & stat.S_IWOTH:
             self.warnings.append(f"history {self.name} may be written by everybody: chmod o-w {self.name}")
-        elif around & stat.S_IWOTH and not around & stat.S_ISVTX:
-            self.warnings.append(
-                f"history {self.name} may be replaced by everybody, who may write to its folder: chmod o-w {folder}"
-            )
+        real = os.path.realpath(self._path)
+        for end in ("-wal", "-shm", "-journal"):
+            with suppress(FileNotFoundError):
+                beside = os.lstat(real + end)
+                if not stat.S_ISREG(beside.st_mode) or beside.st_nlink > 1:
+                    raise HistoryUnavailable(
+                        f"history {self.name}: {real}{end} is a link: see who made it, and remove it"
+                    )
+        replaced = {}
+        for place in (os.path.abspath(self._path), real, f"{real}-wal", f"{real}-shm", f"{real}-journal"):
+            while os.path.exists(place) and (folder := os.path.dirname(place)) != place:
+                around, owner = os.stat(folder).st_mode, os.lstat(place).st_uid
+                if around & stat.S_IWOTH and not around & stat.S_ISVTX:
+                    replaced[folder] = f"everybody, who may write to its folder: chmod o-w {folder}"
+                elif around & stat.S_IWOTH and owner not in (0, os.geteuid()):
+                    replaced[folder] = f"user {_user(owner)}, whose {place} is: name another file with --history"
+                place = folder
+        self.warnings += (f"history {self.name} may be replaced by {who}" for who in replaced.values())
 
     def _create_file(self, folder: str) -> None:
         """Creates the file, still empty, for the group to share; somebody else may be quicker."""
@@ -224,7 +238,7 @@ class SQLiteHistory(History):
                 if os.geteuid() == 0:
                     around = os.stat(folder)
                     os.fchown(handle, around.st_uid, around.st_gid)
-            self._warn_of_strangers(folder, 0)
+            self._warn_of_strangers(0)
         finally:
             os.close(handle)
 

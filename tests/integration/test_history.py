@@ -411,7 +411,11 @@ def test_the_job_commands_work_with_insert_alone(shared: Shared) -> None:
         assert run(["job", "run", *common, "--kind", "backup", "--", "true"]) == 0
         assert err.getvalue() == ""
         assert run(["job", "list", *common]) == 1
+        assert run(["job", "void", "--all", *common]) == 1
     assert "the account lacks a privilege" in err.getvalue()
+    assert err.getvalue().splitlines()[-1] == (
+        "delayed-repl: void --all needs an account that may read the history: use the worker's, not the job writer's"
+    )
     assert SECRET not in err.getvalue()
     lines = [line for _, line in owner.job_lines(R)]
     assert [line.id for line in lines[:2]] == [name, name]
