@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -16,14 +17,15 @@ from hypothesis import strategies as st
 
 from check_delayed_repl.configfile import Publish, Replica
 from check_delayed_repl.history import open_history
-from check_delayed_repl.history.folding import judged
+from check_delayed_repl.history.folding import folded, judged
+from check_delayed_repl.history.pruning import prune_future
 from check_delayed_repl.judge.fold import judge
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.publish import openmetrics
 from check_delayed_repl.publish.commandfile import LINE_BYTES, CommandFile, line
 from check_delayed_repl.publish.icinga2 import body
-from check_delayed_repl.publish.judging import Judging
+from check_delayed_repl.publish.judging import KEEP_EVERY, Judging
 from check_delayed_repl.publish.mailbox import Mailbox, NotDelivered
 from check_delayed_repl.publish.result import Result, Subject
 from check_delayed_repl.publish.result import subject as subject_of
@@ -214,33 +216,63 @@ def test_a_pipe_that_nobody_reads_makes_nobody_wait(tmp_path: Path) -> None:
 # --- judging
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_what_is_published_is_what_the_check_says(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Any records, in any pieces, with restarts and changes of limits between them."""
+    """Any records, in any pieces, with restarts, changes of limits and samples that are taken back between them.
+
+    A replica is judged as soon as anything arrives for it, and those for which nothing does cost nothing.
+    """
     where = str(tmp_path_factory.mktemp("history") / "h.db")
-    lines = {name: hostile.recording(data.draw(st.integers(0, 2**32)), 6) for name in ("a", "b#c")}
-    subjects = [subject("a"), subject("b#c")]
+    lines = {name: hostile.recording(data.draw(st.integers(0, 2**32)), 6) for name in ("a", "b#c", "b#d")}
+    subjects = tuple(subject(name) for name in lines)
     judging = Judging(where)
     with contextlib.closing(open_history(where, time.monotonic() + 60)) as history:
+        judging.verdicts(subjects)
         while any(lines.values()):
             name = data.draw(st.sampled_from([name for name, rest in lines.items() if rest]))
             count = data.draw(st.integers(1, 60))
             piece, lines[name] = lines[name][:count], lines[name][count:]
+            concerned = {name}
             for record in piece:
                 # A job on the server's own name applies to its channels.
-                names = job_names(name) if isinstance(record, JobLine) else (name,)
-                history.add_records(data.draw(st.sampled_from(names)), [record])
-            event = data.draw(st.sampled_from(["go on", "go on", "go on", "restart", "limits"]))
+                stored = data.draw(st.sampled_from(job_names(name) if isinstance(record, JobLine) else (name,)))
+                history.add_records(stored, [record])
+                concerned |= {each for each in ("a", "b#c", "b#d") if stored in job_names(each)}
+            now = max(record.t for record in piece) + data.draw(st.sampled_from([0.0, 5.0, 90.0]))
+            event = data.draw(st.sampled_from(["go on", "go on", "go on", "restart", "limits", "take back"]))
             if event == "restart":
                 judging.close()
             elif event == "limits":
                 limits = Limits(max_backup_behind=data.draw(st.sampled_from([20.0, 64800.0])))
-                subjects = [each._replace(limits=limits) for each in subjects]
-            now = max(record.t for record in piece) + data.draw(st.sampled_from([0.0, 5.0, 90.0]))
-            found = judging.verdicts(subjects, now)
+                subjects = tuple(each._replace(limits=limits) for each in subjects)
+            elif event == "take back":
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(history, "now", lambda: now - 40.0)  # noqa: B023 - used at once
+                    prune_future(history)
+            found = judging.verdicts(subjects, due=(), now=now)
+            if event == "go on":
+                assert set(found) == concerned
+            assert set(found) >= concerned
             for each in subjects:
-                assert found[each.name] == judged(history, each.name, each.limits, now, worker=True)
+                if each.name in found:
+                    assert found[each.name] == judged(history, each.name, each.limits, now, worker=True)
+            assert set(judging.verdicts(subjects, now=now)) == {"a", "b#c", "b#d"}
+    judging.close()
+
+
+def test_folds_are_kept_for_whoever_judges_next(tmp_path: Path) -> None:
+    where = str(tmp_path / "h.db")
+    judging, subjects = Judging(where), (subject("a"),)
+    with contextlib.closing(open_history(where, time.monotonic() + 60)) as history:
+        for place in range(2 * KEEP_EVERY):
+            history.add_records("a", [Sample(T + place, 7200.0)])
+            judging.verdicts(subjects, due=())
+        _, arrival = folded(history, "a", LIMITS)
+        with sqlite3.connect(where) as connection:
+            ((kept,),) = connection.execute("SELECT arrival FROM fold")
+        connection.close()
+        assert kept == arrival
     judging.close()

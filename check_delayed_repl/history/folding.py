@@ -37,27 +37,31 @@ def judged(
 
 def folded(history: History, replica: str, limits: Limits) -> tuple[Fold, int]:
     """All that has arrived, folded, and the last arrival number among it. Raises as `judged` does."""
-    key = f"{crc32(repr(limits).encode()):08x}"
-    fold, arrival = _kept(history, replica, key, limits)
+    fold, arrival = _kept(history, replica, limits)
     unsaved = 0
     for number, record in history.records(replica, arrival):
         if unsaved >= SAVE_EVERY and monotonic() < history.deadline:
-            _save(history, replica, key, arrival, fold)
+            keep(history, replica, fold, arrival)
             unsaved = 0
         fold.add(record, number)
         arrival, unsaved = number, unsaved + 1
     if unsaved:
-        _save(history, replica, key, arrival, fold)
+        keep(history, replica, fold, arrival)
     return fold, arrival
 
 
-def _save(history: History, replica: str, key: str, arrival: int, fold: Fold) -> None:
+def keep(history: History, replica: str, fold: Fold, arrival: int) -> None:
+    """Keeps the folding of all up to `arrival` for whoever judges this replica by the same limits."""
     kinds = [kind for kind, _ in fold.limits.job_limits]
-    history.save_fold(replica, key, arrival, fold.dump(), fold.episode_arrival, kinds)
+    history.save_fold(replica, _key(fold.limits), arrival, fold.dump(), fold.episode_arrival, kinds)
 
 
-def _kept(history: History, replica: str, key: str, limits: Limits) -> tuple[Fold, int]:
-    kept = history.load_fold(replica, key)
+def _key(limits: Limits) -> str:
+    return f"{crc32(repr(limits).encode()):08x}"
+
+
+def _kept(history: History, replica: str, limits: Limits) -> tuple[Fold, int]:
+    kept = history.load_fold(replica, _key(limits))
     if kept is not None:
         arrival, text = kept
         fold = Fold.load(text, limits)

@@ -207,6 +207,11 @@ class History(Database):
         """The last arrival number that was given."""
         return self._read(self._last_arrival)
 
+    def place(self) -> tuple[int, int]:
+        """The last arrival number that was given, and the epoch."""
+        ((arrival, epoch),) = self._select("SELECT arrival, epoch FROM counter WHERE id = 1")
+        return int(arrival), int(epoch)
+
     def _merged(
         self, known: dict[int, str], names: Sequence[str], after: int, upto: int
     ) -> Iterator[tuple[int, str, Record]]:

@@ -1,4 +1,4 @@
-"""Every replica's verdict, from what has arrived since the last time.
+"""Replicas' verdicts, from what has arrived since the last time.
 
 It reads back from the history what arrived (others' samples and job lines too, one query for all), folds it with the
 check's own judge, and says what `check_delayed_repl --sampling worker` would say now.
@@ -7,14 +7,14 @@ check's own judge, and says what `check_delayed_repl --sampling worker` would sa
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from check_delayed_repl.history import History, HistoryUnavailable, open_history
-from check_delayed_repl.history.folding import folded
+from check_delayed_repl.history.folding import folded, keep
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import Verdict
-from check_delayed_repl.limits import Limits
 from check_delayed_repl.publish.result import Subject
 from check_delayed_repl.records import job_names
 
@@ -22,15 +22,21 @@ TIMEOUT_S = 10.0
 """For one round with the history."""
 CATCH_UP_S = 1.0
 """Seconds of a round for replicas that were not followed so far: a long history takes a while to fold."""
+KEEP_EVERY = 30
+"""Records folded before the fold is kept in the history, so that others, and the next start, have little to fold."""
+KEEP_S = 0.1
+"""Seconds of a round for keeping folds."""
 
 
 class _Followed:
     """A replica's fold, and the last arrival in it."""
 
-    def __init__(self, fold: Fold, arrival: int, limits: Limits) -> None:
+    def __init__(self, subject: Subject, fold: Fold, arrival: int) -> None:
+        self.subject = subject
         self.fold = fold
         self.arrival = arrival
-        self.limits = limits
+        self.unkept = 0
+        """Records in it that are not in the fold that the history has."""
 
 
 class Judging:
@@ -39,26 +45,36 @@ class Judging:
     def __init__(self, where: str | None) -> None:
         self._where = where
         self._history: History | None = None
+        self._subjects: Sequence[Subject] = ()
         self._followed: dict[str, _Followed] = {}
-        self._arrival = 0
+        self._by_name: dict[str, list[_Followed]] = {}
+        """Who is concerned by records of a name: a job on a server's name applies to its channels."""
+        self._behind: deque[Subject] = deque()
+        """Those whose history is still to be read."""
+        self._to_keep: deque[_Followed] = deque()
+        self._place = (0, 0)
+        """The last arrival that was read, and the history's epoch then."""
 
-    def verdicts(self, subjects: Iterable[Subject], now: float | None = None) -> dict[str, Verdict]:
-        """The verdict on each replica at `now`, by default the history's own; those whose history is still being read
-        are left out. Raises HistoryUnavailable; the next call begins anew then."""
-        subjects = list(subjects)
+    def verdicts(
+        self, subjects: Sequence[Subject], due: Collection[str] | None = None, now: float | None = None
+    ) -> dict[str, Verdict]:
+        """The verdicts at `now` (by default the history's own) on those replicas that something has arrived for, and
+        on those that are `due` (None: all); those whose history is still being read are left out.
+
+        Raises HistoryUnavailable; the next call begins anew then.
+        """
         try:
             history = self._opened()
-            self._take_in(history, subjects)
-            self._catch_up(history, subjects)
+            self._follow(subjects)
+            changed = self._take_in(history)
+            changed |= self._catch_up(history)
+            self._keep(history)
             now = history.now() if now is None else now
         except HistoryUnavailable:
             self.close()
             raise
-        return {
-            each.name: self._followed[each.name].fold.verdict(now, worker=True)
-            for each in subjects
-            if each.name in self._followed
-        }
+        wanted = self._followed if due is None else changed.union(due)
+        return {name: self._followed[name].fold.verdict(now, worker=True) for name in wanted if name in self._followed}
 
     def lease(self, holder: str, seconds: float) -> bool:
         """As the history's own. Raises HistoryUnavailable."""
@@ -72,40 +88,76 @@ class Judging:
     def close(self) -> None:
         """Lets go of the history, and of all that was read from it."""
         history, self._history = self._history, None
-        self._followed.clear()
+        self._begin_anew()
         if history is not None:
             with suppress(Exception):
                 history.close()
 
+    def _begin_anew(self) -> None:
+        self._subjects = ()
+        self._followed.clear()
+
     def _opened(self) -> History:
         if self._history is None:
             self._history = open_history(self._where, time.monotonic() + TIMEOUT_S)
-            self._arrival = self._history.newest_arrival()
+            self._place = self._history.place()
         self._history.deadline = time.monotonic() + TIMEOUT_S
+        if self._history.place()[1] != self._place[1]:
+            # Samples have been taken back, and are in the folds.
+            self._begin_anew()
+            self._place = self._history.place()
         return self._history
 
-    def _take_in(self, history: History, subjects: list[Subject]) -> None:
-        """Folds what has arrived into all that are followed already under these limits."""
-        by_name: dict[str, list[_Followed]] = {}
-        before, self._followed = self._followed, {}
+    def _follow(self, subjects: Sequence[Subject]) -> None:
+        """Goes on with all that are followed already under the same limits; the others are behind."""
+        if subjects is self._subjects:
+            return
+        before, self._followed, self._by_name = self._followed, {}, {}
+        self._behind = deque()
         for each in subjects:
             followed = before.get(each.name)
-            if followed is not None and followed.limits == each.limits:
-                self._followed[each.name] = followed
-                for name in job_names(each.name):
-                    by_name.setdefault(name, []).append(followed)
-        for arrival, name, record in history.arrived(self._arrival):
-            for followed in by_name.get(name, ()):
+            if followed is not None and followed.subject.limits == each.limits:
+                self._enter(each, followed)
+            else:
+                self._behind.append(each)
+        self._subjects = subjects
+
+    def _enter(self, subject: Subject, followed: _Followed) -> None:
+        self._followed[subject.name] = followed
+        for name in job_names(subject.name):
+            self._by_name.setdefault(name, []).append(followed)
+
+    def _take_in(self, history: History) -> set[str]:
+        """Folds what has arrived; returns whom it concerns."""
+        changed = set()
+        last, epoch = self._place
+        for arrival, name, record in history.arrived(last):
+            for followed in self._by_name.get(name, ()):
                 if arrival > followed.arrival:
                     followed.fold.add(record, arrival)
                     followed.arrival = arrival
-            self._arrival = arrival
+                    changed.add(followed.subject.name)
+                    followed.unkept += 1
+                    if followed.unkept == KEEP_EVERY:
+                        self._to_keep.append(followed)
+            self._place = arrival, epoch
+        return changed
 
-    def _catch_up(self, history: History, subjects: list[Subject]) -> None:
-        """Folds the whole history of those that are not followed yet, as many as there is time for."""
+    def _catch_up(self, history: History) -> set[str]:
+        """Folds the whole history of those that are behind, as many as there is time for; returns who they are."""
         until = time.monotonic() + CATCH_UP_S
-        for each in subjects:
-            if each.name not in self._followed and time.monotonic() < until:
-                history.deadline = time.monotonic() + TIMEOUT_S
-                fold, arrival = folded(history, each.name, each.limits)
-                self._followed[each.name] = _Followed(fold, arrival, each.limits)
+        caught_up = set()
+        while self._behind and time.monotonic() < until:
+            each = self._behind.popleft()
+            history.deadline = time.monotonic() + TIMEOUT_S
+            self._enter(each, _Followed(each, *folded(history, each.name, each.limits)))
+            caught_up.add(each.name)
+        return caught_up
+
+    def _keep(self, history: History) -> None:
+        until = time.monotonic() + KEEP_S
+        while self._to_keep and time.monotonic() < until:
+            each = self._to_keep.popleft()
+            if self._followed.get(each.subject.name) is each:
+                keep(history, each.subject.name, each.fold, each.arrival)
+                each.unkept = 0

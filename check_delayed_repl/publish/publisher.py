@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from math import inf
 
 from check_delayed_repl.configfile import Publish, Replica
 from check_delayed_repl.history import HistoryUnavailable
@@ -22,10 +23,24 @@ from check_delayed_repl.publish.result import Result, Subject, subject
 LEASE_S = 30.0
 """Of several workers on one history, the one that renewed its lease within this time publishes."""
 RENEW_S = 10.0
+ROUND_S = 0.5
 JUDGE_S = 1.0
-"""Verdicts are made anew at least this often, whether samples arrive or not."""
+"""A round begins at least so long after the one before, and at least so often, whether samples arrive or not."""
+AGED_S = 15.0
+"""A verdict is made anew with every record that arrives, and where none does, at least this often."""
 FILE_S = 5.0
 """The metrics file is written at most this often, unless a state changes."""
+
+
+class _Latest:
+    """The newest verdict on a replica, and what was handed over of it; times by time.monotonic()."""
+
+    def __init__(self) -> None:
+        self.result: Result | None = None
+        self.judged = -inf
+        self.published = -inf
+        self.said: tuple[State, str] | None = None
+        """State and condition that were handed over last."""
 
 
 class Publisher(threading.Thread):
@@ -44,15 +59,16 @@ class Publisher(threading.Thread):
         self._settings = settings
         self._log = log
         self._lock = threading.Condition()
-        self._subjects = [subject(replica, settings) for replica in replicas]
+        self._subjects = tuple(subject(replica, settings) for replica in replicas)
         self._stored = False
         self._ending = False
         self._trouble = ""
         """Why the history cannot be written; empty where it can."""
-        self._results: dict[str, Result] = {}
-        self._published: dict[str, tuple[float, State, str]] = {}
+        self._told = ""
+        self._latest: dict[str, _Latest] = {}
         self._errors = dict.fromkeys(["history", "prometheus-file"], 0)
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{time.monotonic_ns()}"
+        self._mine = False
         self._mine_until = 0.0
         self._renew_at = 0.0
         self._write_at = 0.0
@@ -82,7 +98,7 @@ class Publisher(threading.Thread):
     def replace(self, replicas: Sequence[Replica], settings: Publish) -> None:
         """Other replicas, other limits or other names of objects. Where results go to stays as it was."""
         with self._lock:
-            self._subjects = [subject(replica, settings) for replica in replicas]
+            self._subjects = tuple(subject(replica, settings) for replica in replicas)
             self._stored = True
             self._lock.notify()
 
@@ -103,52 +119,77 @@ class Publisher(threading.Thread):
     def run(self) -> None:
         ending = False
         while not ending:
+            began = time.monotonic()
             with self._lock:
                 self._lock.wait_for(lambda: self._stored or self._ending, JUDGE_S)
                 self._stored = False
-                ending, trouble, subjects = self._ending, self._trouble, list(self._subjects)
-            try:
-                self._judge(subjects, trouble)
-                self._write_metrics()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next round may do better
-                self._log(f"publishing: internal error, {type(error).__name__}: {error}")
-                self._judging.close()
+                ending, trouble, subjects = self._ending, self._trouble, self._subjects
+            self._round(subjects, trouble)
+            with self._lock:
+                self._lock.wait_for(lambda: self._ending, began + ROUND_S - time.monotonic())
         self._end()
 
-    def _judge(self, subjects: list[Subject], trouble: str) -> None:
-        """A verdict on every replica; those that are due go to the mailboxes."""
+    def _round(self, subjects: tuple[Subject, ...], trouble: str) -> None:
+        condition = "history-unavailable"
         verdicts: dict[str, Verdict] = {}
         try:
             if not trouble:
-                verdicts = self._judging.verdicts(subjects)
+                verdicts = self._judging.verdicts(subjects, self._due(subjects))
         except HistoryUnavailable as error:
             trouble = str(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not pass for what was judged before
+            condition, trouble = "internal-error", f"{type(error).__name__}: {error}"
+            self._judging.close()
+        if condition == "internal-error" and trouble != self._told:
+            self._log(f"publishing: internal error, {trouble}")
+        self._told = trouble
         self._errors["history"] += bool(trouble)
-        mine = self._lease(trouble)
-        results: dict[str, Result] = {}
-        for each in subjects:
-            last = self._results.get(each.name)
-            verdict = _unavailable(trouble, last) if trouble else verdicts.get(each.name)
-            if verdict is not None:
-                results[each.name] = Result(each, verdict)
-            elif last is not None:
-                results[each.name] = last
-        self._results = results if mine else {}
-        for result in self._results.values():
-            self._publish(result)
+        self._mine = self._lease(trouble)
+        if trouble:
+            verdicts = {each.name: _unknown(condition, trouble, self._latest.get(each.name)) for each in subjects}
+        self._take(subjects, verdicts, final=not trouble)
+        if self._mine:
+            for latest in self._latest.values():
+                self._publish(latest)
+        self._write_metrics()
 
-    def _publish(self, result: Result) -> None:
-        name, verdict = result.subject.name, result.verdict
+    def _due(self, subjects: tuple[Subject, ...]) -> list[str]:
+        """The replicas to be judged whether anything has arrived for them or not."""
         now = time.monotonic()
-        last = self._published.get(name)
-        same = last is not None and last[1:] == (verdict.state, verdict.condition)
-        if last is not None and same and now - last[0] < self._settings.publish_interval:
+        aged = now - AGED_S
+        unpublished = now - self._settings.publish_interval if self._mine else -inf
+        return [
+            each.name
+            for each in subjects
+            if (latest := self._latest.get(each.name)) is None
+            or latest.judged <= aged
+            or latest.published <= unpublished
+        ]
+
+    def _take(self, subjects: tuple[Subject, ...], verdicts: dict[str, Verdict], *, final: bool) -> None:
+        """Puts new verdicts in the place of old ones; those that are not `final` are made anew in the next round."""
+        now = time.monotonic()
+        before, self._latest = self._latest, {}
+        for each in subjects:
+            latest = self._latest[each.name] = before.get(each.name) or _Latest()
+            verdict = verdicts.get(each.name)
+            if verdict is not None:
+                latest.result = Result(each, verdict)
+                latest.judged = now if final else -inf
+
+    def _publish(self, latest: _Latest) -> None:
+        """Hands a verdict over where it says something new, or where the last one was long ago."""
+        if latest.result is None:
             return
-        if not same:
+        now, verdict = time.monotonic(), latest.result.verdict
+        said = (verdict.state, verdict.condition)
+        if said != latest.said:
             self._write_at = 0.0
-        self._published[name] = (now, verdict.state, verdict.condition)
+        elif now - latest.published < self._settings.publish_interval:
+            return
+        latest.published, latest.said = now, said
         for mailbox in self._mailboxes:
-            mailbox.put(result)
+            mailbox.put(latest.result)
 
     def _lease(self, trouble: str) -> bool:
         """Whether this worker is the one that publishes. Without a history, everybody is: noise beats silence."""
@@ -161,7 +202,7 @@ class Publisher(threading.Thread):
             except HistoryUnavailable:
                 return True
             if mine and now >= self._mine_until:
-                self._published.clear()
+                self._latest.clear()
             self._mine_until = now + LEASE_S if mine else 0.0
             self._renew_at = now + (RENEW_S if mine else JUDGE_S)
         return now < self._mine_until
@@ -181,7 +222,8 @@ class Publisher(threading.Thread):
             errors[mailbox.name] = mailbox.errors
             dropped[mailbox.name] = mailbox.dropped
         counts = openmetrics.WorkerCounts(len(self._subjects), errors, dropped, self._errors["history"])
-        return openmetrics.families(list(self._results.values()), counts)
+        results = [latest.result for latest in list(self._latest.values()) if latest.result] if self._mine else []
+        return openmetrics.families(results, counts)
 
     def _write_metrics(self) -> None:
         path = self._settings.prometheus_file
@@ -218,8 +260,8 @@ def _targets(settings: Publish) -> list[CommandFile | Icinga]:
     return targets
 
 
-def _unavailable(trouble: str, last: Result | None) -> Verdict:
-    """What is said where the history is out of reach. The newest sample stays, so that its age can be told."""
-    finding = Finding(State.CRITICAL, "history-unavailable", trouble)
-    sample = last.verdict.sample if last else None
-    return Verdict(time.time(), (finding,), Trend(), sample, (), {}, None, None, None, None)
+def _unknown(condition: str, trouble: str, last: _Latest | None) -> Verdict:
+    """What is said where nothing can be judged. The newest sample stays, so that its age can be told."""
+    state = State.UNKNOWN if condition == "internal-error" else State.CRITICAL
+    sample = last.result.verdict.sample if last and last.result else None
+    return Verdict(time.time(), (Finding(state, condition, trouble),), Trend(), sample, (), {}, None, None, None, None)
