@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -136,35 +137,59 @@ def test_a_source_that_does_not_answer() -> None:
     assert "heartbeat-source.cnf" not in written(replica)[0]
 
 
-@pytest.mark.parametrize(
-    ("version", "status", "statements"),
-    [
-        (
-            *("9.7.0", {"channel_name": "x"}),
-            " ".join(
-                f"{words} FOR CHANNEL 'x';"
-                for words in (
-                    "STOP REPLICA SQL_THREAD",
-                    "CHANGE REPLICATION SOURCE TO SOURCE_DELAY = 3600",
-                    "START REPLICA SQL_THREAD",
-                )
-            ),
-        ),
-        (*("8.0.22", {}), "STOP REPLICA SQL_THREAD; CHANGE MASTER TO MASTER_DELAY = 3600; START REPLICA SQL_THREAD;"),
-        ("5.7.44", {}, "STOP SLAVE SQL_THREAD; CHANGE MASTER TO MASTER_DELAY = 3600; START SLAVE SQL_THREAD;"),
-        (
-            *("10.11.6-MariaDB", {"channel_name": "a"}),
-            "STOP SLAVE 'a' IO_THREAD; STOP SLAVE 'a'; CHANGE MASTER 'a' TO MASTER_DELAY = 3600; START SLAVE 'a';",
-        ),
-        ("5.6.51", {}, "STOP SLAVE IO_THREAD; STOP SLAVE; CHANGE MASTER TO MASTER_DELAY = 3600; START SLAVE;"),
+SHOWN = "SHOW SLAVE STATUS\nRelay_Log_File: relay.000007\nRelay_Log_Pos: 431\nRelay_Master_Log_File: bin.000002\n"
+
+
+PLACE = "RELAY_LOG_FILE = 'relay.000007', RELAY_LOG_POS = 431"
+SET_DELAY = {
+    "9.7.0": [
+        "STOP REPLICA SQL_THREAD FOR CHANNEL 'a';",
+        "START REPLICA IO_THREAD FOR CHANNEL 'a';",
+        "CHANGE REPLICATION SOURCE TO SOURCE_DELAY = 3600 FOR CHANNEL 'a';",
+        "START REPLICA SQL_THREAD FOR CHANNEL 'a';",
     ],
-)
-def test_a_delay_that_has_to_be_set(version: str, status: dict[str, str], statements: str) -> None:
-    wanted = WANTED._replace(delay=3600.0)
+    "8.0.22": [
+        "STOP REPLICA SQL_THREAD FOR CHANNEL 'a';",
+        "START REPLICA IO_THREAD FOR CHANNEL 'a';",
+        "CHANGE MASTER TO MASTER_DELAY = 3600 FOR CHANNEL 'a';",
+        "START REPLICA SQL_THREAD FOR CHANNEL 'a';",
+    ],
+    "10.11.6-MariaDB": [
+        "STOP SLAVE 'a'; SHOW SLAVE 'a' STATUS\\G",
+        f"CHANGE MASTER 'a' TO MASTER_DELAY = 3600, {PLACE};",
+        "START SLAVE 'a';",
+    ],
+    "5.6.51": [
+        "STOP SLAVE; SHOW SLAVE STATUS\\G",
+        f"CHANGE MASTER TO MASTER_DELAY = 3600, {PLACE}, MASTER_AUTO_POSITION = 0;",
+        "START SLAVE;",
+    ],
+}
+
+
+@pytest.mark.parametrize("version", SET_DELAY)
+def test_a_delay_that_has_to_be_set(version: str, tmp_path: Path) -> None:
+    """Which statements are run. One that names no place throws away what waits, on servers that need to be told it."""
+    wanted, statements, old = WANTED._replace(delay=3600.0), SET_DELAY[version], version == "5.6.51"
+    status = {"auto_position": "1"} if old else {"channel_name": "a"}
     files, _ = written(server(version, 2), server(version, 1), wanted, sql_delay="0", **status)
-    lines = [line.strip() for line in files["README.txt"].splitlines()]
-    assert " ".join(line for line in lines if re.match(r"(STOP|START|CHANGE) .*;$", line)) == statements
     assert 'delay = "1h"' in files["config.toml"]
+    if "set-delay.sql" in files:
+        assert files["set-delay.sql"].splitlines() == statements
+        assert "mysql < set-delay.sql" in files["README.txt"]
+        return
+    [asked] = re.findall(r' -e "(.*)" \| awk -f set-delay.awk \| ', files["README.txt"])
+    script = tmp_path / "set-delay.awk"
+    script.write_text(files["set-delay.awk"])
+
+    def said(shown: str) -> list[str]:
+        done = subprocess.run(["awk", "-f", script], input=shown, capture_output=True, text=True, check=True)
+        return [asked, *done.stdout.splitlines()]
+
+    assert said(SHOWN) == statements
+    # Where no place is to be seen, replication goes on all the same.
+    assert said("") == [asked, statements[-1]]
+    assert ("back to GTID" in files["README.txt"]) == old
 
 
 def test_pt_slave_delay() -> None:
@@ -179,6 +204,7 @@ def test_pt_slave_delay() -> None:
     [
         ({"sql_delay": "0"}, WANTED, None, "--delay: the server is set to no delay"),
         ({}, WANTED._replace(delay=60.0), None, "--delay: the server is set to 2 h already"),
+        ({"channel_name": 'a"b'}, WANTED, None, "--channel: its name has quotes"),
         ({}, WANTED, frozenset({"id", "ts"}), "--heartbeat-table: percona.heartbeat on the replica has no columns"),
     ],
 )

@@ -102,7 +102,7 @@ class Dialect(NamedTuple):
     ) -> str:
         """Sets the server's own delay, or names the place where it goes on in the relay log, or both.
 
-        A place turns GTIDs off: MySQL, where the channel is by `gtid`, must be told. `back` turns MariaDB's on again.
+        A place turns GTIDs off: MySQL, where the channel is by `gtid`, must be told. `back` turns them on again.
         """
         new = not self.mariadb and self._numbers >= NEW_CHANGE
         words = [] if seconds is None else [f"{'SOURCE' if new else 'MASTER'}_DELAY = {seconds}"]
@@ -111,7 +111,7 @@ class Dialect(NamedTuple):
             if gtid and not self.mariadb:
                 words.append(f"{'SOURCE' if new else 'MASTER'}_AUTO_POSITION = 0")  # refused beside a place otherwise
         if back:
-            words.append("MASTER_USE_GTID = slave_pos")
+            words.append("MASTER_USE_GTID = slave_pos" if self.mariadb else "MASTER_AUTO_POSITION = 1")
         verb = "REPLICATION SOURCE" if new else "MASTER"
         return f"CHANGE {verb}{self.before} TO {', '.join(words)}{self.behind}"
 
@@ -126,6 +126,18 @@ class Dialect(NamedTuple):
         # Of an IO thread that is stopped, the change would throw away what it has fetched.
         threads = [self.stop("SQL_THREAD"), self.start("IO_THREAD")]
         return [*threads, self.change(seconds), self.start("SQL_THREAD")]
+
+    def back_to_gtid(self) -> str:
+        """For a person: when and how a channel that a place has turned to file and position may go back to GTIDs."""
+        back = f"{self.stop()}; {self.change(None, back=True)}; {self.start()}"
+        if not self.mariadb:
+            return f"to go back to GTIDs, which fetches what waits once more, where the source still has it: {back}"
+        return (
+            "the channel stays with file and position. To go back to GTIDs, wait until a transaction that was fetched"
+            " after now has been applied, see that @@gtid_slave_pos names it and that the source still has its binary"
+            f" logs since then; only then: {back}."
+            " Earlier, gtid_slave_pos may name what was fetched, and all that waits would be lost without an error"
+        )
 
     def applier_errors(self) -> str:
         """Where parallel workers say what stopped them; the status, where the server has no such table."""

@@ -306,19 +306,8 @@ def resume(
     if facts and facts.persisted and state.stays_stopped:
         steps.append(Step("start again after a restart", f"RESET PERSIST {_skip_variable(state)}"))
     if state.mariadb and facts and facts.gtid and (steps or not channel.gtid):
-        notes.append(back_to_gtid(state))
+        notes.append(talk(state).back_to_gtid())
     return Plan(tuple(steps), tuple(notes))
-
-
-def back_to_gtid(state: State) -> str:
-    """When and how a MariaDB that was forwarded may ask its source by GTID again."""
-    say = talk(state)
-    return (
-        "the channel stays with file and position. To go back to GTIDs, wait until a transaction that was fetched after"
-        " now has been applied, see that @@gtid_slave_pos names it and that the source still has its binary logs since"
-        f" then; only then: {say.stop()}; {say.change(None, back=True)}; {say.start()}."
-        " Earlier, gtid_slave_pos may name what was fetched, and all that waits would be lost without an error"
-    )
 
 
 def by_hand(state: State, target: Transaction | None) -> list[str]:

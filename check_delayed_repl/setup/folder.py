@@ -8,6 +8,7 @@ from string import Template
 from textwrap import indent
 from typing import NamedTuple
 
+from check_delayed_repl.diagnose.dialect import Dialect
 from check_delayed_repl.setup import accounts
 from check_delayed_repl.setup.asking import Facts, Row, Wanted
 from check_delayed_repl.setup.hindrances import filters_of, warnings
@@ -79,6 +80,8 @@ def folder(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) ->
     if plan.local and not plan.local_beats:
         found["heartbeat-replica.cnf"] = _option_file(LOCAL_BEAT, plan.secrets[LOCAL_BEAT], replica.socket)
         found["pt-heartbeat-replica.service"] = unit("replica", wanted.table)
+    if plan.sets_delay:
+        found |= _set_delay_file(plan)
     words = {"host": _object_name(wanted.name), "name": wanted.name}
     words["address"] = str(wanted.address.get("host", "127.0.0.1"))
     found |= {name: _filled(name, **words) for name in ("nagios.cfg", "icinga2.conf")}
@@ -92,6 +95,8 @@ def _plan(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) -> 
                 f"--heartbeat-table: {wanted.table} on the {which} has no columns ts and server_id (an old layout):"
                 " name another table, which will be made"
             )
+    if not re.fullmatch(r"[^'\"\\$`\0-\x1f\x7f]*", status.get("channel_name", "")):
+        raise Impossible("--channel: its name has quotes or the like in it, which no shell would leave alone")
     set_to = int(status.get("sql_delay") or 0)
     delay = wanted.delay or set_to
     if not delay:
@@ -277,15 +282,31 @@ def _steps(p: _Plan) -> list[tuple[str, dict[str, str]]]:
 
 
 def _set_delay(p: _Plan) -> tuple[str, dict[str, str]]:
-    """The step whose statements keep what waits in the relay log, and stop replication for a moment alone."""
-    server, words = p.replica.server, {"seconds": plain(p.delay, 0)}
-    channel = accounts.text(p.status.get("channel_name", ""))
-    if server.mariadb or server.before(5, 7, 4):
-        return "delay-old", words | {"named": f" {channel}" if channel != "''" else ""}
-    words["named"] = f" FOR CHANNEL {channel}" if channel != "''" else ""
-    words["word"] = "SLAVE" if server.before(8, 0, 22) else "REPLICA"
-    words["change"] = "MASTER TO MASTER" if server.before(8, 0, 23) else "REPLICATION SOURCE TO SOURCE"
-    return "delay", words
+    """The step that sets the delay, keeps what waits in the relay log, and stops replication for a moment alone."""
+    say = _dialect(p)
+    if not say.needs_place:
+        return "delay", {"client": say.client}
+    status = f"SHOW SLAVE{say.before} STATUS"
+    note = f"\nFrom then on {say.back_to_gtid()}.\n" if _by_gtid(p.status) else ""
+    return "delay-place", {"client": say.client, "stop": say.stop(), "status": status, "note": note}
+
+
+def _set_delay_file(p: _Plan) -> dict[str, str]:
+    say, seconds = _dialect(p), round(p.delay)
+    if not say.needs_place:
+        return {"set-delay.sql": "".join(f"{one};\n" for one in say.set_delay(seconds, None))}
+    change = say.change(seconds, ("FILE", 0), _by_gtid(p.status))
+    # As a string of awk's, with its variables in the gaps.
+    change = change.replace("'FILE'", "'\" file \"'").replace("LOG_POS = 0", 'LOG_POS = " position "')
+    return {"set-delay.awk": _filled("set-delay.awk", change=change, start=say.start())}
+
+
+def _dialect(p: _Plan) -> Dialect:
+    return Dialect(p.replica.version, p.status.get("channel_name", ""))
+
+
+def _by_gtid(status: Row) -> bool:
+    return status.get("using_gtid", "No") not in ("No", "") or status.get("auto_position") == "1"
 
 
 def _step(key: str, words: dict[str, str]) -> str:

@@ -72,18 +72,9 @@ class Hosts:
                 self.monitoring,
             )
             for line in (line.strip() for line in body.splitlines()):
-                if line.startswith(("install ", "systemctl ", "mysql ")):
+                if line.startswith(("install ", "systemctl ", "mysql ", "mariadb ")):
                     for _ in range(2):
                         host.run(f"cd {FOLDER} && {line}")
-                elif line.endswith(";"):
-                    host.run(f'mysql -e "{line}"')
-                elif line.startswith("SHOW SLAVE"):
-                    asked = 'mysql -e "SHOW SLAVE STATUS\\G"'
-                    wait_until(
-                        lambda host=host, asked=asked: "has read all relay log" in host.run(asked).output,
-                        20,
-                        "it is empty",
-                    )
 
     def becomes_ok(self) -> None:
         said = ""
