@@ -32,6 +32,7 @@ from diagnose_scenes import (
     seen,
 )
 from judge_builders import job
+from rich.text import Text
 
 from check_delayed_repl import conditions, words
 from check_delayed_repl.diagnose import document as diagnosis
@@ -40,15 +41,14 @@ from check_delayed_repl.diagnose.advice import advise, general_steps, steps_for
 from check_delayed_repl.diagnose.certainty import certainty
 from check_delayed_repl.diagnose.dialect import Dialect, Place
 from check_delayed_repl.diagnose.picture import Diagnosis
-from check_delayed_repl.diagnose.screen import Line, plain, to_ascii
+from check_delayed_repl.diagnose.screen import to_ascii
 from check_delayed_repl.diagnose.steps import freeze
-from check_delayed_repl.diagnose.text import WIDTH, Pen, brief, frame, humane, screen
+from check_delayed_repl.diagnose.text import WIDTH, Screen, humane
 from check_delayed_repl.given import Call
 from check_delayed_repl.judge.outcome import Finding, State
 from check_delayed_repl.plugin import build_parser
 from check_delayed_repl.tool import command_parser
 
-PEN = Pen(zone=UTC)
 GOLDEN = Path(__file__).parent / "golden" / "diagnose"
 KEPT_SCREENS = (
     "in-range",
@@ -68,15 +68,36 @@ KEPT_SCREENS = (
 KEPT_FRAMES = ("backup-recovery-window", "recovering-below-minimum", "sql-stopped")
 
 
+def screen(p: Diagnosis) -> list[Text]:
+    return Screen(p, zone=UTC).whole()
+
+
+def brief(p: Diagnosis) -> list[Text]:
+    return Screen(p, zone=UTC).brief()
+
+
+def frame(p: Diagnosis, rows: int) -> list[Text]:
+    return Screen(p, zone=UTC).frame(rows)
+
+
+def plain(lines: list[Text]) -> str:
+    return "".join(f"{line.plain.rstrip()}\n" for line in lines)
+
+
+def styles(lines: list[Text]) -> list[tuple[str, str]]:
+    """(text, style) of each styled piece."""
+    return [(line.plain[s.start : s.end], str(s.style)) for line in lines for s in line.spans]
+
+
 def golden() -> dict[str, str]:
     """File name → what it should hold."""
-    files = {f"{name.replace(' ', '-')}.txt": plain(screen(SCENES[name](), PEN)) for name in KEPT_SCREENS}
-    files |= {f"watch-{name}.txt": plain(frame(SCENES[name](), PEN, 23)) for name in KEPT_FRAMES}
-    files["ascii.txt"] = to_ascii(plain(screen(SCENES["backup-recovery-window"](), PEN)))
+    files = {f"{name.replace(' ', '-')}.txt": plain(screen(SCENES[name]())) for name in KEPT_SCREENS}
+    files |= {f"watch-{name}.txt": plain(frame(SCENES[name](), 23)) for name in KEPT_FRAMES}
+    files["ascii.txt"] = to_ascii(plain(screen(SCENES["backup-recovery-window"]())))
     return files
 
 
-def joined(lines: list[Line]) -> str:
+def joined(lines: list[Text]) -> str:
     return " ".join(plain(lines).split())
 
 
@@ -165,14 +186,16 @@ def test_a_screen(name: str) -> None:
     """It is about what it is called; 80 columns but for what is to be pasted; first things first, and briefly."""
     picture = SCENES[name]()
     assert picture.has(name.partition(" ")[0])
-    lines, first = screen(picture, PEN), brief(picture, PEN)
-    assert max(len(plain([one])) - 1 for one in lines if not any(style == "command" for _, style in one)) <= WIDTH
+    lines, first = screen(picture), brief(picture)
+    assert (
+        max(len(plain([one])) - 1 for one in lines if "command" not in [style for _, style in styles([one])]) <= WIDTH
+    )
     assert lines[: len(first)] == first
     assert len(first) <= 24
     text = plain(first)
     assert f" {picture.verdict.state.name}  {words.shown(picture.verdict.condition)}" in text
     assert text.count("Protected: ") == text.count("Do now: ") == 1
-    urgent = [style for one in first for piece, style in one if piece == "Do now: "]
+    urgent = [style for piece, style in styles(first) if piece == "Do now: "]
     assert urgent == ["urgent" if picture.verdict.state == State.CRITICAL else "bold"]
     [do_now] = [one for one in text.splitlines() if one.startswith("Do now: ")]
     assert do_now.endswith((":", ".", "?")), "one line"
@@ -182,7 +205,7 @@ def test_a_screen(name: str) -> None:
 def test_a_frame_fits_its_terminal_and_cuts_no_sentence(name: str) -> None:
     picture = SCENES[name]()
     for rows in (23, 40, 60):
-        lines = frame(picture, PEN, rows)
+        lines = frame(picture, rows)
         assert len(lines) <= rows
         assert " ".join(humane(words.clean(picture.verdict.message)).split()) in joined(lines)
 
@@ -197,33 +220,29 @@ def test_the_screens_are_the_golden_ones() -> None:
 
 
 def test_samples_out_of_range_have_another_colour() -> None:
-    drawn = screen(SCENES["delay-setting-lost"](), PEN)
-    dots = {
-        style for one in drawn for piece, style in one if piece.strip() and 0x2800 <= ord(piece.strip()[0]) <= 0x28FF
-    }
-    assert {"bad", "fit"} <= dots
-    healthy = [style for one in screen(SCENES["in-range"](), PEN) for _, style in one]
-    assert "bad" not in healthy
+    drawn = styles(screen(SCENES["delay-setting-lost"]()))
+    assert {"bad", "fit"} <= {style for piece, style in drawn if 0x2800 < ord(piece[0]) <= 0x28FF}
+    assert "bad" not in [style for _, style in styles(screen(SCENES["in-range"]()))]
 
 
 def test_budgets_that_are_not_used_fold_into_one_line() -> None:
-    text = plain(screen(SCENES["active-backup"](), PEN))
+    text = plain(screen(SCENES["active-backup"]()))
     assert text.count("█") > 1
     assert "  not used: deshard 9 h, recovery 6 h, trend 2 h 30 min\n" in text
 
 
 def test_hostile_server_text_is_harmless() -> None:
     hostile = "\x1b]0;owned\x07\n\n|x IDENTIFIED BY 'geheim'" + "y" * 5000
-    shown = plain(screen(scene([*line(end=-10), seen(NOW, 7200.0, sql="No", sql_errno=1, sql_error=hostile)]), PEN))
+    shown = plain(screen(scene([*line(end=-10), seen(NOW, 7200.0, sql="No", sql_errno=1, sql_error=hostile)])))
     assert all(text.isprintable() for text in shown.splitlines())
     assert "geheim" not in shown
 
 
 def test_absurd_numbers_are_drawn() -> None:
-    assert "▲" in plain(screen(scene([*line(end=-20), seen(NOW - 10, 1e9), seen(NOW, 7200.0)]), PEN))
+    assert "▲" in plain(screen(scene([*line(end=-20), seen(NOW - 10, 1e9), seen(NOW, 7200.0)])))
     for delay in (float("inf"), 1e300, -1e300, 0.0):
-        screen(scene([*line(end=-10), seen(NOW, delay)]), PEN)
-    screen(scene([seen(NOW, 7200.0)] * 3), PEN)
+        screen(scene([*line(end=-10), seen(NOW, delay)]))
+    screen(scene([seen(NOW, 7200.0)] * 3))
 
 
 def test_the_fit_is_the_judges() -> None:
@@ -382,7 +401,7 @@ def test_nothing_is_proposed_against_a_rescue() -> None:
     picture = SCENES["rescue-in-progress"]()
     assert commands(picture) == ["delayed-repl rescue status -H db1 --history /srv/history.db"]
     assert freeze(picture) is None
-    assert not any(word in plain(screen(picture, PEN)) for word in ("START", "CHANGE "))
+    assert not any(word in plain(screen(picture)) for word in ("START", "CHANGE "))
 
 
 def test_limits_that_do_not_fit_are_a_question_of_the_limits() -> None:
@@ -432,7 +451,7 @@ def test_a_hostile_job_cannot_take_over_the_commands(name: str) -> None:
         check=True,
     ).stdout.split("\0")[:-1]
     assert said[-2:] == ["--", name]
-    assert all(text.isprintable() for text in plain(screen(picture, PEN)).splitlines())
+    assert all(text.isprintable() for text in plain(screen(picture)).splitlines())
 
 
 def test_every_condition_has_general_steps() -> None:
@@ -444,7 +463,7 @@ def test_every_condition_has_general_steps() -> None:
 
 def test_the_bad_days_line_has_the_options_that_were_given() -> None:
     picture = SCENES["in-range"]()
-    assert plain(screen(picture, PEN)).endswith("      delayed-repl rescue freeze -H db1\n")
+    assert plain(screen(picture)).endswith("      delayed-repl rescue freeze -H db1\n")
     assert freeze(picture._replace(call=Call(worker=True))) is None, "how to get there is not known"
     given = Call(("--config", "/etc/c.toml", "--replica", "db1"), worker=True)
     assert freeze(picture._replace(call=given)) == "delayed-repl rescue freeze --config /etc/c.toml --replica db1"
@@ -496,7 +515,7 @@ def test_json_says_what_the_screen_says(name: str) -> None:
 def test_a_flood_is_cut_short_everywhere() -> None:
     many = [Finding(State.WARNING, "job-record-invalid", f"Job record {n} is invalid") for n in range(5000)]
     picture = scene(line(), more=many)
-    text = plain(screen(picture, PEN))
+    text = plain(screen(picture))
     assert len(text.splitlines()) < 150
     assert "and 4980 more findings" in text
     assert len(diagnosis.render(picture)) < 30_000

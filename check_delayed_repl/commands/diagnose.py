@@ -7,10 +7,11 @@ import sys
 import time
 
 from check_delayed_repl.diagnose.picture import Diagnosis
-from check_delayed_repl.diagnose.screen import add_screen_options, console, styled
+from check_delayed_repl.diagnose.screen import add_screen_options, console, joined
 from check_delayed_repl.diagnose.session import Session
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.options import (
+    OUTPUT,
     SAMPLING,
     UsageError,
     add_config_option,
@@ -33,18 +34,15 @@ PLOTS = (".png", ".svg")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_config_option(parser, parser.add_argument_group("the configuration file"), "one")
-    add_connection_options(parser)
-    add_judging_options(parser)
-    group = add_source_options(parser)
-    group.add_argument(
+    samples, showing = add_shared_options(parser, 1.0, ", with --for")
+    samples.add_argument(
         "--no-sample",
         "--no-look",
         dest="no_sample",
         action="store_true",
         help="do not connect to the replica: explain what the history has, whoever took those samples",
     )
-    group.add_argument(
+    samples.add_argument(
         "--for",
         dest="sampling_time",
         type=duration,
@@ -52,34 +50,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="take samples for so long (default: until it is clear which way the line goes, which is at once"
         " where the history tells, else 30s); they are kept nowhere",
     )
-    group.add_argument(
-        "--interval", type=positive_duration, default=1.0, metavar="TIME", help="how often, with --for (default 1s)"
-    )
-    group = parser.add_argument_group("how to show it (times are local; TZ=UTC before the command makes them UTC)")
-    group.add_argument("--brief", action="store_true", help="the verdict, what to do now and what is protected alone")
-    group.add_argument(
-        "--output", choices=("text", "json"), default="text", metavar="FORMAT", help="text (default) or json"
-    )
-    group.add_argument(
+    showing.add_argument("--brief", action="store_true", help="the verdict, what to do now and what is protected alone")
+    OUTPUT.add_to(showing)
+    showing.add_argument(
         "--plot", type=filled, metavar="FILE", help="draw the line into a .png or .svg too; needs matplotlib"
     )
-    add_screen_options(group)
-    group.add_argument(
+    showing.add_argument(
         "--exit-code",
         action="store_true",
         help="exit as the check would (0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN) instead of 0 for any judgement",
     )
 
 
-def add_source_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Where samples come from, and how much of them is drawn."""
-    group = parser.add_argument_group("samples")
-    add_history_option(group)
-    SAMPLING.add_to(group)
-    group.add_argument(
+def add_shared_options(
+    parser: argparse.ArgumentParser, interval: float, when: str = ""
+) -> tuple[argparse._ArgumentGroup, argparse._ArgumentGroup]:
+    """Those of diagnose and watch alike; returns the groups about samples and about how to show it, for more."""
+    add_config_option(parser, parser.add_argument_group("the configuration file"), "one")
+    add_connection_options(parser)
+    add_judging_options(parser)
+    samples = parser.add_argument_group("samples")
+    add_history_option(samples)
+    SAMPLING.add_to(samples)
+    samples.add_argument(
         "--since", type=positive_duration, metavar="TIME", help="draw so much of the history (default: the window)"
     )
-    return group
+    samples.add_argument(
+        "--interval",
+        type=positive_duration,
+        default=interval,
+        metavar="TIME",
+        help=f"how often to take a sample{when} (default {interval:g}s)",
+    )
+    showing = parser.add_argument_group("how to show it (times are local; TZ=UTC before the command makes them UTC)")
+    add_screen_options(showing)
+    return samples, showing
 
 
 def run(args: argparse.Namespace) -> int:
@@ -143,9 +148,10 @@ def _show(picture: Diagnosis, args: argparse.Namespace) -> None:
 
         print(diagnosis.render(picture), end="")
         return
-    from check_delayed_repl.diagnose.text import Pen, brief, screen
+    from check_delayed_repl.diagnose.text import Screen
 
-    console(args).print(styled((brief if args.brief else screen)(picture, Pen()), args), end="", soft_wrap=True)
+    screen = Screen(picture)
+    console(args.color).print(joined(screen.brief() if args.brief else screen.whole(), args.ascii), soft_wrap=True)
 
 
 def _plot(picture: Diagnosis, file: str) -> int:

@@ -10,22 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 
-from check_delayed_repl.commands.diagnose import add_source_options
-from check_delayed_repl.diagnose.screen import Line, add_screen_options, console, styled
+from rich.text import Text
+
+from check_delayed_repl.commands.diagnose import add_shared_options
+from check_delayed_repl.diagnose.screen import console, joined
 from check_delayed_repl.diagnose.session import Session
-from check_delayed_repl.diagnose.text import Pen, frame
-from check_delayed_repl.options import (
-    add_config_option,
-    add_connection_options,
-    add_judging_options,
-    limits_from,
-    positive_duration,
-    replica_name,
-    whole,
-)
+from check_delayed_repl.diagnose.text import Screen
+from check_delayed_repl.options import limits_from, replica_name, whole
 from check_delayed_repl.records import Sample
 
 HELP = "the same as a live view, with countdowns: to back in range, to the end of each budget"
@@ -39,25 +31,13 @@ ROWS = 24
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_config_option(parser, parser.add_argument_group("the configuration file"), "one")
-    add_connection_options(parser)
-    add_judging_options(parser)
-    group = add_source_options(parser)
-    group.add_argument(
-        "--interval", type=positive_duration, default=5.0, metavar="TIME", help="how often to sample (default 5s)"
-    )
-    group.add_argument(
+    samples, _ = add_shared_options(parser, 5.0)
+    samples.add_argument(
         "--count",
         type=lambda text: whole(text, 1, 10**9, "a number of samples"),
         metavar="N",
         help="stop after so many samples (default: at Ctrl-C)",
     )
-    group = parser.add_argument_group("how to show it (times are local; TZ=UTC before the command makes them UTC)")
-    add_screen_options(group)
-
-
-class Ended(Exception):
-    """Somebody asked for the end, by a signal."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,11 +45,13 @@ def run(args: argparse.Namespace) -> int:
     limits = limits_from(args)
     session = Session(args, limits, replica_name(args), max(args.since or 0.0, limits.window))
     live = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    # Signals end the view properly; Ctrl-C too where whoever started this ignores it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
-        with _ends_on_signals():
-            session.open()
-            (_live if live else _frames)(session, args)
-    except Ended:
+        session.open()
+        (_live if live else _frames)(session, args)
+    except KeyboardInterrupt:
         pass
     finally:
         session.close()
@@ -78,10 +60,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _frames(session: Session, args: argparse.Namespace) -> None:
     """A frame for each sample, one below the other."""
-    shown, pen = console(args), Pen()
+    shown = console(args.color)
     for count, sample in enumerate(_samples(session, args.interval), 1):
         _take(session, sample)
-        shown.print(styled([*frame(session.picture(args.since), pen, ROWS), []], args), end="", soft_wrap=True)
+        frame = [*Screen(session.picture(args.since)).frame(ROWS), Text()]
+        shown.print(joined(frame, args.ascii), soft_wrap=True)
         sys.stdout.flush()
         if count == args.count:
             return
@@ -91,7 +74,7 @@ def _live(session: Session, args: argparse.Namespace) -> None:
     """Frames on the terminal's other screen, drawn anew every second, whatever the replica does meanwhile."""
     from rich.live import Live
 
-    shown = console(args)
+    shown = console(args.color)
     arriving: queue.SimpleQueue[Sample | Exception | None] = queue.SimpleQueue()
 
     def take() -> None:
@@ -105,7 +88,7 @@ def _live(session: Session, args: argparse.Namespace) -> None:
     count = 0
     with Live(console=shown, screen=True, auto_refresh=False) as view:
         while count != args.count:
-            view.update(styled(_frame(session, args, shown.width, shown.height), args), refresh=True)
+            view.update(joined(_frame(session, args, shown.width, shown.height), args.ascii), refresh=True)
             try:
                 found = arriving.get(timeout=TICK)
             except queue.Empty:
@@ -131,24 +114,9 @@ def _take(session: Session, sample: Sample | None) -> None:
         session.add(sample)
 
 
-def _frame(session: Session, args: argparse.Namespace, columns: int, rows: int) -> list[Line]:
+def _frame(session: Session, args: argparse.Namespace, columns: int, rows: int) -> list[Text]:
     if not session.own and not session.sampled and not session.worker:
-        return [[(f"Taking the first sample of {session.replica}...", "")]]
-    pen = Pen(max(NARROWEST, min(columns, WIDEST)), None)
-    lines = frame(session.picture(args.since), pen, rows - 1)
-    return [*lines, *([[]] * (rows - 1 - len(lines))), [("Ctrl-C ends", "dim")]]
-
-
-@contextmanager
-def _ends_on_signals() -> Iterator[None]:
-    """Signals end the view properly; Ctrl-C too where whoever started this ignores it."""
-
-    def end(number: int, where: FrameType | None) -> None:  # noqa: ARG001
-        raise Ended
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        return [Text(f"Taking the first sample of {session.replica}...")]
+    screen = Screen(session.picture(args.since), max(NARROWEST, min(columns, WIDEST)))
+    lines = screen.frame(rows - 1)
+    return [*lines, *([Text()] * (rows - 1 - len(lines))), Text("Ctrl-C ends", "dim")]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import tzinfo
-from itertools import groupby, pairwise
+from itertools import pairwise
 from math import ceil, floor
 from typing import NamedTuple
 
+from rich.text import Text
+
 from check_delayed_repl import words
 from check_delayed_repl.diagnose.picture import Diagnosis
-from check_delayed_repl.diagnose.screen import Line, Piece
 from check_delayed_repl.judge.facts import heartbeat_usable
 from check_delayed_repl.judge.outcome import JobView
 from check_delayed_repl.judge.trend import Point
@@ -67,7 +68,7 @@ def drawn_jobs(p: Diagnosis) -> list[tuple[JobView, float, float]]:
     return found
 
 
-def chart(p: Diagnosis, width: int, height: int, zone: tzinfo | None) -> list[Line]:
+def chart(p: Diagnosis, width: int, height: int, zone: tzinfo | None) -> list[Text]:
     """Rows for samples, bounds and fit; the axis of time; then a row each for fit, kinds of job and failed samples."""
     scale, columns = scale_of(p), width - LABELS - 1
 
@@ -93,7 +94,7 @@ def chart(p: Diagnosis, width: int, height: int, zone: tzinfo | None) -> list[Li
     top, bottom = (round(place((0.0, d))[1]) // 4 for d in (p.limits.max_delay_time, p.limits.min_delay_time))
     labels = {height - 1: scale.low, 0: scale.high, bottom: p.limits.min_delay_time, top: p.limits.max_delay_time}
 
-    def cell(row: int, column: int) -> Piece:
+    def cell(row: int, column: int) -> tuple[str, str]:
         if row == 0 and seen[-1, column]:
             return "▲", "bad"
         dots, line = seen[row, column], fit[row, column]
@@ -102,13 +103,11 @@ def chart(p: Diagnosis, width: int, height: int, zone: tzinfo | None) -> list[Li
             return chr(0x2800 + (dots | line)), "bad" if outside else "fit" if line else ""
         return ("╌", "bound") if row in (top, bottom) else (" ", "")
 
-    lines: list[Line] = []
+    lines = []
     for row in range(height):
-        label = words.span(labels[row]) if row in labels else ""
-        pieces = groupby((cell(row, column) for column in range(columns)), lambda piece: piece[1])
-        style = "bound" if row in (top, bottom) else "dim"
-        head: Line = [(f"{label:>{LABELS - 1}} ", style), ("┤" if label else "│", "dim")]
-        lines.append(head + [("".join(text for text, _ in same), style) for style, same in pieces])
+        label = f"{words.span(labels[row]) if row in labels else '':>{LABELS - 1}} "
+        head = (label, "bound" if row in (top, bottom) else "dim"), ("┤" if row in labels else "│", "dim")
+        lines.append(Text.assemble(*head, *(cell(row, column) for column in range(columns))))
     return [*lines, *_axis(scale, columns, zone), *_rows(p, scale, columns)]
 
 
@@ -120,24 +119,24 @@ def _joined(points: list[Point]) -> list[tuple[Point, Point]]:
     return found + [(last, last) for last in points[-1:]]
 
 
-def _axis(scale: Scale, columns: int, zone: tzinfo | None) -> list[Line]:
+def _axis(scale: Scale, columns: int, zone: tzinfo | None) -> list[Text]:
     times = (scale.left, (scale.left + scale.right) / 2, scale.right)
     first, middle, last = (words.clock(t, scale.right, zone, scale.right - scale.left < words.SOON) for t in times)
     room = columns + 1 - len(first) - len(last)
-    text = first + (middle.center(room) if len(middle) + 2 <= room else " " * room) + last
-    return [[(" " * LABELS + "└" + "─" * columns, "dim")], [(" " * LABELS + text, "dim")]]
+    text = first + (middle if len(middle) + 2 <= room else "").center(room) + last
+    return [Text(" " * LABELS + "└" + "─" * columns, "dim"), Text(" " * LABELS + text, "dim")]
 
 
-def _rows(p: Diagnosis, scale: Scale, columns: int) -> list[Line]:
+def _rows(p: Diagnosis, scale: Scale, columns: int) -> list[Text]:
     """The straight stretches, with their slopes where there is room, and where they break; jobs; failed samples."""
 
     def column(t: float) -> int:
         return min(columns - 1, max(0, floor((t - scale.left) / (scale.right - scale.left) * columns)))
 
-    rows: dict[str, tuple[list[str], str]] = {}
+    rows: dict[tuple[str, str], list[str]] = {}
 
     def put(label: str, style: str, start: int, text: str) -> None:
-        rows.setdefault(label, ([" "] * columns, style))[0][start : start + len(text)] = text
+        rows.setdefault((label, style), [" "] * columns)[start : start + len(text)] = text
 
     for one in p.segments:
         if one.end >= scale.left:
@@ -149,8 +148,8 @@ def _rows(p: Diagnosis, scale: Scale, columns: int) -> list[Line]:
     for sample in p.samples:
         if sample.error is not None:
             put("failed", "bad", column(sample.t), "x")
-    lines: list[Line] = []
-    for label, (cells, style) in rows.items():
-        name = label if len(label) < LABELS else f"{label[: LABELS - 2]}…"
-        lines.append([(f"{name:<{LABELS}} ", ""), ("".join(cells[:columns]).rstrip(), style)])
-    return lines
+    names = [label if len(label) < LABELS else f"{label[: LABELS - 2]}…" for label, _ in rows]
+    return [
+        Text.assemble(f"{name:<{LABELS}} ", ("".join(cells[:columns]).rstrip(), style))
+        for name, ((_, style), cells) in zip(names, rows.items(), strict=True)
+    ]

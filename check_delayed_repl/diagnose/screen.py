@@ -1,4 +1,4 @@
-"""A screen as lines of styled text, and what the terminal, or whatever stands in its place, can show of it."""
+"""What the terminal, or whatever stands in its place, can show of lines of styled text."""
 
 from __future__ import annotations
 
@@ -11,15 +11,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-Piece = tuple[str, str]
-"""(text, style)"""
-Line = list[Piece]
-
 STYLES = {
-    "ok": "black on green",
-    "warning": "black on yellow",
-    "critical": "bright_white on red",
-    "unknown": "bright_white on magenta",
+    "OK": "black on green",
+    "WARNING": "black on yellow",
+    "CRITICAL": "bright_white on red",
+    "UNKNOWN": "bright_white on magenta",
     "good": "green",
     "bad": "red",
     "urgent": "bold red",
@@ -43,41 +39,30 @@ def add_screen_options(group: argparse._ActionsContainer) -> None:
     group.add_argument("--ascii", action="store_true", help="draw with ASCII alone, as in a terminal that has no more")
 
 
-def knows_unicode(args: argparse.Namespace) -> bool:
-    return not args.ascii and "utf" in (sys.stdout.encoding or "").lower()
-
-
-def console(args: argparse.Namespace) -> Console:
+def console(color: str) -> Console:
     """Standard output, with the colours that were asked for."""
     from rich.console import Console
     from rich.theme import Theme
 
-    always = args.color == "always"
+    always = color == "always"
     return Console(
         theme=Theme(STYLES),
-        force_terminal=True if always else None,
-        no_color=False if always else True if args.color == "never" else None,
-        color_system="standard" if always else None if args.color == "never" else "auto",
+        force_terminal=always or None,
+        no_color=False if always else None,
+        color_system="standard" if always else None if color == "never" else "auto",
         highlight=False,
         emoji=False,
     )
 
 
-def styled(lines: Iterable[Line], args: argparse.Namespace) -> Text:
+def joined(lines: Iterable[Text], ascii_only: bool) -> Text:
     """The screen for a console; a line that is longer than it is wide is there to be pasted, and stays whole."""
     from rich.text import Text
 
-    ascii_only = not knows_unicode(args)
-    text = Text(no_wrap=True, overflow="ignore")
-    for line in lines:
-        for piece, style in line:
-            text.append(to_ascii(piece) if ascii_only else piece, style)
-        text.append("\n")
+    text = Text("\n", no_wrap=True, overflow="ignore").join(lines)
+    if ascii_only or "utf" not in (sys.stdout.encoding or "").lower():
+        text.plain = to_ascii(text.plain)
     return text
-
-
-def plain(lines: Iterable[Line]) -> str:
-    return "".join("".join(text for text, _ in line).rstrip() + "\n" for line in lines)
 
 
 def visible(text: str) -> str:
@@ -86,7 +71,7 @@ def visible(text: str) -> str:
 
 
 def to_ascii(text: str) -> str:
-    """The same for a terminal, or a pipe, that knows ASCII alone."""
+    """The same, as long, for a terminal or a pipe that knows ASCII alone."""
     return text.translate(_PLAIN).encode("ascii", "replace").decode("ascii")
 
 
