@@ -9,7 +9,7 @@ import stat
 from collections.abc import Sequence
 
 from check_delayed_repl.light import TYPE_CHECKING
-from check_delayed_repl.options import Parser, UsageError
+from check_delayed_repl.options import DEFAULT_TIMEOUT, Parser, UsageError
 
 if TYPE_CHECKING:
     from check_delayed_repl.configfile import File, Replica, Values
@@ -19,21 +19,13 @@ VARIABLE = "CHECK_DELAYED_REPL_CONFIG"
 _EXPOSED = "has a password, and everybody may read it"
 
 
-class _Given(argparse.Namespace):
-    """Takes only what the command line gives: argparse sets no default where an attribute seems to be there."""
-
-    def __getattr__(self, name: str) -> None:
-        if name.startswith("_"):
-            raise AttributeError(name)
-
-
 def parsed(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     """The arguments, with the configuration file's values in the place of what the command line does not give.
 
     Beside the parser's own, the result has `config`, the path of the file that was used, and `fleet`, its content (both
-    None where there is none); `given`, the fields that the command line gave where there is a file; and `notes`, one
-    line each about what is not right but does not stop the command. A parser says by its default `picks` what it needs
-    of the configuration file:
+    None where there is none); `given`, what the command line gave, by field; and `notes`, one line each about what is
+    not right but does not stop the command. A parser says by its default `picks` what it needs of the configuration
+    file:
 
     - `one`: one replica's options; where there are several, --replica must name one
     - `rescue`: the same, with the rescuer's login
@@ -45,12 +37,14 @@ def parsed(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     Raises UsageError.
     """
     args = parser.parse_args(argv)
-    args.fleet, args.given, args.notes = None, frozenset(), []
+    given = {field: value for field, value in vars(args).items() if value is not None}
+    args.fleet, args.given, args.notes = None, given, []
+    if getattr(args, "timeout", 0) is None:
+        args.timeout = DEFAULT_TIMEOUT
     path = _path(args)
     if path is not None:
-        given = vars(parser.parse_args(argv, _Given()))
         try:
-            _fill(args, path, {name: value for name, value in given.items() if value is not None})
+            _fill(args, path)
         except UsageError as error:
             # A backup is never stopped for the sake of its record.
             if getattr(args, "job_command", None) != "run":
@@ -67,7 +61,7 @@ def reread(args: argparse.Namespace) -> argparse.Namespace:
     if args.fleet is None:
         raise UsageError("there is no configuration file to read again")
     again = argparse.Namespace(**vars(args))
-    _fill(again, args.config, {field: getattr(args, field) for field in args.given})
+    _fill(again, args.config)
     return again
 
 
@@ -82,11 +76,12 @@ def _path(args: argparse.Namespace) -> str | None:
     return None if addressed or not os.path.exists(DEFAULT_FILE) else DEFAULT_FILE
 
 
-def _fill(args: argparse.Namespace, path: str, given: Values) -> None:
-    """Puts the file's values into the arguments; `given` is what the command line gives."""
+def _fill(args: argparse.Namespace, path: str) -> None:
+    """Puts the file's values into the arguments, where the command line does not give them."""
     # Left to those who have a file.
     from check_delayed_repl.configfile import File, merged, read_toml
 
+    given: Values = args.given
     document, found = read_toml(path, "--config" if "config" in given else "configuration file")
     file = File(path, document)
     problem = _ownership(file, found)
@@ -95,7 +90,7 @@ def _fill(args: argparse.Namespace, path: str, given: Values) -> None:
         if not ("config" in given and args.picks == "many" and _EXPOSED in problem):
             raise UsageError(problem)
         args.notes.append(problem)
-    args.config, args.fleet, args.given = path, file, frozenset(given)
+    args.config, args.fleet = path, file
     values: Values = {"history": file.history}
     if args.picks in ("one", "many"):
         values["keep"] = file.keep
@@ -105,7 +100,7 @@ def _fill(args: argparse.Namespace, path: str, given: Values) -> None:
     if args.picks in ("one", "rescue", "any"):
         values |= merged(file.defaults, {} if place is None else file.table(place), given)
     if args.picks == "rescue" and "rescue_defaults_file" in values:
-        values |= dict.fromkeys({"user", "password"} - args.given)
+        values |= dict.fromkeys({"user", "password"} - given.keys())
         values["defaults_file"] = given.get("defaults_file", values["rescue_defaults_file"])
     for field, value in values.items():
         # What only other commands have is none of this one's.
@@ -182,9 +177,8 @@ def replicas(args: argparse.Namespace) -> list[Replica]:
     file: File | None = args.fleet
     if file is None:
         return [replica_from(args)]
-    given = {field: getattr(args, field) for field in args.given}
     if len(file) > 1:
         for field in ("host", "port", "socket", "channel", "replica"):
-            if field in given:
+            if field in args.given:
                 raise UsageError(f"--{field}: not together with the {len(file)} replicas of {file.path}")
-    return file.replicas(given, nearest=len(file) == 1)
+    return file.replicas(args.given, nearest=len(file) == 1)

@@ -39,17 +39,12 @@ from check_delayed_repl.options import (
     Option,
     UsageError,
     did_you_mean,
-    duration,
     filled,
-    interval,
     limits_from,
-    number,
     port,
     positive_duration,
     replica_name,
-    server_id,
     target_from,
-    timeout,
 )
 
 if TYPE_CHECKING:
@@ -59,8 +54,8 @@ if TYPE_CHECKING:
 DEFAULT_INTERVAL = 10.0
 MAX_BYTES = 16 << 20
 
-NUMERIC = (duration, positive_duration, timeout, interval, port, server_id, number)
-"""Types whose values may stand as bare numbers."""
+NUMERIC = ("TIME", "PORT", "ID", "SLOPE", "R", "KIND=TIME")
+"""What may stand as bare numbers, by what an option calls its value."""
 
 
 def template(text: str) -> str:
@@ -321,17 +316,18 @@ def _value(each: Option, raw: object, folder: str) -> Any:
         return each.switch if raw else not each.switch
     if each.repeatable:
         if isinstance(raw, dict):
-            raw = [f"{kind}={_text(each, entry, folder, numeric=True)}" for kind, entry in raw.items()]
+            raw = [f"{kind}={_text(each, entry, folder)}" for kind, entry in raw.items()]
         entries = raw if isinstance(raw, list) else [raw]
         return [each.type(_text(each, entry, folder)) for entry in entries]
-    value = each.type(_text(each, raw, folder, each.type in NUMERIC))
+    value = each.type(_text(each, raw, folder))
     if each.choices and value not in each.choices:
         raise argparse.ArgumentTypeError(f"{value!r} is none of {', '.join(each.choices)}")
     return value
 
 
-def _text(each: Option, raw: object, folder: str, numeric: bool = False) -> str:
+def _text(each: Option, raw: object, folder: str) -> str:
     """A value as the command line would have it; paths count from the file's folder."""
+    numeric = each.metavar in NUMERIC
     if numeric and isinstance(raw, int | float) and not isinstance(raw, bool):
         return str(raw)
     if not isinstance(raw, str):

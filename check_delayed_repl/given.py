@@ -49,7 +49,7 @@ def call_from(args: argparse.Namespace, target: Target) -> Call:
     client = [f"--{field.replace('_', '-')}={value}" for field, value in theirs.items()]
     if target.password is not None:
         client.append(PASSWORD)
-        connection += [] if args.config and "password" not in args.given else [PASSWORD]
+        connection += [] if "password" not in args.given else [PASSWORD]
     if args.replica:
         connection += ["--replica", args.replica]
     history = _URL_PASSWORD.sub(r"\1@", args.history) if args.history else None
@@ -67,10 +67,8 @@ def _given(args: argparse.Namespace, options: Iterable[Option]) -> list[str]:
     """Those of the options that the command line gave, but for a password."""
     found: list[str] = []
     for one in options:
-        value = getattr(args, one.field, None)
-        if value is None or value == one.default or one.field == "password":
-            continue
-        if args.config and one.field not in args.given:
+        value = args.given.get(one.field)
+        if value is None or one.field == "password":
             continue
         name = one.names.split()[0]
         if one.metavar is None:

@@ -1,12 +1,10 @@
-"""The limits that a replica is judged by: frozen, checked once, with the article's production values as defaults."""
+"""The limits that a replica is judged by, with the article's production values as defaults."""
 
 from __future__ import annotations
 
-import math
 import re
 
 from check_delayed_repl.light import NamedTuple
-from check_delayed_repl.words import plain
 
 RESCUE = "rescue"
 """The kind of job that says: a rescue is in progress. It has no limit and grants nothing."""
@@ -15,16 +13,8 @@ KIND_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,31}\Z")
 RESERVED_KINDS = frozenset({"recovery", "trend", "worker", "local_heartbeat", "source_log", "relay_log"})
 
 
-class LimitError(ValueError):
-    """A limit that makes no sense. `option` names the one to change."""
-
-    def __init__(self, option: str, problem: str) -> None:
-        super().__init__(f"{option}: {problem}")
-        self.option = option
-
-
 class Limits(NamedTuple):
-    """All times in seconds. Build it with `checked()`, which refuses nonsense."""
+    """All times in seconds. `options.limits_from` refuses nonsense."""
 
     max_seconds_behind: float = 60.0
     max_relay_behind: float = 28800.0
@@ -56,45 +46,6 @@ class Limits(NamedTuple):
     def kinds(self) -> dict[str, float]:
         """Every kind of job that holds alarms back, with the seconds that one may run; built-in kinds first."""
         return {"backup": self.max_backup_behind, "deshard": self.max_deshard_behind, **dict(self.job_limits)}
-
-    def checked(self) -> Limits:
-        """Itself; raises LimitError, naming the option, where a limit makes no sense."""
-        for name, value in self._asdict().items():
-            if name == "window" or isinstance(value, bool | str | tuple):
-                continue
-            if not math.isfinite(value):
-                raise LimitError(option(name), f"{value} is not a number")
-            if value < 0:
-                raise LimitError(option(name), f"{plain(value)} is negative")
-        if self.min_delay_time > self.max_delay_time:
-            raise LimitError(
-                "--min-delay-time",
-                f"{plain(self.min_delay_time)} is greater than --max-delay-time {plain(self.max_delay_time)}",
-            )
-        if self.min_correlation > 1:
-            raise LimitError("--min-correlation", f"{plain(self.min_correlation)} is greater than 1")
-        if not (math.isfinite(self.window) and self.window > 0):
-            raise LimitError("--window", f"{self.window} is not a positive number of seconds")
-        if self.fit not in ("segment", "window"):
-            raise LimitError("--fit", f"{self.fit!r} is neither segment nor window")
-        if self.delay_mode not in ("auto", "native", "external"):
-            raise LimitError("--delay-mode", f"{self.delay_mode!r} is none of auto, native and external")
-        seen: set[str] = set()
-        for kind, seconds in self.job_limits:
-            if not KIND_PATTERN.match(kind) or kind.lower() in RESERVED_KINDS:
-                raise LimitError("--max-job-behind", f"{kind!r} cannot name a kind of job")
-            if kind in BUILT_IN_KINDS:
-                hint = "it has no limit" if kind == RESCUE else f"its limit is {kind_option(kind)}"
-                raise LimitError("--max-job-behind", f"{kind} is built in: {hint}")
-            if kind in seen:
-                raise LimitError("--max-job-behind", f"{kind} is given twice")
-            seen.add(kind)
-            if not math.isfinite(seconds) or seconds < 0:
-                raise LimitError("--max-job-behind", f"{kind}={seconds} is not a number of seconds")
-        for kind in self.job_stops_server:
-            if kind not in self.kinds:
-                raise LimitError("--job-stops-server", f"{kind!r} is no known kind of job")
-        return self
 
 
 def option(field: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from check_delayed_repl import __version__
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
-from check_delayed_repl.limits import KIND_PATTERN, LimitError, Limits, option
+from check_delayed_repl.limits import BUILT_IN_KINDS, KIND_PATTERN, RESCUE, RESERVED_KINDS, Limits, kind_option, option
 from check_delayed_repl.observe.target import SSL_MODES, Target
 from check_delayed_repl.records import CHANNEL_SEPARATOR
 from check_delayed_repl.words import plain
@@ -30,7 +30,7 @@ DEFAULT_TIMEOUT = 10.0
 MAX_TIMEOUT = 86400.0
 DURATION_HELP = "A time is a number of seconds, or a number with s, m, h or d: 5400 is the same as 90m or 1.5h."
 
-_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", re.ASCII)
+_NUMBER = re.compile(r"([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?)([smhd]?)", re.ASCII)
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DEFAULTS = Limits()
 
@@ -128,26 +128,30 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = " (see --help
 
 
 def number(text: str) -> float:
-    """A finite decimal number."""
-    if not _NUMBER.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise argparse.ArgumentTypeError(f"{text!r} is too large")
-    return value
+    """A finite decimal number that is not negative."""
+    return _number(text, {"": 1.0}, "a number")
 
 
 def duration(text: str) -> float:
-    """Seconds, from a number of seconds or a number with s, m, h or d; not negative."""
-    unit = text[-1:] if text[-1:] in "smhd" else ""
-    digits = text[: len(text) - len(unit)]
-    if not _NUMBER.fullmatch(digits):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time: give seconds, or a number with s, m, h or d")
-    value = float(digits) * _UNITS[unit]
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is negative")
-    if value == float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is too large")
+    """Seconds, from a number of seconds or a number with s, m, h or d."""
+    return _number(text, _UNITS, "a time: give seconds, or a number with s, m, h or d")
+
+
+def _number(text: str, units: dict[str, float], what: str) -> float:
+    found = _NUMBER.fullmatch(text)
+    if not found or found[2] not in units:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+    value = float(found[1]) * units[found[2]]
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is {'negative' if value < 0 else 'too large'}")
+    return value
+
+
+def correlation(text: str) -> float:
+    """A number from 0 to 1."""
+    value = number(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is greater than 1")
     return value
 
 
@@ -225,12 +229,22 @@ def ssl_mode(text: str) -> str:
     return text.lower().replace("_", "-")
 
 
+def job_kind(text: str) -> str:
+    """The name of a kind of job."""
+    if not KIND_PATTERN.match(text) or text.lower() in RESERVED_KINDS:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot name a kind of job: letters, digits, _ . and -, at most 32")
+    return text
+
+
 def job_limit(text: str) -> tuple[str, float]:
-    """`KIND=SECONDS`."""
+    """`KIND=SECONDS`, of a kind that is not built in."""
     kind, equals, seconds = text.partition("=")
-    if not equals or not KIND_PATTERN.match(kind):
+    if not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form KIND=SECONDS")
-    return kind, duration(seconds)
+    if kind in BUILT_IN_KINDS:
+        hint = "it has no limit" if kind == RESCUE else f"its limit is {kind_option(kind)}"
+        raise argparse.ArgumentTypeError(f"{kind} is built in: {hint}")
+    return job_kind(kind), duration(seconds)
 
 
 def replication_filter(text: str) -> str:
@@ -266,7 +280,6 @@ class Option(NamedTuple):
     repeatable: bool = False
     switch: bool = False
     """What a switch sets `dest` to."""
-    default: float | None = None
 
     @property
     def keys(self) -> list[str]:
@@ -289,7 +302,6 @@ class Option(NamedTuple):
             action="append" if self.repeatable else "store",
             type=self.type,
             choices=self.choices,
-            default=self.default,
             metavar=self.metavar,
             help=self.help,
         )
@@ -335,7 +347,6 @@ LOGIN = (
         f" (default {plain(DEFAULT_TIMEOUT)})",
         "TIME",
         timeout,
-        default=DEFAULT_TIMEOUT,
     ),
 )
 NAME = Option(
@@ -449,7 +460,7 @@ TREND = (
         "--min-correlation",
         f"correlation that a slope needs to be believed, 0 to 1 (default {plain(_DEFAULTS.min_correlation)})",
         "R",
-        number,
+        correlation,
     ),
 )
 HISTORY = Option(
@@ -466,6 +477,7 @@ SAMPLING = Option(
     choices=("inline", "worker"),
 )
 OUTPUT = Option("--output", "text (default) or json", "FORMAT", choices=("text", "json"))
+WAIT = Option("-t --timeout", f"how long the history may take (default {plain(DEFAULT_TIMEOUT)})", "TIME", timeout)
 KEEP = Option("--keep", "delete samples older than this (default 30d)", "TIME", positive_duration)
 INTERVAL = Option("--interval", "time from one sample to the next (default 10)", "TIME", interval)
 CONFIG = Option(
@@ -540,10 +552,14 @@ def limits_from(args: argparse.Namespace) -> Limits:
     given["job_limits"] = tuple(dict(given.get("job_limits", ())).items())
     for repeatable in ("job_stops_server", "allowed_filters"):
         given[repeatable] = tuple(dict.fromkeys(given.get(repeatable, ())))
-    try:
-        return Limits(**given).checked()
-    except LimitError as error:
-        raise UsageError(str(error)) from None
+    limits = Limits(**given)
+    low, high = limits.min_delay_time, limits.max_delay_time
+    if low > high:
+        raise UsageError(f"--min-delay-time: {plain(low)} is greater than --max-delay-time {plain(high)}")
+    for kind in limits.job_stops_server:
+        if kind not in limits.kinds:
+            raise UsageError(f"--job-stops-server: {kind!r} is no known kind of job")
+    return limits
 
 
 def replica_name(args: argparse.Namespace) -> str:

@@ -250,7 +250,7 @@ def test_where_the_file_is_looked_for(written: Written, tmp_path: Path, monkeypa
     assert checked().host == "db1"
     default.unlink()
     monkeypatch.delenv(config.VARIABLE)
-    assert checked().config is None
+    assert (checked().config, checked().timeout) == (None, 10)
 
 
 def test_who_may_own_and_read_it(written: Written, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -317,7 +317,7 @@ def test_an_option_file_that_shows_its_password(plugin: Command, tool: Command, 
         (HEAD + "master-server-id = 1\nsource-server-id = 2\n", "replica 1: source-server-id: given twice"),
         (HEAD + "defaults-file = '/nonexistent'\n", "replica 1: defaults-file: /nonexistent: there is no such file"),
         (HEAD + "min-delay-time = '9h'\n", "replica 1: --min-delay-time: 32400 is greater"),
-        (HEAD + "max-job-behind = { backup = 3 }\n", "replica 1: --max-job-behind: backup is built in"),
+        (HEAD + "max-job-behind = { backup = 3 }\n", "replica 1: max-job-behind: backup is built in"),
         (HEAD + "max-job-behind = { x = true }\n", "replica 1: max-job-behind: must be a number or text"),
         (HEAD + "allow-filter = ['orders']\n", "replica 1: allow-filter: 'orders' is not of the form COLUMN=VALUE"),
         (HEAD + "object-host = '{hots}'\n", "replica 1: object-host: '{hots}' may hold {replica} and {host} alone"),

@@ -84,7 +84,6 @@ def test_nothing_given_means_the_defaults() -> None:
         "client",
         True,
     )
-    assert parse().timeout == 10
 
 
 def test_every_limit_has_an_option_that_reaches_it() -> None:

@@ -984,7 +984,7 @@ def test_marks_that_say_nothing_are_no_recovery_however_little_is_asked_for() ->
 
 
 def test_a_level_line_does_not_recover_however_little_is_asked_for() -> None:
-    limits = LIMITS._replace(min_recovery_slope=0.0, min_correlation=0.0).checked()
+    limits = LIMITS._replace(min_recovery_slope=0.0, min_correlation=0.0)
     for level in (OLD, OLD._replace(low_marks=towards(0.0, correlation=-0.9))):
         assert recovering(level, ABOVE, limits) is None
     assert recovering(OLD._replace(trend=towards(-1e-6)), ABOVE, limits) == -1e-6

@@ -219,7 +219,7 @@ def _overlaps(begin: float, end: float, critical: Iterable[tuple[float, float, s
 def _with(given: Limits, chosen: Iterable[Suggestion]) -> Limits:
     values: dict[str, Any] = {one.name: one.value for one in chosen}
     kinds = tuple((kind, values.pop(kind, limit)) for kind, limit in given.job_limits)
-    return given._replace(**values, job_limits=kinds).checked()
+    return given._replace(**values, job_limits=kinds)
 
 
 # --- the limits

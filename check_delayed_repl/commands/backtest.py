@@ -15,8 +15,8 @@ from check_delayed_repl.configfile import limits_of
 from check_delayed_repl.history import HistoryUnavailable, open_history
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.options import (
-    DEFAULT_TIMEOUT,
     REPLICA_IS,
+    WAIT,
     UsageError,
     add_config_option,
     add_history_option,
@@ -24,7 +24,6 @@ from check_delayed_repl.options import (
     add_options,
     filled,
     limits_from,
-    timeout,
 )
 from check_delayed_repl.records import Record
 from check_delayed_repl.words import clean
@@ -54,14 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--replica", type=filled, metavar="NAME", help="the replica; needed where the history knows several"
     )
-    group.add_argument(
-        "-t",
-        "--timeout",
-        type=timeout,
-        default=DEFAULT_TIMEOUT,
-        metavar="TIME",
-        help="how long each step may wait for the history (default 10)",
-    )
+    WAIT.add_to(group)
     add_config_option(parser, group, "any")
     group = parser.add_argument_group("what to show")
     group.add_argument("--every", action="store_true", help="every sample's verdict, not only where it changes")

@@ -13,14 +13,13 @@ from typing import IO, TYPE_CHECKING
 from check_delayed_repl.history import History, HistoryUnavailable, open_history
 from check_delayed_repl.history.pruning import prune, prune_future
 from check_delayed_repl.options import (
-    DEFAULT_TIMEOUT,
     HISTORY,
+    WAIT,
     Option,
     add_config_option,
     duration,
     filled,
     number,
-    timeout,
 )
 from check_delayed_repl.records import JobLine, Record, Sample, merge_job
 
@@ -62,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for command, options in ((export, _EXPORT), (load, ()), (pruning, _PRUNE)):
         add_config_option(command, command, "history")
-        for option in (HISTORY, *options, _TIMEOUT):
+        for option in (HISTORY, *options, WAIT):
             option.add_to(command)
 
 
@@ -100,8 +99,6 @@ _PRUNE = (
     Option("--keep", "remove what is older than this (default 30d)", "TIME", duration),
     Option("--future", _FUTURE, switch=True),
 )
-_WAIT = "how long each step may wait for the history (default 10)"
-_TIMEOUT = Option("-t --timeout", _WAIT, "TIME", timeout, default=DEFAULT_TIMEOUT)
 
 
 def run(args: argparse.Namespace) -> int:

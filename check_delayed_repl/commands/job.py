@@ -20,16 +20,8 @@ from check_delayed_repl.history import (
     holds_password,
     open_history,
 )
-from check_delayed_repl.limits import BUILT_IN_KINDS, KIND_PATTERN, RESERVED_KINDS
-from check_delayed_repl.options import (
-    DEFAULT_TIMEOUT,
-    HISTORY,
-    Option,
-    UsageError,
-    add_config_option,
-    timeout,
-    whole,
-)
+from check_delayed_repl.limits import BUILT_IN_KINDS
+from check_delayed_repl.options import HISTORY, WAIT, Option, UsageError, add_config_option, job_kind, whole
 from check_delayed_repl.records import ALL_JOBS, CHANNEL_SEPARATOR, JobLine, merge_job
 from check_delayed_repl.words import clean, moment
 
@@ -95,17 +87,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for command in (start, finish, void, run_command, list_command):
         add_config_option(command, command, "name")
-        for option in (HISTORY, _REPLICA, _TIMEOUT, *(_LIST if command is list_command else ())):
+        for option in (HISTORY, _REPLICA, WAIT, *(_LIST if command is list_command else ())):
             option.add_to(command)
         needed = command in (start, run_command)
-        command.add_argument("--kind", required=needed, type=_kind, metavar="KIND", help=_KIND)
+        command.add_argument("--kind", required=needed, type=job_kind, metavar="KIND", help=_KIND)
     run_command.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command, after --")
-
-
-def _kind(text: str) -> str:
-    if not KIND_PATTERN.match(text) or text.lower() in RESERVED_KINDS:
-        raise argparse.ArgumentTypeError(f"{text!r} cannot name a kind of job: letters, digits, _ . and -, at most 32")
-    return text
 
 
 def _job_id(text: str) -> str:
@@ -124,10 +110,8 @@ def _limit(text: str) -> int:
 _KIND = "backup, deshard, or a kind that the check knows from --max-job-behind"
 _NAME = "the replica's name in the history; without its channel it stands for all its channels"
 _REPLICA = Option("--replica", f"{_NAME}; needed where the configuration file does not have one replica alone", "NAME")
-_WAIT = "how long the history may take (default 10)"
-_TIMEOUT = Option("-t --timeout", _WAIT, "TIME", timeout, default=DEFAULT_TIMEOUT)
 _LIST = (
-    Option("--limit", f"show N jobs at most (default {LISTED}; 0: all)", "N", _limit, default=LISTED),
+    Option("--limit", f"show N jobs at most (default {LISTED}; 0: all)", "N", _limit),
     Option("--output", "text (default), or json: one object a line", "FORMAT", choices=("text", "json")),
 )
 
@@ -282,7 +266,7 @@ def _list(history: History, args: argparse.Namespace) -> int:
         print(f"no jobs are recorded for {clean(args.replica)}")
         return 0
     jobs.sort(key=lambda job: _status(job.line, now) == "running")
-    shown = jobs[-args.limit :]
+    shown = jobs[-(LISTED if args.limit is None else args.limit) :]
     if args.output == "json":
         import json
 

@@ -16,15 +16,14 @@ from check_delayed_repl.history.folding import judged
 from check_delayed_repl.judge.outcome import State, Verdict
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.options import (
-    DEFAULT_TIMEOUT,
     OUTPUT,
+    WAIT,
     add_config_option,
     add_history_option,
     add_judging_options,
     add_options,
     limits_from,
     positive_duration,
-    timeout,
 )
 from check_delayed_repl.words import clean, clock, short
 
@@ -44,13 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("which replicas")
     add_config_option(parser, group, "many")
     add_history_option(group)
-    group.add_argument(
-        *("-t", "--timeout"),
-        type=timeout,
-        default=DEFAULT_TIMEOUT,
-        metavar="TIME",
-        help="how long the history may take (default 10)",
-    )
+    WAIT.add_to(group)
     group = parser.add_argument_group("how to show them")
     add_options(group, OUTPUT)
     group.add_argument("--exit-code", action="store_true", help="exit as the check would for the worst of them")

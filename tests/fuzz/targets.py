@@ -38,7 +38,7 @@ from check_delayed_repl.records import Record, Sample
 
 CORPUS = Path(__file__).parent / "corpus"
 SECRET = "pw-7h-secret"
-LIMITS = Limits(min_delay_time=1.0, max_delay_time=20.0, job_limits=(("dump", 60.0),)).checked()
+LIMITS = Limits(min_delay_time=1.0, max_delay_time=20.0, job_limits=(("dump", 60.0),))
 MOMENT = 1_795_395_603.25
 """The server's clock in the seeds, and the sampler's where a sample is made up."""
 MOST_RECORDS = 400
