@@ -37,7 +37,22 @@ def one_line(text: str, length: int = MAX_LENGTH) -> str:
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
-_SECRETS = ("identified", "passw", "passphrase", "auth_string", "authentication_string")
+# A text with none of these has no password in it that could be told from other text.
+_HINTS = (
+    "identified",
+    "pass",
+    "pw",
+    "secret",
+    "token",
+    "key",
+    "auth",
+    "credential",
+    "crypt",
+    "code",
+    "md5",
+    "sha",
+    *"@*$",
+)
 # Between two words of SQL: blanks, comments, and the frame of comments that are executed.
 _GAP = r"(?:[\s\x00-\x1f]|/\*!\d*|\*/|/\*(?!!).*?\*/|(?:--|\#)[^\n]*\n)*"
 # A text in quotes, whichever way the statement itself is quoted; one that was cut off goes on to the end.
@@ -48,17 +63,31 @@ _QUOTED = r"""(?:
     | '(?:[^'\\]|\\.|'')*(?:'|\\?\Z)
     | "(?:[^"\\]|\\.|"")*(?:"|\\?\Z)
 )"""
+_SURE = r"(?:passw(?:or)?d|passphrase|auth(?:entication)?_string)"
+# Names of other secrets, which need a sign of equality to be told from ordinary words; and any variable.
+_NAME = r"(?:(?:pass|pwd?|secret|token|credentials?|auth|(?<!ssl.)key)_?\d*\b|(?<![\w@'\"`])@[\w.$]+)"
+_EQUALS = r"(?::?=|[<>!]+=?>?)"
+# Functions whose arguments are keys and passwords; and the values for a list of columns that has a password among them.
+_CALL = rf"\b(?:\w*(?:en|de)(?:crypt|code)|md5|sha[12]?){_GAP}\("
+_COLUMN = rf"[`\"']?\w{{0,60}}?(?:{_SURE}|pass|pwd?|secret|token|credentials?|_key)\d*[`\"']?\s*[,)]"
+_LISTED = rf"{_COLUMN}.{{0,1000}}?\bvalues?\b"
+_BARE = r"(?:(?!\w*password\s*\()\w+\s*\(.*|[^\s,;()'\"`]+(?!\w|\s*\())"
+_ALSO = rf"(?::|\(|\blike\b|\bin{_GAP}\()"
 _SQL = rf"""(?isx)
-    (?P<before>
-      (?:passw(?:or)?d|passphrase|auth(?:entication)?_string)[`"']?{_GAP}(?:\bFOR\b(?:'[^']*'|"[^"]*"|`[^`]*`|[^='"`]){{0,300}}(?==))?
-        (?:(?P<equals>:?=)|:|\()?{_GAP}
+    (?P<rest> {_CALL} | {_LISTED} | \bbearer\s+(?=\S*\d) ).*
+    | (?P<before>
+      (?:[`"']\w{{0,60}}?{_SURE}\\*[`"']|{_SURE}){_GAP}(?:\bFOR\b(?:'[^']*'|"[^"]*"|`[^`]*`|[^='"`]){{0,300}}(?==))?
+        (?:(?P<equals>{_EQUALS})|{_ALSO})?{_GAP}
+      | {_NAME}\\*[`"']?{_GAP}(?:(?P<equals2>{_EQUALS})|{_ALSO}){_GAP}
       | (?<!\w)(?:BY|AS|USING|REPLACE){_GAP}
     )
     (?P<value>
       (?:(?:_\w{{1,20}}|[nxb])\s*)?{_QUOTED}(?:\s*{_QUOTED.replace("escapes", "escapes2").replace("mark", "mark2")})*
       | 0x[0-9a-f]+
-      | (?(equals)[^\s,;()'"`]+(?!\w|\s*\())
-    )"""
+      | (?(equals){_BARE}|(?(equals2){_BARE}))
+    )
+    # What the server makes of a password.
+    | (?P<hash>\*[0-9A-F]{{40}}\b | \$[A-Z0-9]{{1,2}}\$\S+)"""
 _URL = r"""(?ix)
     ( (?:[a-z][\w+.-]{0,30}\ ?[:;]?/{1,3} | (?:mysql|mariadb)[:;]) [^\s:@/]{0,100} : ) \S* (@)
     | ( (?:[a-z][\w+.-]{0,30}[:;]?/{2,3}) [^\s:@/]{1,100} : ) (?!\d{1,5}(?:[/\s]|\Z)) \S+ \Z
@@ -72,13 +101,13 @@ def masked(text: str) -> str:
 
     >>> masked("Query: 'create user a@b identified by 'x''y' require ssl'")
     "Query: 'create user a@b identified by *** require ssl'"
-    >>> masked("CHANGE MASTER TO MASTER_USER='u', MASTER_PASSWORD='x'")
-    "CHANGE MASTER TO MASTER_USER='u', MASTER_PASSWORD=***"
+    >>> masked("CHANGE MASTER TO MASTER_USER='u', MASTER_SURE='x'")
+    "CHANGE MASTER TO MASTER_USER='u', MASTER_SURE=***"
     >>> masked("mysql:/u:x@h/db: no such file")
     'mysql:/u:***@h/db: no such file'
     """
     lower = text.lower()
-    if any(word in lower for word in _SECRETS):
+    if any(word in lower for word in _HINTS):
         text = _masked_sql(text, lower.find("identified"))
     if ":" in text and ("@" in text or "//" in text):
         text = re.sub(_URL, lambda url: next(filter(None, url.group(1, 3, 4))) + MASK + "@" * ("@" in url[0]), text)
@@ -87,14 +116,17 @@ def masked(text: str) -> str:
 
 def _masked_sql(text: str, identified: int) -> str:
     """`identified` is where IDENTIFIED stands, -1 for nowhere: without it, BY, AS and USING are ordinary words."""
-    parts, end = [], 0
+    parts: list[str] = []
+    end = 0
     for found in re.finditer(_SQL, text):
-        word, value = found["before"][:2].lower(), found["value"]
+        if found["rest"]:
+            return "".join([*parts, text[end : found.end("rest")], MASK])
+        word, value = (found["before"] or "")[:2].lower(), found["value"] or found["hash"]
         if not value or (word in ("by", "as", "us") and not 0 <= identified < found.start()):
             continue
-        parts += [text[end : found.start("value")], MASK]
+        parts += [text[end : found.end() - len(value)], MASK]
         end = found.end()
-        if any(secret in value.lower() for secret in _SECRETS):
+        if re.search(rf"(?i)identified|{_SURE}", value):
             # Quotes do not pair up here: where this password ends, nobody can say.
             return "".join(parts)
     return "".join(parts) + text[end:]

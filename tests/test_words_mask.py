@@ -37,6 +37,27 @@ QUERY = "Error 'Operation failed for 'hb'@'%'' on query. Default database: ''. Q
         ("CREATE SERVER s OPTIONS (PASSWORD 'S3', PORT 1)", "CREATE SERVER s OPTIONS (PASSWORD ***, PORT 1)"),
         ("START REPLICA USER = 'u' PASSWORD = 'S3'", "START REPLICA USER = 'u' PASSWORD = ***"),
         ('{"auth_string": "S3", "x": 1}', '{"auth_string": ***, "x": 1}'),
+        ("SET PASSWORD = 'S3' REPLACE 'S3old' RETAIN", "SET PASSWORD = *** REPLACE *** RETAIN"),
+        ("CREATE SERVER s OPTIONS(PASSWORD'S3',USER'u')", "CREATE SERVER s OPTIONS(PASSWORD***,USER'u')"),
+        ("a IDENTIFIED BY 0x5333, b IDENTIFIED BY X'53'", "a IDENTIFIED BY ***, b IDENTIFIED BY ***"),
+        ("CHANGE MASTER TO MASTER_PASSWORD='S3\\", "CHANGE MASTER TO MASTER_PASSWORD=***"),
+        ("INSERT INTO t VALUES (AES_ENCRYPT('x', UNHEX(SHA2('S3', 512))))", "INSERT INTO t VALUES (AES_ENCRYPT(***"),
+        ("update t set a = des_decrypt /* k */ (b, 'S3')", "update t set a = des_decrypt /* k */ (***"),
+        ("SELECT ENCODE(x, \"S3\")", "SELECT ENCODE(***"),
+        ("SELECT 1 FROM u WHERE h = MD5('S3')", "SELECT 1 FROM u WHERE h = MD5(***"),
+        ("SET GLOBAL wsrep_sst_auth='sst:S3'", "SET GLOBAL wsrep_sst_auth=***"),
+        ("SET @a := 'S3', @`b` = 1, @pw='S3'", "SET @a := ***, @`b` = 1, @pw=***"),
+        ("SET @secret = CONCAT('S3', 'x'), @y = 1", "SET @secret = ***"),
+        ("api_key=S3 x", "api_key=*** x"),
+        ('{"x": 1, "apiToken": "S3"}', '{"x": 1, "apiToken": ***}'),
+        ('{\\"client_secret\\": \\"S3\\"}', '{\\"client_secret\\": ***}'),
+        ("Authorization: Bearer S3", "Authorization: Bearer ***"),
+        ("INSERT INTO u (n, `password`, x) VALUES ('a', 'S3', 1)", "INSERT INTO u (n, `password`, x) VALUES***"),
+        ("REPLACE INTO u(api_key) VALUE('S3')", "REPLACE INTO u(api_key) VALUE***"),
+        ("UPDATE u SET pw='S3' WHERE `db_pass` <> 'S3' OR pwd LIKE '%S3' OR token IN ('S3')",
+         "UPDATE u SET pw=*** WHERE `db_pass` <> *** OR pwd LIKE *** OR token IN (***)"),
+        ("INSERT INTO user VALUES ('%', 'a', '*53BADF00D6BB4837EB74329105EE4568DDA7DC67')",
+         "INSERT INTO user VALUES ('%', 'a', '***')"),
         ("mysql:/u:S3@h/db: no such file", "mysql:/u:***@h/db: no such file"),
         ("MYSQL//u:S/3@S3@h/db", "MYSQL//u:***@h/db"),
         ("mysql:u:S3@h", "mysql:u:***@h"),
@@ -57,6 +78,13 @@ def test_examples(text: str, shown: str) -> None:
         "error connecting to 'repl@10.0.0.1:3306' by 'x' as 'y'",
         "Plugin 'mysql_native_password' is not loaded",
         "https://db.example:3306/x",
+        "Authentication plugin 'caching_sha2_password' reported error: Authentication requires secure connection.",
+        "Could not execute Write_rows event on table shop.api_key; Duplicate entry '7' for key 'api_key.PRIMARY'",
+        "Column 'password' cannot be null",
+        "FUNCTION shop.decode does not exist",
+        "near token 'x' at line 1",
+        "mysql://nagios@db1:3306/h?ssl-key=/etc/x.pem",
+        "SET PASSWORD FOR 'a'@'b' TO RANDOM",
     ],
 )
 def test_what_is_no_password_stays(text: str) -> None:
@@ -76,6 +104,12 @@ before = st.sampled_from(
         ["SET PASSWORD FOR 'a'@'%'", "=", "PASSWORD("],
         ["change master to master_password", "="],
         ["CREATE SERVER s OPTIONS (USER 'u', PASSWORD"],
+        ["SET @x", ":="],
+        ["Set Global wsrep_sst_auth", "="],
+        ["select aes_decrypt", "(", "c,"],
+        ["insert into u (name, password)", "values", "(7,"],
+        ["update u set api_key", "="],
+        ["delete from u where secret", "like"],
     ]
 )
 
@@ -99,12 +133,15 @@ def quoted(mark: str, parts: list[str]) -> str:
     cut=st.integers(0, 12),
     after=st.sampled_from(["", " REQUIRE SSL", ", 'b'@'%' IDENTIFIED BY 'Zq7'", ")', Error_code: 1396"]),
     outer=st.booleans(),
+    upper=st.booleans(),
 )
-@example(["SET PASSWORD", "="], [" "] * 4, "'", ["q"], 0, ", 'b'@'%' IDENTIFIED BY 'Zq7'", True)
+@example(["SET PASSWORD", "="], [" "] * 4, "'", ["q"], 0, ", 'b'@'%' IDENTIFIED BY 'Zq7'", True, False)
 def test_no_password_in_any_quoting(
-    words: list[str], gap: list[str], mark: str, parts: list[str], cut: int, after: str, outer: bool
+    words: list[str], gap: list[str], mark: str, parts: list[str], cut: int, after: str, outer: bool, upper: bool
 ) -> None:
     literal = quoted(mark, [SECRET, *parts, SECRET])
+    if upper:
+        words = [word.swapcase() for word in words]
     text = "".join(word + one for word, one in zip(words, gap, strict=False)) + literal
     text = text[:-cut] if cut else text + after
     if outer:
