@@ -8,12 +8,12 @@ from typing import Any
 
 from judge_builders import folded, job, look
 
-from check_delayed_repl.diagnose.dialect import Dialect, Place
 from check_delayed_repl.diagnose.picture import Diagnosis, picture
 from check_delayed_repl.diagnose.server import Server
 from check_delayed_repl.given import Call
 from check_delayed_repl.judge.outcome import Finding, State
 from check_delayed_repl.limits import Limits
+from check_delayed_repl.observe.dialect import Dialect, Place
 from check_delayed_repl.records import JobLine, Record, Sample
 
 NOW = 1795430460.0

@@ -39,13 +39,13 @@ from check_delayed_repl.diagnose import document as diagnosis
 from check_delayed_repl.diagnose import plot
 from check_delayed_repl.diagnose.advice import advise, general_steps, steps_for
 from check_delayed_repl.diagnose.certainty import certainty
-from check_delayed_repl.diagnose.dialect import Dialect, Place
 from check_delayed_repl.diagnose.picture import Diagnosis
 from check_delayed_repl.diagnose.screen import to_ascii
 from check_delayed_repl.diagnose.steps import freeze
 from check_delayed_repl.diagnose.text import WIDTH, Screen, humane
 from check_delayed_repl.given import Call
 from check_delayed_repl.judge.outcome import Finding, State
+from check_delayed_repl.observe.dialect import Dialect, Place
 from check_delayed_repl.plugin import build_parser
 from check_delayed_repl.tool import command_parser
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from diagnose_scenes import NOW, SCENES, line, scene, seen
 
-from check_delayed_repl.diagnose.protection import protected_s
+from check_delayed_repl.judge.protection import protected_s
 
 STILL = ("bin.000001", 4)
 

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from check_delayed_repl.diagnose.certainty import Certainty, certainty
-from check_delayed_repl.diagnose.dialect import Dialect, Place
-from check_delayed_repl.diagnose.protection import Protection, protection
 from check_delayed_repl.diagnose.server import Server
 from check_delayed_repl.given import Call
 from check_delayed_repl.judge.facts import native
@@ -19,9 +17,11 @@ from check_delayed_repl.judge.line import (
     recovering,
 )
 from check_delayed_repl.judge.outcome import Finding, Verdict
+from check_delayed_repl.judge.protection import Protection, protection
 from check_delayed_repl.judge.trend import Fit, Point, fitted, least_squares
 from check_delayed_repl.judge.verdict import worst_first
 from check_delayed_repl.limits import Limits, kind_option, option
+from check_delayed_repl.observe.dialect import Dialect, Place
 from check_delayed_repl.records import Sample
 
 MOST_SEGMENTS = 12

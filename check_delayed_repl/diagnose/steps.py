@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from check_delayed_repl import words
-from check_delayed_repl.diagnose.dialect import EITHER, Dialect
 from check_delayed_repl.diagnose.picture import Diagnosis
 from check_delayed_repl.diagnose.screen import visible
 from check_delayed_repl.given import joined
+from check_delayed_repl.observe.dialect import EITHER, Dialect
 
 HOUR = 3600.0
 HOUR_SLACK = 90.0

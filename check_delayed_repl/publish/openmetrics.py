@@ -13,7 +13,7 @@ from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple
 
 from check_delayed_repl import __version__
-from check_delayed_repl.diagnose.protection import protected_s
+from check_delayed_repl.judge.protection import protected_s
 from check_delayed_repl.publish.result import Result
 from check_delayed_repl.words import clean
 

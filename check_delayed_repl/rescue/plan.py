@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from check_delayed_repl.diagnose.dialect import Dialect, quoted
+from check_delayed_repl.observe.dialect import Dialect, quoted
 from check_delayed_repl.rescue.record import Facts
 from check_delayed_repl.rescue.relaylog import Place, Transaction
 from check_delayed_repl.rescue.state import HELD_S, Channel, Gtids, State

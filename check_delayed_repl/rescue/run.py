@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from check_delayed_repl.diagnose.dialect import Dialect
-from check_delayed_repl.diagnose.dialect import quoted as text
 from check_delayed_repl.observe.connection import Refused, SampleFailed
+from check_delayed_repl.observe.dialect import Dialect
+from check_delayed_repl.observe.dialect import quoted as text
 from check_delayed_repl.observe.replication import is_mariadb, version_numbers
 from check_delayed_repl.rescue.plan import Plan, Step
 from check_delayed_repl.rescue.record import Facts, Record

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from check_delayed_repl.diagnose.dialect import Dialect, quoted
 from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed, ask, connect
+from check_delayed_repl.observe.dialect import Dialect, quoted
 from check_delayed_repl.observe.replication import is_mariadb, version_numbers
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.rescue.relaylog import SMALL_PAGE, Place, Row, TooMuch

@@ -8,7 +8,7 @@ from string import Template
 from textwrap import indent
 from typing import NamedTuple
 
-from check_delayed_repl.diagnose.dialect import Dialect
+from check_delayed_repl.observe.dialect import Dialect
 from check_delayed_repl.setup import accounts
 from check_delayed_repl.setup.asking import Facts, Row, Wanted
 from check_delayed_repl.setup.hindrances import filters_of, warnings

@@ -15,7 +15,7 @@ from typing import Any
 import pymysql
 import pytest
 
-from check_delayed_repl.diagnose.dialect import Dialect, Place
+from check_delayed_repl.observe.dialect import Dialect, Place
 
 from .checking import RECORDINGS_VARIABLE, SCALED, Scene, run, tool
 from .matrix import Watched, on

@@ -38,10 +38,10 @@ class Protection(NamedTuple):
 def protected_s(verdict: Verdict) -> float | None:
     """Seconds that a mistake may be old and still be stopped; None where the newest sample does not tell."""
     sample = verdict.sample
-    return None if sample is None or sample.delay is None else least_delay(verdict, sample)
+    return None if sample is None or sample.delay is None else _least_delay(verdict, sample)
 
 
-def least_delay(verdict: Verdict, sample: Sample) -> float | None:
+def _least_delay(verdict: Verdict, sample: Sample) -> float | None:
     """The least delay in seconds that any witness knows of: the heartbeats' fitted line, and what the server itself
     says in `sample`. None where they contradict each other.
 
@@ -81,7 +81,7 @@ def _server_delay(s: Sample) -> float | None:
 def protection(verdict: Verdict, sample: Sample | None, native: bool) -> Protection | None:
     """From the newest sample that saw a delay, which may be an older one than the verdict's. `native`: the server
     itself delays, so that its SQL thread does not stop and start all the time. None: unknown."""
-    seconds = None if sample is None else least_delay(verdict, sample)
+    seconds = None if sample is None else _least_delay(verdict, sample)
     if sample is None or seconds is None:
         return None
     newest = verdict.sample
