@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import stat
 
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
@@ -82,8 +83,12 @@ def address(text: str) -> str:
 
 
 def https_url(text: str) -> str:
-    if not text.startswith("https://") or text == "https://" or not text.isprintable():
-        raise argparse.ArgumentTypeError(f"{text!r} is not an https:// URL")
+    found = re.fullmatch(r"https://(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::([0-9]+))?/?", text, re.ASCII)
+    if not found:
+        # It may hold a password.
+        raise argparse.ArgumentTypeError("is not of the form https://HOST or https://HOST:PORT")
+    if found[2]:
+        port(found[2])
     return text
 
 

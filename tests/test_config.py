@@ -377,7 +377,11 @@ def test_where_to_publish(written: Written, tmp_path: Path) -> None:
     )
     for text, says in (
         ("prometheus-listen = '9180'", "not of the form HOST:PORT"),
-        ("icinga2-url = 'http://a'", "not an https:// URL"),
+        *(
+            (f"icinga2-url = '{url}'", "not of the form https://HOST")
+            for url in ("http://a", "https://", "https://u:p@a", "https://a/v1")
+        ),
+        ("icinga2-url = 'https://a:99999'", "port"),
         ("icinga2-url = 'https://a'", "needs icinga2-user and icinga2-password-file"),
     ):
         with pytest.raises(UsageError, match=says):

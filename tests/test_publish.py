@@ -24,7 +24,6 @@ from check_delayed_repl.limits import Limits
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.publish import openmetrics
 from check_delayed_repl.publish.commandfile import LINE_BYTES, CommandFile, line
-from check_delayed_repl.publish.icinga2 import body
 from check_delayed_repl.publish.judging import KEEP_EVERY, Judging
 from check_delayed_repl.publish.mailbox import Mailbox, NotDelivered
 from check_delayed_repl.publish.result import Result, Subject
@@ -123,17 +122,6 @@ def test_a_line_fits_and_keeps_its_perfdata(message: str, name: str, jobs: int) 
     assert written.count(b";") >= 4
 
 
-def test_the_body_for_icinga() -> None:
-    sent = body(result(), 180.0, "satellite")
-    assert (sent["exit_status"], sent["ttl"], sent["check_source"]) == (1, 180.0, "satellite")
-    performance, output = sent["performance_data"], sent["plugin_output"]
-    assert isinstance(performance, list)
-    assert performance[0] == "delay=7200s;;5400:9000"
-    assert isinstance(output, str)
-    assert output.startswith("DELAYED_REPL WARNING - Active migration")
-    assert "|" not in output
-
-
 def test_object_names() -> None:
     replica = Replica("db1#orders", Target(host="db1.example", channel="orders"), limits=LIMITS)
     found = subject_of(replica, Publish(object_service="delayed {replica}"))
@@ -157,12 +145,15 @@ class Away:
         self.tried = threading.Event()
         self.taken: list[Result] = []
 
-    def deliver(self, results: list[Result]) -> int:
+    def deliver(self, results: list[Result]) -> dict[str, str]:
         if not self.back.is_set():
             self.tried.set()
             raise NotDelivered("not here", results)
         self.taken += results
-        return 0
+        return {}
+
+    def close(self) -> None:
+        pass
 
 
 def test_a_target_that_is_away_gets_the_newest_result_of_each_replica(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +195,7 @@ def test_a_pipe_that_nobody_reads_makes_nobody_wait(tmp_path: Path) -> None:
     taken = os.read(reader, 1 << 20)
     assert 0 < len(full.value.rest) < len(many)
     assert taken.count(b"\n") == len(many) - len(full.value.rest)
-    assert target.deliver(full.value.rest[:3]) == 0
+    assert target.deliver(full.value.rest[:3]) == {}
     os.close(reader)
     path.unlink()
     path.write_text("")

@@ -45,7 +45,7 @@ class CommandFile:
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def deliver(self, results: list[Result]) -> int:
+    def deliver(self, results: list[Result]) -> dict[str, str]:
         try:
             # Without a reader this fails at once, rather than wait for one.
             pipe = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -64,4 +64,7 @@ class CommandFile:
                     raise NotDelivered(f"{self._path}: {reason}", results[place:]) from None
         finally:
             os.close(pipe)
-        return 0
+        return {}
+
+    def close(self) -> None:
+        """Nothing stays open."""

@@ -8,8 +8,10 @@ import queue
 import socket
 import ssl
 import threading
+import time
 from base64 import b64encode
 from collections.abc import Sequence
+from contextlib import suppress
 from urllib.parse import quote, urlsplit
 
 from check_delayed_repl.publish.mailbox import NotDelivered
@@ -19,8 +21,9 @@ from check_delayed_repl.words import clean
 IN_FLIGHT = 4
 """Requests at the same time."""
 TIMEOUT_S = 10.0
-UNWANTED = (400, 404)
-"""Icinga has no such object, or will not take this result however often it is sent."""
+"""For one request, however slowly an answer drips in."""
+MOST_BYTES = 65_536
+"""Of an answer: more than Icinga has to say to one result."""
 TTL_INTERVALS = 3
 """A result is good for so many publish-intervals; after that Icinga runs the service's own check."""
 
@@ -42,12 +45,13 @@ def body(result: Result, ttl_s: float, source: str) -> dict[str, object]:
 class Icinga:
     """One Icinga, at one of several addresses: where one does not answer, the next is tried.
 
-    An object that Icinga does not know is passed over: it holds nobody up.
+    A result that Icinga does not take, for an object that it does not know above all, holds nobody up.
     """
 
     name = "icinga2"
 
     def __init__(self, urls: Sequence[str], user: str, password: str, ca: str | None, publish_interval: float) -> None:
+        """Raises OSError where `ca` cannot be used."""
         self._urls = list(urls)
         token = b64encode(f"{user}:{password}".encode()).decode()
         self._headers = {
@@ -58,85 +62,175 @@ class Icinga:
         self._ttl_s = TTL_INTERVALS * publish_interval
         self._source = socket.gethostname()
         self._tls = ssl.create_default_context(cafile=ca)
+        self._idle: dict[str, list[_Connection]] = {}
+        """Connections to be used again, by address: TLS is most of what a result costs."""
 
-    def deliver(self, results: list[Result]) -> int:
-        """Hands all of them over, several at a time; returns how many Icinga has no object for."""
+    def deliver(self, results: list[Result]) -> dict[str, str]:
+        """Hands all of them over, several at a time; returns why Icinga does not want some, by replica."""
+        unwanted: dict[str, str] = {}
         for place, url in enumerate(self._urls):
-            unwanted, rest, reason = self._deliver_to(url, results)
-            if not rest:
+            batch = _Batch(url, results)
+            self._deliver(batch)
+            unwanted |= batch.unwanted
+            if not batch.rest:
                 if place:
                     self._urls.insert(0, self._urls.pop(place))
                 return unwanted
-            results = rest
-        raise NotDelivered(reason, results)
+            results = batch.rest
+        raise NotDelivered(batch.reason, results, unwanted)
 
-    def _deliver_to(self, url: str, results: list[Result]) -> tuple[int, list[Result], str]:
-        """How many nobody wanted, which were not taken, and why."""
-        work: queue.SimpleQueue[Result] = queue.SimpleQueue()
-        for result in results:
-            work.put(result)
-        rest: list[Result] = []
-        unwanted: list[str] = []
-        reasons: list[str] = []
+    def close(self) -> None:
+        """Ends the connections that are open."""
+        for idle in self._idle.values():
+            while idle:
+                idle.pop().close()
 
-        def hand_over() -> None:
-            connection = self._connection(url)
-            try:
-                while not reasons:
-                    try:
-                        result = work.get_nowait()
-                    except queue.Empty:
-                        return
-                    try:
-                        if not self._post(connection, result):
-                            unwanted.append(result.subject.name)
-                    except (OSError, http.client.HTTPException, ValueError) as error:
-                        rest.append(result)
-                        reasons.append(f"{url}: {_reason(error)}")
-            finally:
-                connection.close()
-
-        threads = [
-            threading.Thread(target=hand_over, name=self.name, daemon=True) for _ in range(min(IN_FLIGHT, len(results)))
-        ]
+    def _deliver(self, batch: _Batch) -> None:
+        threads = [threading.Thread(target=self._post_all, args=(batch,), daemon=True) for _ in range(batch.in_flight)]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
-        while not work.empty():
-            rest.append(work.get_nowait())
-        return len(unwanted), rest, reasons[0] if reasons else ""
+            while thread.is_alive():
+                thread.join(1.0)
+                batch.cut()
+        batch.rest += batch.left()
 
-    def _connection(self, url: str) -> http.client.HTTPSConnection:
+    def _post_all(self, batch: _Batch) -> None:
+        """Hands over what is left of a batch, over one connection."""
+        idle = self._idle.setdefault(batch.url, [])
+        try:
+            connection = idle.pop()
+        except IndexError:
+            connection = _Connection(batch.url, self._tls)
+        batch.connections.append(connection)
+        while (result := batch.next()) is not None:
+            try:
+                status, said = connection.post(*self._request(result))
+                batch.answered(result, status, said)
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                batch.failed(result, error)
+                connection.close()
+                return
+        idle.append(connection)
+
+    def _request(self, result: Result) -> tuple[str, str, dict[str, str]]:
+        service = quote(object_name(result), safe="")
+        path = f"/v1/actions/process-check-result?service={service}"
+        return path, json.dumps(body(result, self._ttl_s, self._source)), self._headers
+
+
+def object_name(result: Result) -> str:
+    return f"{result.subject.object_host}!{result.subject.object_service}"
+
+
+class _Batch:
+    """Results on their way to one address, and what became of them. Used by several threads."""
+
+    def __init__(self, url: str, results: list[Result]) -> None:
+        self.url = url
+        self.in_flight = min(IN_FLIGHT, len(results))
+        self.connections: list[_Connection] = []
+        self.rest: list[Result] = []
+        """Those that were not taken, and are to be sent again."""
+        self.reason = ""
+        """Why the first of them was not taken."""
+        self.unwanted: dict[str, str] = {}
+        self._stopped = False
+        self._waiting: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        for result in results:
+            self._waiting.put(result)
+
+    def next(self) -> Result | None:
+        with suppress(queue.Empty):
+            return None if self._stopped else self._waiting.get_nowait()
+        return None
+
+    def left(self) -> list[Result]:
+        self._stopped = False
+        return list(iter(self.next, None))
+
+    def answered(self, result: Result, status: int, said: bytes) -> None:
+        """Raises ValueError where Icinga takes none at all, or it is no Icinga that answers."""
+        status, text, of_object = _meaning(status, said)
+        if of_object and status // 100 == 2:
+            return
+        if status in (400, 404) or (of_object and status < 500):
+            # No such object, no passive checks for it, a newer result: it will not do however often it is sent.
+            self.unwanted[result.subject.name] = f"{object_name(result)}: HTTP {status}: {text}"
+        elif status >= 500:
+            # Perhaps of this object alone, perhaps about to end.
+            self._keep(result, f"HTTP {status}: {text}")
+        else:
+            raise ValueError(f"HTTP {status}: {text}")
+
+    def failed(self, result: Result, error: Exception) -> None:
+        self._stopped = True
+        self._keep(result, _reason(error))
+
+    def _keep(self, result: Result, reason: str) -> None:
+        self.rest.append(result)
+        self.reason = self.reason or f"{self.url}: {reason}"
+
+    def cut(self) -> None:
+        """Ends requests that have had their time."""
+        for connection in list(self.connections):
+            connection.cut()
+
+
+class _Connection:
+    """A connection that stays open between requests, and is made anew where the other side has closed it."""
+
+    def __init__(self, url: str, tls: ssl.SSLContext) -> None:
         parts = urlsplit(url)
-        return http.client.HTTPSConnection(
-            parts.hostname or "", parts.port or 5665, timeout=TIMEOUT_S, context=self._tls
-        )
+        host, port = parts.hostname or "", parts.port or 5665
+        self._http = http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=tls)
+        self._until: float | None = None
+        self.close = self._http.close
 
-    def _post(self, connection: http.client.HTTPSConnection, result: Result) -> bool:
-        """Whether Icinga has an object for it. Raises ValueError where it refuses."""
-        subject = result.subject
-        service = quote(f"{subject.object_host}!{subject.object_service}", safe="")
-        connection.request(
-            "POST",
-            f"/v1/actions/process-check-result?service={service}",
-            json.dumps(body(result, self._ttl_s, self._source)),
-            self._headers,
-        )
-        answer = connection.getresponse()
-        said = answer.read()
-        if answer.status in UNWANTED:
-            return False
-        if answer.status != http.client.OK:
-            raise ValueError(f"HTTP {answer.status}: {_status(said)}")
-        return True
+    def post(self, path: str, content: str, headers: dict[str, str]) -> tuple[int, bytes]:
+        """Status and the beginning of the answer. Raises OSError and HTTPException."""
+        self._until = time.monotonic() + TIMEOUT_S
+        try:
+            try:
+                used = self._http.sock is not None
+                return self._post(path, content, headers)
+            except (ConnectionError, ssl.SSLEOFError):
+                self.close()
+                if not used:
+                    raise
+                return self._post(path, content, headers)
+        except (OSError, http.client.HTTPException):
+            if time.monotonic() >= self._until:
+                raise TimeoutError from None
+            raise
+        finally:
+            self._until = None
+
+    def _post(self, path: str, content: str, headers: dict[str, str]) -> tuple[int, bytes]:
+        self._http.request("POST", path, content, headers)
+        answer = self._http.getresponse()
+        said = answer.read(MOST_BYTES)
+        if not answer.isclosed():
+            self.close()
+        return answer.status, said
+
+    def cut(self) -> None:
+        until, sock = self._until, self._http.sock
+        if until is not None and sock is not None and time.monotonic() >= until:
+            with suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-def _status(said: bytes) -> str:
-    try:
-        return clean(str(json.loads(said)["status"]), 200)
-    except (ValueError, TypeError, KeyError):
-        return clean(said[:200].decode(errors="replace")) or "no text"
+def _meaning(status: int, said: bytes) -> tuple[int, str, bool]:
+    """Status and text of an answer, and whether they are of the object that was named, not of the request."""
+    with suppress(ValueError, TypeError, KeyError, IndexError, AttributeError):
+        answer = json.loads(said)
+        if "results" in answer:
+            result = answer["results"][0]
+            return int(result["code"]), clean(str(result["status"]), 200), True
+        return status, clean(str(answer["status"]), 200), False
+    text = clean(said[:200].decode(errors="replace")) or "no text"
+    return status, text if status >= 400 else f"not the API of an Icinga: {text}", False
 
 
 def _reason(error: Exception) -> str:

@@ -7,7 +7,7 @@ again later. Nobody else waits for it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from check_delayed_repl.publish.result import Result
@@ -18,12 +18,17 @@ AT_ONCE = 256
 """Results that are handed over before newer ones are looked for."""
 
 
-class NotDelivered(Exception):
-    """The target is away. `rest` are the results that it did not take."""
+MOST_TOLD = 20
 
-    def __init__(self, message: str, rest: Iterable[Result]) -> None:
+
+class NotDelivered(Exception):
+    """The target is away, or does not take all. `rest` are the results that it did not take, to be tried again."""
+
+    def __init__(self, message: str, rest: Iterable[Result], unwanted: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.rest = list(rest)
+        self.unwanted = unwanted or {}
+        """As of `deliver`."""
 
 
 class Target(Protocol):
@@ -31,8 +36,11 @@ class Target(Protocol):
 
     name: str
 
-    def deliver(self, results: list[Result]) -> int:
-        """Hands results over; returns how many nobody wanted. Raises NotDelivered where the target is away."""
+    def deliver(self, results: list[Result]) -> dict[str, str]:
+        """Hands results over; returns why some are wanted by nobody, by replica. Raises NotDelivered."""
+
+    def close(self) -> None:
+        """Lets go of what is open."""
 
 
 class Mailbox(threading.Thread):
@@ -46,6 +54,8 @@ class Mailbox(threading.Thread):
         self._log = log
         self._waiting: dict[str, Result] = {}
         self._changed = threading.Condition()
+        self._unwanted: set[str] = set()
+        """The replicas that nobody wanted results of, as far as they have been told."""
         self._ending = False
         self._failing = False
 
@@ -72,18 +82,20 @@ class Mailbox(threading.Thread):
                 else:
                     self._changed.wait_for(lambda: self._waiting or self._ending)
                 if self._ending and (pause or not self._waiting):
-                    return
+                    break
                 names = list(self._waiting)[:AT_ONCE]
                 batch = [self._waiting.pop(name) for name in names]
             pause = self._deliver(batch, pause)
+        self._target.close()
 
     def _deliver(self, batch: list[Result], pause: float) -> float:
         """Returns how long to wait before the next try; 0 where all went well."""
         try:
-            self.dropped += self._target.deliver(batch)
+            self._drop(self._target.deliver(batch))
         except NotDelivered as error:
+            self._drop(error.unwanted)
             self._keep(error.rest)
-            return self._failed(str(error), pause)
+            return self._failed(str(error), pause if len(error.rest) == len(batch) else 0.0)
         except Exception as error:  # noqa: BLE001 - whatever it is, the other targets and the worker go on
             self._keep(batch)
             return self._failed(f"internal error, {type(error).__name__}: {error}", pause)
@@ -91,6 +103,14 @@ class Mailbox(threading.Thread):
             self._failing = False
             self._log(f"{self._target.name}: takes results again")
         return 0.0
+
+    def _drop(self, unwanted: Mapping[str, str]) -> None:
+        """Counts what nobody wanted; tells the first few, each once."""
+        self.dropped += len(unwanted)
+        for name, reason in unwanted.items():
+            if name not in self._unwanted and len(self._unwanted) < MOST_TOLD:
+                self._unwanted.add(name)
+                self._log(f"{self._target.name}: {reason}; others go on")
 
     def _keep(self, results: list[Result]) -> None:
         """Puts back what was not taken, unless a newer result of the same replica has come."""

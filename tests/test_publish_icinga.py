@@ -1,0 +1,238 @@
+"""Results for Icinga 2, to whatever may answer at its address."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+import trustme
+from listeners import listening
+from test_publish import result
+
+from check_delayed_repl.publish.icinga2 import Icinga, body
+from check_delayed_repl.publish.mailbox import Mailbox, NotDelivered
+from check_delayed_repl.publish.result import Result
+
+OK = '{"results":[{"code":200.0,"status":"Successfully processed check result for object."}]}'
+Answer = Callable[[str], "tuple[int, str] | bytes"]
+"""What is answered for an object: status and text, or bytes in place of HTTP."""
+
+
+def http(status: int, text: str, more: str = "") -> bytes:
+    return f"HTTP/1.1 {status} x\r\n{more}Content-Length: {len(text)}\r\n\r\n{text}".encode()
+
+
+class Server:
+    """Something that answers at Icinga's address."""
+
+    def __init__(self, ca: trustme.CA) -> None:
+        self.answer: Answer = lambda _: (200, OK)
+        self.one_each = False
+        """Every connection ends after one answer."""
+        self.pause_s = self.drip_s = 0.0
+        self.connections = 0
+        self.at_once = self.most_at_once = 0
+        self.taken: list[str] = []
+        self._lock = threading.Lock()
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        ca.issue_cert("127.0.0.1").configure_cert(self._tls)
+
+    def __call__(self, caller: socket.socket) -> None:
+        self.connections += 1
+        with suppress(ValueError), self._tls.wrap_socket(caller, server_side=True) as secured:
+            stream = secured.makefile("rb")
+            while line := stream.readline():
+                name = unquote(line.split(b"service=")[1].split()[0].decode()).partition(" ")[2].partition(" ")[2]
+                length = 0
+                while (header := stream.readline().strip()) != b"":
+                    if header.lower().startswith(b"content-length:"):
+                        length = int(header.partition(b":")[2])
+                stream.read(length)
+                with self._lock:
+                    self.at_once += 1
+                    self.most_at_once = max(self.most_at_once, self.at_once)
+                time.sleep(self.pause_s)
+                with self._lock:
+                    self.at_once -= 1
+                    self.taken.append(name)
+                said = self.answer(name)
+                whole = said if isinstance(said, bytes) else http(*said)
+                size = 1 if self.drip_s else len(whole)
+                for place in range(0, len(whole), size or 1):
+                    secured.sendall(whole[place : place + size])
+                    time.sleep(self.drip_s)
+                if self.one_each or isinstance(said, bytes):
+                    return
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def server(authority: trustme.CA) -> Server:
+    return Server(authority)
+
+
+@pytest.fixture
+def icinga(server: Server, authority: trustme.CA, tmp_path: Path) -> Iterator[Icinga]:
+    ca = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca))
+    with listening(server) as target:
+        made = Icinga([f"https://127.0.0.1:{target.port}"], "u", "p", str(ca), 60.0)
+        yield made
+        made.close()
+
+
+def many(count: int) -> list[Result]:
+    return [result(f"db{place}") for place in range(count)]
+
+
+def test_the_body_for_icinga() -> None:
+    sent = body(result(), 180.0, "satellite")
+    assert (sent["exit_status"], sent["ttl"], sent["check_source"]) == (1, 180.0, "satellite")
+    performance, output = sent["performance_data"], sent["plugin_output"]
+    assert isinstance(performance, list)
+    assert performance[0] == "delay=7200s;;5400:9000"
+    assert isinstance(output, str)
+    assert output.startswith("DELAYED_REPL WARNING - Active migration")
+    assert "|" not in output
+
+
+def test_many_go_over_few_connections_several_at_a_time(icinga: Icinga, server: Server) -> None:
+    server.pause_s = 0.002
+    for _ in range(3):
+        assert icinga.deliver(many(60)) == {}
+    assert sorted(server.taken) == sorted(f"db{place}" for place in range(60) for _ in range(3))
+    assert 1 < server.most_at_once <= server.connections <= 4
+
+
+def test_connections_that_were_closed_meanwhile_are_made_anew(icinga: Icinga, server: Server) -> None:
+    server.one_each = True
+    for _ in range(3):
+        assert icinga.deliver(many(5)) == {}
+    assert len(server.taken) == 15
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (404, '{"error":404.0,"status":"No objects found."}'),
+        (400, '{"error":400.0,"status":"Invalid request"}'),
+        (403, '{"results":[{"code":403.0,"status":"Passive checks are disabled for object \'db1\'."}]}'),
+        (409, '{"results":[{"code":409.0,"status":"Newer check result already present."}]}'),
+    ],
+)
+def test_what_icinga_does_not_want_holds_nobody_up(icinga: Icinga, server: Server, status: int, text: str) -> None:
+    server.answer = lambda name: (status, text) if name == "db1" else (200, OK)
+    why = icinga.deliver(many(9))
+    assert list(why) == ["db1"]
+    assert why["db1"].startswith(f"db1.example!delayed replication db1: HTTP {status}: ")
+    assert len(server.taken) == 9
+
+
+def test_an_object_whose_results_fail_is_tried_again_and_holds_nobody_up(icinga: Icinga, server: Server) -> None:
+    server.answer = lambda name: (500, '{"error":500.0,"status":"Unhandled"}') if name == "db1" else (200, OK)
+    with pytest.raises(NotDelivered, match="HTTP 500: Unhandled") as failed:
+        icinga.deliver(many(9))
+    assert [one.subject.name for one in failed.value.rest] == ["db1"]
+    assert len(server.taken) == 9
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (
+            (401, '{"error":401.0,"status":"Unauthorized. Please check your user credentials."}'),
+            "HTTP 401: Unauthorized",
+        ),
+        ((403, '{"error":403.0,"status":"permission denied"}'), "HTTP 403: permission denied"),
+        (http(302, "", "Location: https://elsewhere/\r\n"), "HTTP 302: not the API of an Icinga"),
+        ((200, "<html>Welcome</html>"), "HTTP 200: not the API of an Icinga: .html.Welcome"),
+        ((200, "[]"), "HTTP 200: not the API"),
+        ((200, '{"results":[]}'), "HTTP 200: not the API"),
+        ((200, '{"results":"x"}'), "HTTP 200: not the API"),
+        ((200, "x" * 10_000_000), "HTTP 200: not the API"),
+        ((502, "Bad Gateway \x1b[31m"), "HTTP 502: Bad Gateway"),
+        (b"SSH-2.0-OpenSSH\r\n", "SSH-2.0"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000_000, "got more than"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000, "got more than"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", "HTTP 200: not the API"),
+        (b"", "closed|EOF"),
+    ],
+)
+def test_whatever_answers_all_is_kept(
+    icinga: Icinga, server: Server, answer: tuple[int, str] | bytes, says: str
+) -> None:
+    server.answer = lambda _: answer
+    with pytest.raises(NotDelivered, match=f"https://127.0.0.1:[0-9]+: .*({says})") as failed:
+        icinga.deliver(many(9))
+    assert sorted(one.subject.name for one in failed.value.rest) == sorted(f"db{place}" for place in range(9))
+    assert len(str(failed.value)) < 400
+    assert str(failed.value).isprintable()
+
+
+def test_silence_and_drips_end_in_time(icinga: Icinga, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("check_delayed_repl.publish.icinga2.TIMEOUT_S", 1.0)
+
+    for pause, drip in ((0.0, 0.2), (5.0, 0.0)):
+        server.pause_s, server.drip_s = pause, drip
+        began = time.monotonic()
+        with pytest.raises(NotDelivered, match="no answer within 1 s") as failed:
+            icinga.deliver(many(9))
+        assert len(failed.value.rest) == 9
+        assert time.monotonic() - began < 4
+
+
+def test_a_certificate_that_is_not_trusted_and_no_tls_at_all(server: Server, tmp_path: Path) -> None:
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(other))
+    with listening(server) as target:
+        stranger = Icinga([f"https://127.0.0.1:{target.port}"], "u", "p", str(other), 60.0)
+        with pytest.raises(NotDelivered, match="its certificate is not trusted"):
+            stranger.deliver(many(3))
+    assert server.taken == []
+    with listening(lambda caller: caller.sendall(http(200, OK))) as target:
+        plain = Icinga([f"https://127.0.0.1:{target.port}"], "u", "p", str(other), 60.0)
+        with pytest.raises(NotDelivered, match="SSL"):
+            plain.deliver(many(3))
+
+
+def test_the_next_address_takes_what_the_first_does_not(
+    icinga: Icinga, server: Server, authority: trustme.CA, tmp_path: Path
+) -> None:
+    ca = tmp_path / "ca2.pem"
+    authority.cert_pem.write_to_path(str(ca))
+    broken = Server(authority)
+    broken.answer = lambda _: (503, "{}")
+    with listening(broken) as first, listening(server) as second:
+        urls = [f"https://127.0.0.1:{target.port}" for target in (first, second)]
+        both = Icinga(urls, "u", "p", str(ca), 60.0)
+        for _ in range(2):
+            assert both.deliver(many(5)) == {}
+        both.close()
+    assert (len(broken.taken), len(server.taken)) == (5, 10)
+
+
+def test_strangers_are_told_once_and_others_go_on(icinga: Icinga, server: Server) -> None:
+    server.answer = lambda name: (200, OK) if name == "db0" else (404, '{"status":"No objects found."}')
+    said: list[str] = []
+    mailbox = Mailbox(icinga, said.append)
+    mailbox.start()
+    for _ in range(3):
+        for one in many(40):
+            mailbox.put(one)
+    mailbox.finish(20)
+    assert server.taken.count("db0") >= 1
+    assert len(said) == 20
+    assert len(set(said)) == 20
+    assert all(line.endswith(": HTTP 404: No objects found.; others go on") for line in said)
+    assert mailbox.dropped + server.taken.count("db0") == 120
