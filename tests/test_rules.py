@@ -51,6 +51,8 @@ def test_a_drained_line_is_critical_for_a_window_and_a_half_and_three_samples_mo
         (looks(0.0, 900.0, lambda t: 3000.0 + t), False),  # it fills for the first time
         ([look(0.0), look(10.0), *looks(20.0, 900.0, lambda t: t)], False),  # two samples are no line
         ([*looks(0.0, 600.0), *looks(610.0, 650.0, 7150.0), *looks(660.0, 900.0)], False),
+        ([*looks(0.0, 600.0), look(9000.0, 0.0), *looks(9010.0, 9100.0)], False),  # one wild sample after a long gap
+        ([*looks(0.0, 600.0), look(9000.0, 0.0), *looks(9010.0, 9100.0, 10.0)], True),
         ([*looks(0.0, 600.0, 5420.0), *looks(610.0, 900.0, 5380.0)], False),  # less than a minute below
         ([*looks(0.0, 600.0, OUT), *looks(610.0, 900.0, lambda t: t - 600.0)], True),  # from above
         ([*looks(0.0, 600.0), *looks(610.0, 3000.0, lambda t: 7200.0 - (t - 600.0))], True),  # step by step

@@ -48,7 +48,7 @@ from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import JobLine, Record, Sample
 from check_delayed_repl.words import plain
 
-FOLD_VERSION = 7
+FOLD_VERSION = 8
 """Changes with the rules: a cache that an older judge left is worth nothing."""
 BARE = Sample(0.0)[2:]
 """A sample of a delay alone, without time and delay."""
@@ -209,7 +209,8 @@ class Fold:
             since, samples = self._drained
             self._drained = (since, samples + 1)
         deep = self.limits.min_delay_time - drained_depth(self.limits)
-        if self._was_up and trend.intercept is not None and trend.intercept < deep:
+        # One sample alone, after the sampling or the server was gone for long, may be a wild one.
+        if self._was_up and trend.samples > 1 and trend.intercept is not None and trend.intercept < deep:
             self._was_up, self._drained = False, (self._clock, 0)
 
     def _end_episode(self) -> None:
