@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
-import stat
 from collections.abc import Sequence
 
 from check_delayed_repl.light import TYPE_CHECKING
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = "/etc/check_delayed_repl/config.toml"
 VARIABLE = "CHECK_DELAYED_REPL_CONFIG"
-_EXPOSED = "has a password, and everybody may read it"
 
 
 def parsed(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
@@ -52,7 +49,9 @@ def parsed(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
             args.config = None
             args.notes.append(str(error))
     if getattr(args, "defaults_file", None) is not None:
-        args.notes += _shown_password(args.defaults_file)
+        from check_delayed_repl.observe.optionfile import exposed
+
+        args.notes += filter(None, [exposed(args.defaults_file)])
     return args
 
 
@@ -84,12 +83,12 @@ def _fill(args: argparse.Namespace, path: str) -> None:
     given: Values = args.given
     document, found = read_toml(path, "--config" if "config" in given else "configuration file")
     file = File(path, document)
-    problem = _ownership(file, found)
-    if problem:
+    shown = file.checked(found)
+    if shown:
         # A worker's file that was named is read all the same where a password shows, as in the first release.
-        if not ("config" in given and args.picks == "many" and _EXPOSED in problem):
-            raise UsageError(problem)
-        args.notes.append(problem)
+        if not ("config" in given and args.picks == "many"):
+            raise UsageError(shown)
+        args.notes.append(shown)
     args.config, args.fleet = path, file
     values: Values = {"history": file.history}
     if args.picks in ("one", "many"):
@@ -141,30 +140,6 @@ def _known(args: argparse.Namespace, file: File) -> str:
             finally:
                 history.close()
     return known
-
-
-def _ownership(file: File, found: os.stat_result) -> str:
-    """What is wrong where somebody else could have written the file, or can read a password in it; else nothing."""
-    if found.st_uid not in (0, os.geteuid()):
-        return f"{file.path}: belongs to user {found.st_uid}: must be root's or your own"
-    if found.st_mode & stat.S_IWOTH:
-        return f"{file.path}: everybody may write to it: chmod o-w {file.path}"
-    if file.has_password and found.st_mode & stat.S_IROTH:
-        return f"{file.path}: {_EXPOSED}: chmod 640 {file.path}"
-    return ""
-
-
-def _shown_password(path: str) -> list[str]:
-    """A note where an option file shows its password to everybody."""
-    try:
-        found = os.stat(path)
-        if stat.S_ISREG(found.st_mode) and found.st_mode & stat.S_IROTH:
-            with open(path, encoding="utf-8", errors="replace") as file:
-                if re.search(r"^\s*(loose[-_])?password\s*=", file.read(1 << 20), re.MULTILINE):
-                    return [f"{path}: {_EXPOSED}: chmod 640 {path}"]
-    except OSError:
-        pass  # what is wrong with it is said where it is used
-    return []
 
 
 def replicas(args: argparse.Namespace) -> list[Replica]:

@@ -22,9 +22,11 @@ import argparse
 import os
 import re
 import stat
+from contextlib import suppress
 
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
 from check_delayed_repl.limits import Limits
+from check_delayed_repl.observe.optionfile import EXPOSED, read_file
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.options import (
     CONNECTION,
@@ -211,9 +213,15 @@ class File:
             raise UsageError(f"{which}: icinga2-url: needs icinga2-user and icinga2-password-file too")
         return found
 
-    @property
-    def has_password(self) -> bool:
-        return any("password" in table for table in (self._defaults, *self._tables))
+    def checked(self, found: os.stat_result) -> str:
+        """What is wrong where everybody can read a password in it; else nothing. Raises UsageError where somebody else
+        could have written it."""
+        if found.st_uid not in (0, os.geteuid()):
+            raise UsageError(f"{self.path}: belongs to user {found.st_uid}: must be root's or your own")
+        if found.st_mode & stat.S_IWOTH:
+            raise UsageError(f"{self.path}: everybody may write to it: chmod o-w {self.path}")
+        shows = any("password" in table for table in (self._defaults, *self._tables)) and found.st_mode & stat.S_IROTH
+        return EXPOSED.format(self.path) if shows else ""
 
     def _read(self, table: dict[str, Any], options: Iterable[Option], which: str) -> Values:
         return read_table(table, options, which, self._folder)
@@ -257,16 +265,10 @@ class File:
 
     def find(self, name: str) -> int | None:
         """The place of the replica of this name. What is wrong with other replicas does not matter."""
-        for place, table in enumerate(self._tables):
-            if table.get("replica") == name:
-                return place
-        for place, table in enumerate(self._tables):
-            if "replica" not in table:
-                try:
-                    if self.name(place) == name:
-                        return place
-                except UsageError:
-                    continue
+        for place in range(len(self)):
+            with suppress(UsageError):
+                if self.name(place) == name:
+                    return place
         return None
 
     def replicas(self, given: Values, nearest: bool = False) -> list[Replica]:
@@ -346,16 +348,9 @@ def read_toml(path: str, option: str) -> tuple[dict[str, Any], os.stat_result]:
     import tomllib
 
     try:
-        # Without waiting for somebody to write into a pipe.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise UsageError(f"{option}: {path} is not a file")
-            text = file.read(MAX_BYTES + 1)
+        text, found = read_file(path, MAX_BYTES)
     except OSError as error:
         raise UsageError(f"{option}: cannot read {path}: {error.strerror}") from None
-    if len(text) > MAX_BYTES:
-        raise UsageError(f"{option}: {path} is larger than {MAX_BYTES >> 20} MiB")
     try:
         return tomllib.loads(text.decode()), found
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

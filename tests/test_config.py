@@ -342,10 +342,10 @@ def test_what_is_wrong_with_the_file_is_said(written: Written, text: str, says: 
 def test_files_that_cannot_be_read(written: Written, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"--config: cannot read {tmp_path}/gone.toml: No such file"):
         checked("--config", str(tmp_path / "gone.toml"))
-    with pytest.raises(UsageError, match="--config: /dev/zero is not a file"):
+    with pytest.raises(UsageError, match="--config: cannot read /dev/zero: it is not a file"):
         checked("--config", "/dev/zero")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UsageError, match="pipe is not a file"):
+    with pytest.raises(UsageError, match="pipe: it is not a file"):
         checked("--config", str(tmp_path / "pipe"))
     latin = tmp_path / "latin.toml"
     latin.write_bytes(b'[defaults]\nuser = "\xe9"\n')

@@ -18,9 +18,7 @@ judged. Keys come from UUID_SHORT, which nobody can use up.
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -28,6 +26,7 @@ from typing import TYPE_CHECKING
 from check_delayed_repl.history.codec import JOB_COLUMNS, NAME_LENGTH, Row, added_columns, job_values, layout, text
 from check_delayed_repl.history.database import HistoryUnavailable
 from check_delayed_repl.history.tables import History
+from check_delayed_repl.observe.optionfile import exposed
 from check_delayed_repl.observe.target import SSL_MODES, Target
 from check_delayed_repl.records import JobLine, Sample
 
@@ -125,15 +124,8 @@ class MySQLHistory(History):
         super().__init__(name, deadline)
         self._used = 0.0
         self._read(lambda: None)
-        self._warn_of_readers()
-
-    def _warn_of_readers(self) -> None:
-        from check_delayed_repl.observe.address import settings
-
-        file = self._target.defaults_file
-        shown = file is not None and os.stat(file).st_mode & stat.S_IROTH
-        if shown and self._target.password is None and settings(self._target).password:
-            self.warnings.append(f"{file} has a password, and everybody may read it: chmod o-r {file}")
+        if self._target.defaults_file is not None:
+            self.warnings += filter(None, [exposed(self._target.defaults_file)])
 
     def now(self) -> float:
         return float(self._select(_NOW)[0][0])

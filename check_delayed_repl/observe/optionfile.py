@@ -6,11 +6,14 @@ of one line. Values may be secrets: no error ever quotes one.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
 
 MAX_BYTES = 1 << 20
+EXPOSED = "{0}: has a password, and everybody may read it: chmod 640 {0}"
+"""What is said of a file, by its path."""
 MAX_DEPTH = 10
 """How deep `!include` may nest, as with the servers' own clients."""
 
@@ -62,26 +65,38 @@ def _read(path: str, groups: tuple[str, ...], found: dict[str, str | None], dept
     return there
 
 
+def read_file(path: str, max_bytes: int) -> tuple[bytes, os.stat_result]:
+    """What a regular file (or /dev/null) holds, and whose it is. Raises OSError where it is none or too large."""
+    # Without O_NONBLOCK, opening a named pipe would wait for a writer, maybe for ever.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) and not os.path.samefile(path, os.devnull):
+            raise OSError(errno.EINVAL, "it is not a file")
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise OSError(errno.EFBIG, f"it is larger than {max_bytes >> 20} MiB")
+    return data, found
+
+
+def exposed(path: str) -> str:
+    """What is wrong with an option file that shows a password to everybody; else nothing."""
+    try:
+        data, found = read_file(path, MAX_BYTES)
+    except (OSError, ValueError):
+        return ""  # what is wrong with it is said where it is used
+    shows = found.st_mode & stat.S_IROTH and re.search(rb"(?m)^\s*(loose[-_])?password\s*=", data)
+    return EXPOSED.format(path) if shows else ""
+
+
 def _lines(path: str) -> list[str]:
     try:
-        # Without O_NONBLOCK, opening a named pipe would wait for a writer, maybe for ever.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            mode = os.fstat(handle).st_mode
-            if not stat.S_ISREG(mode) and not os.path.samefile(path, os.devnull):
-                raise OptionFileError(f"{path}: the option file is no regular file")
-            if stat.S_ISREG(mode) and mode & stat.S_IWOTH:
-                raise OptionFileError(f"{path}: everybody may write to the option file: chmod o-w")
-            with open(handle, "rb", closefd=False) as file:
-                data = file.read(MAX_BYTES + 1)
-        finally:
-            os.close(handle)
+        data, found = read_file(path, MAX_BYTES)
     except OSError as error:
         raise OptionFileError(f"{path}: cannot read the option file: {error.strerror}") from None
     except ValueError:
         raise OptionFileError(f"{path!r}: not the name of an option file") from None
-    if len(data) > MAX_BYTES:
-        raise OptionFileError(f"{path}: larger than {MAX_BYTES} bytes: this is no option file")
+    if stat.S_ISREG(found.st_mode) and found.st_mode & stat.S_IWOTH:
+        raise OptionFileError(f"{path}: everybody may write to the option file: chmod o-w")
     if b"\0" in data:
         raise OptionFileError(f"{path}: holds binary data: this is no option file")
     # Bytes that are no UTF-8 survive the way to the server: a password may be in any encoding.

@@ -432,7 +432,7 @@ def test_an_option_file_that_everybody_may_read_is_warned_of(shared: Shared, tmp
     file.write_text(f"[client]\nuser=root\npassword={ROOT_PASSWORD}\n")
     url = f"mysql://{shared.server.host}:{shared.server.port}/{DATABASE}?defaults-file={file}"
     for mode, warnings in (
-        (0o644, [f"{file} has a password, and everybody may read it: chmod o-r {file}"]),
+        (0o644, [f"{file}: has a password, and everybody may read it: chmod 640 {file}"]),
         (0o640, []),
     ):
         file.chmod(mode)
