@@ -16,6 +16,7 @@ from typing import IO, Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 from msgspec.json import Decoder
+from msgspec.structs import astuple
 
 from check_delayed_repl.conditions import HARD, HOLDABLE, names
 from check_delayed_repl.records import LARGEST, Record, Sample, job_line
@@ -43,8 +44,9 @@ class RecordingError(ValueError):
         self.problem = problem
 
 
-class _SampleLine(Struct, tag_field="type", tag="sample", gc=False):
-    """The keys of a sample's line; `records.Sample` says what they mean. Others may be there, and are not read."""
+class _SampleLine(Struct, tag_field="type", tag="sample", rename={"local_missing": ""}, gc=False):
+    """The keys of a sample's line, in the order of `records.Sample`, which says what they mean. Others may be there and
+    are not read. There is none for `local_missing`: a `local` of null says it."""
 
     t: Number
     delay: Number | None = None
@@ -54,6 +56,7 @@ class _SampleLine(Struct, tag_field="type", tag="sample", gc=False):
     source_id: Whole | None = None
     heartbeat_id: Whole | None = None
     local: Number | UnsetType | None = UNSET
+    local_missing: bool = False
     io: str | None = None
     sql: str | None = None
     io_errno: Whole | None = None
@@ -162,39 +165,15 @@ def _record(line: _Bare | _SampleLine | _Job) -> Record:
             raise ValueError(f"error {line.error!r} is not the name of a condition that is CRITICAL")
     elif line.delay is None:
         raise ValueError("a sample with neither delay nor error")
-    filters = line.filters
-    if isinstance(filters, dict):
-        filters = tuple(f"{column}={value}" for column, value in filters.items())
-    if filters and not all("=" in entry[1:] for entry in filters):
+    if isinstance(line.filters, dict):
+        line.filters = tuple(f"{column}={value}" for column, value in line.filters.items())
+    if line.filters and not all("=" in entry[1:] for entry in line.filters):
         raise ValueError("filters: expected texts of the form COLUMN=VALUE")
-    values = (
-        line.t,
-        line.delay,
-        line.error,
-        line.message,
-        line.ts,
-        line.source_id,
-        line.heartbeat_id,
-        None if line.local is UNSET else line.local,
-        line.local is None,
-        line.io,
-        line.sql,
-        line.io_errno,
-        line.io_error,
-        line.sql_errno,
-        line.sql_error,
-        line.source_log,
-        line.relay_log,
-        line.relay_log_space,
-        line.sql_delay,
-        line.sql_remaining,
-        line.seconds_behind,
-        line.server,
-        line.io_state,
-        filters,
-        line.relay_limited,
-    )
-    return tuple.__new__(Sample, values)
+    if line.local is None:
+        line.local_missing = True
+    elif line.local is UNSET:
+        line.local = None
+    return tuple.__new__(Sample, astuple(line))
 
 
 def _record_in_detail(line: bytes, number: int) -> Record:

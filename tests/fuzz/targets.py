@@ -293,7 +293,7 @@ def options(data: bytes) -> None:
         limits = line.limits_from(args)
         assert limits.min_delay_time <= limits.max_delay_time
         assert all(isfinite(value) and value >= 0 for value in limits[:12])
-        assert 0 < args.timeout <= 86400
+        assert args.timeout is None or 0 < args.timeout <= 86400
         line.target_from(args)
         assert line.replica_name(args)
     except UsageError as error:
