@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed
+from check_delayed_repl.observe.connection import Answer, Ask, Refused, SampleFailed
 from check_delayed_repl.observe.replication import (
     SHOW_ALL_SLAVES,
     SHOW_REPLICA,
     SHOW_SLAVE,
-    Ask,
-    ReplicationStatus,
+    Status,
     parse_status,
     privilege,
     read_status,
@@ -47,23 +46,24 @@ NEW = {
     name.replace("Master", "Source").replace("Slave", "Replica").replace("Connection_name", "Channel_Name"): value
     for name, value in OLD.items()
 }
-READ = ReplicationStatus(
-    channel="",
-    source_id=1,
-    io="Yes",
-    sql="No",
-    io_errno=0,
-    io_error="",
-    sql_errno=1032,
-    sql_error="Could not execute Update_rows",
-    source_log=("bin.000007", 3522),
-    relay_log=("bin.000006", 779),
-    relay_log_space=4096,
-    sql_delay=7200,
-    sql_remaining=None,
-    seconds_behind=None,
-    io_state="Waiting for master to send event",
-)
+SEEN = {
+    "io": "Yes",
+    "sql": "No",
+    "io_errno": 0,
+    "io_error": None,
+    "sql_errno": 1032,
+    "sql_error": "Could not execute Update_rows",
+    "source_log": ("bin.000007", 3522),
+    "relay_log": ("bin.000006", 779),
+    "relay_log_space": 4096,
+    "sql_delay": 7200,
+    "sql_remaining": None,
+    "seconds_behind": None,
+    "io_state": "Waiting for master to send event",
+    "filters": (),
+    "relay_limited": False,
+}
+READ = Status("", 1, SEEN)
 
 
 def answer(*rows: dict[str, bytes | None]) -> Answer:
@@ -78,7 +78,7 @@ def test_both_families_in_any_order(row: dict[str, bytes | None]) -> None:
 
 def test_a_server_that_cannot_delay() -> None:
     row = {name: value for name, value in OLD.items() if not name.startswith("SQL_")}
-    assert parse_status(answer(row), None) == READ._replace(sql_delay=None)
+    assert parse_status(answer(row), None) == READ._replace(seen=SEEN | {"sql_delay": None})
 
 
 FULL = [
@@ -90,8 +90,8 @@ FULL = [
 
 @pytest.mark.parametrize("state", FULL)
 def test_a_full_relay_log(state: bytes) -> None:
-    status = parse_status(answer({**NEW, "Replica_IO_State": state}), None)
-    assert (status.relay_limited, status.io_state) == (True, state.decode())
+    seen = parse_status(answer({**NEW, "Replica_IO_State": state}), None).seen
+    assert (seen["relay_limited"], seen["io_state"]) == (True, state.decode())
 
 
 def test_replication_filters() -> None:
@@ -103,7 +103,7 @@ def test_replication_filters() -> None:
         "Replicate_Do_Domain_Ids": b"3",
         "Replicate_Ignore_Server_Ids": b"x" * 5000,
     }
-    found = parse_status(answer({**OLD, **filters}), None).filters
+    found = parse_status(answer({**OLD, **filters}), None).seen["filters"]
     # As the server shows them, so that they can be allowed by name.
     assert found[:3] == (
         "Replicate_Wild_Do_Table=shop\\_1.%,log.a|b",
@@ -115,7 +115,8 @@ def test_replication_filters() -> None:
 
 
 def test_no_position_yet() -> None:
-    assert parse_status(answer({**OLD, "Master_Log_File": b"", "Read_Master_Log_Pos": b"4"}), None).source_log is None
+    row = {**OLD, "Master_Log_File": b"", "Read_Master_Log_Pos": b"4"}
+    assert parse_status(answer(row), None).seen["source_log"] is None
 
 
 def test_channels() -> None:
@@ -181,13 +182,13 @@ def test_missing_columns_are_a_finding(column: str) -> None:
 def test_no_value_makes_it_stumble(values: dict[str, bytes | None]) -> None:
     with suppress(SampleFailed):
         status = parse_status(answer({**OLD, **values}), None)
-        assert status.io in ("Yes", "No", "Connecting", "Preparing")
+        assert status.seen["io"] in ("Yes", "No", "Connecting", "Preparing")
         assert status.source_id >= 0
 
 
 def test_our_password_is_not_repeated() -> None:
     row = {**OLD, "Last_IO_Error": b"using password: geheim"}
-    assert parse_status(answer(row), None, "geheim").io_error == "using password: ***"
+    assert parse_status(answer(row), None, "geheim").seen["io_error"] == "using password: ***"
     with pytest.raises(SampleFailed, match=r"replica_io_running is 'Yes\*\*\*'"):
         parse_status(answer({**OLD, "Slave_IO_Running": b"Yesgeheim"}), None, "geheim")
     both = answer({**OLD, "Connection_name": b"geheim"}, {**OLD, "Connection_name": b"x"})

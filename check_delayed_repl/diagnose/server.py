@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from check_delayed_repl.observe import heartbeat
-from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed, ask, connect
+from check_delayed_repl.observe.connection import Answer, Ask, Refused, SampleFailed, ask, connect
 from check_delayed_repl.observe.dialect import Dialect, Place
-from check_delayed_repl.observe.replication import Ask, read_status
+from check_delayed_repl.observe.replication import read_status
 from check_delayed_repl.observe.target import Target
 
 

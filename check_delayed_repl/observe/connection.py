@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import time
+from collections.abc import Callable
 
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
 from check_delayed_repl.observe.address import Settings, settings
@@ -19,7 +20,6 @@ from check_delayed_repl.words import MASK, one_line, span
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
 
     from check_delayed_repl.observe.names import Address
     from check_delayed_repl.observe.wire import Connection
@@ -89,6 +89,10 @@ class Answer(NamedTuple):
     rows: list[tuple[bytes | None, ...]]
     types: tuple[int, ...] = ()
     """The columns' types, as numbers of the protocol; empty where they are not known."""
+
+
+Ask = Callable[[str, str], Answer]
+"""Asks a statement, for a purpose in words. Raises Refused, or SampleFailed where there is no answer."""
 
 
 def connect(target: Target, deadline: float, database: str | None = None, *, raw: bool = False) -> Connection:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 
 from check_delayed_repl.light import NamedTuple
-from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed, scrubbed
+from check_delayed_repl.observe.connection import Ask, Refused, SampleFailed, scrubbed
 from check_delayed_repl.records import Sample
 from check_delayed_repl.words import one_line
 
@@ -27,9 +27,6 @@ _TS = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0
 _YEARS = range(2000, 2200)
 _NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
 _CLOCK = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?", re.ASCII)
-
-Ask = Callable[[str, str], Answer]
-"""Asks a statement, for a purpose in words. Raises Refused, or SampleFailed where there is no answer."""
 
 
 class Beat(NamedTuple):

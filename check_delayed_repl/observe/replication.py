@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
-from check_delayed_repl.light import NamedTuple
-from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed, scrubbed
+from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
+from check_delayed_repl.observe.connection import Answer, Ask, Refused, SampleFailed, scrubbed
 from check_delayed_repl.records import Position
 from check_delayed_repl.words import one_line
+
+if TYPE_CHECKING:
+    from typing import Any
 
 SHOW_ALL_SLAVES = "SHOW ALL SLAVES STATUS"
 """All connections of a MariaDB; plain SHOW SLAVE STATUS shows the one without a name alone."""
@@ -25,39 +27,20 @@ _NO_PRIVILEGE = (1044, 1045, 1142, 1227)
 _LARGEST = 1 << 64
 _SIGNED = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 
-Ask = Callable[[str, str], Answer]
-"""Asks a statement, for a purpose in words. Raises Refused, or SampleFailed where there is no answer."""
 
-
-class ReplicationStatus(NamedTuple):
-    """One channel. Positions are in the source's coordinates, times in seconds."""
+class Status(NamedTuple):
+    """One channel's replication status."""
 
     channel: str
     source_id: int
     """0 where the server does not know it: after a restart while the source is down."""
-    io: str
-    sql: str
-    io_errno: int
-    io_error: str
-    sql_errno: int
-    sql_error: str
-    source_log: Position | None
-    relay_log: Position | None
-    relay_log_space: int | None
-    sql_delay: int | None
-    sql_remaining: int | None
-    seconds_behind: int | None
-    io_state: str = ""
-    """The IO thread's state in the server's words."""
-    filters: tuple[str, ...] = ()
-    """Every replication filter, `COLUMN=VALUE` as the server names and shows them."""
-    relay_limited: bool = False
-    """The IO thread waits for the SQL thread to free relay log space."""
+    seen: dict[str, Any]
+    """The fields of a Sample that it tells, but for the source's id."""
 
 
 def read_status(
     ask: Ask, version: str, channel: str | None, statement: str | None = None, secret: str = ""
-) -> tuple[ReplicationStatus, str]:
+) -> tuple[Status, str]:
     """The status of the channel, and the statement that showed it (to begin with the next time).
 
     `version` is what the server calls itself; it only decides what is tried first. Raises SampleFailed with
@@ -122,136 +105,109 @@ def _order(version: str) -> tuple[str, ...]:
     return (SHOW_REPLICA, SHOW_SLAVE, SHOW_ALL_SLAVES)
 
 
-Row = dict[str, bytes | None]
+class _Row:
+    """A channel's row of the status, by plain names of columns: `Slave_IO_Running` is `replica_io_running` here.
+
+    Raises SampleFailed where a value is none that the status can have.
+    """
+
+    def __init__(self, columns: list[str], values: tuple[bytes | None, ...], secret: str) -> None:
+        plain = (column.lower().replace("master", "source").replace("slave", "replica") for column in columns)
+        self._values = dict(zip(plain, values, strict=False))
+        self._secret = secret
+        self.channel = (self.raw("channel_name", b"") or self.raw("connection_name", b"")).decode("utf-8", "replace")
+        """MySQL's name for it or MariaDB's; empty for the one without a name."""
+
+    def __contains__(self, column: str) -> bool:
+        return column in self._values
+
+    def raw(self, column: str, otherwise: bytes | None = None) -> bytes:
+        """A value, empty for NULL."""
+        if column not in self._values and otherwise is None:
+            raise _unreadable(f"it has no {column}")
+        return self._values.get(column, otherwise) or b""
+
+    def text(self, column: str) -> str:
+        return scrubbed(self.raw(column).decode("utf-8", "replace"), self._secret)
+
+    def state(self, column: str, states: tuple[str, ...]) -> str:
+        found = self.raw(column).decode("utf-8", "replace").capitalize()
+        if found not in states:
+            raise self._odd(column)
+        return found
+
+    def maybe(self, column: str) -> int | None:
+        """A number, or None where the server says NULL."""
+        text = self.raw(column).decode("utf-8", "replace")
+        if self._values[column] is None:
+            return None
+        if not _SIGNED.fullmatch(text) or abs(int(text)) >= _LARGEST:
+            raise self._odd(column)
+        return int(text)
+
+    def whole(self, column: str) -> int:
+        """A number that is there and not negative."""
+        number = self.maybe(column)
+        if number is None or number < 0:
+            raise self._odd(column)
+        return number
+
+    def position(self, file_column: str, place_column: str) -> Position | None:
+        """A place in the source's binary log; None where the server has not named a file yet."""
+        file, place = one_line(self.text(file_column), 255), self.whole(place_column)
+        return (file, place) if file else None
+
+    def _odd(self, column: str) -> SampleFailed:
+        shown = "NULL" if self._values[column] is None else repr(one_line(self.text(column), 60))
+        return _unreadable(f"{column} is {shown}")
 
 
-class _Unreadable(Exception):
-    """A value that the status cannot have."""
-
-    def __init__(self, column: str, value: bytes | None) -> None:
-        super().__init__(column)
-        self.column = column
-        self.value = value
+def _unreadable(problem: str) -> SampleFailed:
+    return SampleFailed("status-unreadable", f"the replication status cannot be understood: {problem}")
 
 
-def parse_status(answer: Answer, channel: str | None, secret: str = "") -> ReplicationStatus:
+def parse_status(answer: Answer, channel: str | None, secret: str = "") -> Status:
     """The channel's row; the only one where `channel` is None. Raises SampleFailed."""
-    named = [column for column in answer.columns if column.lower().startswith("replicate_")]
-    names = [_plain_name(column) for column in answer.columns]
-    rows = [dict(zip(names, row, strict=False)) for row in answer.rows]
-    row = _choose(rows, channel, secret)
-    try:
-        return _status(row, named, secret)
-    except _Unreadable as odd:
-        shown = (
-            "NULL" if odd.value is None else repr(one_line(scrubbed(odd.value.decode("utf-8", "replace"), secret), 60))
-        )
-        raise SampleFailed(
-            "status-unreadable", f"the replication status cannot be understood: {odd.column} is {shown}"
-        ) from None
-
-
-def _status(row: Row, filters: list[str], secret: str) -> ReplicationStatus:
-    state = _text(row, "replica_io_state") if "replica_io_state" in row else ""
-    return ReplicationStatus(
-        channel=_channel(row),
-        source_id=_whole(row, "source_server_id"),
-        io=_state(row, "replica_io_running", IO_STATES),
-        sql=_state(row, "replica_sql_running", SQL_STATES),
-        io_errno=_whole(row, "last_io_errno"),
-        io_error=scrubbed(_text(row, "last_io_error"), secret),
-        sql_errno=_whole(row, "last_sql_errno"),
-        sql_error=scrubbed(_text(row, "last_sql_error"), secret),
-        source_log=_position(row, "source_log_file", "read_source_log_pos", secret),
-        relay_log=_position(row, "relay_source_log_file", "exec_source_log_pos", secret),
-        relay_log_space=_whole(row, "relay_log_space"),
+    row = _choose([_Row(answer.columns, values, secret) for values in answer.rows], channel, secret)
+    filters = [column for column in answer.columns if column.lower().startswith("replicate_")]
+    state = row.text("replica_io_state") if "replica_io_state" in row else ""
+    seen = {
+        "io": row.state("replica_io_running", IO_STATES),
+        "sql": row.state("replica_sql_running", SQL_STATES),
+        "io_errno": row.whole("last_io_errno"),
+        "io_error": row.text("last_io_error") or None,
+        "sql_errno": row.whole("last_sql_errno"),
+        "sql_error": row.text("last_sql_error") or None,
+        "source_log": row.position("source_log_file", "read_source_log_pos"),
+        "relay_log": row.position("relay_source_log_file", "exec_source_log_pos"),
+        "relay_log_space": row.whole("relay_log_space"),
         # Servers that cannot delay by themselves have neither of these columns.
-        sql_delay=_whole(row, "sql_delay") if "sql_delay" in row else None,
-        sql_remaining=_maybe(row, "sql_remaining_delay") if "sql_remaining_delay" in row else None,
-        seconds_behind=_maybe(row, "seconds_behind_source"),
-        io_state=scrubbed(state, secret),
-        filters=tuple(
-            f"{one_line(column, 64)}={scrubbed(_text(row, column.lower()), secret)}"
-            for column in filters
-            if _text(row, column.lower()).strip()
-        ),
-        relay_limited="relay log space" in state.lower(),
-    )
+        "sql_delay": row.whole("sql_delay") if "sql_delay" in row else None,
+        "sql_remaining": row.maybe("sql_remaining_delay") if "sql_remaining_delay" in row else None,
+        "seconds_behind": row.maybe("seconds_behind_source"),
+        "io_state": state or None,
+        "filters": tuple(f"{one_line(column, 64)}={text}" for column in filters if (text := row.text(column.lower()))),
+        "relay_limited": "relay log space" in state.lower(),
+    }
+    return Status(row.channel, row.whole("source_server_id"), seen)
 
 
-def _plain_name(column: str) -> str:
-    """A column's name in the newer family: `Slave_IO_Running` and `Replica_IO_Running` are the same column."""
-    return column.lower().replace("master", "source").replace("slave", "replica")
-
-
-def _channel(row: Row) -> str:
-    """The channel that a row tells of: MySQL's name for it or MariaDB's; empty for the one without a name."""
-    return (row.get("channel_name") or row.get("connection_name") or b"").decode("utf-8", "replace")
-
-
-def _choose(rows: list[Row], channel: str | None, secret: str) -> Row:
+def _choose(rows: list[_Row], channel: str | None, secret: str) -> _Row:
     if not rows:
         raise SampleFailed(
             "not-a-replica", "no replication channel is configured on this server: check --host, or set it up again"
         )
-    there = [_channel(row) for row in rows]
-    listed = ", ".join(one_line(scrubbed(name, secret), 64) or "'' (the one without a name)" for name in there)
+    names = [one_line(scrubbed(row.channel, secret), 64) or "'' (the one without a name)" for row in rows]
+    listed = one_line(", ".join(names))
     if channel is None:
         if len(rows) > 1:
-            raise SampleFailed(
-                "not-a-replica", f"there are {len(rows)} channels: name one with --channel: {one_line(listed)}"
-            )
+            raise SampleFailed("not-a-replica", f"there are {len(rows)} channels: name one with --channel: {listed}")
         return rows[0]
     # The servers do not tell upper from lower case here.
-    fitting = [row for row, name in zip(rows, there, strict=True) if name == channel]
-    fitting = fitting or [row for row, name in zip(rows, there, strict=True) if name.lower() == channel.lower()]
+    fitting = [row for row in rows if row.channel == channel]
+    fitting = fitting or [row for row in rows if row.channel.lower() == channel.lower()]
     if not fitting:
         raise SampleFailed(
-            "not-a-replica",
-            f"there is no channel {one_line(channel, 64)!r}; check --channel; there are: {one_line(listed)}",
+            "not-a-replica", f"there is no channel {one_line(channel, 64)!r}; check --channel; there are: {listed}"
         )
     return fitting[0]
-
-
-def _value(row: Row, column: str) -> bytes | None:
-    if column not in row:
-        raise SampleFailed("status-unreadable", f"the replication status cannot be understood: it has no {column}")
-    return row[column]
-
-
-def _text(row: Row, column: str) -> str:
-    return (_value(row, column) or b"").decode("utf-8", "replace")
-
-
-def _whole(row: Row, column: str) -> int:
-    """A number that is there and not negative."""
-    number = _maybe(row, column)
-    if number is None or number < 0:
-        raise _Unreadable(column, row[column])
-    return number
-
-
-def _maybe(row: Row, column: str) -> int | None:
-    """A number, or None where the server says NULL."""
-    value = _value(row, column)
-    if value is None:
-        return None
-    text = value.decode("utf-8", "replace")
-    if not _SIGNED.fullmatch(text) or abs(int(text)) >= _LARGEST:
-        raise _Unreadable(column, value)
-    return int(text)
-
-
-def _state(row: Row, column: str, states: tuple[str, ...]) -> str:
-    value = _value(row, column)
-    text = (value or b"").decode("utf-8", "replace").capitalize()
-    if text not in states:
-        raise _Unreadable(column, value)
-    return text
-
-
-def _position(row: Row, file_column: str, place_column: str, secret: str) -> Position | None:
-    """A place in the source's binary log; None where the server has not named a file yet."""
-    file = one_line(scrubbed(_text(row, file_column), secret), 255)
-    place = _whole(row, place_column)
-    return (file, place) if file else None

@@ -17,7 +17,7 @@ from check_delayed_repl.observe.connection import (
     connect,
     scrubbed,
 )
-from check_delayed_repl.observe.replication import ReplicationStatus, is_mariadb, read_status
+from check_delayed_repl.observe.replication import is_mariadb, read_status
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.records import Sample
 
@@ -138,7 +138,7 @@ class Observer:
 
         version, channel = connection.server_version, self._target.channel
         status, self._statement = read_status(asking_who, version, channel, self._statement, secret)
-        seen.update(_of_status(status), server=next(filter(None, servers), None))
+        seen.update(status.seen, server=next(filter(None, servers), None))
         identity = _IDENTITIES[self._identities[0]] if self._identities else "NULL"
         beats = heartbeat.read_heartbeats(asking, self._target.heartbeat_table, secret, identity)
         seen["t"] = time.time()
@@ -235,15 +235,6 @@ class Observer:
             seen.update(source_id=choice.source_id, heartbeat_id=choice.heartbeat_id, delay=found[0], ts=found[1])
         if unreadable is not None:
             raise SampleFailed("heartbeat-unreadable", f"{self._target.heartbeat_table}: the ts of {unreadable}")
-
-
-def _of_status(status: ReplicationStatus) -> dict[str, Any]:
-    """The status as fields of Sample; texts only where there is one."""
-    fields = status._asdict()
-    del fields["channel"], fields["source_id"]
-    for text in ("io_error", "sql_error", "io_state"):
-        fields[text] = fields[text] or None
-    return fields
 
 
 def _zone(name: str | None) -> tzinfo | None:
