@@ -47,6 +47,15 @@ class Limits(NamedTuple):
         """Every kind of job that holds alarms back, with the seconds that one may run; built-in kinds first."""
         return {"backup": self.max_backup_behind, "deshard": self.max_deshard_behind, **dict(self.job_limits)}
 
+    @property
+    def budgets(self) -> dict[str, tuple[float, str]]:
+        """Exception → the seconds for which it may hold an alarm back, and the option that sets them."""
+        return {
+            **{kind: (seconds, kind_option(kind)) for kind, seconds in self.kinds.items()},
+            "recovery": (self.max_recovery_time, "--max-recovery-time"),
+            "trend": (self.max_trend_time, "--max-trend-time"),
+        }
+
 
 def option(field: str) -> str:
     """The command-line option that sets a field of Limits."""

@@ -423,7 +423,9 @@ def test_a_replica_that_the_history_does_not_know(tool: Command, tmp_path: Path)
 def test_a_history_is_not_made_by_asking_for_it(tool: Command, tmp_path: Path) -> None:
     run = tool("backtest", "--history", str(tmp_path / "typo.db"))
     assert (run.returncode, run.stderr) == (1, f"delayed-repl: --history: {tmp_path}/typo.db: there is no such file\n")
-    assert not (tmp_path / "typo.db").exists()
+    run = tool("backtest", "--replica", "db1", CHECK_DELAYED_REPL_HISTORY=str(tmp_path / "typo.db"))
+    assert (run.returncode, run.stderr) == (1, "delayed-repl: --history: the default one: there is no such file\n")
+    assert not [*tmp_path.iterdir()]
 
 
 # --- long ones

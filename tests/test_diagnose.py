@@ -5,6 +5,7 @@ screens anew.
 from __future__ import annotations
 
 import json
+import runpy
 import shlex
 import subprocess
 import sys
@@ -16,6 +17,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import pytest
+from conftest import ROOT
 from diagnose_scenes import (
     KEPT,
     MARIADB,
@@ -217,6 +219,13 @@ def test_the_screens_are_the_golden_ones() -> None:
     ]
     assert stale == [], "read the changes, then run python tests/test_diagnose.py"
     assert {path.name for path in GOLDEN.iterdir()} == set(wanted)
+
+
+def test_the_readmes_pictures_are_what_is_drawn() -> None:
+    made = runpy.run_path(str(ROOT / "examples" / "screens"))
+    for name, build in made["SCREENS"].items():
+        wanted = made["svg"](Screen(build(), zone=UTC).whole())
+        assert (ROOT / "examples" / "pictures" / f"{name}.svg").read_text() == wanted, "run examples/screens"
 
 
 def test_samples_out_of_range_have_another_colour() -> None:

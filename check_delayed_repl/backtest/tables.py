@@ -10,7 +10,7 @@ from rich.table import Table
 
 from check_delayed_repl.backtest.replay import StateChange, Summary
 from check_delayed_repl.judge.outcome import State
-from check_delayed_repl.limits import Limits, kind_option
+from check_delayed_repl.limits import Limits
 from check_delayed_repl.options import LIMITS, REPLICA_IS, TREND
 from check_delayed_repl.words import clean, moment, plain, span
 
@@ -112,7 +112,7 @@ def held(limits: Limits, summary: Summary) -> Iterator[Table | str]:
     """What alarms were held back for, and how much of each budget that took."""
     if summary.held:
         table = _table("held back for", ">in all", ">most in one episode", ">limit", "option")
-        for name, budget, named in _budgets(limits):
+        for name, (budget, named) in limits.budgets.items():
             if name in summary.held:
                 seconds = (summary.held[name], summary.most_held.get(name, 0.0), budget)
                 table.add_row(name, *map(span, seconds), named)
@@ -128,7 +128,7 @@ def comparison(before: tuple[Limits, Summary], after: tuple[Limits, Summary]) ->
         return
     yield f"{_extent(before[1])}\n"
     states = sorted({state for summary in both for state in _shown_states(summary)})
-    budgets = [{name: budget for name, budget, _ in _budgets(limits)} for limits, _ in (before, after)]
+    budgets = [limits.budgets for limits, _ in (before, after)]
     held = [name for name in {**budgets[0], **budgets[1]} if any(name in summary.held for summary in both)]
     differences = list(_differences(before[0], after[0]))
     paged_by = [condition for condition, _ in (both[0].paged_by | both[1].paged_by).most_common()]
@@ -147,7 +147,7 @@ def comparison(before: tuple[Limits, Summary], after: tuple[Limits, Summary]) ->
         rows.append(("most held back in one episode", []))
     for name in held:
         most = [span(summary.most_held.get(name, 0.0)) for summary in both]
-        limits = [f" of {span(budget[name])}" if name in budget else "" for budget in budgets]
+        limits = [f" of {span(budget[name][0])}" if name in budget else "" for budget in budgets]
         rows.append((f"  {name}", [time + limit for time, limit in zip(most, limits, strict=True)]))
     table = _table("", ">before", ">after")
     for name, values in rows:
@@ -202,15 +202,6 @@ def _shown_states(summary: Summary) -> list[State]:
 def _share(seconds: float, summary: Summary) -> str:
     whole = (summary.end or 0.0) - (summary.begin or 0.0)
     return f"{100.0 * seconds / whole:.1f} %" if whole > 0 else "-"
-
-
-def _budgets(limits: Limits) -> list[tuple[str, float, str]]:
-    """Every exception with its budget and the option that sets it."""
-    return [
-        *((kind, seconds, kind_option(kind)) for kind, seconds in limits.kinds.items()),
-        ("recovery", limits.max_recovery_time, "--max-recovery-time"),
-        ("trend", limits.max_trend_time, "--max-trend-time"),
-    ]
 
 
 def _differences(before: Limits, after: Limits) -> Iterator[tuple[str, object, object]]:

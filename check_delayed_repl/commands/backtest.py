@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO
 
 from check_delayed_repl.configfile import limits_of
-from check_delayed_repl.history import HistoryUnavailable, open_history
+from check_delayed_repl.history import HistoryUnavailable, is_there, open_history
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.options import (
     REPLICA_IS,
@@ -195,9 +195,8 @@ def _batches(args: argparse.Namespace) -> Iterator[list[Record]]:
 
 def _from_history(args: argparse.Namespace) -> Iterator[Record]:
     """Records of one replica; raises HistoryUnavailable."""
-    if args.history is not None and "://" not in args.history and not os.path.exists(args.history):
-        # Opening it would make a new one.
-        raise HistoryUnavailable(f"--history: {args.history}: there is no such file")
+    if not is_there(args.history):
+        raise HistoryUnavailable(f"--history: {args.history or 'the default one'}: there is no such file")
     history = open_history(args.history, time.monotonic() + args.timeout)
     try:
         known = history.replicas()

@@ -122,24 +122,22 @@ def _sample(session: Session, args: argparse.Namespace) -> None:
     # What goes on is shown where somebody is there to see it.
     with Console(stderr=True).status("taking a sample") as shown:
         try:
-            sample = session.sample_and_add()
-            turn = 1
-            while turn * args.interval <= end + 1e-9:
-                # Where nobody said for how long, a first sample that fails, or what the history has, is enough.
-                failed = len(session.own) == 1 and sample.error is not None
-                if args.sampling_time is None and (failed or (session.sampled and session.has_slope)):
-                    break
-                while (left := start + turn * args.interval - time.monotonic()) > 0:
-                    shown.update(
-                        f"taking samples: {time.monotonic() - start:.0f} of {end:.0f} s (Ctrl-C ends it early)"
-                    )
-                    time.sleep(min(left, 0.5))
-                sample = session.sample_and_add()
-                # A sample that took long leaves out those that would have been taken meanwhile.
-                turn = max(turn + 1, int((time.monotonic() - start) / args.interval) + 1)
+            for sample in session.each(args.interval):
+                session.take(sample)
+                passed = time.monotonic() - start
+                if passed + args.interval > end + 0.1 or (args.sampling_time is None and _is_clear(session)):
+                    return
+                shown.update(f"taking samples: {passed:.0f} of {end:.0f} s (Ctrl-C ends it early)")
         except KeyboardInterrupt:
             if not session.own:
                 raise
+
+
+def _is_clear(session: Session) -> bool:
+    """A first sample that fails, or what the history has, is enough."""
+    if len(session.own) == 1 and session.samples[-1].error is not None:
+        return True
+    return session.sampled and session.fold.verdict(session.now()).trend.slope is not None
 
 
 def _show(picture: Diagnosis, args: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from check_delayed_repl.conditions import rank
 from check_delayed_repl.config import replicas
-from check_delayed_repl.history import HistoryUnavailable, open_history
+from check_delayed_repl.history import HistoryUnavailable, is_there, open_history
 from check_delayed_repl.history.folding import judged
 from check_delayed_repl.judge.outcome import State, Verdict
 from check_delayed_repl.limits import Limits
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _rows(args: argparse.Namespace) -> list[Row]:
     """Worst first. Raises HistoryUnavailable."""
-    if args.history and ":/" not in args.history and not os.path.exists(args.history):
+    if args.history and not is_there(args.history):
         # Opening it would make a new one.
         raise HistoryUnavailable(f"--history: {args.history}: there is no such file")
     history = open_history(args.history, time.monotonic() + args.timeout)

@@ -8,8 +8,6 @@ import queue
 import signal
 import sys
 import threading
-import time
-from collections.abc import Iterator
 
 from rich.text import Text
 
@@ -61,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
 def _frames(session: Session, args: argparse.Namespace) -> None:
     """A frame for each sample, one below the other."""
     shown = console(args.color)
-    for count, sample in enumerate(_samples(session, args.interval), 1):
-        _take(session, sample)
+    for count, sample in enumerate(session.each(args.interval), 1):
+        session.take(sample)
         frame = [*Screen(session.picture(args.since)).frame(ROWS), Text()]
         shown.print(joined(frame, args.ascii), soft_wrap=True)
         sys.stdout.flush()
@@ -79,7 +77,7 @@ def _live(session: Session, args: argparse.Namespace) -> None:
 
     def take() -> None:
         try:
-            for sample in _samples(session, args.interval):
+            for sample in session.each(args.interval):
                 arriving.put(sample)
         except Exception as error:  # noqa: BLE001  raised where it can be told
             arriving.put(error)
@@ -95,23 +93,8 @@ def _live(session: Session, args: argparse.Namespace) -> None:
                 continue
             if isinstance(found, Exception):
                 raise found
-            _take(session, found)
+            session.take(found)
             count += 1
-
-
-def _samples(session: Session, interval: float) -> Iterator[Sample | None]:
-    """A sample each interval, None where a worker takes them. One that takes too long is not made up for."""
-    start = time.monotonic()
-    while True:
-        yield None if session.worker else session.sample()
-        turns = int((time.monotonic() - start) / interval) + 1
-        time.sleep(max(0.0, start + turns * interval - time.monotonic()))
-
-
-def _take(session: Session, sample: Sample | None) -> None:
-    session.refresh()
-    if sample is not None:
-        session.add(sample)
 
 
 def _frame(session: Session, args: argparse.Namespace, columns: int, rows: int) -> list[Text]:

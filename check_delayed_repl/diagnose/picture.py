@@ -10,17 +10,12 @@ from check_delayed_repl.diagnose.server import Server
 from check_delayed_repl.given import Call
 from check_delayed_repl.judge.facts import native
 from check_delayed_repl.judge.fold import Fold
-from check_delayed_repl.judge.jobs import RECOVERY
-from check_delayed_repl.judge.line import (
-    IN_RANGE,
-    TREND,
-    recovering,
-)
+from check_delayed_repl.judge.line import IN_RANGE, recovering
 from check_delayed_repl.judge.outcome import Finding, Verdict
 from check_delayed_repl.judge.protection import Protection, protection
 from check_delayed_repl.judge.trend import Fit, Point, fitted, least_squares
 from check_delayed_repl.judge.verdict import worst_first
-from check_delayed_repl.limits import Limits, kind_option, option
+from check_delayed_repl.limits import Limits, option
 from check_delayed_repl.observe.dialect import Dialect, Place
 from check_delayed_repl.records import Sample
 
@@ -120,67 +115,61 @@ class Diagnosis(NamedTuple):
 def picture(
     fold: Fold,
     now: float,
-    *,
     replica: str,
-    samples: Sequence[Sample],
+    samples: Iterable[Sample],
     since: float,
-    more: Iterable[Finding] = (),
+    more: Sequence[Finding] = (),
     server: Server | None = None,
-    call: Call | None = None,
+    call: Call = Call(),  # noqa: B008  it cannot change
     confidence: Iterable[str] = (),
 ) -> Diagnosis:
     """What there is to be seen at `now`.
 
     `samples` are those to be drawn, `more` findings that do not come from the fold.
     """
-    limits, call = fold.limits, call or Call()
-    verdict = fold.verdict(now, worker=call.worker)
-    added = tuple(more)
-    if added:
+    limits, verdict = fold.limits, fold.verdict(now, worker=call.worker)
+    if more:
         # What the fold could not judge is not unknown but said by what was added.
-        own = [f for f in verdict.findings if f.condition not in ("internal-error", *(a.condition for a in added))]
-        verdict = verdict._replace(findings=worst_first([*added, *own]))
+        own = [f for f in verdict.findings if f.condition not in ("internal-error", *(m.condition for m in more))]
+        verdict = verdict._replace(findings=worst_first([*more, *own]))
     points, now_fit, side = fold.line(now)
     stretch = fitted(points, limits.window, limits.fit == "segment")
     known = certainty(stretch) if now_fit.trend.slope is not None else None
-    by_server = native(fold.seen, limits)
-    drawn = tuple(sorted((s for s in samples if since <= s.t <= now), key=lambda s: s.t))
+    finished = [j.finished_at for j in verdict.jobs if j.status == "completed" and j.finished_at is not None]
     found = Diagnosis(
-        replica=replica,
-        verdict=verdict,
-        limits=limits,
-        samples=drawn,
+        replica,
+        verdict,
+        limits,
+        samples=tuple(sorted((s for s in samples if since <= s.t <= now), key=lambda s: s.t)),
         since=since,
         segments=_segments(points, limits, now_fit),
         side=side,
         certainty=known,
         outlook=_outlook(stretch[-1][0], now_fit, side, known, limits, now) if stretch else None,
-        recovery_ends=_recovery_ends(verdict, limits),
+        recovery_ends=max(finished) + limits.max_recovery_time if finished else None,
         budgets=_budgets(verdict, fold.holding, limits, now),
-        native=by_server,
+        native=native(fold.seen, limits),
         sql_delay_before=fold.seen.sql_delay_max,
         server=server,
         call=call,
         confidence=tuple(confidence),
     )
-    return found._replace(protection=protection(verdict, found.seen, by_server))
+    return found._replace(protection=protection(verdict, found.seen, found.native))
 
 
 def _segments(points: Sequence[Point], limits: Limits, now_fit: Fit) -> tuple[Segment, ...]:
     """The fit, and what would have been fitted before each break."""
     found: list[Segment] = []
     left = list(points)
-    while left and len(found) < MOST_SEGMENTS:
+    while left and len(found) < (MOST_SEGMENTS if limits.fit == "segment" else 1):
         stretch = fitted(left, limits.window, limits.fit == "segment")
         start, end = stretch[0][0], stretch[-1][0]
         if len({t for t, _ in stretch}) >= 3:
-            trend = now_fit.trend if not found else least_squares(stretch)
+            trend = least_squares(stretch) if found else now_fit.trend
             if trend.slope is not None and trend.intercept is not None:
                 begins = trend.intercept - trend.slope * (end - start)
                 found.append(Segment(start, end, begins, trend.intercept, trend.slope))
         left = [p for p in left if p[0] < start]
-        if limits.fit == "window":
-            break
     return tuple(reversed(found))
 
 
@@ -189,10 +178,13 @@ def _outlook(
 ) -> Outlook | None:
     """`newest`: the time of the newest fitted sample."""
     trend, height = now_fit.trend, now_fit.trend.intercept
-    if height is None:
-        return None
-    slope = trend.slope if side == IN_RANGE else recovering(now_fit, side, limits)
-    if slope is None or (side == IN_RANGE and not _leaves(now_fit, known, limits)):
+    if side == IN_RANGE:
+        # A line in range is only said to leave it where that is sure.
+        sure = known is not None and not known.low <= 0 <= known.high and not now_fit.young
+        slope = trend.slope if sure and abs(trend.correlation or 0.0) >= limits.min_correlation else None
+    else:
+        slope = recovering(now_fit, side, limits)
+    if slope is None or height is None:
         return None
     upper = (slope > 0) == (side == IN_RANGE)
     bound, name = (limits.max_delay_time, "max_delay_time") if upper else (limits.min_delay_time, "min_delay_time")
@@ -201,31 +193,17 @@ def _outlook(
         return max(now, newest + (bound - height) / at_slope) if at_slope * slope > 0 else None
 
     t, spread = reached(slope) or now, None
+    if side == IN_RANGE and t - now > FAR:
+        return None
     if known is not None and slope == trend.slope:
         fast, slow = (known.high, known.low) if slope > 0 else (known.low, known.high)
         spread = (reached(fast) or now, reached(slow))
-    return (
-        None if side == IN_RANGE and t - now > FAR else Outlook(side != IN_RANGE, bound, option(name), slope, t, spread)
-    )
-
-
-def _leaves(now_fit: Fit, known: Certainty | None, limits: Limits) -> bool:
-    """The line in range is surely on its way out of it."""
-    sure = known is not None and not known.low <= 0 <= known.high
-    return sure and abs(now_fit.trend.correlation or 0.0) >= limits.min_correlation and not now_fit.young
-
-
-def _recovery_ends(verdict: Verdict, limits: Limits) -> float | None:
-    ends = [j.finished_at for j in verdict.jobs if j.status == "completed" and j.finished_at is not None]
-    return max(ends) + limits.max_recovery_time if ends else None
+    return Outlook(side != IN_RANGE, bound, option(name), slope, t, spread)
 
 
 def _budgets(verdict: Verdict, holding: tuple[str, ...], limits: Limits, now: float) -> tuple[Budget, ...]:
-    allowed = [(kind, limit, kind_option(kind)) for kind, limit in limits.kinds.items()]
-    allowed.append((RECOVERY, limits.max_recovery_time, option("max_recovery_time")))
-    allowed.append((TREND, limits.max_trend_time, option("max_trend_time")))
     budgets = []
-    for name, limit, setting in allowed:
+    for name, (limit, setting) in limits.budgets.items():
         held = verdict.held.get(name, 0.0)
         ends = now + limit - held if name in holding and held <= limit else None
         budgets.append(Budget(name, held, limit, setting, ends))

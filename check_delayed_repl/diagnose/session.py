@@ -6,15 +6,15 @@ What it sees is kept nowhere; only the judge's cache of what the history has may
 from __future__ import annotations
 
 import argparse
-import os
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from check_delayed_repl import words
 from check_delayed_repl.diagnose.picture import Diagnosis, picture
 from check_delayed_repl.diagnose.server import Server, ask_server
 from check_delayed_repl.given import call_from
-from check_delayed_repl.history import LOCATION_VARIABLE, History, HistoryUnavailable, default_file, open_history
+from check_delayed_repl.history import History, HistoryUnavailable, is_there, open_history
 from check_delayed_repl.history.folding import folded
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import Finding, State
@@ -32,7 +32,7 @@ SEVERAL = 5
 
 
 class Session:
-    """One replica, under one set of limits. Not for use by two threads at once, but for `sample`."""
+    """One replica, under one set of limits. For one thread, but that `each` may have one of its own."""
 
     def __init__(self, args: argparse.Namespace, limits: Limits, replica: str, span: float) -> None:
         """`span`: seconds of history that are drawn."""
@@ -67,10 +67,9 @@ class Session:
     def open(self) -> None:
         """Reads what the history has; what keeps it from being read becomes a finding."""
         try:
-            where = self._args.history or os.environ.get(LOCATION_VARIABLE) or default_file()
-            if "://" not in where and not os.path.exists(where):
+            if not is_there(self._args.history):
                 return
-            history = self._history = open_history(where, self._until())
+            history = self._history = open_history(self._args.history, self._until())
             self.fold, self._arrival = folded(history, self.replica, self.limits)
             history.deadline = self._until()
             self.samples = history.window(self.replica, history.now() - self._span, self._arrival)
@@ -92,12 +91,7 @@ class Session:
         """The history has samples of this replica."""
         return self._others_t is not None
 
-    @property
-    def has_slope(self) -> bool:
-        """There is enough to see which way the line goes."""
-        return self.fold.verdict(self.now()).trend.slope is not None
-
-    def refresh(self) -> None:
+    def _refresh(self) -> None:
         """Reads what has arrived in the history since."""
         if self._history is None:
             return
@@ -119,7 +113,15 @@ class Session:
 
     # --- sampling
 
-    def sample(self) -> Sample:
+    def each(self, interval: float) -> Iterator[Sample | None]:
+        """A sample each interval, None where a worker takes them. One that takes too long is not made up for."""
+        start = time.monotonic()
+        while True:
+            yield None if self.worker else self._sample()
+            turns = int((time.monotonic() - start) / interval) + 1
+            time.sleep(max(0.0, start + turns * interval - time.monotonic()))
+
+    def _sample(self) -> Sample:
         """One sample. It changes nothing that is shown, so another thread may wait for it."""
         if self._observer is None:
             from check_delayed_repl.observe.sample import Observer
@@ -131,15 +133,11 @@ class Session:
             self._server = ask_server(self._target, self._until()) or self._server
         return sample
 
-    def sample_and_add(self) -> Sample:
-        """A sample, and what has arrived in the history meanwhile."""
-        sample = self.sample()
-        self.refresh()
-        self.add(sample)
-        return sample
-
-    def add(self, sample: Sample) -> None:
-        """A sample that this session took, at this very moment."""
+    def take(self, sample: Sample | None) -> None:
+        """A sample that this session took at this very moment, if any, and what has arrived in the history since."""
+        self._refresh()
+        if sample is None:
+            return
         sample = sample._replace(t=self.now() - max(0.0, time.time() - sample.t))
         self.own.append(sample.t)
         self.fold.add(sample)
@@ -177,41 +175,25 @@ class Session:
             # A line that has only just begun to be watched need not be drawn in a corner.
             since = min(max(since, min((s.t for s in self.samples), default=since)), now - 10.0)
         more = [] if self.trouble is None else [Finding(State.CRITICAL, "history-unavailable", self.trouble)]
-        return picture(
-            self.fold,
-            now,
-            replica=self.replica,
-            samples=self.samples,
-            since=since,
-            more=more,
-            server=self._server,
-            call=self._call,
-            confidence=self._confidence(now),
-        )
+        about = (now, self.replica, self.samples, since, more, self._server, self._call)
+        return picture(self.fold, *about, [*self._based_on(now), *self._args.notes])
 
-    def _confidence(self, now: float) -> list[str]:
-        found = [f"Options are from {self._args.config}."] if self._args.config else []
-        return [*self._based_on(now), *found, *self._args.notes]
-
-    def _based_on(self, now: float) -> list[str]:
+    def _based_on(self, now: float) -> Iterator[str]:
         if self._others_t is not None:
             since = now - self.limits.window
+            taken = "" if self.worker else f", {sum(t >= since for t in self.own)} of them taken just now"
             count = words.plural(sum(s.t >= since for s in self.samples), "sample")
-            text = f"Based on {count} of the last {words.span(self.limits.window)}"
-            if not self.worker:
-                text += f", {sum(t >= since for t in self.own)} of them taken just now"
             age = words.span(max(0.0, now - self._others_t))
-            return [f"{text}; the newest in the history is {age} old."]
-        taken = words.plural(len(self.own), "sample")
-        found = [
-            f"Based on {taken} alone: jobs, earlier settings and how long the logs have stood still are not known."
-        ]
+            window = words.span(self.limits.window)
+            yield f"Based on {count} of the last {window}{taken}; the newest in the history is {age} old."
+        else:
+            taken = words.plural(len(self.own), "sample")
+            yield f"Based on {taken} alone: jobs, earlier settings and since when the logs stand still are not known."
         if self._known:
             names = ", ".join(words.shown(name) for name in self._known[:SEVERAL])
             rest = "" if len(self._known) <= SEVERAL else f" and {len(self._known) - SEVERAL} more"
-            found.append(
-                f"The history has nothing of {words.shown(self.replica)}. It knows: {names}{rest} (--replica)."
-            )
-        elif self._args.history and self.trouble is None:
-            found.append("There is no history at the place that --history names, or nothing in it.")
-        return found
+            yield f"The history has nothing of {words.shown(self.replica)}. It knows: {names}{rest} (--replica)."
+        elif self._others_t is None and self._args.history and self.trouble is None:
+            yield "There is no history at the place that --history names, or nothing in it."
+        if self._args.config:
+            yield f"Options are from {self._args.config}."

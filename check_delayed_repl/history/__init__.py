@@ -62,6 +62,12 @@ def open_history(where: str | None, deadline: float) -> History:
     return history
 
 
+def is_there(where: str | None) -> bool:
+    """Whether there is something to read at `where`: to open an SQLite file that is not there would create it."""
+    place = where or os.environ.get(LOCATION_VARIABLE) or default_file()
+    return bool(_URL.match(place)) or os.path.exists(place)
+
+
 def holds_password(where: str) -> bool:
     """Whether this place of a history is meant as a URL, right or wrong, with a password in it."""
     return bool(_URL.match(where)) and ":" in (where.partition("//")[2] or where).rpartition("@")[0]

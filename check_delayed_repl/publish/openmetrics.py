@@ -104,8 +104,7 @@ def _add(result: Result, add: Callable[..., None]) -> None:
     add("max_delay_seconds", limits.max_delay_time)
     add("source_log_age_seconds", verdict.source_log_age)
     add("relay_log_age_seconds", verdict.relay_log_age)
-    budgets = {**limits.kinds, "recovery": limits.max_recovery_time, "trend": limits.max_trend_time}
-    for exception, limit in budgets.items():
+    for exception, (limit, _) in limits.budgets.items():
         add("held_seconds", verdict.held.get(exception), exception=exception)
         add("held_limit_seconds", limit, exception=exception)
     ages: dict[str, float] = {}
