@@ -92,3 +92,16 @@ def test_pt_slave_delay_stops_the_applier_all_the_time() -> None:
     assert found is not None
     assert found.applied is not None
     assert scene(line(sql="No", sql_remaining=None)).protection.applied is None  # type: ignore[union-attr]
+
+
+def test_a_heartbeat_that_was_dead_before_the_applier_failed_promises_nothing() -> None:
+    """Its age then still says how long its writer has been dead, and not how late the applied changes were."""
+    dead = [seen(NOW - 10 * i, 508.0 - 10 * i, ts=NOW - 508, sql_delay=8, seconds_behind=0) for i in range(12, 4, -1)]
+    for s in ({"sql": "No", "sql_errno": 1062}, {"sql": "No"}, {"io": "No", "sql": "No"}):
+        failed = seen(NOW, 508.0, ts=NOW - 508, sql_delay=8, seconds_behind=None, **s)
+        verdict = scene([*dead, failed]).verdict
+        assert "source-heartbeat-dead" in {f.condition for f in verdict.findings}
+        assert protected_s(verdict) is None
+    again = scene([*dead, failed, seen(NOW, 9.0, ts=NOW - 9, sql_delay=8, seconds_behind=9)]).verdict
+    assert "source-heartbeat-dead" not in {f.condition for f in again.findings}
+    assert protected_s(again) == 8

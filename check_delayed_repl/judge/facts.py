@@ -111,14 +111,9 @@ def _dead_heartbeat(s: Sample, seen: Observed, limits: Limits) -> list[Fact]:
     """The source's writer is dead: ts stands still, though changes still arrive or none are left to wait for."""
     since = seen.heartbeat_since
     limit = limits.max_seconds_behind
-    if since is None:
+    if since is None or max(seen.overtaken_s, seen.idle_s) <= limit:
         return []
-    running = seen.running_since
-    passed_by = running is not None and s.t - max(since, running) > limit and seen.passed_by_s > limit
-    drained = seen.drained_since is not None and s.t - max(since, seen.drained_since) > limit
-    if not (passed_by or drained):
-        return []
-    why = "later changes were applied" if passed_by else "nothing is left to apply"
+    why = "later changes were applied" if seen.overtaken_s > limit else "nothing is left to apply"
     return [
         Fact(
             "source-heartbeat-dead",

@@ -42,6 +42,11 @@ class Observed:
         """The applied position at that sample."""
         self.passed_by_s = 0.0
         """By how much changes applied since then are younger than that heartbeat, as the server itself counts."""
+        self.overtaken_s = 0.0
+        """For how long replication ran on without that heartbeat's advancing while younger changes were applied, or by
+        how much they were younger, where that is less. What has proved its writer dead does so until it advances."""
+        self.idle_s = 0.0
+        """For how long there was nothing left to apply, and that heartbeat did not advance."""
         self.running_since: float | None = None
         """Since when no sample finds replication disturbed: a thread stopped or connecting, or the server gone."""
         self.drained_since: float | None = None
@@ -91,6 +96,7 @@ class Observed:
             self.relay_limited_since = (self.relay_limited_since or s.t) if s.relay_limited else None
         self._heartbeat(s)
         self._threads(s, job_active)
+        self._unmoved(s.t)
         self._logs(s)
         return changed
 
@@ -115,7 +121,7 @@ class Observed:
             later = self.heartbeat_since is None or t > self.heartbeat_since
             if known is None or known[0] != heartbeat[0] or s.ts > known[1] or (s.ts < known[1] and later):
                 self.heartbeat, self.heartbeat_since, self.heartbeat_relay_log = heartbeat, t, s.relay_log
-                self.passed_by_s = 0.0
+                self.passed_by_s = self.overtaken_s = self.idle_s = 0.0
         if (s.error is not None or s.io is not None) and (s.io != "Yes" or (self.native and s.sql != "Yes")):
             self.running_since, self.passed_by_s = None, 0.0
             return
@@ -123,6 +129,15 @@ class Observed:
         moved = s.relay_log is not None and self.heartbeat_relay_log not in (None, s.relay_log)
         if moved and s.delay is not None and s.seconds_behind is not None:
             self.passed_by_s = max(self.passed_by_s, s.delay - s.seconds_behind)
+
+    def _unmoved(self, t: float) -> None:
+        since = self.heartbeat_since
+        if since is None:
+            return
+        if self.running_since is not None and self.passed_by_s > 0.0:
+            self.overtaken_s = max(self.overtaken_s, min(t - max(since, self.running_since), self.passed_by_s))
+        if self.drained_since is not None:
+            self.idle_s = max(self.idle_s, t - max(since, self.drained_since))
 
     def _threads(self, s: Sample, job_active: bool) -> None:
         t = s.t
