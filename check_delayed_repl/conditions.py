@@ -118,8 +118,8 @@ CONDITIONS = (
         "delay-setting-lost",
         HARD,
         "Delay setting is lost",
-        "The server itself delays, and is now set to a shorter delay than the minimum. RESET REPLICA does this without "
-        "a word. What has waited is being applied, and with it any mistake that is still to be stopped.",
+        "The server itself delays, and is now set to a shorter delay than the minimum. RESET REPLICA does this "
+        "silently. What has waited is being applied, and with it any mistake that is still to be stopped.",
     ),
     Condition(
         "job-overrun",

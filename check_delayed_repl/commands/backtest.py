@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=filled,
         metavar="LIMITS.toml",
         help="compare with the limits in this file: the names of the options below without their dashes,"
-        ' such as max-delay-time = "3h"; what it does not set is as given here',
+        ' such as max-delay-time = "3h"; what it does not set is taken from this command line',
     )
     group.add_argument(
         "--suggest",

@@ -47,13 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="sampling_time",
         type=duration,
         metavar="TIME",
-        help="take samples for so long (default: until it is clear which way the line goes, which is at once"
-        " where the history tells, else 30s); they are kept nowhere",
+        help="how long to take samples (default: until it is clear which way the line goes, which is at once where"
+        " the history tells, else 30s); they are kept nowhere",
     )
-    showing.add_argument("--brief", action="store_true", help="the verdict, what to do now and what is protected alone")
+    showing.add_argument("--brief", action="store_true", help="only the verdict, what to do now and what is protected")
     OUTPUT.add_to(showing)
     showing.add_argument(
-        "--plot", type=filled, metavar="FILE", help="draw the line into a .png or .svg too; needs matplotlib"
+        "--plot", type=filled, metavar="FILE", help="draw the line into this .png or .svg file too; needs matplotlib"
     )
     showing.add_argument(
         "--exit-code",
@@ -73,7 +73,7 @@ def add_shared_options(
     add_history_option(samples)
     SAMPLING.add_to(samples)
     samples.add_argument(
-        "--since", type=positive_duration, metavar="TIME", help="draw so much of the history (default: the window)"
+        "--since", type=positive_duration, metavar="TIME", help="how much of the history to draw (default: the window)"
     )
     samples.add_argument(
         "--interval",

@@ -18,7 +18,7 @@ from check_delayed_repl.diagnose.text import Screen
 from check_delayed_repl.options import limits_from, replica_name, whole
 from check_delayed_repl.records import Sample
 
-HELP = "the same as a live view, with countdowns: to back in range, to the end of each budget"
+HELP = "diagnose as a live view, with countdowns to back in range and to the end of each budget"
 
 TICK = 1.0
 """Seconds between two frames: countdowns go on between samples."""

@@ -95,7 +95,7 @@ WRITER_RUNS = "pgrep -af pt-heartbeat"
 FIND_WRITER = Step("On the source, see whether pt-heartbeat runs:", WRITER_RUNS)
 START_WRITER = Step("If not, start it there:", "{heartbeat}")
 NAME_SOURCE = Step(
-    "Server {server}'s is newer. If that is the source: --master-server-id {server}.",
+    "Server {server}'s heartbeat is newer. If that is the source, give --master-server-id {server}.",
     when=lambda p: bool(s.newer_ids(p)),
 )
 FIND_FILTERS = Step(
@@ -166,7 +166,7 @@ STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
         Step("If replication was removed (RESET), set it up again, with its delay."),
     ),
     "status-unreadable": (
-        Step("It takes {privilege}. This prints the SQL for an account that has it:", GRANTS),
+        Step("It needs {privilege}. This prints the SQL for an account that has it:", GRANTS),
         Step("As an administrator, see what the check would read:", "{status}"),
     ),
     "io-error": (
@@ -201,7 +201,7 @@ STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
     "job-records-flooded": (
         Step("See who writes them:", LIST_JOBS),
         Step(
-            "Once that has stopped, clear them, and record anew what runs:",
+            "Once that has stopped, clear them, and record again what still runs:",
             "delayed-repl job void --all{replica}{history}",
         ),
     ),
@@ -242,7 +242,7 @@ STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
     "source-log-stale": (
         FIND_WRITER,
         # With the SQL thread stopped too, a MariaDB in GTID mode would throw away what waits.
-        Step("If it runs, let the replica connect anew:", "{stop_io}\n{start_io}", lambda p: not s.stopped(p)),
+        Step("If it runs, reconnect the replica:", "{stop_io}\n{start_io}", lambda p: not s.stopped(p)),
     ),
     "relay-log-stale": (
         Step("See what the SQL thread does, and what it waits for:", PROCESSES),
@@ -266,7 +266,7 @@ STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
     "delay-out-of-bounds": (_out_of_bounds,),
     "source-changed": (Step("On the new source, make sure that pt-heartbeat runs:", "{heartbeat}"),),
     "job-record-invalid": (
-        lambda p: (Step("Void it, and record it anew if it runs:", s.jobs(p, "invalid", "void", 3)),),
+        lambda p: (Step("Void it, and record it again if the job still runs:", s.jobs(p, "invalid", "void", 3)),),
     ),
     "replica-changed": (Step("Make sure that this is the replica that is meant:", IDENTITY),),
     "replication-filtered": (

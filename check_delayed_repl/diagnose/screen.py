@@ -36,7 +36,7 @@ def add_screen_options(group: argparse._ActionsContainer) -> None:
         metavar="WHEN",
         help="auto: in a terminal that has colours, unless NO_COLOR is set (default); always; never",
     )
-    group.add_argument("--ascii", action="store_true", help="draw with ASCII alone, as in a terminal that has no more")
+    group.add_argument("--ascii", action="store_true", help="draw with ASCII characters only")
 
 
 def console(color: str) -> Console:

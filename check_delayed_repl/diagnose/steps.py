@@ -186,13 +186,14 @@ def start(thread: str, text: str) -> Callable[[Diagnosis], tuple[Step, ...]]:
 
 def set_delay(p: Diagnosis, seconds: int) -> tuple[Step, ...]:
     """Sets the server's own delay. Some servers must be told where the stopped SQL thread is, to keep what waits."""
-    then = f"{'Set' if stopped(p) else 'Then set'} the delay to {words.span(seconds)} and go on"
+    to = f"the delay to {words.span(seconds)} and go on"
+    then = f"{'Set' if stopped(p) else 'Then set'} {to}"
     dialect, place = p.dialect, p.place
     if dialect is None:
         return (Step(f"{then}. {ASK_THERE}"),)
     if dialect.needs_place and (place is None or not stopped(p)):
         again = "delayed-repl diagnose{connection}{judging}{history}"
-        return (Step(f"{then}: run this again, it then knows the place to go on from and loses nothing:", again),)
+        return (Step(f"Then run this again: it prints how to set {to} from where the SQL thread stands:", again),)
     unless = ", unless it has run since" if dialect.needs_place else ", keeping what waits"
     found = Step(f"{then}{unless}:", tuple(map(ended, dialect.set_delay(seconds, place))))
     return (found, BY_POSITION) if dialect.mariadb and place is not None and place.gtid else (found,)

@@ -169,10 +169,10 @@ class Screen:
         elif found.applied is None:
             rest = "Nothing is applied until the SQL thread is started."
         else:
-            how = "at the earliest, as the line is getting shorter, " if found.shortening else ""
+            how = " at the earliest (the line is getting shorter)" if found.shortening else ""
             now = self._clock(self.now, found.applied - self.now < words.SOON)
             at, left = self._soon(found.applied), span(found.applied - self.now)
-            rest = f"A mistake made now ({now}) is applied here {how}at {at}: {left} left to stop it."
+            rest = f"A mistake made now ({now}) is applied here at {at}{how}: {left} left to stop it."
         text = f"what was changed on the source after {self._clock(found.since)} is not applied here yet. {rest}"
         lines = self._labelled("Protected: ", text)
         if sample is not None and sample.io == "No" and not found.outdated:

@@ -78,7 +78,7 @@ def _from_future(whose: str, ahead: float) -> Fact:
 
 
 def _lost_setting(s: Sample, seen: Observed, limits: Limits) -> list[Fact]:
-    """RESET REPLICA sets the delay to 0 without a word; a smaller setting that is long enough is somebody's will."""
+    """RESET REPLICA silently sets the delay to 0; a smaller setting that is long enough is somebody's will."""
     before = seen.sql_delay_max
     if s.sql_delay is None or before is None or not native(seen, limits):
         return []
