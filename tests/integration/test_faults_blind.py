@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from check_delayed_repl.records import Sample
+
 from .checking import WORKER, Scene, worker
 from .conftest import title_of
 from .matrix import Watched, essential, on, watching
@@ -119,3 +121,36 @@ def test_a_name_that_moves(watched: Watched) -> None:
             it.detected()
             it.mending()
             hosts.means(address_of(watched.replica))
+
+
+def lose(watched: Watched) -> None:
+    """A sample finds the IO thread connecting, without an error: a source that hangs accepts, and says nothing."""
+
+    def seen() -> str | None:
+        records = watched.scene.recording()
+        return records[-1].io if records and isinstance(records[-1], Sample) else None
+
+    watched.source.pause()
+    try:
+        watched.replica.stop_io()
+        watched.replica.start_io()
+        wait_until(lambda: seen() == "Connecting", 20, "a sample finds it connecting")
+    finally:
+        watched.source.unpause()
+    wait_until(lambda: seen() == "Yes", 60, "a sample finds it running")
+
+
+@essential
+@on("mysql", "mariadb", "mariadb118")
+def test_an_io_thread_that_is_lost_again_and_again(watched: Watched) -> None:
+    """As on a bad network, or with two replicas that have one server id."""
+    window = ("--window", "60")
+    # CRITICAL where a sample finds it just stopped.
+    with watched.twin("13.5", "it is lost twice", state=("OK", "CRITICAL"), options=window):
+        lose(watched)
+        lose(watched)
+    title = "Blind: the IO thread loses its connection again and again"
+    with watched.fault("13.5", title, "io-unstable", within=30, state="WARNING", back=90, options=window) as it:
+        lose(watched)
+        it.detected()
+        it.mending()
