@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 
 from check_delayed_repl.light import TYPE_CHECKING
-from check_delayed_repl.options import DEFAULT_TIMEOUT, Parser, UsageError
+from check_delayed_repl.options import DEFAULTS, Parser, UsageError
 
 if TYPE_CHECKING:
     from check_delayed_repl.configfile import File, Replica, Values
@@ -36,8 +36,9 @@ def parsed(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     args = parser.parse_args(argv)
     given = {field: value for field, value in vars(args).items() if value is not None}
     args.fleet, args.given, args.notes = None, given, []
-    if getattr(args, "timeout", 0) is None:
-        args.timeout = DEFAULT_TIMEOUT
+    for field, value in DEFAULTS.items():
+        if getattr(args, field, value) is None:
+            setattr(args, field, value)
     path = _path(args)
     if path is not None:
         try:
@@ -128,17 +129,13 @@ def _known(args: argparse.Namespace, file: File) -> str:
     import time
     from contextlib import suppress
 
-    from check_delayed_repl.history import HistoryUnavailable, open_history
+    from check_delayed_repl.history import HistoryUnavailable, open_existing
 
     known = f"{file.path} has {', '.join(file.names())}"
     where = args.history or file.history
-    if where and (":/" in where or os.path.exists(where)):
-        with suppress(HistoryUnavailable):
-            history = open_history(where, time.monotonic() + min(args.timeout, 2.0))
-            try:
-                known += f"; the history has {', '.join(history.replicas()) or 'none yet'}"
-            finally:
-                history.close()
+    if where:
+        with suppress(HistoryUnavailable), open_existing(where, time.monotonic() + min(args.timeout, 2.0)) as history:
+            known += f"; the history has {', '.join(history.replicas()) or 'none yet'}"
     return known
 
 

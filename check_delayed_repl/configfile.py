@@ -30,7 +30,7 @@ from check_delayed_repl.observe.optionfile import EXPOSED, read_file
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.options import (
     CONNECTION,
-    DEFAULT_TIMEOUT,
+    DEFAULTS,
     HEARTBEATS,
     HISTORY,
     INTERVAL,
@@ -148,7 +148,7 @@ class Replica(NamedTuple):
     name: str
     """Its name in the history."""
     target: Target
-    timeout: float = DEFAULT_TIMEOUT
+    timeout: float = DEFAULTS["timeout"]
     """Seconds that one sample may take; never longer than the interval."""
     interval: float = DEFAULT_INTERVAL
     """Seconds from one sample to the next."""
@@ -398,7 +398,7 @@ def replica_from(args: argparse.Namespace) -> Replica:
     return Replica(
         replica_name(args),
         target_from(args),
-        getattr(args, "timeout", DEFAULT_TIMEOUT),
+        getattr(args, "timeout", DEFAULTS["timeout"]),
         getattr(args, "interval", None) or DEFAULT_INTERVAL,
         limits_from(args),
         getattr(args, "object_host", None),

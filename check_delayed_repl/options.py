@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 HELP_WIDTH = 96
 """Columns of --help, whatever the terminal's width: the text stands in the README too."""
 
-DEFAULT_TIMEOUT = 10.0
+DEFAULTS = {"timeout": 10.0, "keep": 30 * 86400.0}
+"""What counts where neither the command line nor a file says anything. Others' defaults stand in Target and Limits."""
 MAX_TIMEOUT = 86400.0
 DURATION_HELP = "A time is a number of seconds, or a number with s, m, h or d: 5400 is the same as 90m or 1.5h."
 
@@ -312,7 +313,7 @@ class Option(NamedTuple):
 COMPLETE_FILE = {"bash": "_shtab_compgen_files", "zsh": "_files"}
 """What shell completion offers for a file, as shtab wants it said."""
 
-# What is not given is None: the defaults stand in Target and Limits.
+# What is not given is None.
 ADDRESS = (
     Option("-H --host", "host name or address; beats a socket from an option file", "HOST"),
     Option("-P --port", "TCP port (default 3306)", "PORT", port),
@@ -344,7 +345,7 @@ LOGIN = (
     Option(
         "-t --timeout",
         "one deadline for name resolution, connection, queries and history together"
-        f" (default {plain(DEFAULT_TIMEOUT)})",
+        f" (default {plain(DEFAULTS['timeout'])})",
         "TIME",
         timeout,
     ),
@@ -477,7 +478,7 @@ SAMPLING = Option(
     choices=("inline", "worker"),
 )
 OUTPUT = Option("--output", "text (default) or json", "FORMAT", choices=("text", "json"))
-WAIT = Option("-t --timeout", f"how long the history may take (default {plain(DEFAULT_TIMEOUT)})", "TIME", timeout)
+WAIT = Option("-t --timeout", f"how long the history may take (default {plain(DEFAULTS['timeout'])})", "TIME", timeout)
 KEEP = Option("--keep", "delete samples older than this (default 30d)", "TIME", positive_duration)
 INTERVAL = Option("--interval", "time from one sample to the next (default 10)", "TIME", interval)
 CONFIG = Option(
@@ -491,6 +492,18 @@ CONFIG = Option(
 def add_options(group: argparse._ActionsContainer, *options: Option) -> None:
     for each in options:
         each.add_to(group)
+
+
+def add_actions(parser: argparse.ArgumentParser, dest: str, actions: dict[str, str]) -> list[argparse.ArgumentParser]:
+    """A parser for each action of a command, in order. What one does begins with the line that a list of them says."""
+    parser.usage = "%(prog)s ACTION [options]"
+    commands = parser.add_subparsers(dest=dest, metavar="ACTION", required=True, title="actions")
+    made = []
+    for name, about in actions.items():
+        first, _, more = about.partition("\n")
+        text = f"{first[0].upper()}{first[1:]}.\n{more}".rstrip()
+        made.append(commands.add_parser(name, help=first, description=text))
+    return made
 
 
 def add_connection_options(parser: argparse.ArgumentParser) -> None:

@@ -53,8 +53,6 @@ alarm back."""
 
 VERBOSE_HELP = "-v adds the limits in force, -vv the raw observation, -vvv a traceback of an internal error"
 
-KEEP_S = 30 * 86400.0
-"""Seconds that old samples stay in the history."""
 PRUNE_EVERY = 3600.0
 """An inline check deletes old samples at its first sample in every such period, in seconds."""
 PRUNE_AT_MOST = 10_000
@@ -89,7 +87,7 @@ def run(argv: Sequence[str]) -> int:
     try:
         args = parsed(build_parser(), argv)
         limits = limits_from(args)
-        if args.keep is not None and args.sampling != "worker" and args.keep < max(limits.window, PRUNE_EVERY):
+        if args.sampling != "worker" and args.keep < max(limits.window, PRUNE_EVERY):
             raise UsageError(f"--keep: {plain(args.keep)} seconds is less than a trend may reach back")
         replica = replica_name(args)
         return _check(args, limits, replica, started + args.timeout)
@@ -154,12 +152,9 @@ def _judge_worker(args: Namespace, limits: Limits, replica: str, deadline: float
 
     watchdog.doing = "reading the history"
     try:
-        history = open_history(args.history, deadline)
-        args.notes += history.warnings
-        try:
+        with open_history(args.history, deadline) as history:
+            args.notes += history.warnings
             return judged(history, replica, limits, worker=True)
-        finally:
-            history.close()
     except HistoryUnavailable as error:
         return _unjudged(State.CRITICAL, "history-unavailable", str(error))
 
@@ -208,7 +203,7 @@ def _sample_and_judge(args: Namespace, limits: Limits, replica: str, deadline: f
                     watchdog.doing = "pruning the history"
                     # A history that has no time for it now will have some at another sample.
                     with suppress(HistoryUnavailable):
-                        prune(history, args.keep or KEEP_S, replica, PRUNE_AT_MOST)
+                        prune(history, args.keep, replica, PRUNE_AT_MOST)
                 return verdict
         except HistoryUnavailable as error:
             trouble = str(error)

@@ -108,12 +108,13 @@ def test_export_asks_which_replica(tool: Command, where: str) -> None:
     store(where, "b#c", Sample(1.0, 1.0))
     done = tool("history", "export", "--history", where)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "delayed-repl: --replica: the history knows several, say which: a, b#c\n"
+    assert done.stderr == "delayed-repl: --replica: say which replica of the history (it knows: a, b#c)\n"
     done = tool("history", "export", "--history", where, "--replica", "x")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "delayed-repl: --replica: the history knows no replica x (it knows: a, b#c)\n"
     done = tool("history", "export", "--history", where + "2")
-    assert (done.returncode, done.stderr) == (1, f"delayed-repl: history {where}2 knows no replica yet\n")
+    complaint = "delayed-repl: --replica: say which replica of the history (it knows: none yet)\n"
+    assert (done.returncode, done.stderr) == (1, complaint)
 
 
 def test_export_into_a_pipe_that_closes(where: str) -> None:
@@ -193,7 +194,10 @@ def test_prune(tool: Command, where: str) -> None:
     assert tool("history", "prune", "--history", where, "--keep", "10.5d").stdout == "removed 19 lines\n"
     assert tool("history", "prune", "--history", where, "--future").stdout == "removed 1 samples from the future\n"
     done = tool("history", "prune", "--history", where, "--replica", "x")
-    assert (done.returncode, done.stderr) == (1, "delayed-repl: --replica: the history knows no replica x\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"delayed-repl: --replica: the history knows no replica x (it knows: {R})\n",
+    )
     done = tool("history", "prune", "--history", where, "--future", "--keep", "5.5d", "--replica", R)
     assert done.stdout == "removed 0 samples from the future\nremoved 5 lines\n"
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO
 
 from check_delayed_repl.configfile import limits_of
-from check_delayed_repl.history import HistoryUnavailable, is_there, open_history
+from check_delayed_repl.history import one_replica, open_existing
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.options import (
     REPLICA_IS,
@@ -195,21 +195,8 @@ def _batches(args: argparse.Namespace) -> Iterator[list[Record]]:
 
 def _from_history(args: argparse.Namespace) -> Iterator[Record]:
     """Records of one replica; raises HistoryUnavailable."""
-    if not is_there(args.history):
-        raise HistoryUnavailable(f"--history: {args.history or 'the default one'}: there is no such file")
-    history = open_history(args.history, time.monotonic() + args.timeout)
-    try:
-        known = history.replicas()
-        replica = args.replica
-        if replica is None and len(known) == 1:
-            replica = known[0]
-        if replica not in known:
-            names = ", ".join(known) or "none"
-            what = f"the history knows no replica {replica}" if replica else "say which replica of the history"
-            raise HistoryUnavailable(f"--replica: {what} (it knows: {names})")
-        for _, record in history.records(replica):
+    with open_existing(args.history, time.monotonic() + args.timeout) as history:
+        for _, record in history.records(one_replica(history, args.replica)):
             yield record
             # Judging takes its time, which is not the history's.
             history.deadline = time.monotonic() + args.timeout
-    finally:
-        history.close()

@@ -13,15 +13,19 @@ import time
 from contextlib import suppress
 from typing import NamedTuple
 
-from check_delayed_repl.history import (
-    LOCATION_VARIABLE,
-    History,
-    HistoryUnavailable,
-    holds_password,
-    open_history,
-)
+from check_delayed_repl.history import LOCATION_VARIABLE, History, HistoryUnavailable, holds_password, open_history
 from check_delayed_repl.limits import BUILT_IN_KINDS
-from check_delayed_repl.options import HISTORY, WAIT, Option, UsageError, add_config_option, job_kind, whole
+from check_delayed_repl.options import (
+    HISTORY,
+    WAIT,
+    Option,
+    UsageError,
+    add_actions,
+    add_config_option,
+    add_options,
+    job_kind,
+    whole,
+)
 from check_delayed_repl.records import ALL_JOBS, CHANNEL_SEPARATOR, JobLine, merge_job
 from check_delayed_repl.words import clean, moment
 
@@ -54,41 +58,27 @@ class _Job(NamedTuple):
 # --- the command line ---
 
 
+ACTIONS = {
+    "start": "record that a job starts now, and print its id",
+    "finish": "record that a job is finished now",
+    "void": "take a wrong record back: the job never was",
+    "run": """run a command and record its start and end
+It exits as the command does, and passes signals on to it. A history that cannot be written is
+told on standard error and never stops the command.""",
+    "list": "show the jobs of a replica, those that run last",
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "%(prog)s ACTION [options]"
-    commands = parser.add_subparsers(dest="job_command", metavar="ACTION", required=True, title="actions")
-    start = commands.add_parser(
-        "start", help="record that a job starts now; prints its id", description="Records that a job starts now."
-    )
-    finish = commands.add_parser(
-        "finish",
-        help="record that a job is finished now",
-        usage="%(prog)s ID [options]",
-        description="Records that a job is finished now.",
-    )
-    void = commands.add_parser(
-        "void",
-        help="take a wrong record back: the job never was",
-        usage="%(prog)s ID|--all [options]",
-        description="Takes a wrong record back: the job counts as never recorded from now on.",
-    )
+    start, finish, void, run_command, list_command = commands = add_actions(parser, "job_command", ACTIONS)
+    finish.usage, void.usage = "%(prog)s ID [options]", "%(prog)s ID|--all [options]"
+    run_command.usage = "%(prog)s [options] -- COMMAND [ARGUMENT ...]"
     void.add_argument("--all", action="store_true", help="take back every job recorded so far, in one line")
     finish.add_argument("id", type=_job_id, metavar="ID", help="what `job start` printed")
     void.add_argument("id", type=_job_id, nargs="?", metavar="ID", help="what `job start` printed")
-    run_command = commands.add_parser(
-        "run",
-        help="run a command and record its start and end",
-        usage="%(prog)s [options] -- COMMAND [ARGUMENT ...]",
-        description="Runs a command, records when it starts and ends, and exits as it does. Signals are passed on to\n"
-        "the command. A history that cannot be written is told on standard error and never stops it.",
-    )
-    list_command = commands.add_parser(
-        "list", help="show the jobs of a replica", description="Shows the jobs of a replica, those that run last."
-    )
-    for command in (start, finish, void, run_command, list_command):
+    for command in commands:
         add_config_option(command, command, "name")
-        for option in (HISTORY, _REPLICA, WAIT, *(_LIST if command is list_command else ())):
-            option.add_to(command)
+        add_options(command, HISTORY, _REPLICA, WAIT, *(_LIST if command is list_command else ()))
         needed = command in (start, run_command)
         command.add_argument("--kind", required=needed, type=job_kind, metavar="KIND", help=_KIND)
     run_command.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command, after --")
@@ -127,15 +117,12 @@ def run(args: argparse.Namespace) -> int:
         return _run(args, command)
     if args.job_command == "void" and bool(args.id) == args.all:
         raise UsageError("ID: give one job's id, or --all for every job recorded so far")
-    history = _opened(args)
-    try:
+    with _opened(args) as history:
         if args.job_command == "start":
             return _start(history, args)
         if args.job_command == "list":
             return _list(history, args)
         return _end(history, args, void=args.job_command == "void")
-    finally:
-        history.close()
 
 
 def _opened(args: argparse.Namespace) -> History:
@@ -335,8 +322,7 @@ class _Start:
                 return
 
     def _record(self) -> None:
-        history = _opened(self._args)
-        try:
+        with _opened(self._args) as history:
             if not self.tried.is_set():
                 with suppress(HistoryUnavailable):
                     _warn_of_mistakes(history, self._args)
@@ -345,8 +331,6 @@ class _Start:
             now = history.now()
             started_at = now - (time.monotonic() - self.began)
             history.add_job(self._args.replica, JobLine(now, self._job, self._args.kind, started_at))
-        finally:
-            history.close()
 
     def stop(self) -> bool:
         """Tries no more; False where a try still hangs, whose line may yet arrive."""
@@ -424,15 +408,11 @@ def _record_end(args: argparse.Namespace, job: str, start: _Start) -> None:
         if not start.stop():
             # Writing now could put the end before the start, and the job would run for ever.
             raise HistoryUnavailable("the history hangs")
-        history = _opened(args)
-        try:
+        with _opened(args) as history:
             now = history.now()
             finished_at = now - (time.monotonic() - ended)
-            history.add_job(
-                args.replica, JobLine(now, job, args.kind, finished_at - (ended - start.began), finished_at)
-            )
-        finally:
-            history.close()
+            line = JobLine(now, job, args.kind, finished_at - (ended - start.began), finished_at)
+            history.add_job(args.replica, line)
     except HistoryUnavailable as error:
         what = f"the end of job {job} is not recorded" if start.recorded else f"this {args.kind} is not recorded at all"
         _warn(f"warning: {what}: {error}")

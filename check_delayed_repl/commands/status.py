@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from check_delayed_repl.conditions import rank
 from check_delayed_repl.config import replicas
-from check_delayed_repl.history import HistoryUnavailable, is_there, open_history
+from check_delayed_repl.history import open_existing
 from check_delayed_repl.history.folding import judged
 from check_delayed_repl.judge.outcome import State, Verdict
 from check_delayed_repl.limits import Limits
@@ -121,11 +121,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _rows(args: argparse.Namespace) -> list[Row]:
     """Worst first. Raises HistoryUnavailable."""
-    if args.history and not is_there(args.history):
-        # Opening it would make a new one.
-        raise HistoryUnavailable(f"--history: {args.history}: there is no such file")
-    history = open_history(args.history, time.monotonic() + args.timeout)
-    try:
+    with open_existing(args.history, time.monotonic() + args.timeout) as history:
         if args.fleet is not None:
             wanted = [(replica.name, replica.limits) for replica in replicas(args)]
         else:
@@ -134,8 +130,6 @@ def _rows(args: argparse.Namespace) -> list[Row]:
         for name, limits in wanted:
             history.deadline = time.monotonic() + args.timeout
             rows.append(Row(name, judged(history, name, limits, worker=True), limits))
-    finally:
-        history.close()
     return sorted(rows, key=lambda row: (-row.verdict.state.severity, rank(row.verdict.condition), row.name))
 
 

@@ -39,7 +39,6 @@ tell otherwise; where it has one replica alone, they take precedence.
 SIGHUP reads the file again. The worker ends on SIGTERM or SIGINT. Under systemd, Type=notify
 and WatchdogSec= may be used."""
 
-KEEP_S = 30 * 86400.0
 _STACK_BYTES = 512 * 1024
 _LEAST_FILES = 256
 
@@ -70,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     threading.stack_size(_STACK_BYTES)
     publisher = _publisher(args, sampled)
     names = [replica.name for replica in sampled]
-    writer = Writer(args.history, max(replica.timeout for replica in sampled), args.keep or KEEP_S, names, publisher)
+    writer = Writer(args.history, max(replica.timeout for replica in sampled), args.keep, names, publisher)
     scheduler = Scheduler(sampled, writer, args.count)
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -141,13 +140,10 @@ class _Reload:
     def _newest(self, names: list[str]) -> dict[str, Sample | None]:
         """What is known of replicas that come."""
         found: dict[str, Sample | None] = {}
-        with contextlib.suppress(HistoryUnavailable):
-            history = open_history(self._args.history, time.monotonic() + self._args.timeout)
-            try:
-                for name in names:
-                    found[name] = history.newest_sample(name)
-            finally:
-                history.close()
+        deadline = time.monotonic() + self._args.timeout
+        with contextlib.suppress(HistoryUnavailable), open_history(self._args.history, deadline) as history:
+            for name in names:
+                found[name] = history.newest_sample(name)
         return found
 
 

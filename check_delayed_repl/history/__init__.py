@@ -68,6 +68,24 @@ def is_there(where: str | None) -> bool:
     return bool(_URL.match(place)) or os.path.exists(place)
 
 
+def open_existing(where: str | None, deadline: float) -> History:
+    """The history at `where`, which must be there."""
+    if not is_there(where):
+        raise HistoryUnavailable(f"--history: {where or 'the default one'}: there is no such file")
+    return open_history(where, deadline)
+
+
+def one_replica(history: History, name: str | None) -> str:
+    """The replica of this name, or the only one. Raises HistoryUnavailable, naming those that there are."""
+    known = history.replicas()
+    if name is None and len(known) == 1:
+        return known[0]
+    if name is None or name not in known:
+        what = "say which replica of the history" if name is None else f"the history knows no replica {name}"
+        raise HistoryUnavailable(f"--replica: {what} (it knows: {', '.join(known) or 'none yet'})")
+    return name
+
+
 def holds_password(where: str) -> bool:
     """Whether this place of a history is meant as a URL, right or wrong, with a password in it."""
     return bool(_URL.match(where)) and ":" in (where.partition("//")[2] or where).rpartition("@")[0]

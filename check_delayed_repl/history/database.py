@@ -9,7 +9,7 @@ from check_delayed_repl.history.codec import Row
 from check_delayed_repl.light import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Any, TypeVar
+    from typing import Any, Self, TypeVar
 
     _Result = TypeVar("_Result")
 
@@ -63,6 +63,12 @@ class Database:
     def _undone(self, _error: Exception) -> bool:
         """Whether the server has undone a transaction for another's sake, so that it may be tried again."""
         return False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Lets go of file or connection."""
