@@ -99,15 +99,6 @@ max-delay-time = "133m"
 # 1 backup, the longest 2 h; half as long again, and ten minutes
 max-backup-behind = "190m"
 
-# the fetched position stood still for 0 s; ten times that, 10 min at least
-max-master-behind = "10m"
-
-# the applied position stood still for 0 s; ten times that, 1 h at least
-max-relay-behind = "1h"
-
-# the way back after a job took 54 min at most; twice that, and ten minutes
-max-recovery-time = "2h"
-
 # What is not here stays as it is given.
 # Left out, since it is not usual:
 #   2023-11-16 04:13:20 UTC, for 20 min: a delay of 0 to 0 s; CRITICAL with these limits

@@ -1,8 +1,9 @@
 """Limits that fit a recording, with the reason for each: `backtest --suggest`.
 
-Calm times say what is usual here, jobs and recoveries how long they take. A limit is suggested looser than the one
-given only where what is usual breaks that, and no suggestion may keep quiet what was an incident: both sets of limits
-are replayed, and where an alarm of the given ones is missed without such a reason, the suggestion is taken back.
+Calm times say what is usual here, jobs how long they take. A limit is suggested looser than the one given only where
+what is usual breaks that, and no suggestion may keep quiet what was an incident: both sets of limits are replayed, and
+where an alarm of the given ones is missed without such a reason, the suggestion is taken back. How long logs may stand
+still or a recovery may take is not taken from a few days: a weekend, or the next backup, would break it.
 """
 
 from __future__ import annotations
@@ -66,11 +67,9 @@ class Seen:
         """What was going on at each of these: QUIET, DISTURBED (a thread that does not run) or JOB."""
         self.ages, self.beats = array("d"), array("d")
         """Ages of the local heartbeat, and how long each of the source's was the newest, while all was quiet."""
-        self.still: dict[str, float] = {}
-        """The longest time for which a position stood still while all was quiet."""
         self.jobs: dict[str, JobLine] = {}
-        self._moved: dict[str, tuple[object, float, float]] = {}
-        """Since when a value has been what it is, and until when it was seen to be."""
+        self._beat: tuple[float | None, float, float] | None = None
+        """The source's newest heartbeat, since when it was that, and until when it was seen so, while all is quiet."""
         self._running: dict[str, float] = {}
         """Job → until when it is believed to run."""
 
@@ -84,8 +83,8 @@ class Seen:
                 self._running[job.id] = job.started_at + limit
             return
         s, t = record, record.t
+        beat, self._beat = self._beat or (s.ts, t, t), None
         if not heartbeat_usable(s) or s.delay is None:
-            self._moved.clear()
             return
         job_runs = any(until > t for until in self._running.values())
         runs = not (s.error or s.io_errno or s.sql_errno) and s.io in (None, "Yes")
@@ -95,20 +94,14 @@ class Seen:
         self.settings.append(-1.0 if s.sql_delay is None else s.sql_delay)
         self.quiet.append(JOB if job_runs else QUIET if runs else DISTURBED)
         if self.quiet[-1] != QUIET:
-            self._moved.clear()
             return
         if s.local is not None:
             self.ages.append(s.local)
-        for name, value in (("ts", s.ts), ("source_log", s.source_log), ("relay_log", s.relay_log)):
-            before, since, until = self._moved.get(name, (value, t, t))
-            if value == before:
-                self._moved[name] = (value, since, t)
-                if value is not None:
-                    self.still[name] = max(self.still.get(name, 0.0), t - since)
-            else:
-                self._moved[name] = (value, t, t)
-                if name == "ts":
-                    self.beats.append(until - since)
+        ts, since, until = beat
+        if s.ts != ts:
+            self.beats.append(until - since)
+            since = t
+        self._beat = (s.ts, since, t)
 
     def usual(self) -> tuple[float, float, list[float]]:
         """The usual delay: its middle, how far from that is still usual, and all that are in calm times, in order.
@@ -156,11 +149,8 @@ def suggestion(batches: Callable[[], Iterable[list[Record]]], given: Limits) -> 
     middle, reach, calm = seen.usual()
     away = seen.excursions(middle, reach)
     left_out: list[str] = []
-    fit = [*_bounds(given, middle, calm, away), *_jobs(given, seen, left_out), *_threads(given, seen)]
-    # How long a way back takes can only be told with the new bounds.
-    held = _replayed(batches(), _with(given, fit))[0].most_held
-    tries = [[*fit, *_recoveries(given, held)], fit, [one for one in fit if one.explains]]
-    for chosen in tries:
+    fit = [*_bounds(given, middle, calm, away), *_jobs(given, seen, left_out), *_heartbeats(given, seen)]
+    for chosen in (fit, [one for one in fit if one.explains]):
         limits = _with(given, chosen)
         after, new = _replayed(batches(), limits)
         missed = [one for one in old if not _overlaps(one[0], one[1], new)]
@@ -168,7 +158,7 @@ def suggestion(batches: Callable[[], Iterable[list[Record]]], given: Limits) -> 
             break
     else:
         raise NothingToSuggest("no other limits tell of all that those given do")
-    if chosen is not tries[0]:
+    if chosen is not fit:
         left_out.append("stricter limits, with which an alarm of those given would have been missed")
     yield f"# Limits that fit {plural(before.samples, 'sample')} from {_at(before.begin)} to {_at(before.end)}."
     yield f"# With the limits given: {_pages(before)}. With these: {_pages(after)}."
@@ -271,31 +261,13 @@ def _jobs(given: Limits, seen: Seen, left_out: list[str]) -> Iterator[Suggestion
             )
 
 
-def _threads(given: Limits, seen: Seen) -> Iterator[Suggestion]:
+def _heartbeats(given: Limits, seen: Seen) -> Iterator[Suggestion]:
     # An age that grows from nothing to an interval is half of one in the middle.
     beat = max(2.0 * median(seen.ages or [0.0]), median(seen.beats or [0.0]))
     if beat <= LONGEST_HEARTBEAT_S and 1.5 * beat > given.max_seconds_behind:
         reason = f"a heartbeat, or a sample of one, comes every {span(beat)}; three times that"
         told = ("local-heartbeat-stale", "source-heartbeat-dead", "io-stopped")
         yield Suggestion("max_seconds_behind", ceil(3.0 * beat / 10.0) * 10.0, reason, told)
-    for name, position, what, least in (
-        ("max_master_behind", "source_log", "fetched", 600.0),
-        ("max_relay_behind", "relay_log", "applied", 3600.0),
-    ):
-        if position in seen.still:
-            longest = seen.still[position]
-            value = max(least, ceil(10.0 * longest / 60.0) * 60.0)
-            reason = f"the {what} position stood still for {span(longest)}; ten times that, {span(least)} at least"
-            yield Suggestion(name, min(value, getattr(given, name)), reason)
-
-
-def _recoveries(given: Limits, held: dict[str, float]) -> Iterator[Suggestion]:
-    for exception, what in (("recovery", "after a job"), ("trend", "by itself")):
-        name = f"max_{exception}_time"
-        if exception in held:
-            value = ceil((2.0 * held[exception] + 600.0) / 300.0) * 300.0
-            reason = f"the way back {what} took {span(held[exception])} at most; twice that, and ten minutes"
-            yield Suggestion(name, min(value, getattr(given, name)), reason)
 
 
 def _time(seconds: float) -> str:
