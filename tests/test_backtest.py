@@ -20,7 +20,7 @@ import pytest
 
 from check_delayed_repl.backtest.replay import StateChange, Summary, replay
 from check_delayed_repl.commands import backtest
-from check_delayed_repl.history.recording import RecordingError, dumps, read
+from check_delayed_repl.history.recording import dumps, read
 from check_delayed_repl.judge.fold import Fold, judge
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.limits import Limits
@@ -447,9 +447,7 @@ def test_memory_does_not_grow_with_the_recording() -> None:
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_a_calm_file_is_read_without_asking_the_judge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool
-) -> None:
+def test_a_calm_line_is_replayed_without_asking_the_judge(monkeypatch: pytest.MonkeyPatch, full: bool) -> None:
     """How fast that is shows the bench; this shows, without chance, that it can be fast."""
     more = {"io": "Yes", "sql": "Yes", "io_errno": 0, "sql_errno": 0, "sql_delay": 7200, "server": "uuid:a"}
     records: list[Record] = calm_line(9999)
@@ -459,7 +457,6 @@ def test_a_calm_file_is_read_without_asking_the_judge(
             for i, s in enumerate(records)
             if isinstance(s, Sample)
         ]
-    path = written(tmp_path / "calm.jsonl", records)
     judged = []
     plain = Fold.verdict
 
@@ -468,13 +465,5 @@ def test_a_calm_file_is_read_without_asking_the_judge(
         return plain(fold, now, **others)
 
     monkeypatch.setattr(Fold, "verdict", verdict)
-    assert [item.samples for item in replay(path, Limits()) if isinstance(item, Summary)] == [9999]
+    assert [item.samples for item in replay(records, Limits()) if isinstance(item, Summary)] == [9999]
     assert len(judged) < 200
-
-
-def test_replay_reads_a_recording_by_its_path(tmp_path: Path, night: list[Record]) -> None:
-    path = written(tmp_path / "night.jsonl", night)
-    assert [item for item in replay(path, Limits()) if isinstance(item, StateChange)] == changes_of(night)
-    (tmp_path / "bad.jsonl").write_text("nonsense\n")
-    with pytest.raises(RecordingError):
-        list(replay(tmp_path / "bad.jsonl", Limits()))

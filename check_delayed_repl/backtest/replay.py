@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from os import PathLike
 from typing import NamedTuple, cast
 
 from check_delayed_repl.backtest.calm import calm
-from check_delayed_repl.history.recording import batches
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.limits import Limits
@@ -170,20 +168,14 @@ def in_batches(records: Iterable[Record]) -> Iterator[list[Record]]:
 
 
 def replay(
-    records: Iterable[Record] | str | PathLike[str], limits: Limits, every: bool = False, *, fast: bool = True
+    records: Iterable[Record], limits: Limits, every: bool = False, *, fast: bool = True
 ) -> Iterator[StateChange | Summary]:
-    """The verdicts on a recording under these limits, and at last what they add up to.
+    """The verdicts on records in order of arrival under these limits, and at last what they add up to.
 
-    `records` is the path of a recording, or records in order of arrival. There is a StateChange for the first sample
-    and whenever state or condition changes, or with `every` for each sample. `fast` off asks the judge about each,
-    which changes nothing but the time that it takes. Raises OSError and recording.RecordingError.
+    There is a StateChange for the first sample and whenever state or condition changes, or with `every` for each
+    sample. `fast` off asks the judge about each, which changes nothing but the time that it takes.
     """
     course = Replay(limits, every, fast=fast)
-    if isinstance(records, str | PathLike):
-        with open(records, "rb") as file:
-            for batch in batches(file):
-                yield from course.feed(batch)
-    else:
-        for batch in in_batches(records):
-            yield from course.feed(batch)
+    for batch in in_batches(records):
+        yield from course.feed(batch)
     yield course.summary
