@@ -153,7 +153,7 @@ def clone(fold: Fold) -> Fold:
             setattr(other, name, value.copy())
     other._jobs = fold._jobs.copy()
     other._arriving = fold._arriving and fold._arriving.copy()
-    other._seen = copy.copy(fold._seen)
+    other.seen = copy.copy(fold.seen)
     other._window = copy.copy(fold._window)
     other._window.points = fold._window.points.copy()
     return other

@@ -30,16 +30,16 @@ def seen(*samples: Sample) -> Observed:
 
 
 def hard(*samples: Sample, limits: Limits = LIMITS) -> list[Fact]:
-    return hard_facts(samples[-1], seen(*samples), limits)
+    return list(hard_facts(samples[-1], seen(*samples), limits))
 
 
 def holdable(*samples: Sample, limits: Limits = LIMITS, now: float | None = None) -> list[Fact]:
     last = samples[-1]
-    return holdable_facts(last, seen(*samples), limits, last.t if now is None else now)
+    return list(holdable_facts(last, seen(*samples), limits, last.t if now is None else now))
 
 
 def beside(*samples: Sample, limits: Limits = LIMITS) -> list[Finding]:
-    return beside_findings(samples[-1], seen(*samples), limits)
+    return list(beside_findings(samples[-1], seen(*samples), limits))
 
 
 # --- never held back

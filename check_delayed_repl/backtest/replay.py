@@ -153,7 +153,7 @@ class Replay:
         verdict = fold.verdict(t, with_messages=self._every)
         state, condition = verdict.state, verdict.condition
         changed = state is not summary.state or condition != summary.condition
-        summary.sample(t, state, condition, fold.in_episode)
+        summary.sample(t, state, condition, fold.episode_since is not None)
         if self._every:
             yield StateChange(t, state, condition, verdict.message)
         elif changed:

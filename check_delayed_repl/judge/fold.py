@@ -48,7 +48,7 @@ from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import JobLine, Record, Sample
 from check_delayed_repl.words import plain
 
-FOLD_VERSION = 9
+FOLD_VERSION = 10
 """Changes with the rules: a cache that an older judge left is worth nothing."""
 BARE = Sample(0.0)[2:]
 """A sample of a delay alone, without time and delay."""
@@ -57,24 +57,8 @@ MIN_TREND = 3
 LOST_SHARE = 0.1
 """Of the window: a line that has been out for longer was lost before a job that begins now."""
 
-_KEPT = (
-    "_latest",
-    "_clock",
-    "_runs",
-    "_side",
-    "_in_range_since",
-    "_recovered",
-    "_lost_since",
-    "_was_up",
-    "_drained",
-    "_setting_fitted",
-    "_episode_since",
-    "_episode_arrival",
-    "_job_held",
-    "_held",
-    "_holding",
-)
-"""The plain values that a dump has, beside jobs, samples and what was seen."""
+_NOT_PLAIN = ("limits", "_jobs", "_arriving", "seen", "_window", "last")
+"""What a dump has in a form of its own, or not at all; all else is plain values."""
 
 
 class Fold:
@@ -86,11 +70,11 @@ class Fold:
         self._jobs = Jobs(limits)
         self._arriving: Jobs | None = None
         """The jobs as they will be with the next sample, where lines have arrived since the newest one."""
-        self._seen = Observed(sql_delay)
+        self.seen = Observed(sql_delay)
         self._window = Window(limits)
         self._latest: tuple[float, ...] = ()
-        self._last: Sample | None = None
-        self._clock = -inf
+        self.last: Sample | None = None
+        self.clock = -inf
         """The greatest t so far: time as it is charged."""
         self._runs: dict[str, float] = {}
         """Kind → since when a job of it has been active at every sample."""
@@ -101,16 +85,16 @@ class Fold:
         """The latest stretch in range that was longer than a window."""
         self._lost_since: float | None = None
         """Since when the line has been out with no job's exception holding."""
-        self._was_up = False
+        self.was_up = False
         self._drained: tuple[float, int] | None = None
         """When the line was first found to have fallen far below its range, and how many samples ago."""
-        self._setting_fitted = False
+        self.setting_fitted = False
         """The server was set to a delay within the bounds once."""
-        self._episode_since: float | None = None
-        self._episode_arrival: int | None = None
+        self.episode_since: float | None = None
+        self.episode_arrival: int | None = None
         self._job_held = False
         self._held: dict[str, float] = {}
-        self._holding: tuple[str, ...] = ()
+        self.holding: tuple[str, ...] = ()
         """What the time since the newest sample is charged to."""
 
     # --- folding
@@ -120,28 +104,28 @@ class Fold:
         if isinstance(record, JobLine):
             if self._arriving is None:
                 self._arriving = self._jobs.copy()
-            lost = self._lost_since is not None and self._clock - self._lost_since > LOST_SHARE * self.limits.window
+            lost = self._lost_since is not None and self.clock - self._lost_since > LOST_SHARE * self.limits.window
             self._arriving.add(record, explains=not lost)
             return
         t = record.t
-        if t > self._clock:
+        if t > self.clock:
             self._charge(self._held, t)
-            self._clock = t
+            self.clock = t
         if self._arriving is not None:
             self._jobs, self._arriving = self._arriving, None
-            self._jobs.take_effect(self._clock)
-        self._jobs.forget(self._clock)
-        self._last = record
+            self._jobs.take_effect(self.clock)
+        self._jobs.forget(self.clock)
+        self.last = record
         jobs = self._jobs.at(t)
-        setting = self._seen.sql_delay
-        changed = self._seen.add(record, bool(jobs.active))
+        setting = self.seen.sql_delay
+        changed = self.seen.add(record, bool(jobs.active))
         if changed:
             self._window.begin(t)
             self._latest = ()
             self._in_range_since = None
         if record.sql_delay is not None:
             fits = self.limits.min_delay_time <= record.sql_delay <= self.limits.max_delay_time
-            self._setting_fitted = self._setting_fitted or fits
+            self.setting_fitted = self.setting_fitted or fits
             if fits and not changed and setting not in (None, record.sql_delay):
                 # Nobody who writes job lines can change that: what follows is judged by itself.
                 self._end_episode()
@@ -150,18 +134,18 @@ class Fold:
             self._latest = (*self._latest, record.delay)[-REAL_VALUE_SAMPLES:]
             self._window.add(t, record.delay)
         self._judge_sample(record, jobs, arrival)
-        self._window.trim(self._clock, self._clock - self.reach)
+        self._window.trim(self.clock, self.clock - self.reach)
 
     def _charge(self, held: dict[str, float], until: float) -> None:
-        if self._holding and until > self._clock:
-            for exception in self._holding:
-                held[exception] = held.get(exception, 0.0) + until - self._clock
+        if self.holding and until > self.clock:
+            for exception in self.holding:
+                held[exception] = held.get(exception, 0.0) + until - self.clock
 
     def _judge_sample(self, sample: Sample, jobs: JobsNow, arrival: int | None) -> None:
         """What this sample does to the episode."""
         t, limits = sample.t, self.limits
-        self._runs = {kind: self._runs.get(kind, self._clock) for kind in jobs.active}
-        holdable = holdable_facts(sample, self._seen, limits, t)
+        self._runs = {kind: self._runs.get(kind, self.clock) for kind in jobs.active}
+        holdable = list(holdable_facts(sample, self.seen, limits, t))
         failed = sample.error is not None
         if not failed and not holdable and self._window.surely_in_range(t):
             self._in_range(t, has_trend=len(self._window.at(t)) >= MIN_TREND)
@@ -172,24 +156,24 @@ class Fold:
                 self._in_range(t, has_trend=now_fit.trend.slope is not None, ends_episode=not holdable)
             else:
                 self._out(side, now_fit.trend)
-            if (side != IN_RANGE or holdable) and self._episode_since is None:
-                self._episode_since, self._episode_arrival = self._clock, arrival
+            if (side != IN_RANGE or holdable) and self.episode_since is None:
+                self.episode_since, self.episode_arrival = self.clock, arrival
         line = self._judge_line(now_fit, side, jobs, self._held, t)
         granted = lasting(jobs, self._held, limits)
-        self._holding = line.holding if self._episode_since is not None else ()
+        self.holding = line.holding if self.episode_since is not None else ()
         if any(is_held(fact, granted, sample, limits) for fact in holdable):
-            self._holding = tuple(jobs.active)
-        by_job = bool(self._holding) and self._holding != (TREND,)
+            self.holding = tuple(jobs.active)
+        by_job = bool(self.holding) and self.holding != (TREND,)
         if by_job and (jobs.explained or not jobs.active):
             self._job_held = True
         if side == IN_RANGE or by_job:
             self._lost_since = None
         elif self._lost_since is None:
-            self._lost_since = self._clock
+            self._lost_since = self.clock
 
     def _in_range(self, t: float, has_trend: bool = True, ends_episode: bool = True) -> None:
         self._side = IN_RANGE
-        self._was_up = self._was_up or has_trend
+        self.was_up = self.was_up or has_trend
         self._drained = self._lost_since = None
         if self._in_range_since is None:
             self._in_range_since = t
@@ -202,7 +186,7 @@ class Fold:
         self._side = side
         self._in_range_since = None
         if side == ABOVE:
-            self._was_up = self._was_up or trend.slope is not None
+            self.was_up = self.was_up or trend.slope is not None
             self._drained = None
             return
         if self._drained is not None:
@@ -210,71 +194,32 @@ class Fold:
             self._drained = (since, samples + 1)
         deep = self.limits.min_delay_time - drained_depth(self.limits)
         # One sample alone, after the sampling or the server was gone for long, may be a wild one.
-        if self._was_up and trend.samples > 1 and trend.intercept is not None and trend.intercept < deep:
-            self._was_up, self._drained = False, (self._clock, 0)
+        if self.was_up and trend.samples > 1 and trend.intercept is not None and trend.intercept < deep:
+            self.was_up, self._drained = False, (self.clock, 0)
 
     def _end_episode(self) -> None:
-        self._episode_since = self._episode_arrival = None
+        self.episode_since = self.episode_arrival = None
         self._job_held = False
         self._held = {}
-        self._holding = ()
+        self.holding = ()
 
     # --- folding many calm samples at once
-
-    @property
-    def last(self) -> Sample | None:
-        """The newest sample."""
-        return self._last
-
-    @property
-    def episode_arrival(self) -> int | None:
-        """The arrival of the sample that began the episode which is going on."""
-        return self._episode_arrival
-
-    @property
-    def seen(self) -> Observed:
-        """What the samples so far add up to; not to be changed."""
-        return self._seen
 
     @property
     def reach(self) -> float:
         """Seconds before the newest sample that a trend may reach back to."""
         return self._window.reach
 
-    @property
-    def was_up(self) -> bool:
-        """A trend has found the line within or above its range since it was last far below."""
-        return self._was_up
-
-    @property
-    def setting_fitted(self) -> bool:
-        """The server was set to a delay within the bounds once."""
-        return self._setting_fitted
-
-    @property
-    def clock(self) -> float:
-        """The greatest t folded so far."""
-        return self._clock
-
-    @property
-    def holding(self) -> tuple[str, ...]:
-        """The exceptions that the time until the next sample is charged to."""
-        return self._holding
-
-    @property
-    def in_episode(self) -> bool:
-        return self._episode_since is not None
-
     def calm_at(self, sample: Sample) -> bool:
         """This sample, the newest one, found nothing wrong and the line in range beyond doubt, and no job is active."""
         t = sample.t
         return not (
             sample.error is not None
-            or t < self._clock
+            or t < self.clock
             or self._arriving is not None
-            or self.in_episode
+            or self.episode_since is not None
             or any(job.status == "active" for job in self._jobs.at(t).views)
-            or holdable_facts(sample, self._seen, self.limits, t)
+            or any(holdable_facts(sample, self.seen, self.limits, t))
             or not self._window.surely_in_range(t)
         )
 
@@ -286,10 +231,10 @@ class Fold:
         jobs = self._jobs.at(t)
         return not (
             self._arriving is not None
-            or self._holding
+            or self.holding
             or self._held
             or self._job_held
-            or self.in_episode
+            or self.episode_since is not None
             or jobs.flooded
             or any(job.status != "completed" for job in jobs.views)
         )
@@ -307,18 +252,18 @@ class Fold:
         rests = [sample[2:] for sample in samples]
         # Of samples that saw a delay and nothing else, the first one says it all.
         for sample in samples[:1] if rests.count(BARE) == len(rests) else samples:
-            self._seen.add(sample)
-        last = self._last = samples[-1]
-        self._clock = last.t
+            self.seen.add(sample)
+        last = self.last = samples[-1]
+        self.clock = last.t
         self._jobs.forget(last.t)
         self._runs = {}
         points = [(s.t, s.delay) for s in samples if s.delay is not None]
         self._latest = (*self._latest, *[d for _, d in points[-REAL_VALUE_SAMPLES:]])[-REAL_VALUE_SAMPLES:]
         self._window.extend(points)
-        has_trend = self._was_up or any(len(self._window.at(t)) >= MIN_TREND for t, _ in points)
+        has_trend = self.was_up or any(len(self._window.at(t)) >= MIN_TREND for t, _ in points)
         self._in_range(samples[0].t, has_trend)
         self._in_range(last.t, has_trend)
-        self._window.trim(self._clock, self._clock - self.reach)
+        self._window.trim(self.clock, self.clock - self.reach)
 
     # --- judging
 
@@ -328,18 +273,18 @@ class Fold:
         Where only states and conditions are asked for (not `with_messages`), the trend and the texts that rest on it
         are left at a guess if the line is in range beyond doubt: fitting it is most of the work.
         """
-        limits, sample, seen = self.limits, self._last, self._seen
+        limits, sample, seen = self.limits, self.last, self.seen
         if sample is None:
             return Verdict(now, (worker_missing(None, limits),), NO_FIT.trend, None, (), {}, None, None, None, None)
         jobs = self._jobs.at(now)
         held = dict(self._held)
         self._charge(held, now)
-        age = max(0.0, now - self._clock)
+        age = max(0.0, now - self.clock)
         findings = [Finding(State.CRITICAL, *fact) for fact in hard_facts(sample, seen, limits)]
-        observed_to = max(now, self._clock)
+        observed_to = max(now, self.clock)
         findings += job_findings(jobs, {kind: observed_to - since for kind, since in self._runs.items()}, limits)
-        if self._clock > now + MAX_CLOCK_STEP:
-            findings.append(clock_stepped(self._clock - now))
+        if self.clock > now + MAX_CLOCK_STEP:
+            findings.append(clock_stepped(self.clock - now))
         if worker and age > limits.max_last_seen:
             findings.append(worker_missing(age, limits))
         # What a sample saw is accounted for by the jobs of then, too: one that has just finished caused it.
@@ -355,7 +300,7 @@ class Fold:
             side = IN_RANGE
         if now_fit.trend.intercept is not None or lasting(jobs, held, limits):
             finding = self._judge_line(now_fit, side, jobs, held, now).finding
-            said = remarks(sample, seen, limits, side != IN_RANGE, self._setting_fitted) + self._last_known_when(now)
+            said = remarks(sample, seen, limits, side != IN_RANGE, self.setting_fitted) + self._last_known_when(now)
             findings.append(finding._replace(message=finding.message + said))
         if not findings:
             findings.append(Finding(State.UNKNOWN, "internal-error", "Nothing is known about the delay"))
@@ -368,7 +313,7 @@ class Fold:
             {name: held.get(name, 0.0) for name in (*limits.kinds, "recovery", TREND)},
             age,
             *seen.log_ages(now),
-            self._episode_since,
+            self.episode_since,
         )
 
     def _judge_line(self, now_fit: Fit, side: int, jobs: JobsNow, held: dict[str, float], now: float) -> LineVerdict:
@@ -393,7 +338,7 @@ class Fold:
 
     def _last_known_when(self, now: float) -> str:
         """What to add to a text about a delay that the newest sample did not see."""
-        if self._last is None or self._last.error is None or not self._window.points:
+        if self.last is None or self.last.error is None or not self._window.points:
             return ""
         return f"; last known {plain(max(0.0, now - self._window.points[-1][0]), 0)} seconds ago"
 
@@ -401,18 +346,18 @@ class Fold:
 
     def dump(self) -> str:
         """All but the window's samples, which the history has, as JSON."""
-        kept = {name: getattr(self, name) for name in _KEPT}
-        if self._last is None:
-            kept["_clock"] = None
+        kept = {name: value for name, value in vars(self).items() if name not in _NOT_PLAIN}
+        if self.last is None:
+            kept["clock"] = None
         return json.dumps(
             {
                 "version": FOLD_VERSION,
                 "limits": repr(self.limits),
                 "jobs": self._jobs.dump(),
                 "arriving": self._arriving and self._arriving.dump(),
-                "seen": self._seen.dump(),
+                "seen": self.seen.dump(),
                 "begun": self._window.begun if self._window.begun > -inf else None,
-                "last": self._last,
+                "last": self.last,
                 "kept": kept,
             },
             separators=(",", ":"),
@@ -428,10 +373,10 @@ class Fold:
                 return None
             fold._jobs = Jobs.load(limits, data["jobs"])
             fold._arriving = None if data["arriving"] is None else Jobs.load(limits, data["arriving"])
-            fold._seen.load(data["seen"])
+            fold.seen.load(data["seen"])
             fold._window.begun = -inf if data["begun"] is None else data["begun"]
-            fold._last = Sample._make(tuples(value) for value in data["last"])
-            for name in _KEPT:
+            fold.last = Sample._make(tuples(value) for value in data["last"])
+            for name in vars(fold).keys() - _NOT_PLAIN:
                 setattr(fold, name, tuples(data["kept"][name]))
         except (ValueError, KeyError, TypeError, AttributeError):
             return None

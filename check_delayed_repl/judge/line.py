@@ -18,6 +18,8 @@ DRAINED_SAMPLES = 3
 """For how long that is told, in windows, and for how many more samples at least: for who checks now and then."""
 
 TREND = "trend"
+RECOVERING = "Replication delay intercept recovering"
+EXCEEDED = "Replication delay intercept recovery exceeded window"
 
 REAL_VALUE_SAMPLES = 3
 """How many of the newest delays must lie in range to count as the real value."""
@@ -63,94 +65,57 @@ def line_verdict(now: Situation, limits: Limits) -> LineVerdict:
     granted = lasting(jobs, held, limits)
     line = describe(trend, now.side, limits)
     if now.drained:
-        return LineVerdict(
-            Finding(
-                State.CRITICAL,
-                "line-drained",
-                f"Replication delay fell below the minimum: {line}; what waited here has been applied"
-                f"{'' if trend.slope is None else f', slope now {plain(trend.slope, 3)}'}",
-            ),
-            (),
-        )
+        moves = "" if trend.slope is None else f", slope now {plain(trend.slope, 3)}"
+        text = f"Replication delay fell below the minimum: {line}; what waited here has been applied{moves}"
+        return _said(State.CRITICAL, "line-drained", text)
     if granted:
         kind = granted[0]
-        return LineVerdict(
-            Finding(
-                State.WARNING,
-                f"active-{kind}",
-                f"Active {kind}: running {jobs.active[kind]:.0f} seconds (limit {plain(limits.kinds[kind])}), "
-                f"{kind_option(kind)}; {line}",
-            ),
-            tuple(jobs.active),
-        )
+        text = f"Active {kind}: running {jobs.active[kind]:.0f} seconds (limit {plain(limits.kinds[kind])}), "
+        return _said(State.WARNING, f"active-{kind}", f"{text}{kind_option(kind)}; {line}", *jobs.active)
     if now.side == IN_RANGE:
-        return LineVerdict(Finding(State.OK, "in-range", f"Replication delay {line}"), ())
+        return _said(State.OK, "in-range", f"Replication delay {line}")
+    window = f"limit {plain(limits.max_recovery_time)}, --max-recovery-time"
     recovery_left = held.get(RECOVERY, 0.0) <= limits.max_recovery_time
     if jobs.completed and not now.recovered and recovery_left:
         kind, since = jobs.completed
-        return LineVerdict(
-            Finding(
-                State.WARNING,
-                f"{kind}-recovery-window",
-                f"Replication delay intercept is out of bounds, currently in recovery window for {kind} which "
-                f"completed {since:.0f} seconds ago (limit {plain(limits.max_recovery_time)}, --max-recovery-time); "
-                f"{line}",
-            ),
-            (RECOVERY,),
+        text = (
+            f"Replication delay intercept is out of bounds, currently in recovery window for {kind} which "
+            f"completed {since:.0f} seconds ago ({window}); {line}"
         )
+        return _said(State.WARNING, f"{kind}-recovery-window", text, RECOVERY)
     if now.job_held:
         why = f"held for {plain(held[RECOVERY], 0)} seconds" if not recovery_left else "none is open any more"
-        return LineVerdict(
-            _exceeded(f"{why} (limit {plain(limits.max_recovery_time)}, --max-recovery-time); {line}"), ()
-        )
+        return _said(State.CRITICAL, "recovery-exceeded", f"{EXCEEDED}: {why} ({window}); {line}")
     trend_held = held.get(TREND, 0.0)
     trend_left = trend_held <= limits.max_trend_time
     budget = f"held for {plain(trend_held, 0)} of {plain(limits.max_trend_time)} seconds, --max-trend-time"
     if trend_left and _real_value_in_range(now.latest, limits):
-        return LineVerdict(
-            Finding(
-                State.WARNING,
-                "recovering-real-value",
-                f"Replication delay intercept recovering - real value within range: {plain(now.latest[-1], 1)} "
-                f"seconds; {line}; {budget}",
-            ),
-            (TREND,),
-        )
+        text = f"{RECOVERING} - real value within range: {plain(now.latest[-1], 1)} seconds; {line}; {budget}"
+        return _said(State.WARNING, "recovering-real-value", text, TREND)
     slope = recovering(fit, now.side, limits)
     if slope is not None and not trend_left:
-        return LineVerdict(
-            _exceeded(
-                f"recovering with slope {plain(slope, 3)} for {plain(trend_held, 0)} seconds "
-                f"(limit {plain(limits.max_trend_time)}, --max-trend-time); {line}"
-            ),
-            (),
+        text = (
+            f"{EXCEEDED}: recovering with slope {plain(slope, 3)} for {plain(trend_held, 0)} seconds "
+            f"(limit {plain(limits.max_trend_time)}, --max-trend-time); {line}"
         )
+        return _said(State.CRITICAL, "recovery-exceeded", text)
     if slope is not None:
-        below = slope > 0
-        side = "below minimum" if below else "above maximum"
-        return LineVerdict(
-            Finding(
-                State.WARNING,
-                f"recovering-{side.replace(' ', '-')}",
-                f"Replication delay intercept recovering - {side} with slope {plain(slope, 3)}: {line}; "
-                f"back in range in {plain(back_in_range(trend, slope, limits), 0)} seconds at this slope; {budget}",
-            ),
-            (TREND,),
+        side = "below minimum" if slope > 0 else "above maximum"
+        text = (
+            f"{RECOVERING} - {side} with slope {plain(slope, 3)}: {line}; "
+            f"back in range in {plain(back_in_range(trend, slope, limits), 0)} seconds at this slope; {budget}"
         )
+        return _said(State.WARNING, f"recovering-{side.replace(' ', '-')}", text, TREND)
     movement = "no trend yet" if trend.slope is None else f"slope {plain(trend.slope, 3)}"
-    return LineVerdict(
-        Finding(
-            State.CRITICAL,
-            "delay-out-of-bounds",
-            f"Replication delay intercept is out of bounds, and slope does not indicate recovery: {line}; {movement} "
-            f"(recovery needs at least {plain(limits.min_recovery_slope)} s/s towards the range, --min-recovery-slope)",
-        ),
-        (),
+    text = (
+        f"Replication delay intercept is out of bounds, and slope does not indicate recovery: {line}; {movement} "
+        f"(recovery needs at least {plain(limits.min_recovery_slope)} s/s towards the range, --min-recovery-slope)"
     )
+    return _said(State.CRITICAL, "delay-out-of-bounds", text)
 
 
-def _exceeded(rest: str) -> Finding:
-    return Finding(State.CRITICAL, "recovery-exceeded", f"Replication delay intercept recovery exceeded window: {rest}")
+def _said(state: State, condition: str, text: str, *holding: str) -> LineVerdict:
+    return LineVerdict(Finding(state, condition, text), holding)
 
 
 def describe(trend: Trend, side: int, limits: Limits) -> str:

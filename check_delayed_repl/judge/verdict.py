@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from check_delayed_repl.conditions import rank
-from check_delayed_repl.judge.facts import Fact
+from check_delayed_repl.judge.facts import Fact, limit
 from check_delayed_repl.judge.jobs import MAX_JOBS, JobsNow
-from check_delayed_repl.judge.outcome import Finding, JobView, State
+from check_delayed_repl.judge.outcome import Finding, State
 from check_delayed_repl.limits import Limits, kind_option
 from check_delayed_repl.records import Sample
-from check_delayed_repl.words import plain
+from check_delayed_repl.words import moment, plain
 
 MAX_CLOCK_STEP = 2.0
 """Seconds that a stored sample may lie after now."""
@@ -16,57 +18,46 @@ MOST_INVALID = 5
 """Invalid job records that a verdict names one by one."""
 
 
-def job_findings(jobs: JobsNow, seen_active: dict[str, float], limits: Limits) -> list[Finding]:
+def job_findings(jobs: JobsNow, seen_active: dict[str, float], limits: Limits) -> Iterator[Finding]:
     """`seen_active`: kind → seconds for which an unbroken run of active jobs has been observed."""
-    findings = []
     for kind, claimed in jobs.active.items():
-        limit = limits.kinds[kind]
+        longest = limits.kinds[kind]
         running = max(claimed, seen_active.get(kind, 0.0))
-        if running > limit:
-            text = (
+        if running > longest:
+            yield Finding(
+                State.CRITICAL,
+                "job-overrun",
                 f"Job overrun: {kind} has been running for {plain(running, 0)} seconds "
-                f"(limit {plain(limit)}, {kind_option(kind)})"
+                f"(limit {plain(longest)}, {kind_option(kind)})",
             )
-            findings.append(Finding(State.CRITICAL, "job-overrun", text))
     if jobs.flooded:
-        text = (
+        yield Finding(
+            State.CRITICAL,
+            "job-records-flooded",
             f"Too many job records: more than {MAX_JOBS} jobs are on record, and none of them holds an alarm back "
-            "until delayed-repl job void --all, or time, has cleared them"
+            "until delayed-repl job void --all, or time, has cleared them",
         )
-        findings.append(Finding(State.CRITICAL, "job-records-flooded", text))
     if jobs.rescue is not None:
-        text = f"Frozen by rescue since {_moment(jobs.rescue)}: do not start replication"
-        findings.append(Finding(State.CRITICAL, "rescue-in-progress", text))
+        from datetime import UTC
+
+        text = f"Frozen by rescue since {moment(jobs.rescue, UTC)}: do not start replication"
+        yield Finding(State.CRITICAL, "rescue-in-progress", text)
     invalid = [job for job in jobs.views if job.status == "invalid"]
-    findings += [_invalid(job) for job in invalid[:MOST_INVALID]]
+    for job in invalid[:MOST_INVALID]:
+        text = f"Job record {job.id} is invalid and grants nothing: {job.reason} (delayed-repl job void ends it)"
+        yield Finding(State.WARNING, "job-record-invalid", text)
     if len(invalid) > MOST_INVALID:
         text = f"and {len(invalid) - MOST_INVALID} more job records are invalid"
-        findings.append(Finding(State.WARNING, "job-record-invalid", text))
-    return findings
-
-
-def _invalid(job: JobView) -> Finding:
-    text = f"Job record {job.id} is invalid and grants nothing: {job.reason} (delayed-repl job void ends it)"
-    return Finding(State.WARNING, "job-record-invalid", text)
-
-
-def _moment(t: float) -> str:
-    from datetime import UTC
-
-    from check_delayed_repl.words import moment
-
-    return moment(t, UTC)
+        yield Finding(State.WARNING, "job-record-invalid", text)
 
 
 def worker_missing(age: float | None, limits: Limits) -> Finding:
     """`age`: seconds since the newest sample; None where there never was one."""
-    limit = f"limit {plain(limits.max_last_seen)}"
-    if age is not None:
-        text = f"Worker was last seen {plain(age, 0)} seconds ago ({limit}, --max-last-seen)"
-    else:
+    text = f"Worker was last seen {plain(age or 0.0, 0)} seconds ago ({limit(limits, 'max_last_seen')})"
+    if age is None:
         text = (
-            f"No sample of this replica has ever been recorded ({limit} seconds, --max-last-seen): "
-            "is delayed-repl worker running, and is the name right (--replica)?"
+            f"No sample of this replica has ever been recorded (limit {plain(limits.max_last_seen)} seconds, "
+            "--max-last-seen): is delayed-repl worker running, and is the name right (--replica)?"
         )
     return Finding(State.CRITICAL, "worker-missing", text)
 
