@@ -426,7 +426,7 @@ def test_limits_that_do_not_fit_are_a_question_of_the_limits() -> None:
         (SCENES["delay-out-of-bounds pt-slave-delay"], "pt-slave-delay --defaults-file"),
         (
             SCENES["local-heartbeat-stale"],
-            "-D percona --update --utc --interval 1 --daemonize --set-vars sql_log_bin=0",
+            "systemctl restart pt-heartbeat-replica",
         ),
         (SCENES["delay-out-of-bounds hours"], "--heartbeat-timezone"),
         (SCENES["heartbeat-from-future"], "--heartbeat-timezone"),

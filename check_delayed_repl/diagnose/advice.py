@@ -93,7 +93,8 @@ SHOW_ROWS = Step(
 )
 WRITER_RUNS = "pgrep -af pt-heartbeat"
 FIND_WRITER = Step("On the source, see whether pt-heartbeat runs:", WRITER_RUNS)
-START_WRITER = Step("If not, start it there:", "{heartbeat}")
+UNIT = "unit of delayed-repl init, or of examples/systemd"
+START_WRITER = Step(f"If not, start it there ({UNIT}):", "systemctl restart pt-heartbeat-source")
 NAME_SOURCE = Step(
     "Server {server}'s heartbeat is newer. If that is the source, give --master-server-id {server}.",
     when=lambda p: bool(s.newer_ids(p)),
@@ -179,7 +180,7 @@ STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
         s.start("SQL_THREAD", "Once the cause is removed:"),
     ),
     "heartbeat-missing": (SHOW_ROWS, NAME_SOURCE, FIND_WRITER, START_WRITER, FIND_FILTERS),
-    "heartbeat-unreadable": (SHOW_ROWS, Step("Only pt-heartbeat may write to the table:", "{heartbeat}")),
+    "heartbeat-unreadable": (SHOW_ROWS, Step("Only pt-heartbeat may write to the table. See who does:", PROCESSES)),
     "heartbeat-from-future": (ZONE, Step("Compare the clocks of source and replica, on both:", CLOCKS), SHOW_ROWS),
     "source-heartbeat-dead": (NAME_SOURCE, FIND_WRITER, START_WRITER, FIND_FILTERS),
     "worker-missing": (
@@ -233,8 +234,8 @@ STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
         ZONE,
         Step("On the replica, see whether its own pt-heartbeat runs:", WRITER_RUNS),
         Step(
-            "If not, start it there (on a read_only replica its account needs READ_ONLY ADMIN, BINLOG ADMIN or SUPER):",
-            "{heartbeat} --set-vars sql_log_bin=0",
+            f"If not, start it there ({UNIT}; delayed-repl grants --for heartbeat has the rights of its account):",
+            "systemctl restart pt-heartbeat-replica",
         ),
         Step("If it runs, see what holds it up (a read lock, a full disk):", PROCESSES),
         Step("If the replica must not be written to, give --no-local-heartbeat to the check."),
@@ -264,7 +265,9 @@ STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
     "recovering-below-minimum": (WATCH,),
     "recovering-above-maximum": (WATCH,),
     "delay-out-of-bounds": (_out_of_bounds,),
-    "source-changed": (Step("On the new source, make sure that pt-heartbeat runs:", "{heartbeat}"),),
+    "source-changed": (
+        Step("On the new source, make sure that pt-heartbeat runs:", "systemctl enable --now pt-heartbeat-source"),
+    ),
     "job-record-invalid": (
         lambda p: (Step("Void it, and record it again if the job still runs:", s.jobs(p, "invalid", "void", 3)),),
     ),

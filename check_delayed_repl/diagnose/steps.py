@@ -91,7 +91,6 @@ def words_for(p: Diagnosis) -> dict[str, str]:
     seen, call = p.seen, p.call
     client = p.dialect.client if p.dialect is not None else "mysql"
     spent = [b.option for b in p.budgets if b.held > b.limit] or ["--max-recovery-time or --max-trend-time"]
-    database, _, table = call.table.partition(".")
     file = shlex.quote(call.history[-1]) if call.history and "://" not in call.history[-1] else ""
     return {
         "privilege": p.dialect.privilege if p.dialect is not None else "REPLICATION CLIENT (MariaDB: SLAVE MONITOR)",
@@ -108,8 +107,6 @@ def words_for(p: Diagnosis) -> dict[str, str]:
         "replica": options(("--replica", p.replica)),
         "login": f"{client}{options(call.client)} -e 'SELECT 1'" if call.reaches else "",
         "see_file": file and f"ls -la {file}*; df -h $(dirname {file})",
-        "heartbeat": f"pt-heartbeat --defaults-file /etc/mysql/heartbeat.cnf -D {database}"
-        f"{'' if table == 'heartbeat' else f' --table {table}'} --update --utc --interval 1 --daemonize",
     } | {name: _sql(p, say) for name, say in STATEMENTS.items()}
 
 
