@@ -27,6 +27,7 @@ def parsed(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     - `one`: one replica's options; where there are several, --replica must name one
     - `rescue`: the same, with the rescuer's login
     - `any`: the history, and a replica's options where --replica names one of the file's
+    - `admin`: the same, without the check's login where the command line names another user
     - `name`: the history, and the replica's name where the file has one alone
     - `history`: the history alone
     - `many`: the history; `replicas` gives the rest
@@ -73,7 +74,15 @@ def _path(args: argparse.Namespace) -> str | None:
     if path:
         return path
     addressed = any(getattr(args, field, None) is not None for field in ("host", "socket", "defaults_file"))
-    return None if addressed or not os.path.exists(DEFAULT_FILE) else DEFAULT_FILE
+    if addressed:
+        return None
+    try:
+        os.stat(DEFAULT_FILE)
+    except PermissionError:
+        pass  # which is told where it is read
+    except OSError:
+        return None
+    return DEFAULT_FILE
 
 
 def _fill(args: argparse.Namespace, path: str) -> None:
@@ -97,8 +106,11 @@ def _fill(args: argparse.Namespace, path: str) -> None:
     place = _picked(args, file)
     if place is not None:
         values["replica"] = args.replica or file.name(place)
-    if args.picks in ("one", "rescue", "any"):
+    if args.picks in ("one", "rescue", "any", "admin"):
         values |= merged(file.defaults, {} if place is None else file.table(place), given)
+    if args.picks == "admin" and "user" in given:
+        for field in {"password", "defaults_file"} - set(given):
+            values.pop(field, None)
     if args.picks == "rescue" and "rescue_defaults_file" in values:
         values |= dict.fromkeys({"user", "password"} - given.keys())
         values["defaults_file"] = given.get("defaults_file", values["rescue_defaults_file"])

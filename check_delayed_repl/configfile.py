@@ -48,6 +48,7 @@ from check_delayed_repl.options import (
     positive_duration,
     replica_name,
     target_from,
+    unreadable,
 )
 
 if TYPE_CHECKING:
@@ -349,6 +350,8 @@ def read_toml(path: str, option: str) -> tuple[dict[str, Any], os.stat_result]:
 
     try:
         text, found = read_file(path, MAX_BYTES)
+    except PermissionError:
+        raise UsageError(f"{option}: {unreadable(path)}") from None
     except OSError as error:
         raise UsageError(f"{option}: cannot read {path}: {error.strerror}") from None
     try:
@@ -408,8 +411,10 @@ def replica_from(args: argparse.Namespace) -> Replica:
 
 def limits_of(path: str, args: argparse.Namespace) -> Limits:
     """The limits in a TOML file of limits alone, on top of those of the arguments. Raises UsageError."""
-    document, _ = read_toml(path, "--compare")
+    document, found = read_toml(path, "--compare")
     which = f"--compare: {path}"
+    if not found.st_size:  # as a --suggest that failed leaves what it was written to
+        raise UsageError(f"{which}: is empty")
     values = read_table(document, (*LIMITS, *TREND, *REPLICA_IS), which)
     fields = {each.field for each in REPLICA_KEYS}
     base = {field: value for field, value in vars(args).items() if field in fields and value is not None}

@@ -257,11 +257,31 @@ def replication_filter(text: str) -> str:
 
 def option_file(text: str) -> str:
     """The name of a file that is there and may be read. MySQL's own clients silently pass over one that is not."""
-    if not os.path.exists(text):
-        raise argparse.ArgumentTypeError(f"{text}: there is no such file")
-    if not os.access(text, os.R_OK):
-        raise argparse.ArgumentTypeError(f"{text}: no permission to read it")
+    try:
+        os.stat(text)
+    except PermissionError:
+        raise argparse.ArgumentTypeError(unreadable(text)) from None
+    except OSError:
+        raise argparse.ArgumentTypeError(f"{text}: there is no such file") from None
+    if not os.access(text, os.R_OK, effective_ids=True):
+        raise argparse.ArgumentTypeError(unreadable(text))
     return text
+
+
+def unreadable(path: str) -> str:
+    """Who may not read a file, and what changes that."""
+    from grp import getgrgid
+    from pwd import getpwuid
+
+    try:
+        user, group = getpwuid(os.geteuid()).pw_name, getgrgid(os.getegid()).gr_name
+    except KeyError:
+        user, group = str(os.geteuid()), str(os.getegid())
+    parts = os.path.abspath(path).split("/")[1:-1]
+    for folder in ("/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)):
+        if not os.access(folder, os.X_OK, effective_ids=True):
+            return f"{path}: user {user} may not enter {folder}: chmod a+x {folder}"
+    return f"{path}: user {user} may not read it: chgrp {group} {path}; chmod 640 {path}"
 
 
 # --- the options ---

@@ -311,6 +311,7 @@ def test_a_file_of_limits_stands_on_top_of_the_options(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
+        ("", "is empty"),
         ("max-delay = 3", "'max-delay': there is no such key: did you mean max-delay-time?"),
         ("max-delay-time = true", "max-delay-time: must be a number or text"),
         ("max-delay-time = nan", "max-delay-time: "),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import grp
 import json
 import os
+import pwd
 import re
+import tempfile
 import time
 import tomllib
 from collections.abc import Callable
@@ -398,6 +401,34 @@ def test_limits_to_compare_with_are_read_by_the_same_rules(tmp_path: Path) -> No
     path.write_text("host = 'h'\n")
     with pytest.raises(UsageError, match=r"--compare: .*'host': there is no such key"):
         limits_of(str(path), args)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can become somebody else")
+@pytest.mark.parametrize(
+    ("closed", "mode", "says"),
+    [
+        ("config.toml", 0o600, r"config\.toml: user nobody may not read it: chgrp \w+ .*config\.toml; chmod 640 "),
+        ("monitor.cnf", 0o600, r"defaults-file: .*monitor\.cnf: user nobody may not read it: chgrp \w+ .*monitor\.cnf"),
+        ("", 0o700, r"user nobody may not enter .*/conf: chmod a\+x .*/conf$"),
+    ],
+)
+def test_what_another_user_may_not_read(closed: str, mode: int, says: str) -> None:
+    """Which file, which user, and what helps: most set-ups fail here first."""
+    assert grp.getgrgid(0)
+    assert pwd.getpwuid(65534).pw_name == "nobody"
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        where = Path(folder) / "conf"
+        where.mkdir(mode=0o755)
+        (where / "monitor.cnf").write_text("[client]\n")
+        (where / "config.toml").write_text(f"{HEAD}defaults-file = 'monitor.cnf'\n")
+        (where / closed).chmod(mode)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(UsageError, match=says):
+                checked("--config", str(where / "config.toml"))
+        finally:
+            os.seteuid(0)
 
 
 # --- the commands ---
