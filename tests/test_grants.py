@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from listeners import HEALTHY, PASSWORD, error, listening, okay, speaking, table
 
-from check_delayed_repl.tool import run
+from check_delayed_repl.config import parsed
+from check_delayed_repl.tool import command_parser, run
 
 MYSQL = """\
 -- Accounts for check_delayed_repl. An account that is there already is left as it is, password and all.
@@ -20,7 +22,7 @@ CREATE DATABASE IF NOT EXISTS `percona`;
 CREATE TABLE IF NOT EXISTS `percona`.`heartbeat` (ts VARCHAR(26) NOT NULL, server_id INT UNSIGNED NOT NULL PRIMARY KEY)\
  ENGINE=InnoDB;
 
--- For check_delayed_repl itself. As an option file (mode 0640 or 0600):
+-- For check_delayed_repl. /etc/check_delayed_repl/monitor.cnf (mode 0640):
 --   [client]
 --   user = delay_check
 --   password = RANDOM
@@ -28,7 +30,7 @@ CREATE USER IF NOT EXISTS 'delay_check'@'localhost' IDENTIFIED BY 'RANDOM';
 GRANT SELECT (server_id, ts) ON `percona`.`heartbeat` TO 'delay_check'@'localhost';
 GRANT REPLICATION CLIENT ON *.* TO 'delay_check'@'localhost';
 
--- For pt-heartbeat on this server. As an option file (mode 0640 or 0600):
+-- For the replica's own heartbeat: pt-heartbeat-replica. /etc/check_delayed_repl/heartbeat-replica.cnf (mode 0640):
 --   [client]
 --   user = delay_beat_local
 --   password = RANDOM
@@ -80,6 +82,19 @@ def test_everything(capsys: pytest.CaptureFixture[str]) -> None:
         (("--family", "mariadb", "--for", "heartbeat", "--on", "source"), "@'localhost' IDENTIFIED BY PASSWORD '*"),
         (("--family", "mariadb", "--for", "rescue"), "GRANT SLAVE MONITOR, REPLICATION SLAVE ADMIN, PROCESS ON *.*"),
         (("--family", "mysql", "--for", "rescue"), "REPLICATION_SLAVE_ADMIN, SYSTEM_VARIABLES_ADMIN, PERSIST_RO"),
+        (("--family", "mysql", "--server-version", "8.0.11", "--for", "rescue"), "CONNECTION_ADMIN ON *.* TO"),
+        (
+            ("--family", "mysql", "--for", "rescue"),
+            "-- It may not count or dump what was saved: grants --for rescue --reads",
+        ),
+        (
+            ("--family", "mysql", "--for", "rescue", "--reads", "app.*"),
+            "GRANT SELECT, SHOW VIEW, TRIGGER ON `app`.* TO 'delay_rescue'",
+        ),
+        (
+            ("--family", "mysql", "--for", "rescue", "--reads", "a$b.t"),
+            "GRANT SELECT, SHOW VIEW, TRIGGER ON `a$b`.`t` TO",
+        ),
         (("--family", "mysql", "--heartbeat-table", "meta.beat"), "ON `meta`.`beat` TO"),
         (
             ("--family", "mysql", "--for", "check", "--account-user", "o'neil", "--account-host", "10.%"),
@@ -115,6 +130,36 @@ def test_the_server_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
     assert "GRANT SLAVE MONITOR ON *.* TO 'delay_check'@'10.0.0.7';" in out
 
 
+def test_the_configuration_file_says_where_and_not_who(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The login in it is the check's: an administrator's takes its place whole."""
+    answers = [table([b"version", b"account"], [b"9.7.0", b"root@10.0.0.7"]), *[error(1, 1064, b"no")] * 7]
+    with listening(speaking(*answers)) as target:
+        path = tmp_path / "config.toml"
+        path.write_text(
+            f"[defaults]\nuser = 'delay_check'\npassword = '{PASSWORD}'\nheartbeat-table = 'meta.beat'\n"
+            f"[[replica]]\nreplica = 'db7'\nhost = '127.0.0.1'\nport = {target.port}\n[[replica]]\nhost = 'db8'\n"
+        )
+        path.chmod(0o600)
+        out = granted(capsys, "--config", str(path), "--replica", "db7", "-u", "root", "--for", "check")
+        args = parsed(command_parser("grants")[0], ["--config", str(path), "--replica", "db7", "-u", "root"])
+    assert (args.user, args.password) == ("root", None)
+    assert "ON `meta`.`beat` TO 'delay_check'@'10.0.0.7';" in out
+    # Where nothing is asked, a file with several replicas is no obstacle.
+    assert "GRANT" in granted(capsys, "--config", str(path), "--family", "mysql")
+
+
+def test_a_replica_that_nothing_can_be_written_to(capsys: pytest.CaptureFixture[str]) -> None:
+    variables = table([b"Variable_name", b"Value"], [b"super_read_only", b"ON"], [b"read_only", b"ON"])
+    answers = [table([b"version", b"account"], [b"9.7.0", b"root@10.0.0.7"]), variables, *[error(1, 1064, b"no")] * 6]
+    with listening(speaking(*answers)) as target:
+        login = ("-H", "127.0.0.1", "-P", str(target.port), "-u", "x", "--for", "check", "--for", "heartbeat")
+        out = granted(capsys, *login)
+    assert "Run this on its source: it is super_read_only" in out
+    assert "sql_log_bin" not in out
+    assert "'delay_beat_local'" not in out
+    assert "-- No heartbeat of its own can be written here: give --no-local-heartbeat" in out
+
+
 def test_a_server_that_cannot_be_asked(capsys: pytest.CaptureFixture[str]) -> None:
     for talk in (
         lambda caller: caller.sendall(error(0, 1045, b"no")),
@@ -145,6 +190,21 @@ def test_a_server_that_cannot_be_asked(capsys: pytest.CaptureFixture[str]) -> No
         ),
         (("--account-user", "x", "--family", "mysql"), "--account-user: say with --for"),
         (("--for", "root"), "--for"),
+        (("--family", "mysql", "--reads", "app.*"), "--reads: is for --for rescue"),
+        (("--family", "mysql", "--for", "rescue", "--reads", "app"), "--reads: 'app' is not of the form"),
+        (
+            (
+                "--family",
+                "mysql",
+                "--server-version",
+                "5.6.51",
+                "--for",
+                "rescue",
+                "--account-user",
+                "of_17_characters_",
+            ),
+            "--account-user: MySQL 5.6.51 takes 16 characters at most",
+        ),
         (("--for", "job", "--account-user", "a\\b", "--history", "mysql://x@h/d"), "a backslash"),
     ],
 )

@@ -19,14 +19,14 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 COLUMNS = frozenset({"ts", "server_id"})
 OLD_COLUMNS = COLUMNS | {"file", "position", "relay_master_log_file", "exec_master_log_pos"}
 STATUS = {"source_host": "db1", "source_port": "3306", "source_server_id": "1", "sql_delay": "7200"}
-WANTED = Wanted("db7", {"host": "db7"}, None, False, True, "percona.heartbeat", None)
+WANTED = Wanted("db7", {"host": "db7"}, None, False, True, "percona.heartbeat", None, None, "/opt/bin", "nagios")
 
 
 def server(version: str, server_id: int, **others: object) -> Facts:
     """A server without heartbeats; variables are those of `others` in upper case, fields those in lower case."""
     variables = {"server_id": str(server_id), "log_bin": "ON", "socket": "/run/mysqld/mysqld.sock"}
     variables |= {name.lower(): str(value) for name, value in others.items() if name.isupper()}
-    told = Facts(version, "10.0.0.9", variables, (), {}, None, {}, frozenset(), frozenset())
+    told = Facts(version, "10.0.0.9", variables, {}, {}, statuses=())
     return told._replace(**{name: value for name, value in others.items() if name.islower()})
 
 
@@ -48,7 +48,7 @@ def written(
 
 
 SOURCES = {
-    "5.6.51-log": "SET @make",
+    "5.6.51-log": "''delay_beat''@''localhost'' IDENTIFIED BY PASSWORD ''*",
     "5.7.44": "CREATE USER IF NOT EXISTS 'delay_beat'@'localhost' IDENTIFIED BY '",
     "8.0.36": "CREATE USER IF NOT EXISTS 'delay_beat'@'localhost' IDENTIFIED BY '",
     "9.7.0": "CREATE USER IF NOT EXISTS 'delay_beat'@'localhost' IDENTIFIED BY '",
@@ -105,14 +105,16 @@ def test_what_is_there_already_is_left_alone() -> None:
         columns=OLD_COLUMNS,
         beats={1: 7201.0, 2: 0.5},
         advancing=frozenset({1, 2}),
-        accounts=frozenset({("delay_check", "10.0.0.9")}),
+        accounts=frozenset({("delay_check", "10.0.0.9"), ("delay_rescue", "10.0.0.9")}),
     )
     source = server("10.11.6-MariaDB", 1, columns=OLD_COLUMNS, beats={1: 0.5}, advancing=frozenset({1}))
     files, on_replica = written(replica, source)
     assert "There is nothing to do" in files["source.sql"]
     assert "There is nothing to do" in on_replica
     assert not [name for name in files if "heartbeat" in name]
-    assert "password = that of the account" in files["monitor.cnf"]
+    for name in ("monitor.cnf", "rescue.cnf"):
+        assert "password = that of the account" in files[name]
+        assert f"was there already: put its password into {name}" in files["README.txt"]
     assert "It is written already" in files["README.txt"]
 
 

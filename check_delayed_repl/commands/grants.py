@@ -9,33 +9,34 @@ import argparse
 import os
 import re
 import sys
-from typing import NamedTuple
 
 from check_delayed_repl.history import LOCATION_VARIABLE
 from check_delayed_repl.observe.replication import is_mariadb
 from check_delayed_repl.options import (
     UsageError,
+    add_config_option,
     add_connection_options,
     add_history_option,
     filled,
     replica_name,
+    table,
     target_from,
 )
 from check_delayed_repl.setup import accounts
 from check_delayed_repl.setup.accounts import Server
+from check_delayed_repl.setup.asking import Facts
 from check_delayed_repl.words import clean
 
 HELP = "print the SQL for least-privilege accounts: check, worker, job writer, heartbeat writer, rescuer"
 
-ROLES = ("check", "worker", "job", "heartbeat", "rescue")
-USUAL = ("check", "worker", "job")
-_PURPOSE = {
-    "check": "check_delayed_repl itself",
-    "worker": "delayed-repl worker",
-    "job": "whoever records jobs: delayed-repl job",
-    "heartbeat": "pt-heartbeat on this server",
-    "rescue": "delayed-repl rescue",
+ROLES = {
+    "check": accounts.CHECK,
+    "worker": accounts.WORKER,
+    "job": accounts.JOB,
+    "heartbeat": accounts.LOCAL_BEAT,
+    "rescue": accounts.RESCUE,
 }
+USUAL = ("check", "worker", "job")
 _VERSION = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}(\.[0-9]{1,3})?([-+~.].*)?", re.ASCII)
 NEWEST = {"mysql": "9.7.0", "mariadb": "11.8.0-MariaDB"}
 
@@ -68,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--for",
         dest="roles",
         action="append",
-        choices=ROLES,
+        choices=tuple(ROLES),
         help="whose account: check, worker, job, heartbeat (of the server that is asked), rescue; repeatable (default:"
         " check, worker and job)",
     )
@@ -80,7 +81,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where it connects from (default: where this command does, as the server sees it; localhost for"
         " pt-heartbeat and without asking; %% on a shared history's server)",
     )
+    group.add_argument(
+        "--reads",
+        action="append",
+        type=_readable,
+        metavar="DB.TABLE",
+        help="with --for rescue: what its account may count and dump too, DB.* and *.* as well; repeatable",
+    )
     add_history_option(group)
+    add_config_option(parser, group, "admin")
     group = parser.add_argument_group("without asking the server")
     group.add_argument("--family", choices=tuple(NEWEST), help="the server's family; nothing is connected to")
     group.add_argument("--server-version", type=_version, metavar="X.Y.Z", help="its version (default: the newest)")
@@ -95,6 +104,15 @@ def _version(text: str) -> str:
     return text
 
 
+def _readable(text: str) -> str:
+    """`DB.TABLE`, `DB.*` or `*.*`, as SQL has it."""
+    if text == "*.*":
+        return text
+    if text.endswith(".*"):
+        return f"{accounts.name(table(f'{text[:-2]}.x')[:-2])}.*"
+    return accounts.table(table(text))
+
+
 def run(args: argparse.Namespace) -> int:
     """Prints the SQL: 0; 1 where the server cannot be asked."""
     roles = tuple(role for role in ROLES if role in (args.roles or USUAL))
@@ -102,6 +120,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--account-user: say with --for whose account has this name")
     if "\\" in (args.account_user or "") + (args.account_host or ""):
         raise UsageError("--account-user, --account-host: a backslash cannot be part of an account's name")
+    if args.reads and "rescue" not in roles:
+        raise UsageError("--reads: is for --for rescue")
     where = args.history or os.environ.get(LOCATION_VARIABLE) or ""
     shared = where if where[:8].lower() == "mysql://" else None
     lines = ["-- Accounts for check_delayed_repl. An account that is there already is left as it is, password and all."]
@@ -124,19 +144,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-class _Where(NamedTuple):
-    """The server that the SQL is for."""
-
-    server: Server
-    replica: bool
-    came_from: str
-    """The host part of accounts that connect as this command does."""
-    has_table: bool = False
-    sealed: bool = False
-    """super_read_only: accounts come through replication alone."""
-
-
-def _told(args: argparse.Namespace) -> _Where | None:
+def _told(args: argparse.Namespace) -> Facts | None:
     """The server as the options describe it; None where it is to be asked."""
     version: str | None = args.server_version
     if args.family is None and version is None:
@@ -150,62 +158,66 @@ def _told(args: argparse.Namespace) -> _Where | None:
         raise UsageError(f"--server-version: {version!r} is a MariaDB's, and --family says mysql")
     elif family == "mariadb" and not is_mariadb(version):
         version += "-MariaDB"
-    return _Where(Server(version), args.on != "source", "localhost")
+    return Facts(version, "localhost", {"read_only": "ON"}, {}, {})
 
 
-def _asked(args: argparse.Namespace) -> _Where | None:
+def _asked(args: argparse.Namespace) -> Facts | None:
     """The server as it describes itself; None, with a line on standard error, where it does not answer."""
     from check_delayed_repl.observe.connection import Refused, SampleFailed
     from check_delayed_repl.setup.asking import facts
 
     name = replica_name(args)
     try:
-        told = facts(target_from(args), args.timeout, watch_s=0.0)
+        return facts(target_from(args), args.timeout, watch_s=0.0)
     except (SampleFailed, Refused, ValueError) as error:
         text = error.message if isinstance(error, SampleFailed) else f"{name}: does not tell its version"
         print(f"delayed-repl: {clean(text)}; or describe the server with --family", file=sys.stderr)
         return None
+
+
+def _on_server(told: Facts, roles: tuple[str, ...], args: argparse.Namespace) -> list[str]:
+    server, dotted = told.server, target_from(args).heartbeat_table
     # What may not be read is taken for a replica: there, nothing must get into the binary log.
     replica = told.statuses != () if args.on is None else args.on == "replica"
     sealed = replica and told.on("super_read_only")
-    return _Where(told.server, replica, told.came_from, told.columns is not None, sealed)
-
-
-def _on_server(where: _Where, roles: tuple[str, ...], args: argparse.Namespace) -> list[str]:
-    server, dotted = where.server, target_from(args).heartbeat_table
-    logged = where.sealed or not where.replica
-    made = [] if where.has_table else accounts.heartbeat_table(dotted)
-    if made and where.replica:
-        made.insert(0, "-- Where the source has this table already, wait until it comes through replication instead.")
-    for role in roles:
-        host = args.account_host or ("localhost" if role == "heartbeat" else where.came_from)
-        if role == "heartbeat":
-            rights = accounts.heartbeat_rights(server, dotted, where.replica)
-            user = "delay_beat_local" if where.replica else "delay_beat"
+    logged = sealed or not replica
+    lines = [] if told.columns is not None else accounts.heartbeat_table(dotted)
+    if lines and replica:
+        lines.insert(0, "-- Where the source has this table already, wait until it comes through replication instead.")
+    for name in roles:
+        if name == "heartbeat" and sealed:
+            lines += ["", "-- No heartbeat of its own can be written here: give --no-local-heartbeat to the check."]
+            continue
+        role = accounts.BEAT if name == "heartbeat" and not replica else ROLES[name]
+        user, secret = args.account_user or role.user, accounts.password()
+        host = args.account_host or ("localhost" if name == "heartbeat" else told.came_from)
+        if len(user) > server.longest_user:
+            raise UsageError(f"--account-user: {server.shown} takes {server.longest_user} characters at most")
+        if name == "heartbeat":
+            rights = accounts.heartbeat_rights(server, dotted, replica, told.columns or frozenset())
+        elif name == "rescue":
+            rights = accounts.rescue_rights(server, dotted)
+            rights += [f"{accounts.READING} ON {what}" for what in args.reads or ()]
         else:
-            rights = (accounts.rescue_rights if role == "rescue" else accounts.sampling_rights)(server, dotted)
-            user = f"delay_{role}"
-        user, secret = args.account_user or user, accounts.password()
-        who = accounts.account(user, host)
-        made += [
+            rights = accounts.sampling_rights(server, dotted)
+        lines += [
             "",
-            f"-- For {_PURPOSE[role]}. As an option file (mode 0640 or 0600):",
+            f"-- For {role.purpose}. {accounts.FOLDER}/{role.file} (mode 0640):",
             f"--   [client]\n--   user = {user}\n--   password = {secret}",
-            *accounts.create_user(server, who, secret, logged),
-            *accounts.grants(rights, who),
+            *accounts.made(server, user, host, secret, rights, logged),
         ]
-        if role == "rescue":
-            made.append(f"-- To count and compare what was saved (--verify): GRANT SELECT ON *.* TO {who};")
-    if where.sealed:
+        if name == "rescue" and not args.reads:
+            lines.append("-- It may not count or dump what was saved: grants --for rescue --reads 'DB.*' lets it.")
+    if sealed:
         note = "Run this on its source: it is super_read_only, and accounts come through replication, one delay later."
-        return ["", f"-- For the replica ({server.shown}). {note}", *made]
-    if not where.replica:
-        return ["", f"-- On the source ({server.shown}).", *made]
+        return ["", f"-- For the replica ({server.shown}). {note}", *lines]
+    if not replica:
+        return ["", f"-- On the source ({server.shown}).", *lines]
     return [
         "",
         f"-- On the replica ({server.shown}).",
         "-- Not into its binary log, where what is made here would be a change that the source does not have.",
-        *accounts.unlogged([*made, ""]),
+        *accounts.unlogged([*lines, ""]),
     ]
 
 
@@ -224,16 +236,21 @@ def _on_history(url: str, roles: tuple[str, ...], args: argparse.Namespace) -> l
         if statement == KEYS_OF_ITS_OWN:
             lines.append("-- Only a server older than MySQL 8.0.13 or MariaDB 10.2.1 must do without:")
         lines.append(re.sub(r"\s+", " ", statement) + ";")
-    for role in roles:
-        who = accounts.account(args.account_user or f"delay_{role}", args.account_host or "%")
-        rights = _HISTORY_RIGHTS.get(role, {"job": f"INSERT ({', '.join(JOB_WRITER_COLUMNS)})"})
+    for name in roles:
+        rights = _HISTORY_RIGHTS.get(name, {"job": f"INSERT ({', '.join(JOB_WRITER_COLUMNS)})"})
+        user, secret = args.account_user or ROLES[name].user, accounts.password()
         lines += [
             "",
-            f"-- For {_PURPOSE[role]}.",
-            # The server of a shared history is at least as new as this statement.
-            f"CREATE USER IF NOT EXISTS {who} IDENTIFIED BY {accounts.text(accounts.password())};",
-            *accounts.grants(
-                [f"{right} ON {accounts.name(database)}.{accounts.name(t)}" for t, right in rights.items()], who
+            f"-- For {ROLES[name].purpose}. {accounts.FOLDER}/{ROLES[name].file} (mode 0640):",
+            f"--   [client]\n--   user = {user}\n--   password = {secret}",
+            # The server of a shared history is at least as new as IF NOT EXISTS.
+            *accounts.made(
+                Server("8.0.0"),
+                user,
+                args.account_host or "%",
+                secret,
+                [f"{right} ON {accounts.name(database)}.{accounts.name(table)}" for table, right in rights.items()],
+                logged=False,
             ),
         ]
     return lines

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import pwd
 import re
 import shutil
+import stat
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 from check_delayed_repl.observe.address import settings
 from check_delayed_repl.observe.connection import Refused, SampleFailed
@@ -31,6 +35,8 @@ from check_delayed_repl.setup.folder import Impossible, folder
 from check_delayed_repl.setup.hindrances import warnings
 from check_delayed_repl.words import clean
 
+PROGRAMS = "/opt/check_delayed_repl/bin"
+"""Where the README has them installed."""
 HELP = "the way in: ask a replica and its source, and write a folder with all that monitoring takes"
 DESCRIPTION = """\
 Asks the replica, and its source, as an administrator what they are, and writes a folder: numbered
@@ -76,10 +82,6 @@ def run(args: argparse.Namespace) -> int:
     """Writes the folder: 0; 1 where the replica cannot be asked or no folder would work."""
     if os.path.lexists(args.to):
         raise UsageError(f"--to: {args.to} is there already")
-    if args.replica and not re.fullmatch(r"[\w.:/#@-]+", args.replica):
-        raise UsageError(
-            "--replica: letters, digits and . : / # @ _ - alone, since it names objects in the monitor too"
-        )
     if "\\" in (args.account_host or ""):
         raise UsageError("--account-host: a backslash cannot be part of an account's name")
     target = target_from(args)
@@ -89,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         wanted = _wanted(args, target, replica, status)
         source = _source(args, target, status)
         found = folder(replica, source, status, wanted)
-        told = warnings(replica, source, status, wanted)
+        told = warnings(replica, source, status, wanted) + _closed(wanted.bin)
     except (SampleFailed, Refused, Impossible) as error:
         _say(error.message if isinstance(error, SampleFailed) else str(error))
         return 1
@@ -124,10 +126,16 @@ def _wanted(args: argparse.Namespace, target: Target, replica: Facts, status: Ro
     if not found.socket and found.port != 3306:
         address["port"] = found.port
     here = found.socket or found.host in ("localhost", "127.0.0.1", "::1")
-    name = replica.variables.get("hostname") if here else found.host
+    host = replica.variables.get("hostname") if here else found.host
     channel = status.get("channel_name")
+    name = args.replica or (host or found.host) + (f"/{channel}" if channel else "")
+    if not re.fullmatch(r"\w[\w.:/#@-]*", name):
+        raise UsageError(
+            f"--replica: {name!r} will not do: letters, digits and . : / # @ _ - alone, since it names objects in the"
+            " monitor too"
+        )
     return Wanted(
-        args.replica or (name or found.host) + (f"/{channel}" if channel else ""),
+        name,
         address,
         args.delay,
         args.delay_mode == "external",
@@ -135,6 +143,8 @@ def _wanted(args: argparse.Namespace, target: Target, replica: Facts, status: Ro
         target.heartbeat_table,
         args.account_host,
         _tool_version(),
+        _programs(),
+        _monitor_user(),
     )
 
 
@@ -177,6 +187,31 @@ def _tool_version() -> tuple[int, int, int] | None:
         return None
     numbers = re.search(r"(\d+)\.(\d+)\.(\d+)", said)
     return (int(numbers[1]), int(numbers[2]), int(numbers[3])) if numbers else None
+
+
+def _programs() -> str:
+    """The folder of the check: where this command is."""
+    for started in (os.path.realpath(sys.argv[0]), sys.executable):
+        where = os.path.dirname(started)
+        if os.access(os.path.join(where, "check_delayed_repl"), os.X_OK):
+            return where
+    return PROGRAMS
+
+
+def _monitor_user() -> str:
+    """Whom the monitor runs checks as, where it is installed here."""
+    for name in ("nagios", "icinga", "nrpe"):
+        with suppress(KeyError):
+            return pwd.getpwnam(name).pw_name
+    return "nagios"
+
+
+def _closed(folder: str) -> list[str]:
+    """A warning, where others than its owner cannot reach the check."""
+    for part in (folder, *map(str, Path(folder).parents)):
+        if os.path.isdir(part) and not os.stat(part).st_mode & stat.S_IXOTH:
+            return [f"the monitor's user cannot enter {part}, where the check is: install it elsewhere, as into /opt"]
+    return []
 
 
 def _write(where: str, found: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ import secrets
 import string
 from typing import NamedTuple
 
+from check_delayed_repl.observe.dialect import quoted
 from check_delayed_repl.observe.replication import is_mariadb, privilege, version_numbers
 from check_delayed_repl.words import clean
 
@@ -21,13 +22,32 @@ APPLIED_COLUMNS = {*("relay_master_log_file", "exec_master_log_pos"), *("relay_s
 """Columns for which it asks for the replication status."""
 
 
+class Role(NamedTuple):
+    """What an account is for. Its name and its option file are called the same everywhere."""
+
+    user: str
+    file: str
+    """Its option file, in FOLDER."""
+    purpose: str
+
+
+FOLDER = "/etc/check_delayed_repl"
+CHECK = Role("delay_check", "monitor.cnf", "check_delayed_repl")
+WORKER = Role("delay_worker", "worker.cnf", "delayed-repl worker")
+JOB = Role("delay_job", "job.cnf", "whoever records jobs: delayed-repl job")
+BEAT = Role("delay_beat", "heartbeat-source.cnf", "pt-heartbeat on the source: the unit pt-heartbeat-source")
+LOCAL_BEAT = Role("delay_beat_local", "heartbeat-replica.cnf", "the replica's own heartbeat: pt-heartbeat-replica")
+RESCUE = Role("delay_rescue", "rescue.cnf", "delayed-repl rescue")
+
+
 class Server(NamedTuple):
     """A server that accounts are for."""
 
     version: str
     """As the server calls itself: with `MariaDB` in it where it is one."""
     read_only: bool = True
-    log_bin: bool = True
+    no_hashes: bool = False
+    """It checks new passwords, and takes none as a hash (MariaDB's strict_password_validation)."""
 
     @property
     def mariadb(self) -> bool:
@@ -43,6 +63,16 @@ class Server(NamedTuple):
         family = "" if self.mariadb else "MySQL "
         return clean(f"{family}{self.version.removeprefix('5.5.5-')}", 80)
 
+    @property
+    def longest_user(self) -> int:
+        """How many characters the name of an account may have."""
+        return 80 if self.mariadb else 16 if self.old else 32
+
+    @property
+    def old(self) -> bool:
+        """A MySQL 5.6: CREATE USER does not know IF NOT EXISTS."""
+        return not self.mariadb and self.before(5, 7, 0)
+
     def before(self, *numbers: int) -> bool:
         return (0, 0, 0) < self.numbers < numbers
 
@@ -56,20 +86,13 @@ def password() -> str:
     return "".join(letters)
 
 
-def text(value: str) -> str:
-    """A string of SQL, whatever the server's modes: both families read a doubled quote in all of them."""
-    if "\\" in value:
-        raise ValueError("a backslash cannot be part of an account's name")
-    return "'" + value.replace("'", "''") + "'"
-
-
 def name(value: str) -> str:
     """An identifier of SQL."""
     return "`" + value.replace("`", "``") + "`"
 
 
 def account(user: str, host: str) -> str:
-    return f"{text(user)}@{text(host)}"
+    return f"{quoted(user)}@{quoted(host)}"
 
 
 def table(dotted: str) -> str:
@@ -77,23 +100,28 @@ def table(dotted: str) -> str:
     return ".".join(name(part) for part in dotted.split(".", 1))
 
 
-def create_user(server: Server, who: str, secret: str, logged: bool) -> list[str]:
-    """Makes an account, unless it is there. Where the binary log has what is run (`logged`), and this server would
-    write the password into it as it stands, it is given as a hash."""
-    by = f"BY {text(secret)}"
-    if logged and (server.mariadb or server.before(5, 7, 0)):
-        by = f"BY PASSWORD {text(native_hash(secret))}"
-    if server.mariadb or not server.before(5, 7, 0):
-        return [f"CREATE USER IF NOT EXISTS {who} IDENTIFIED {by};"]
-    # MySQL 5.6 does not know IF NOT EXISTS here.
+def made(server: Server, user: str, host: str, secret: str, rights: list[str], logged: bool) -> list[str]:
+    """Makes an account, unless it is there, and gives it its rights, each `RIGHTS ON OBJECT`. Where the binary log has
+    what is run (`logged`), and this server would write the password into it as it stands, it is given as a hash."""
+    who = account(user, host)
+    by = f"BY {quoted(secret)}"
+    if logged and (server.mariadb or server.old) and not server.no_hashes:
+        by = f"BY PASSWORD {quoted(native_hash(secret))}"
+    grants = [f"GRANT {right} TO {who};" for right in rights]
+    if logged and server.no_hashes:
+        grants.append(
+            "-- This server checks passwords, and so takes no hash: its binary log has this one as it stands."
+        )
+    if not server.old:
+        return [f"CREATE USER IF NOT EXISTS {who} IDENTIFIED {by};", *grants]
     statement = f"CREATE USER {who} IDENTIFIED {by}"
-    user, _, host = who.rpartition("@")
-    there = f"(SELECT COUNT(*) FROM mysql.user WHERE User = {user} AND Host = {host}) > 0"  # noqa: S608
+    there = f"(SELECT COUNT(*) FROM mysql.user WHERE User = {quoted(user)} AND Host = {quoted(host)}) > 0"  # noqa: S608
     return [
-        f"SET @make = IF({there}, 'DO 0', {text(statement)});",
+        f"SET @make = IF({there}, 'DO 0', {quoted(statement)});",
         "PREPARE make FROM @make;",
         "EXECUTE make;",
         "DEALLOCATE PREPARE make;",
+        *grants,
     ]
 
 
@@ -132,22 +160,26 @@ def heartbeat_rights(server: Server, dotted: str, replica: bool, columns: frozen
     if columns & APPLIED_COLUMNS:
         rights.append(privilege(server.version))
     if replica and server.mariadb:
-        rights += ["READ_ONLY ADMIN"] * server.read_only + ["BINLOG ADMIN"] * server.log_bin
+        rights += ["READ_ONLY ADMIN"] * server.read_only + ["BINLOG ADMIN"]
     elif replica and needs_super(server):
         rights.append("SUPER")
     elif replica:
-        rights += ["CONNECTION_ADMIN"] * server.read_only + ["SESSION_VARIABLES_ADMIN"] * server.log_bin
+        rights += ["CONNECTION_ADMIN"] * server.read_only + ["SESSION_VARIABLES_ADMIN"]
     wide = [f"{', '.join(dict.fromkeys(rights))} ON *.*"] if rights else []
     return [f"SELECT, INSERT, UPDATE ON {table(dotted)}", *wide]
 
 
 def needs_super(server: Server) -> bool:
-    """Whether a local heartbeat takes SUPER on this replica: older MySQLs have no lesser right that would do."""
-    return not server.mariadb and server.before(8, 0, 14) and (server.read_only or server.log_bin)
+    """Whether a local heartbeat takes SUPER on this replica: older MySQLs have no lesser right to set sql_log_bin."""
+    return not server.mariadb and server.before(8, 0, 14)
+
+
+READING = "SELECT, SHOW VIEW, TRIGGER"
+"""What a dump takes, with --single-transaction and without GTIDs; SELECT alone counts and compares."""
 
 
 def rescue_rights(server: Server, dotted: str) -> list[str]:
-    """What delayed-repl rescue takes on a replica."""
+    """What delayed-repl rescue takes on a replica. It may not read data: that is given by `READING`."""
     if server.mariadb:
         return ["SLAVE MONITOR, REPLICATION SLAVE ADMIN, PROCESS ON *.*", f"SELECT ON {table(dotted)}"]
     rights = ["REPLICATION CLIENT", "REPLICATION SLAVE", "PROCESS"]
@@ -155,12 +187,8 @@ def rescue_rights(server: Server, dotted: str) -> list[str]:
         rights.append("SUPER")
     else:
         rights += ["REPLICATION_SLAVE_ADMIN", "SYSTEM_VARIABLES_ADMIN", "PERSIST_RO_VARIABLES_ADMIN"]
-        rights += ["CONNECTION_ADMIN", "SYSTEM_USER"]
+        rights += ["CONNECTION_ADMIN", *([] if server.before(8, 0, 16) else ["SYSTEM_USER"])]
     return [f"{', '.join(rights)} ON *.*", "SELECT ON performance_schema.*", f"SELECT ON {table(dotted)}"]
-
-
-def grants(rights: list[str], who: str) -> list[str]:
-    return [f"GRANT {right} TO {who};" for right in rights]
 
 
 def unlogged(lines: list[str]) -> list[str]:

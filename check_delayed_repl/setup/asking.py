@@ -13,7 +13,12 @@ from check_delayed_repl.observe.target import Target
 from check_delayed_repl.setup.accounts import Server, table
 
 VARIABLES = (
-    *("server_id", "hostname", "port", "socket", "datadir", "read_only", "super_read_only", "log_bin", "gtid_mode"),
+    *("server_id", "hostname", "socket", "datadir", "read_only", "super_read_only", "log_bin"),
+    "strict_password_validation",
+)
+VALIDATING = (
+    "SELECT PLUGIN_NAME FROM information_schema.PLUGINS"
+    " WHERE PLUGIN_TYPE = 'PASSWORD VALIDATION' AND PLUGIN_STATUS = 'ACTIVE'"
 )
 ADVANCE_S = 2.2
 """Seconds between two readings of the heartbeats: a row that has changed by then has a writer."""
@@ -29,22 +34,25 @@ class Facts(NamedTuple):
     came_from: str
     """The host part of the account that we are to it: where our connection comes from."""
     variables: Row
-    statuses: tuple[Row, ...] | None
-    """Its replication channels; empty on a server that is no replica, None where they may not be read."""
     binlog: Row
     """Its own binary log's status; empty where there is none."""
-    columns: frozenset[str] | None
-    """Of the heartbeat table; None where there is none."""
     beats: dict[int, float | None]
     """Rows of the heartbeat table: server id and age in seconds, None where `ts` is no time."""
-    advancing: frozenset[int]
+    advancing: frozenset[int] = frozenset()
     """The server ids whose rows have a writer."""
-    accounts: frozenset[tuple[str, str]] | None
-    """Users and hosts of accounts; None where they may not be read."""
+    columns: frozenset[str] | None = None
+    """Of the heartbeat table; None where there is none."""
+    statuses: tuple[Row, ...] | None = None
+    """Its replication channels; empty on a server that is no replica, None where they may not be read."""
+    accounts: frozenset[tuple[str, str]] = frozenset()
+    """Users and hosts of accounts, as far as they may be read."""
+    checks_passwords: bool = False
+    """It has a plugin that validates new passwords."""
 
     @property
     def server(self) -> Server:
-        return Server(self.version, self.on("read_only"), self.on("log_bin"))
+        no_hashes = self.checks_passwords and self.on("strict_password_validation")
+        return Server(self.version, self.on("read_only"), no_hashes)
 
     def on(self, variable: str) -> bool:
         return self.variables.get(variable, "").upper() in ("ON", "1", "YES")
@@ -75,8 +83,12 @@ class Wanted(NamedTuple):
     table: str
     account_host: str | None
     """Where the check connects from; None: where init did."""
-    tool_version: tuple[int, int, int] | None = None
+    tool_version: tuple[int, int, int] | None
     """pt-heartbeat's, where it is installed here."""
+    bin: str
+    """The folder of our programs."""
+    user: str
+    """Whom the monitor runs checks as."""
 
 
 class Asking:
@@ -118,16 +130,15 @@ def facts(target: Target, timeout: float, watch_s: float = ADVANCE_S) -> Facts:
         status = ["SHOW REPLICA STATUS", "SHOW SLAVE STATUS"]
         binlog = asking.first_of(["SHOW BINARY LOG STATUS", "SHOW MASTER STATUS"], "reading the binary log's status")
         channels = asking.first_of(["SHOW ALL SLAVES STATUS"] * is_mariadb(version) + status, "reading the status")
+        validating = asking.first_of([VALIDATING], "reading plugins")
         told = Facts(
             version,
             who["account"].rpartition("@")[2] or "localhost",
             {row["variable_name"].lower(): row["value"] for row in found or ()},
-            None if channels is None else tuple(channels),
             binlog[0] if binlog else {},
-            None,
             {},
-            frozenset(),
-            None,
+            statuses=None if channels is None else tuple(channels),
+            checks_passwords=bool(validating),
         )
         return _with_heartbeats(asking, told, target.heartbeat_table, watch_s)
     finally:
@@ -139,7 +150,7 @@ def _with_heartbeats(asking: Asking, told: Facts, dotted: str, watch_s: float) -
     users = asking.first_of(["SELECT User AS user, Host AS host FROM mysql.user"], "reading accounts")
     told = told._replace(
         columns=frozenset(row["field"].lower() for row in columns) if columns else None,
-        accounts=frozenset((row["user"], row["host"]) for row in users) if users else None,
+        accounts=frozenset((row["user"], row["host"]) for row in users or ()),
     )
     if not watch_s or told.columns is None or not {"ts", "server_id"} <= told.columns:
         return told

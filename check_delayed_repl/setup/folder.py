@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from importlib.resources import files
 from string import Template
@@ -10,13 +11,13 @@ from typing import NamedTuple
 
 from check_delayed_repl.observe.dialect import Dialect
 from check_delayed_repl.setup import accounts
+from check_delayed_repl.setup.accounts import BEAT, CHECK, LOCAL_BEAT, RESCUE, Role
 from check_delayed_repl.setup.asking import Facts, Row, Wanted
 from check_delayed_repl.setup.hindrances import filters_of, warnings
 from check_delayed_repl.words import clean, plain, span
 
 HISTORY = "/var/lib/check_delayed_repl/history.db"
-CONFIG = "/etc/check_delayed_repl/config.toml"
-MONITOR, BEAT, LOCAL_BEAT = "delay_check", "delay_beat", "delay_beat_local"
+CONFIG = f"{accounts.FOLDER}/config.toml"
 
 
 class Impossible(Exception):
@@ -35,9 +36,10 @@ class _Plan(NamedTuple):
     """super_read_only: everything comes through replication."""
     source_beats: bool
     local_beats: bool
-    host: str
-    """The host part of the check's account."""
-    secrets: dict[str, str]
+    hosts: dict[Role, str]
+    """The host parts of the accounts."""
+    secrets: dict[Role, str]
+    """The passwords of those that are to be made; the others are there already."""
 
     @property
     def source_server(self) -> accounts.Server:
@@ -60,29 +62,21 @@ class _Plan(NamedTuple):
         """The source has the table, and the replica not yet."""
         return self.replica.columns is None and self.source is not None and self.source.columns is not None
 
-    def there(self, user: str, host: str, *where: Facts | None) -> bool:
-        return any((user, host) in (facts.accounts or ()) for facts in where if facts is not None)
-
-    @property
-    def has_monitor(self) -> bool:
-        return self.there(MONITOR, self.host, self.replica, self.source)
-
 
 def folder(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) -> dict[str, str]:
     """Every file by its name. Raises Impossible."""
     plan = _plan(replica, source, status, wanted)
     found = {"source.sql": _source_sql(plan), "replica.sql": _replica_sql(plan), "config.toml": _config(plan)}
-    found["monitor.cnf"] = _option_file(MONITOR, None if plan.has_monitor else plan.secrets[MONITOR])
+    found |= {role.file: _option_file(plan, role) for role in (CHECK, RESCUE)}
     if not plan.source_beats:
-        socket = source.socket if source is not None else ""
-        found["heartbeat-source.cnf"] = _option_file(BEAT, plan.secrets[BEAT], socket)
+        found[BEAT.file] = _option_file(plan, BEAT, source.socket if source is not None else "")
         found["pt-heartbeat-source.service"] = unit("source", wanted.table)
     if plan.local and not plan.local_beats:
-        found["heartbeat-replica.cnf"] = _option_file(LOCAL_BEAT, plan.secrets[LOCAL_BEAT], replica.socket)
+        found[LOCAL_BEAT.file] = _option_file(plan, LOCAL_BEAT, replica.socket)
         found["pt-heartbeat-replica.service"] = unit("replica", wanted.table)
     if plan.sets_delay:
         found |= _set_delay_file(plan)
-    words = {"host": _object_name(wanted.name), "name": wanted.name}
+    words = {"host": _object_name(wanted.name), "name": wanted.name, "bin": wanted.bin}
     words["address"] = str(wanted.address.get("host", "127.0.0.1"))
     found |= {name: _filled(name, **words) for name in ("nagios.cfg", "icinga2.conf")}
     return found | {"README.txt": _readme(plan)}
@@ -110,6 +104,9 @@ def _plan(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) -> 
         # What comes through the delay line is its age, and as old as the delay when it does.
         age = replica.beats.get(source_id)
         source_beats = source_id in replica.advancing or (age is not None and age <= delay + 120)
+    outside = wanted.account_host or replica.came_from
+    hosts = {CHECK: outside, RESCUE: outside, BEAT: "localhost", LOCAL_BEAT: "localhost"}
+    known = replica.accounts | (source.accounts if source is not None else frozenset())
     return _Plan(
         wanted,
         replica,
@@ -119,8 +116,8 @@ def _plan(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) -> 
         replica.on("super_read_only"),
         source_beats,
         replica.server_id in replica.advancing,
-        wanted.account_host or replica.came_from,
-        {user: accounts.password() for user in (MONITOR, BEAT, LOCAL_BEAT)},
+        hosts,
+        {role: accounts.password() for role, host in hosts.items() if (role.user, host) not in known},
     )
 
 
@@ -133,13 +130,10 @@ def _source_sql(p: _Plan) -> str:
     if p.source is None or p.source.columns is None:
         lines += accounts.heartbeat_table(dotted)
     if not p.source_beats:
-        who = accounts.account(BEAT, "localhost")
         columns = p.source.columns if p.source is not None and p.source.columns else frozenset()
-        lines += accounts.create_user(server, who, p.secrets[BEAT], logged=True)
-        lines += accounts.grants(accounts.heartbeat_rights(server, dotted, False, columns), who)
-    if p.sealed and not p.has_monitor:
-        lines += ["-- For the check on the replica, which is super_read_only: this comes to it through replication."]
-        lines += _monitor_sql(p, server, logged=True)
+        lines += _account(p, server, BEAT, accounts.heartbeat_rights(server, dotted, False, columns), logged=True)
+    if p.sealed:
+        lines += _outside_accounts(p, server, logged=True)
     about = f"On the source ({server.shown})" + ("" if p.source else ", which did not answer: written for this version")
     return _script(about, lines)
 
@@ -152,20 +146,31 @@ def _replica_sql(p: _Plan) -> str:
     lines: list[str] = []
     if p.replica.columns is None and not p.table_arrives:
         lines += accounts.heartbeat_table(dotted)
-    if not p.has_monitor:
-        lines += _monitor_sql(p, server, logged=False)
+    lines += _outside_accounts(p, server, logged=False)
     if p.local and not p.local_beats:
-        who = accounts.account(LOCAL_BEAT, "localhost")
         columns = p.replica.columns or (p.source.columns if p.source else None) or frozenset()
-        lines += accounts.create_user(server, who, p.secrets[LOCAL_BEAT], logged=False)
-        lines += accounts.grants(accounts.heartbeat_rights(server, dotted, True, columns), who)
+        lines += _account(p, server, LOCAL_BEAT, accounts.heartbeat_rights(server, dotted, True, columns), logged=False)
     return _script(f"{about}, and not into its binary log", accounts.unlogged(lines) if lines else [])
 
 
-def _monitor_sql(p: _Plan, server: accounts.Server, logged: bool) -> list[str]:
-    who = accounts.account(MONITOR, p.host)
-    rights = accounts.sampling_rights(p.replica.server, p.wanted.table)
-    return [*accounts.create_user(server, who, p.secrets[MONITOR], logged), *accounts.grants(rights, who)]
+def _outside_accounts(p: _Plan, server: accounts.Server, logged: bool) -> list[str]:
+    """The check's and the rescuer's."""
+    lines = _account(p, server, CHECK, accounts.sampling_rights(server, p.wanted.table), logged)
+    rescuer = _account(p, server, RESCUE, accounts.rescue_rights(server, p.wanted.table), logged)
+    if rescuer:
+        who = accounts.account(RESCUE.user, p.hosts[RESCUE])
+        rescuer += [f"-- To let it count and dump tables too: GRANT {accounts.READING} ON *.* TO {who};"]
+    return lines + rescuer
+
+
+def _account(p: _Plan, server: accounts.Server, role: Role, rights: list[str], logged: bool) -> list[str]:
+    """Makes an account, unless it was there."""
+    if role not in p.secrets:
+        return []
+    return [
+        f"-- For {role.purpose}.",
+        *accounts.made(server, role.user, p.hosts[role], p.secrets[role], rights, logged),
+    ]
 
 
 def _script(about: str, lines: list[str]) -> str:
@@ -175,15 +180,16 @@ def _script(about: str, lines: list[str]) -> str:
 # --- what goes to hosts
 
 
-def _option_file(user: str, secret: str | None, socket: str = "") -> str:
-    lines = ["[client]", *([f"socket = {socket}"] if socket else []), f"user = {user}"]
+def _option_file(p: _Plan, role: Role, socket: str = "") -> str:
+    lines = ["[client]", *([f"socket = {socket}"] if socket else []), f"user = {role.user}"]
+    secret = p.secrets.get(role)
     lines.append(f"password = {secret}" if secret else "# password = that of the account, which was there already")
     return "\n".join(lines) + "\n"
 
 
 def unit(which: str, dotted: str) -> str:
     """A systemd unit that keeps pt-heartbeat running beside its server."""
-    database, _, table = dotted.partition(".")
+    database, _, table = dotted.replace("$", "$$").partition(".")  # systemd's `$` begins a variable
     # What is written on a replica itself would be a change that its source does not have.
     own = " --set-vars sql_log_bin=0" if which == "replica" else ""
     return _filled("pt-heartbeat.service", which=which, database=database, table=table, own=own)
@@ -215,7 +221,8 @@ def _config(p: _Plan) -> str:
             f"history = {_toml(HISTORY)}",
             "",
             "[defaults]",
-            'defaults-file = "monitor.cnf"   # beside this file',
+            f'defaults-file = "{CHECK.file}"          # beside this file',
+            f'rescue-defaults-file = "{RESCUE.file}"    # of delayed-repl rescue alone',
             "",
             "[[replica]]",
             *lines,
@@ -225,10 +232,7 @@ def _config(p: _Plan) -> str:
 
 
 def _toml(value: object) -> str:
-    if isinstance(value, int | float):
-        return str(value)
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'
+    return str(value) if isinstance(value, int | float) else json.dumps(value, ensure_ascii=False)
 
 
 def short(seconds: float) -> str:
@@ -257,6 +261,8 @@ def _readme(p: _Plan) -> str:
         "README.txt",
         name=clean(p.wanted.name),
         span=span(p.delay),
+        client=_dialect(p).client,
+        bin=p.wanted.bin,
         warnings="\n".join(["First of all:", *(f"  * {text}" for text in found), "", ""]) if found else "",
         steps="\n".join(texts),
         until="\n".join(f"   {line}" for line in _until_then(p)),
@@ -265,20 +271,36 @@ def _readme(p: _Plan) -> str:
 
 def _steps(p: _Plan) -> list[tuple[str, dict[str, str]]]:
     """The steps of templates/steps.txt, each with what is to be filled in."""
-    note = f"Its account is {MONITOR}@{p.host}: where the check connects from, as the server sees it."
-    if p.has_monitor:
-        note = f"The account {MONITOR}@{p.host} was there already: put its password into monitor.cnf."
     on_replica = "sealed" if p.sealed else "replica-later" if p.table_arrives else "replica"
+    both = {"client": _dialect(p).client, "span": span(p.delay), "table": p.wanted.table, "name": p.wanted.name}
+    both |= {"bin": p.wanted.bin, "user": p.wanted.user}
     steps: list[tuple[str, dict[str, str]]] = [
-        ("source", {}),
-        (on_replica, {"span": span(p.delay), "table": p.wanted.table}),
-        ("beats" if p.source_beats else "beat", {"which": "source"}),
+        ("source", both | {"client": Dialect(p.source_server.version).client}),
+        (on_replica, both),
+        ("beats", {"which": "source"}) if p.source_beats else _beat(p, "source", BEAT),
     ]
     if p.local:
-        steps.append(("beats" if p.local_beats else "beat", {"which": "replica"}))
+        steps.append(("beats", {"which": "replica"}) if p.local_beats else _beat(p, "replica", LOCAL_BEAT))
     if p.sets_delay:
         steps.append(_set_delay(p))
-    return [*steps, ("check", {"name": p.wanted.name, "account": note}), ("monitor", {})]
+    rescue = {"later": f", {both['span']} from now" if p.sealed else "", "sql": _sql_of(p)}
+    return [*steps, ("check", both | _of(p, CHECK)), ("rescue", both | rescue | _of(p, RESCUE)), ("monitor", {})]
+
+
+def _sql_of(p: _Plan) -> str:
+    """The file that has what is for the replica."""
+    return "source.sql" if p.sealed else "replica.sql"
+
+
+def _beat(p: _Plan, which: str, role: Role) -> tuple[str, dict[str, str]]:
+    return "beat", {"which": which, "unit": f"pt-heartbeat-{which}", **_of(p, role)}
+
+
+def _of(p: _Plan, role: Role) -> dict[str, str]:
+    """What steps say of an account."""
+    who = f"{role.user}@{p.hosts[role]}"
+    there = "" if role in p.secrets else f"The account {who} was there already: put its password into {role.file}.\n\n"
+    return {"account": who, "file": role.file, "folder": accounts.FOLDER, "there": there}
 
 
 def _set_delay(p: _Plan) -> tuple[str, dict[str, str]]:
@@ -316,7 +338,7 @@ def _step(key: str, words: dict[str, str]) -> str:
 
 def _until_then(p: _Plan) -> list[str]:
     lines = []
-    if p.sealed and not p.has_monitor:
+    if p.sealed and CHECK in p.secrets:
         lines.append("CRITICAL connect-failed, access denied: its account is still in the delay line.")
     if not p.source_beats:
         lines.append("CRITICAL heartbeat-missing: the source's first heartbeat is still in the delay line.")

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from check_delayed_repl.setup.accounts import Server as Account
-from check_delayed_repl.setup.accounts import grants, rescue_rights
+from check_delayed_repl.setup.accounts import made, rescue_rights
 
-from .servers import ROOT_PASSWORD, Family, Kit, Pair, Server, literal, wait_until
+from .servers import ROOT_PASSWORD, Family, Kit, Pair, Server, account, literal, wait_until
 
 DELAY_S = 90
 ROOT = Path(__file__).resolve().parents[2]
@@ -204,12 +204,11 @@ class Scene:
 
     def rescuer(self, login: tuple[str, str]) -> list[str]:
         """Statements that make an account with the rights that `grants --for rescue` gives."""
-        who = f"{literal(login[0])}@'%'"
-        rights = rescue_rights(Account(str(self.replica.value("SELECT VERSION()"))), "percona.heartbeat")
+        server = Account(str(self.replica.value("SELECT VERSION()")))
+        rights = rescue_rights(server, "percona.heartbeat")
         return [
-            f"DROP USER IF EXISTS {who}",
-            f"CREATE USER {who} IDENTIFIED BY {literal(login[1])}",
-            *grants(rights, who),
+            f"DROP USER IF EXISTS {account(login)}",
+            *made(server, login[0], "%", login[1], rights, logged=False),
         ]
 
     def kill_at(self, number: int, *arguments: str) -> str:

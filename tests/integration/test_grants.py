@@ -1,0 +1,72 @@
+"""`delayed-repl grants` on servers that make it hard: password policies, SQL modes, odd names; piped in twice."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from check_delayed_repl.tool import run
+
+from .servers import ROOT_PASSWORD, Family, Kit, Server
+
+pytestmark = pytest.mark.essential
+
+EVERY_FAMILY = [
+    pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("mysql", "mariadb", "mysql56", "mariadb118")
+]
+HARD = ("--sql-mode=ANSI_QUOTES,NO_BACKSLASH_ESCAPES", "--binlog-format=STATEMENT")
+POLICY = {
+    "mysql": ["INSTALL COMPONENT 'file://component_validate_password'", "SET GLOBAL validate_password.policy = STRONG"]
+}
+"""The other images have no plugin that checks passwords."""
+ROLES = ("check", "worker", "heartbeat", "rescue")
+TABLE = "beats-of$here.it$s"
+
+
+@pytest.fixture(params=EVERY_FAMILY)
+def server(request: pytest.FixtureRequest, kit: Kit) -> Server:
+    family: Family = request.param
+    made = kit.server(family, *HARD, name="hard")
+    made.sql("DO 0", *POLICY.get(family, ()))
+    login = f"[client]\nuser = root\npassword = {ROOT_PASSWORD}\nsocket = /run/mysqld/mysqld.sock\n"
+    made.put_files({"/root/.my.cnf": login}, mode=0o600)
+    return made
+
+
+def granted(server: Server, capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    login = ("-H", server.host, "-P", str(server.port), "-u", "root", f"-p{ROOT_PASSWORD}")
+    roles = (word for role in ROLES for word in ("--for", role))
+    assert run(["grants", *login, *roles, "--heartbeat-table", TABLE, *options]) == 0
+    return capsys.readouterr().out
+
+
+def piped(server: Server, text: str) -> str:
+    server.put_files({"/tmp/accounts.sql": text})
+    client = "mariadb" if server.kind == "mariadb" else "mysql"
+    return server.run(f"{client} < /tmp/accounts.sql").output
+
+
+def logs_in(server: Server, user: str, password: str) -> list[str]:
+    """What the account may do."""
+    with server.session(user, password) as run_sql:
+        return [str(row[0]) for row in run_sql("SHOW GRANTS")]
+
+
+@pytest.mark.parametrize("on", ["replica", "source"])
+def test_piped_twice(server: Server, on: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for host in ("%", "2001:db8::1", "o'host", "192.0.2.0/255.255.255.0"):
+        text = granted(server, capsys, "--on", on, "--account-host", host)
+        again = granted(server, capsys, "--on", on, "--account-host", host)
+        for script in (text, text, again):
+            piped(server, script)
+        secrets = dict(re.findall(r"user = (.*)\n--   password = (.*)\n", text))
+        assert len(secrets) == len(ROLES)
+        if host == "%":
+            for user, password in secrets.items():
+                assert logs_in(server, user, password), user
+            if on == "source":
+                log = server.run("cat $(find /var/lib /data -name 'bin.0*' 2>/dev/null)").output
+                assert not [user for user, password in secrets.items() if password in log]
+    named = server.sql("SELECT DISTINCT host FROM mysql.user WHERE user = 'delay_check'")
+    assert len(named) == 4
