@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 
 from check_delayed_repl.configfile import Publish, Replica
 from check_delayed_repl.history import open_history
-from check_delayed_repl.history.folding import folded, judged
+from check_delayed_repl.history.folding import judged
 from check_delayed_repl.history.pruning import prune_future
 from check_delayed_repl.judge.fold import judge
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.publish import openmetrics
 from check_delayed_repl.publish.commandfile import LINE_BYTES, CommandFile, line
-from check_delayed_repl.publish.judging import KEEP_EVERY, Judging
+from check_delayed_repl.publish.judging import Judging
 from check_delayed_repl.publish.mailbox import Mailbox, NotDelivered
 from check_delayed_repl.publish.result import Result, Subject
 from check_delayed_repl.publish.result import subject as subject_of
@@ -258,10 +258,10 @@ def test_folds_are_kept_for_whoever_judges_next(tmp_path: Path) -> None:
     where = str(tmp_path / "h.db")
     judging, subjects = Judging(where), (subject("a"),)
     with contextlib.closing(open_history(where, time.monotonic() + 60)) as history:
-        for place in range(2 * KEEP_EVERY):
-            history.add_records("a", [Sample(T + place, 7200.0)])
+        for place in range(61):
+            history.add_records("a", [Sample(T + 10.0 * place, 7200.0)])
             judging.verdicts(subjects, due=())
-        _, arrival = folded(history, "a", LIMITS)
+        arrival = history.newest_arrival()
         with sqlite3.connect(where) as connection:
             ((kept,),) = connection.execute("SELECT arrival FROM fold")
         connection.close()

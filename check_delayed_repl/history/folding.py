@@ -16,8 +16,9 @@ from check_delayed_repl.limits import Limits
 
 SAVE_EVERY = 20_000
 """Records folded between two saves, so that a long first folding is not lost to a timeout."""
-
-
+WORTH_KEEPING = 1_000
+WORTH_KEEPING_S = 300.0
+"""Records, and seconds of samples, that are folded again and again rather than kept: a save is a transaction."""
 WORTH_LEAVING_OUT = 5_000
 """Samples that are folded before anything cleverer would have begun."""
 LOOKBACKS = (3600.0, 86400.0, 4 * 86400.0)
@@ -38,14 +39,14 @@ def judged(
 def folded(history: History, replica: str, limits: Limits) -> tuple[Fold, int]:
     """All that has arrived, folded, and the last arrival number among it. Raises as `judged` does."""
     fold, arrival = _kept(history, replica, limits)
-    unsaved = 0
+    unsaved, kept = 0, fold.clock
     for number, record in history.records(replica, arrival):
         if unsaved >= SAVE_EVERY and monotonic() < history.deadline:
             keep(history, replica, fold, arrival)
-            unsaved = 0
+            unsaved, kept = 0, fold.clock
         fold.add(record, number)
         arrival, unsaved = number, unsaved + 1
-    if unsaved:
+    if unsaved >= WORTH_KEEPING or fold.clock - kept >= WORTH_KEEPING_S:
         keep(history, replica, fold, arrival)
     return fold, arrival
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from check_delayed_repl.history import History, HistoryUnavailable, open_history
-from check_delayed_repl.history.folding import folded, keep
+from check_delayed_repl.history.folding import WORTH_KEEPING_S, folded, keep
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import Verdict
 from check_delayed_repl.publish.result import Subject
@@ -22,10 +22,8 @@ TIMEOUT_S = 10.0
 """For one round with the history."""
 CATCH_UP_S = 1.0
 """Seconds of a round for replicas that were not followed so far: a long history takes a while to fold."""
-KEEP_EVERY = 30
-"""Records folded before the fold is kept in the history, so that others, and the next start, have little to fold."""
 KEEP_S = 0.1
-"""Seconds of a round for keeping folds."""
+"""Seconds of a round for keeping folds in the history, so that others, and the next start, have little to fold."""
 
 
 class _Followed:
@@ -35,8 +33,8 @@ class _Followed:
         self.subject = subject
         self.fold = fold
         self.arrival = arrival
-        self.unkept = 0
-        """Records in it that are not in the fold that the history has."""
+        self.kept = fold.clock
+        """Up to which time the history has it, or nearly so."""
 
 
 class Judging:
@@ -137,8 +135,8 @@ class Judging:
                     followed.fold.add(record, arrival)
                     followed.arrival = arrival
                     changed.add(followed.subject.name)
-                    followed.unkept += 1
-                    if followed.unkept == KEEP_EVERY:
+                    if followed.fold.clock - followed.kept >= WORTH_KEEPING_S:
+                        followed.kept = followed.fold.clock
                         self._to_keep.append(followed)
             self._place = arrival, epoch
         return changed
@@ -160,4 +158,3 @@ class Judging:
             each = self._to_keep.popleft()
             if self._followed.get(each.subject.name) is each:
                 keep(history, each.subject.name, each.fold, each.arrival)
-                each.unkept = 0
