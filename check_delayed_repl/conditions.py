@@ -31,6 +31,8 @@ class Condition(NamedTuple):
     """Two or three sentences: what it means and why it matters."""
     fails: bool = False
     """A failed sample may give it as its reason."""
+    state: str = ""
+    """The state that it puts the service into, in words, where that is not its kind's."""
 
 
 CONDITIONS = (
@@ -213,6 +215,7 @@ CONDITIONS = (
         LINE,
         "Replication delay is in range",
         "The replica is as far behind its source as it is meant to be.",
+        state="OK",
     ),
     Condition(
         "recovery-window",
@@ -225,6 +228,7 @@ CONDITIONS = (
         LINE,
         "Replication delay intercept recovery exceeded window",
         "The delay has been out of bounds for longer than the job or the trend that explained it can account for.",
+        state="CRITICAL",
     ),
     Condition(
         "recovering-real-value",
@@ -238,6 +242,7 @@ CONDITIONS = (
         "Replication delay fell below the minimum",
         "The delay line has been emptied: what waited in it was applied all at once, and with it any mistake that was "
         "still to be stopped. It fills again by a second a second. No job explains this: a job makes a line longer.",
+        state="CRITICAL",
     ),
     Condition(
         "recovering-below-minimum",
@@ -258,6 +263,7 @@ CONDITIONS = (
         "The delay is too short or too long, nothing planned explains it, and it does not come back. "
         "Too short: a mistake reaches this replica sooner than it can be stopped. Too long: the replica is stuck, or "
         "cannot keep up.",
+        state="CRITICAL",
     ),
     Condition(
         "source-changed",
@@ -285,6 +291,7 @@ CONDITIONS = (
         "Replication is filtered",
         "Heartbeats arrive, but some of the data does not: what the filters leave out is not protected here. "
         "Filters that are meant are named with --allow-filter.",
+        state="WARNING; CRITICAL where an earlier sample was without the filter",
     ),
     Condition(
         "relay-space-limited",
@@ -292,6 +299,7 @@ CONDITIONS = (
         "Relay log is at its size limit",
         "The IO thread waits until relay logs have been applied and removed (relay_log_space_limit). "
         "Until then the newest changes are on the source alone.",
+        state="WARNING; CRITICAL after --max-master-behind",
     ),
     Condition(
         "io-unstable",

@@ -6,24 +6,22 @@ import argparse
 from textwrap import fill
 
 from check_delayed_repl import __version__
-from check_delayed_repl.conditions import BESIDE, CONDITIONS, FAULT, HARD, HOLDABLE, Condition, find
-from check_delayed_repl.options import HELP_WIDTH, UsageError, did_you_mean
+from check_delayed_repl.conditions import BESIDE, CONDITIONS, FAULT, HARD, HOLDABLE, LINE, Condition, find
+from check_delayed_repl.options import UsageError, did_you_mean
 
 HELP = "what a condition means and what to do about it, without asking a server"
 
 SPELT = {"active": "active-KIND", "recovery-window": "KIND-recovery-window"}
 """Conditions that have a kind of job in their names."""
-_CRITICAL_LINES = ("recovery-exceeded", "line-drained", "delay-out-of-bounds")
 _STATES = {
     HARD: "CRITICAL, whatever else is going on",
     HOLDABLE: "CRITICAL; WARNING while a job is active and its time limit lasts",
+    LINE: "WARNING",
     BESIDE: "WARNING",
     FAULT: "UNKNOWN",
 }
-_WORSE = {
-    "replication-filtered": "WARNING; CRITICAL where an earlier sample was without the filter",
-    "relay-space-limited": "WARNING; CRITICAL after --max-master-behind",
-}
+WIDTH = 72
+"""Columns: a man page has the same text, indented."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,18 +43,24 @@ def run(args: argparse.Namespace) -> int:
         known = [spelt(condition) for condition in CONDITIONS]
         hint = did_you_mean(args.condition, known, ": delayed-repl explain lists them")
         raise UsageError(f"CONDITION: {args.condition!r} is none{hint}")
-    print(f"{spelt(found)}: {found.title}\nState: {state(found)}\n\n{fill(found.meaning, HELP_WIDTH)}")
-    from check_delayed_repl.diagnose.advice import general_steps
-
-    steps = general_steps(found.name)
-    if steps:
-        print("\nWhat to do:")
-    for number, (text, commands) in enumerate(steps, 1):
-        print(fill(text, HELP_WIDTH, initial_indent=f"{number:>3}. ", subsequent_indent="     "))
-        for command in commands:
-            print(f"       {command}")
+    print(f"{spelt(found)}: {explained(found)}")
     print("\nFor a replica of yours: delayed-repl diagnose. The time limits: man check_delayed_repl.")
     return 0
+
+
+def explained(condition: Condition) -> str:
+    """What it means, and what to do about it on any replica."""
+    from check_delayed_repl.diagnose.advice import general_steps
+
+    lines = [condition.title, f"State: {state(condition)}", "", fill(condition.meaning, WIDTH, break_on_hyphens=False)]
+    steps = general_steps(condition.name)
+    if steps:
+        lines += ["", "What to do:"]
+    for number, (text, commands) in enumerate(steps, 1):
+        start = f"{number:>3}. "
+        lines.append(fill(text, WIDTH, initial_indent=start, subsequent_indent="     ", break_on_hyphens=False))
+        lines += [f"       {command}" for command in commands]
+    return "\n".join(lines)
 
 
 def spelt(condition: Condition) -> str:
@@ -65,17 +69,11 @@ def spelt(condition: Condition) -> str:
 
 def state(condition: Condition) -> str:
     """The state that it puts the service into, in words."""
-    if condition.name in _WORSE:
-        return _WORSE[condition.name]
-    if condition.kind in _STATES:
-        return _STATES[condition.kind]
-    return "OK" if condition.name == "in-range" else "CRITICAL" if condition.name in _CRITICAL_LINES else "WARNING"
+    return condition.state or _STATES[condition.kind]
 
 
 def man_page() -> str:
     """delayed-repl-conditions(7)."""
-    from check_delayed_repl.diagnose.advice import general_steps
-
     lines = [
         f'.TH DELAYED\\-REPL\\-CONDITIONS 7 "" "check_delayed_repl {__version__}" "check_delayed_repl"',
         ".SH NAME",
@@ -86,22 +84,9 @@ def man_page() -> str:
         ".SH CONDITIONS",
     ]
     for condition in CONDITIONS:
-        lines += [
-            f'.SS "{_roff(spelt(condition))}"',
-            _roff(condition.title) + ".",
-            f"State: {_roff(state(condition))}.",
-        ]
-        lines += [".PP", _roff(condition.meaning)]
-        for text, commands in general_steps(condition.name):
-            lines += [".IP \\(bu 2", _roff(text)]
-            if commands:
-                lines += [".nf", *map(_roff, commands), ".fi"]
+        # Text that roff shows as it is.
+        text = explained(condition).replace("\\", "\\e").replace("-", "\\-")
+        lines += [f'.SS "{spelt(condition)}"', ".nf", *(f"\\&{line}" for line in text.splitlines()), ".fi"]
     return "\n".join(
         [*lines, ".SH SEE ALSO", "\\fBcheck_delayed_repl\\fR(1), \\fBdelayed\\-repl\\-diagnose\\fR(1)", ""]
     )
-
-
-def _roff(text: str) -> str:
-    """Text that roff shows as it is."""
-    text = text.replace("\\", "\\e").replace("-", "\\-")
-    return f"\\&{text}" if text[:1] in (".", "'") else text

@@ -121,8 +121,12 @@ def _sql(p: Diagnosis, say: Callable[[Dialect], str]) -> str:
         return visible(ended(say(p.dialect)))
     identity = next((s.server for s in reversed(p.samples) if s.server), "")
     family = {"uuid": "MySQL", "uid": "MariaDB", "id": "MariaDB"}.get(identity.partition(":")[0], "")
-    known = {name: d._replace(channel=p.replica.partition("#")[2]) for name, d in EITHER.items() if family in name}
-    return "\n".join(f"-- {name}:\n{visible(ended(say(dialect)))}" for name, dialect in known.items())
+    said: dict[str, list[str]] = {}
+    for name, dialect in EITHER.items():
+        if family in name:
+            statement = ended(say(dialect._replace(channel=p.replica.partition("#")[2])))
+            said.setdefault(visible(statement), []).append(name)
+    return "\n".join(f"-- {', '.join(names)}:\n{statement}" for statement, names in said.items())
 
 
 def ended(statement: str) -> str:
