@@ -139,6 +139,22 @@ def test_a_source_that_does_not_answer() -> None:
     assert "heartbeat-source.cnf" not in written(replica)[0]
 
 
+def test_replication_that_is_stopped() -> None:
+    """No heartbeat would arrive: said first of all."""
+    files, _ = written(
+        server("9.7.0", 2), server("9.7.0", 1), replica_io_running="Connecting", replica_sql_running="No"
+    )
+    assert "Nothing is applied: the replica's SQL thread is stopped." in files["README.txt"]
+    assert "Nothing is fetched" not in files["README.txt"]
+
+
+def test_a_heartbeat_that_is_written_now_and_then() -> None:
+    source = server("9.7.0", 1, columns=COLUMNS, beats={1: 9.0})
+    assert "pt-heartbeat-source.service" not in written(server("9.7.0", 2), source)[0]
+    source = source._replace(beats={1: 900.0})
+    assert "pt-heartbeat-source.service" in written(server("9.7.0", 2), source)[0]
+
+
 SHOWN = "SHOW SLAVE STATUS\nRelay_Log_File: relay.000007\nRelay_Log_Pos: 431\nRelay_Master_Log_File: bin.000002\n"
 
 

@@ -239,9 +239,10 @@ def _on_history(url: str, roles: tuple[str, ...], args: argparse.Namespace) -> l
     for name in roles:
         rights = _HISTORY_RIGHTS.get(name, {"job": f"INSERT ({', '.join(JOB_WRITER_COLUMNS)})"})
         user, secret = args.account_user or ROLES[name].user, accounts.password()
+        where = f"{accounts.FOLDER}/{accounts.JOB.file} (mode 0640), which the URL names: ?defaults-file=…"
         lines += [
             "",
-            f"-- For {ROLES[name].purpose}. {accounts.FOLDER}/{ROLES[name].file} (mode 0640):",
+            f"-- For {ROLES[name].purpose}. {where}",
             f"--   [client]\n--   user = {user}\n--   password = {secret}",
             # The server of a shared history is at least as new as IF NOT EXISTS.
             *accounts.made(

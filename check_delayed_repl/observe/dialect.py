@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from check_delayed_repl.observe.connection import Answer
 from check_delayed_repl.observe.replication import is_mariadb, privilege, version_numbers
 
 NEW_WORDS = (8, 0, 22)
@@ -17,6 +18,15 @@ NEW_CHANGE = (8, 0, 23)
 """From here on MySQL says CHANGE REPLICATION SOURCE."""
 CHANNELS = (5, 7, 6)
 """From here on MySQL has channels, and sets the delay while the IO thread runs."""
+
+
+def rows_of(answer: Answer) -> list[dict[str, str]]:
+    """Rows by column name, in lower case and in the newer words (source, replica); NULL is empty."""
+    names = [name.lower().replace("master", "source").replace("slave", "replica") for name in answer.columns]
+    return [
+        {name: (value or b"").decode("utf-8", "replace") for name, value in zip(names, row, strict=True)}
+        for row in answer.rows
+    ]
 
 
 class Place(NamedTuple):

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed, ask, connect
-from check_delayed_repl.observe.dialect import Dialect, quoted
+from check_delayed_repl.observe.dialect import Dialect, quoted, rows_of
 from check_delayed_repl.observe.replication import is_mariadb, version_numbers
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.rescue.relaylog import SMALL_PAGE, Place, Row, TooMuch
@@ -162,13 +162,7 @@ class Session:
         return ask(self.connection, sql, purpose)
 
     def rows(self, sql: str, purpose: str) -> list[dict[str, str]]:
-        """Rows by column name, in lower case and in the newer words (source, replica); NULL is empty."""
-        answer = self.ask(sql, purpose)
-        names = [name.lower().replace("master", "source").replace("slave", "replica") for name in answer.columns]
-        return [
-            {name: (value or b"").decode("utf-8", "replace") for name, value in zip(names, row, strict=True)}
-            for row in answer.rows
-        ]
+        return rows_of(self.ask(sql, purpose))
 
     def events(self, sql: str, limit: int) -> list[Row]:
         """Rows whose last value may be of any size, cut to what is of use. Raises TooMuch where many are large: what

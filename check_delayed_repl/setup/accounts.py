@@ -34,7 +34,7 @@ class Role(NamedTuple):
 FOLDER = "/etc/check_delayed_repl"
 CHECK = Role("delay_check", "monitor.cnf", "check_delayed_repl")
 WORKER = Role("delay_worker", "worker.cnf", "delayed-repl worker")
-JOB = Role("delay_job", "job.cnf", "whoever records jobs: delayed-repl job")
+JOB = Role("delay_job", "history.cnf", "whoever records jobs: delayed-repl job")
 BEAT = Role("delay_beat", "heartbeat-source.cnf", "pt-heartbeat on the source: the unit pt-heartbeat-source")
 LOCAL_BEAT = Role("delay_beat_local", "heartbeat-replica.cnf", "the replica's own heartbeat: pt-heartbeat-replica")
 RESCUE = Role("delay_rescue", "rescue.cnf", "delayed-repl rescue")

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from check_delayed_repl.observe.connection import Refused, ask, connect
+from check_delayed_repl.observe.dialect import rows_of
 from check_delayed_repl.observe.replication import is_mariadb
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.setup.accounts import Server, table
@@ -23,8 +24,10 @@ VALIDATING = (
 ADVANCE_S = 2.2
 """Seconds between two readings of the heartbeats: a row that has changed by then has a writer."""
 
+RECENT_S = 30.0
+"""So young a row has a writer too, which may write less often."""
 Row = dict[str, str]
-"""A row by its columns, in lower case and the newer family's words (source, replica); NULL is empty."""
+"""As `rows_of` gives it."""
 
 
 class Facts(NamedTuple):
@@ -60,6 +63,12 @@ class Facts(NamedTuple):
     @property
     def server_id(self) -> int:
         return int(self.variables.get("server_id") or 0)
+
+    @property
+    def beats_here(self) -> bool:
+        """Its own heartbeat is written."""
+        age = self.beats.get(self.server_id)
+        return self.server_id in self.advancing or (age is not None and -1.0 <= age <= RECENT_S)
 
     @property
     def socket(self) -> str:
@@ -98,12 +107,7 @@ class Asking:
         self._connection = connect(target, time.monotonic() + timeout, raw=True)
 
     def rows(self, sql: str, purpose: str) -> list[Row]:
-        answer = ask(self._connection, sql, purpose)
-        names = [name.lower().replace("master", "source").replace("slave", "replica") for name in answer.columns]
-        return [
-            {name: (value or b"").decode("utf-8", "replace") for name, value in zip(names, row, strict=True)}
-            for row in answer.rows
-        ]
+        return rows_of(ask(self._connection, sql, purpose))
 
     def first_of(self, statements: Sequence[str], purpose: str) -> list[Row] | None:
         """The answer to the first statement that the server knows and allows; None where there is none."""

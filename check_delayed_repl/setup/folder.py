@@ -99,7 +99,7 @@ def _plan(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) -> 
         raise Impossible(f"--delay: the server is set to {span(set_to)} already: leave --delay out, or change it there")
     source_id = int(status.get("source_server_id") or 0)
     if source is not None:
-        source_beats = source.server_id in source.advancing
+        source_beats = source.beats_here
     else:
         # What comes through the delay line is its age, and as old as the delay when it does.
         age = replica.beats.get(source_id)
@@ -115,7 +115,7 @@ def _plan(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) -> 
         float(delay),
         replica.on("super_read_only"),
         source_beats,
-        replica.server_id in replica.advancing,
+        replica.beats_here,
         hosts,
         {role: accounts.password() for role, host in hosts.items() if (role.user, host) not in known},
     )

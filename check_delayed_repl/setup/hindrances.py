@@ -56,6 +56,9 @@ def warnings(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) 
         found.append("The source did not answer: source.sql is written for the newest version of its family.")
     elif source.variables.get("log_bin") and not source.on("log_bin"):
         found.append("The source has no binary log: it cannot be a source.")
+    for thread, words in (("io", "Nothing is fetched"), ("sql", "Nothing is applied")):
+        if status.get(f"replica_{thread}_running", "Yes") == "No" and not wanted.external:
+            found.append(f"{words}: the replica's {thread.upper()} thread is stopped. Mend this first.")
     old_tool = wanted.tool_version is None or wanted.tool_version < NEWEST_HEARTBEAT
     for facts, which in ((source, "source"), (replica, "replica")):
         if facts is None:
