@@ -296,7 +296,7 @@ def test_watch_leaves_the_terminal_as_it_was(tmp_path: Path, nobody: list[str], 
         assert wanted in seen_text
 
     try:
-        read_until(b"Delay of the last")
+        read_until(b"CRITICAL")
         if ends == "SIGTERM":
             process.send_signal(signal.SIGTERM)
         else:

@@ -97,8 +97,9 @@ class Screen:
         """What one waits in front of, in `rows` rows: whole parts, the most important ones first, as many as fit."""
         verdict = self.p.verdict
         lines = [*self._header(), *self._text(sentence(verdict.message, LONGEST))]
-        lines += [*(self._now() if verdict.state == State.CRITICAL else []), Text(), *self._countdowns()]
+        lines += self._now() if verdict.state == State.CRITICAL else []
         for part in (
+            self._countdowns(),
             self._drawing(HEIGHT if rows > 2 * HEIGHT + 8 else LEAST_HEIGHT),
             self._threads(),
             self._budgets() if self._is_held() else [],
@@ -184,6 +185,8 @@ class Screen:
     def _drawing(self, height: int) -> list[Text]:
         p = self.p
         count = sum(s.delay is not None for s in p.samples)
+        if not count:
+            return []
         title = f"Delay of the last {span(self.now - p.since)}, {words.plural(count, 'sample')}"
         return [Text(title, "bold"), *chart(p, self.width, height, self.zone)]
 
@@ -247,7 +250,7 @@ class Screen:
                 wait(f"{shown(budget.name)} budget is spent", budget.ends)
         if p.protection is not None and p.protection.applied is not None:
             wait("a mistake made now arrives", p.protection.applied)
-        return lines or [Text("  nothing to wait for", "dim")]
+        return lines
 
     # --- budgets and jobs
 
