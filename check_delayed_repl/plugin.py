@@ -214,8 +214,8 @@ def _sample_and_judge(args: Namespace, limits: Limits, replica: str, deadline: f
 
 def _judge_alone(sample: Sample, limits: Limits, trouble: str) -> Verdict:
     """What one sample tells without any history, beside the finding that there is none."""
+    from check_delayed_repl.judge.findings import worst_first
     from check_delayed_repl.judge.fold import judge
-    from check_delayed_repl.judge.verdict import worst_first
 
     alone = judge([sample], limits, sample.t)
     unavailable = Finding(State.CRITICAL, "history-unavailable", trouble)

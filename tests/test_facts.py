@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from judge_builders import CALM, LIMITS, look
 
-from check_delayed_repl.judge.facts import (
+from check_delayed_repl.judge.findings import (
     Fact,
     beside_findings,
     hard_facts,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from check_delayed_repl.history import folding as judgement
 from check_delayed_repl.history import open_history
-from check_delayed_repl.judge import facts, observed, resume, window
+from check_delayed_repl.judge import findings, observed, resume, window
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.resume import LateFold
 from check_delayed_repl.limits import Limits
@@ -27,8 +27,8 @@ def short_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(window, "MAX_REACH", 90.0)
     monkeypatch.setattr(resume, "DAY", 90.0)
     monkeypatch.setattr(observed, "DAY", 90.0)
-    monkeypatch.setattr(facts, "DAY", 90.0)
-    monkeypatch.setattr(facts, "WENT_BACK_FOR", 60.0)
+    monkeypatch.setattr(findings, "DAY", 90.0)
+    monkeypatch.setattr(findings, "WENT_BACK_FOR", 60.0)
 
 
 def past_of(records: list[Record]) -> Past:

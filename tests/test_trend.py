@@ -12,14 +12,8 @@ from hypothesis import strategies as st
 from judge_builders import LIMITS, folded, judged, look, looks
 from scipy import stats
 
-from check_delayed_repl.judge.trend import (
-    NO_FIT,
-    NO_TREND,
-    Point,
-    fit,
-    fitted,
-    least_squares,
-)
+from check_delayed_repl.judge.straight import Point, least_squares
+from check_delayed_repl.judge.trend import NO_FIT, NO_TREND, fit, fitted
 
 finite_delays = st.floats(-1.0, 1e10)
 gaps = st.floats(0.0, 600.0).map(lambda gap: 0.0 if gap < 1e-3 else gap)

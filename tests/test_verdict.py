@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from judge_builders import CALM, LIMITS, finding, folded, job, judged, look, looks, states, verdicts
 
+from check_delayed_repl.judge.findings import worst_first
 from check_delayed_repl.judge.jobs import NO_JOBS, JobsNow
 from check_delayed_repl.judge.line import (
     ABOVE,
@@ -21,7 +22,6 @@ from check_delayed_repl.judge.line import (
 )
 from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
 from check_delayed_repl.judge.trend import NO_FIT, NO_TREND, Fit
-from check_delayed_repl.judge.verdict import worst_first
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import Record, Sample
 

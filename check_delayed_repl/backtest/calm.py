@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from operator import attrgetter, lt
 
-from check_delayed_repl.judge.facts import MAX_AHEAD, native
+from check_delayed_repl.judge.findings import MAX_AHEAD, native
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.records import Sample
 

@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from check_delayed_repl.backtest.replay import Replay, Summary
-from check_delayed_repl.judge.facts import heartbeat_usable
+from check_delayed_repl.judge.findings import heartbeat_usable
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.limits import BUILT_IN_KINDS, Limits, option
 from check_delayed_repl.records import JobLine, Record, merge_job

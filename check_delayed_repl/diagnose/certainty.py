@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import NamedTuple
 
-from check_delayed_repl.judge.trend import Point
+from check_delayed_repl.judge.straight import Point
 
 CONFIDENCE = 0.95
 MOST_COMPARED = 500

@@ -13,9 +13,9 @@ from rich.text import Text
 
 from check_delayed_repl import words
 from check_delayed_repl.diagnose.picture import Diagnosis
-from check_delayed_repl.judge.facts import heartbeat_usable
+from check_delayed_repl.judge.findings import heartbeat_usable
 from check_delayed_repl.judge.outcome import JobView
-from check_delayed_repl.judge.trend import Point
+from check_delayed_repl.judge.straight import Point
 
 LABELS = 12
 """Columns to the left of the drawing."""

@@ -8,13 +8,13 @@ from typing import NamedTuple
 from check_delayed_repl.diagnose.certainty import Certainty, certainty
 from check_delayed_repl.diagnose.server import Server
 from check_delayed_repl.given import Call
-from check_delayed_repl.judge.facts import native
+from check_delayed_repl.judge.findings import native, worst_first
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.line import IN_RANGE, recovering
 from check_delayed_repl.judge.outcome import Finding, Verdict
 from check_delayed_repl.judge.protection import Protection, protection
-from check_delayed_repl.judge.trend import Fit, Point, fitted, least_squares
-from check_delayed_repl.judge.verdict import worst_first
+from check_delayed_repl.judge.straight import Point, least_squares
+from check_delayed_repl.judge.trend import Fit, fitted
 from check_delayed_repl.limits import Limits, option
 from check_delayed_repl.observe.dialect import Dialect, Place
 from check_delayed_repl.records import Sample

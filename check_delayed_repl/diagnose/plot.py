@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from check_delayed_repl import words
 from check_delayed_repl.diagnose.chart import drawn_jobs, scale_of
 from check_delayed_repl.diagnose.picture import Diagnosis
-from check_delayed_repl.judge.facts import heartbeat_usable
+from check_delayed_repl.judge.findings import heartbeat_usable
 from check_delayed_repl.words import clean, span
 
 if TYPE_CHECKING:

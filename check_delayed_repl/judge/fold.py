@@ -9,12 +9,18 @@ import json
 from collections.abc import Iterable, Sequence
 from math import inf
 
-from check_delayed_repl.judge.facts import (
+from check_delayed_repl.judge.findings import (
+    MAX_CLOCK_STEP,
     beside_findings,
+    clock_stepped,
     hard_facts,
     heartbeat_usable,
     holdable_facts,
+    is_held,
+    job_findings,
     remarks,
+    worker_missing,
+    worst_first,
 )
 from check_delayed_repl.judge.jobs import Jobs, JobsNow
 from check_delayed_repl.judge.line import (
@@ -34,15 +40,8 @@ from check_delayed_repl.judge.line import (
 )
 from check_delayed_repl.judge.observed import Observed, tuples
 from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
-from check_delayed_repl.judge.trend import NO_FIT, Fit, Point
-from check_delayed_repl.judge.verdict import (
-    MAX_CLOCK_STEP,
-    clock_stepped,
-    is_held,
-    job_findings,
-    worker_missing,
-    worst_first,
-)
+from check_delayed_repl.judge.straight import Point
+from check_delayed_repl.judge.trend import NO_FIT, Fit
 from check_delayed_repl.judge.window import Window
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import JobLine, Record, Sample
@@ -346,7 +345,7 @@ class Fold:
 
     def dump(self) -> str:
         """All but the window's samples, which the history has, as JSON."""
-        kept = {name: value for name, value in vars(self).items() if name not in _NOT_PLAIN}
+        kept = {name: getattr(self, name) for name in vars(Fold(self.limits)).keys() - _NOT_PLAIN}
         if self.last is None:
             kept["clock"] = None
         return json.dumps(

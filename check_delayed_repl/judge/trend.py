@@ -23,31 +23,27 @@ from itertools import pairwise
 from math import inf, sqrt
 
 from check_delayed_repl.judge.outcome import Trend
+from check_delayed_repl.judge.straight import (
+    MIN_TOLERANCE,
+    Line,
+    Point,
+    after_bend,
+    has_three_times,
+    is_straight,
+    jitter_of,
+    least_squares,
+    noise_of,
+    rank_correlation,
+    slope_error_of,
+    straight_end,
+    tolerance_of,
+)
 from check_delayed_repl.light import NamedTuple
 
-Point = tuple[float, float]
-"""(t, delay), seconds both."""
-
-MIN_TOLERANCE = 3.0
-"""Seconds off the line that are noise however quiet the line: a heartbeat a second, read at any moment of it."""
-NOISE_WIDTH = 4.5
-"""Standard deviations of noise that are still noise."""
 TRIAL_SHARE = 0.1
 """Of the window: how long samples stay on trial."""
-LEAST_JITTER = 1.0
-JITTER_WIDTH = 2.5
-"""Seconds, and standard deviations of noise, that one sample lies above the true delay at most, or nearly so."""
-MIN_NOISE_SAMPLES = 7
-"""One wild sample spoils three of these, which must not be half of them."""
 STEEP = -1.0
 """s/s: a line that falls faster is no place to wait for samples to come back to, for it moves on too far meanwhile."""
-BEND_SHARE = 0.2
-"""Of the window: how long a line must go on after a bend: two trials, so that no dip or spike passes for one."""
-MIN_BEND = 20.0
-"""How much better than one line two must be, as an F statistic, for a stretch to be cut: noise alone reaches 12 once in
-a thousand windows."""
-QUIETEST = 0.1
-"""Seconds: no line is so quiet that less than this is a bend."""
 MIN_TEETH = 3
 """So many teeth within a window make a saw-tooth of it..."""
 TOOTH_SHARE = 1.2
@@ -82,120 +78,37 @@ NO_TREND = Trend()
 NO_FIT = Fit(NO_TREND, 0.0, inf, True, NO_TREND, NO_TREND, NO_TREND, NO_TREND)
 
 
-def least_squares(points: Sequence[Point]) -> Trend:
-    """The line through points at two or more distinct times, as scipy.stats.linregress has it, x = 0 at the last."""
-    n = len(points)
-    t_end = points[-1][0]
-    base = points[0][1]
-    mean_x = sum([t - t_end for t, _ in points]) / n
-    mean_y = sum([d - base for _, d in points]) / n
-    sxx = sxy = syy = 0.0
-    for t, d in points:
-        x = t - t_end - mean_x
-        y = d - base - mean_y
-        sxx += x * x
-        sxy += x * y
-        syy += y * y
-    span = t_end - points[0][0]
-    if sxx <= 0.0 or not any(d != base for _, d in points):
-        return Trend(0.0, base + mean_y, 0.0, n, span)
-    slope = sxy / sxx
-    scale = sqrt(sxx) * sqrt(syy)
-    correlation = max(-1.0, min(1.0, sxy / scale)) if scale > 0 else 0.0
-    return Trend(slope, base + mean_y - slope * mean_x, correlation, n, span)
-
-
 def fit(points: Sequence[Point], window: float, segment: bool = True) -> Fit:
     """The trend of a window's samples, in order of time; `segment` False fits them all, whatever they look like."""
     if not points:
         return NO_FIT
-    noise = _noise(points)
+    noise = noise_of(points)
     before = NO_TREND
     if segment:
         points = _within_teeth(points, window, noise)
         stretch, before = _stretch(points, window, noise)
-        stretch = _after_bend(stretch, window)
+        stretch = after_bend(stretch, window)
     else:
         stretch = points
     marks = (NO_TREND, NO_TREND) if len(stretch) == len(points) else _marks(points, window)
     n, span = len(stretch), stretch[-1][0] - stretch[0][0]
     pausing = segment and n < len(points) and span < PAUSE_SHARE * window
     whole = least_squares(points) if pausing else NO_TREND
-    if not _has_three_times(stretch):
+    if not has_three_times(stretch):
         return Fit(Trend(None, points[-1][1], None, n, span), 0.0, inf, True, before, whole, *marks)
     trend = least_squares(stretch)
     young = segment and trend.span < TRIAL_SHARE * window
-    slope_error = _slope_error(stretch, trend, noise) if young else 0.0
+    slope_error = slope_error_of(stretch, trend, noise) if young else 0.0
     end_error = noise * sqrt((4.0 * n - 2.0) / (n * (n + 1.0)))
     return Fit(trend, end_error, slope_error, young, before, whole, *marks)
-
-
-def _has_three_times(points: Sequence[Point]) -> bool:
-    first = points[0][0]
-    second = next((t for t, _ in points if t > first), None)
-    return second is not None and points[-1][0] > second
 
 
 def fitted(points: Sequence[Point], window: float, segment: bool = True) -> Sequence[Point]:
     """The samples that `fit` draws its line through."""
     if not points or not segment:
         return points
-    noise = _noise(points)
-    return _after_bend(_stretch(_within_teeth(points, window, noise), window, noise)[0], window)
-
-
-class _Line:
-    """A stretch's running least-squares sums, so that one more sample costs the same however long the stretch."""
-
-    __slots__ = ("n", "sx", "sy", "sxx", "sxy", "t0", "d0")
-
-    def __init__(self, point: Point) -> None:
-        self.t0, self.d0 = point
-        self.n = 1
-        self.sx = self.sy = self.sxx = self.sxy = 0.0
-
-    def add(self, t: float, d: float) -> None:
-        x = t - self.t0
-        y = d - self.d0
-        self.n += 1
-        self.sx += x
-        self.sy += y
-        self.sxx += x * x
-        self.sxy += x * y
-
-    def at(self, t: float) -> tuple[float, float, float]:
-        """(delay that the line foretells at t, its slope, how much wider than the noise that guess is)."""
-        n = self.n
-        spread = self.sxx - self.sx * self.sx / n
-        if spread <= 0.0:
-            return self.d0 + self.sy / n, 0.0, inf
-        slope = (self.sxy - self.sx * self.sy / n) / spread
-        x = t - self.t0 - self.sx / n
-        return self.d0 + self.sy / n + slope * x, slope, sqrt(1.0 + 1.0 / n + x * x / spread)
-
-
-def _noise(points: Sequence[Point], fall: float = inf) -> float:
-    """Standard deviation of the jitter: how far samples lie from between their neighbours, so that breaks, being few,
-    do not count; nor do falls by more than `fall` from one sample to the next."""
-    apart = []
-    for (t0, d0), (t1, d1), (t2, d2) in zip(points, points[1:], points[2:], strict=False):
-        if t2 > t0 and d0 - d1 <= fall and d1 - d2 <= fall:
-            w = (t1 - t0) / (t2 - t0)
-            apart.append(abs(d1 - d0 - w * (d2 - d0)) / sqrt(1.0 + w * w + (1.0 - w) * (1.0 - w)))
-    if len(apart) < MIN_NOISE_SAMPLES:
-        return 0.0
-    apart.sort()
-    return 1.4826 * apart[len(apart) // 2]
-
-
-def _tolerance(noise: float) -> float:
-    """Seconds off the line that are noise."""
-    return max(MIN_TOLERANCE, NOISE_WIDTH * noise)
-
-
-def _jitter(noise: float) -> float:
-    """Seconds that one sample lies above the true delay at most, or nearly so."""
-    return max(LEAST_JITTER, JITTER_WIDTH * noise)
+    noise = noise_of(points)
+    return after_bend(_stretch(_within_teeth(points, window, noise), window, noise)[0], window)
 
 
 def _within_teeth(points: Sequence[Point], window: float, noise: float) -> Sequence[Point]:
@@ -203,8 +116,8 @@ def _within_teeth(points: Sequence[Point], window: float, noise: float) -> Seque
     if sum(1 for (_, d0), (_, d1) in pairwise(points) if d1 < d0 - MIN_TOLERANCE) < MIN_TEETH:
         return points
     # Short teeth look like noise where their falls are not left out.
-    noise = min(noise, _noise(points, MIN_TOLERANCE))
-    tolerance = _tolerance(noise)
+    noise = min(noise, noise_of(points, MIN_TOLERANCE))
+    tolerance = tolerance_of(noise)
     trial_time = TRIAL_SHARE * window
     band = _band([d for t, d in points if t <= points[-1][0] - trial_time], tolerance)
     if band is None or band[1] - band[0] > TOOTH_SHARE * trial_time:
@@ -255,26 +168,26 @@ def _is_bump(
     (begin, first), (end, last) = trial[0], trial[-1]
     lasted = end - begin
     if last < low:
-        return lasted < trial_time - 1e-6 and low - last <= trial_time - lasted + _tolerance(noise)
+        return lasted < trial_time - 1e-6 and low - last <= trial_time - lasted + tolerance_of(noise)
     # It rose through the band's edge that much earlier.
-    lasted += max(0.0, first - high - _jitter(noise))
-    if kept and last > kept[-1][1] + end - kept[-1][0] + _tolerance(noise):
+    lasted += max(0.0, first - high - jitter_of(noise))
+    if kept and last > kept[-1][1] + end - kept[-1][0] + tolerance_of(noise):
         return False
-    falls_back = last < trial[-2][1] - _tolerance(noise)
+    falls_back = last < trial[-2][1] - tolerance_of(noise)
     return lasted < (2.0 if falls_back else 1.0) * trial_time - 1e-6
 
 
 def _stretch(points: Sequence[Point], window: float, noise: float) -> tuple[Sequence[Point], Trend]:
     """The latest straight stretch, and the line of the one before it."""
-    tolerance = _tolerance(noise)
-    if len(points) < 3 or _straight(points, tolerance):
+    tolerance = tolerance_of(noise)
+    if len(points) < 3 or is_straight(points, tolerance):
         return points, NO_TREND
-    end = _after_bend(points, window)
-    if len(end) < len(points) and _straight(end, tolerance):
+    end = after_bend(points, window)
+    if len(end) < len(points) and is_straight(end, tolerance):
         return end, NO_TREND
     trial_time = TRIAL_SHARE * window
     stretch = [points[0]]
-    line = _Line(points[0])
+    line = Line(points[0])
     trial: list[Point] = []
     first_off = last_off = 0.0
     before = NO_TREND
@@ -301,7 +214,7 @@ def _stretch(points: Sequence[Point], window: float, noise: float) -> tuple[Sequ
             # It may have begun to rise before the newest sample on the line, as far as that lies above the line; and
             # it has, where its first sample off the line is higher than the time between allows.
             lost = off > rise * (t - stretch[-1][0]) + max(0.0, last_off) + tolerance
-            lasted += max(0.0, first_off - _jitter(noise))
+            lasted += max(0.0, first_off - jitter_of(noise))
         stale = slope < STEEP
         outlasts = len(trial) >= len(stretch) and lasted >= stretch[-1][0] - stretch[0][0] - 1e-6
         if lost or stale or lasted >= trial_time - 1e-6 or outlasts:
@@ -310,89 +223,13 @@ def _stretch(points: Sequence[Point], window: float, noise: float) -> tuple[Sequ
                 # A line on its way down may pause for up to a trial, and rises then.
                 if ended.span >= (trial_time if slope > 0 else trial_time / 2.0):
                     before = ended
-            stretch = _straight_end(points[: i + 1], tolerance)
-            line = _Line(stretch[0])
+            stretch = straight_end(points[: i + 1], tolerance)
+            line = Line(stretch[0])
             for point in stretch[1:]:
                 line.add(*point)
             last_off = 0.0
             trial.clear()
     return stretch, before
-
-
-def _after_bend(points: Sequence[Point], window: float) -> Sequence[Point]:
-    """What follows the stretch's last bend, where it has one that a trial's time confirms; all of it otherwise."""
-    n = len(points)
-    if n < 8:
-        return points
-    t_end, base = points[-1][0], points[0][1]
-    sums = [(0.0, 0.0, 0.0, 0.0, 0.0)]
-    sx = sy = sxx = sxy = syy = 0.0
-    for t, d in points:
-        x, y = t - t_end, d - base
-        sx, sy, sxx, sxy, syy = sx + x, sy + y, sxx + x * x, sxy + x * y, syy + y * y
-        sums.append((sx, sy, sxx, sxy, syy))
-
-    def left_over(start: int, end: int) -> float:
-        """Sum of the squared residuals of the line through points[start:end]."""
-        m = end - start
-        (ax, ay, axx, axy, ayy), (bx, by, bxx, bxy, byy) = sums[start], sums[end]
-        x, y = bx - ax, by - ay
-        vx = bxx - axx - x * x / m
-        cov = bxy - axy - x * y / m
-        vy = byy - ayy - y * y / m
-        return max(0.0, vy - cov * cov / vx) if vx > 0 else max(0.0, vy)
-
-    whole = left_over(0, n)
-    if whole / n <= QUIETEST * QUIETEST:
-        return points
-    best, cut = whole, 0
-    for k in range(3, n - 3):
-        if t_end - points[k][0] < BEND_SHARE * window:
-            break
-        parts = left_over(0, k) + left_over(k, n)
-        if parts < best:
-            best, cut = parts, k
-    spread = max(best / (n - 4), QUIETEST * QUIETEST)
-    if cut and (whole - best) / 2.0 > MIN_BEND * spread:
-        return points[cut:]
-    return points
-
-
-def _straight(points: Sequence[Point], tolerance: float) -> bool:
-    if points[0][0] == points[-1][0]:
-        return True
-    slope, intercept, *_ = least_squares(points)
-    assert slope is not None
-    assert intercept is not None
-    t_end = points[-1][0]
-    return all(abs(d - intercept - slope * (t - t_end)) <= tolerance for t, d in points)
-
-
-def _straight_end(points: Sequence[Point], tolerance: float) -> list[Point]:
-    """The longest straight run of samples that ends with the newest."""
-    line = _Line(points[-1])
-    start = len(points) - 1
-    while start > 0:
-        t, d = points[start - 1]
-        foretold, _, width = line.at(t)
-        if abs(d - foretold) > tolerance * width:
-            break
-        line.add(t, d)
-        start -= 1
-    return list(points[start:])
-
-
-def _slope_error(points: Sequence[Point], trend: Trend, noise: float) -> float:
-    slope, intercept = trend.slope, trend.intercept
-    assert slope is not None
-    assert intercept is not None
-    n = len(points)
-    t_end = points[-1][0]
-    mean_x = sum([t - t_end for t, _ in points]) / n
-    sxx = sum([(t - t_end - mean_x) ** 2 for t, _ in points])
-    left = sum([(d - intercept - slope * (t - t_end)) ** 2 for t, d in points])
-    deviation = max(noise, sqrt(left / (n - 2)))
-    return deviation / sqrt(sxx) if sxx > 0.0 else inf
 
 
 def _marks(points: Sequence[Point], window: float) -> tuple[Trend, Trend]:
@@ -410,26 +247,10 @@ def _marks(points: Sequence[Point], window: float) -> tuple[Trend, Trend]:
     newer = [p for p in calm if p[0] > t_end - length]
     if len(older) < 2 or len(newer) < 2:
         return NO_TREND, NO_TREND
-    correlation = _rank_correlation([d for _, d in calm])
+    correlation = rank_correlation([d for _, d in calm])
     marks = []
     for extreme in (min, max):
         (t0, d0), (t1, d1) = (extreme(part, key=lambda p: p[1]) for part in (older, newer))
         slope = (d1 - d0) / (t1 - t0) if t1 > t0 else 0.0
         marks.append(Trend(slope, d1, correlation, len(calm), calm[-1][0] - calm[0][0]))
     return marks[0], marks[1]
-
-
-def _rank_correlation(values: Sequence[float]) -> float:
-    """Spearman's, of values with their order: a fall is a fall, whether a slope or a cliff."""
-    n = len(values)
-    order = sorted(range(n), key=values.__getitem__)
-    ranks = [0.0] * n
-    i = 0
-    while i < n:
-        j = i
-        while j + 1 < n and values[order[j + 1]] == values[order[i]]:
-            j += 1
-        for k in order[i : j + 1]:
-            ranks[k] = (i + j) / 2.0
-        i = j + 1
-    return least_squares([(float(k), rank) for k, rank in enumerate(ranks)]).correlation or 0.0

@@ -6,7 +6,8 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from math import inf, sqrt
 
-from check_delayed_repl.judge.trend import Fit, Point, fit
+from check_delayed_repl.judge.straight import Point
+from check_delayed_repl.judge.trend import Fit, fit
 from check_delayed_repl.limits import Limits
 
 MIN_FITTED = 6

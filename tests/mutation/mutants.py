@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDER = ROOT / "check_delayed_repl" / "judge"
-MODULES = ("outcome", "jobs", "observed", "facts", "line", "verdict", "window", "fold", "trend")
+MODULES = ("outcome", "jobs", "observed", "findings", "line", "straight", "trend", "window", "fold")
 SEPARATOR = "\N{LATIN LETTER LATERAL CLICK}"
 """What mutmut puts between a class and its method."""
 
