@@ -8,11 +8,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from rescue_builders import facts, state, transaction
+from rescue_builders import UUID, facts, state, transaction
 
-from check_delayed_repl.rescue.plan import Plan, Refusal, Waiting, forward, hold, phase, resume
+from check_delayed_repl.rescue.plan import Plan, Refusal, Waiting, forward, hold, resume
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place
+from check_delayed_repl.rescue.standing import by_hand, differences, next_step, phase
 from check_delayed_repl.rescue.state import HELD_S, Gtids, State
 
 MYSQL, MARIADB, OLD = "9.7.4", "10.11.6-MariaDB-log", "5.6.24"
@@ -135,7 +136,7 @@ def test_forward(server: State, record: Facts, changes: dict[str, object], expec
 def test_forward_refuses(server: State, changes: dict[str, object], reason: str) -> None:
     refused = forward(server, facts(), "x", waiting(server, **changes))
     assert isinstance(refused, Refusal)
-    assert reason in refused.reasons[0]
+    assert reason in refused.reason
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_forward_refuses(server: State, changes: dict[str, object], reason: str)
 def test_what_does_not_wait_has_been_applied_or_is_not_there(name: str, late: bool) -> None:
     refused = forward(state(), facts(), name, waiting(state(), target=None, matches=0))
     assert isinstance(refused, Refusal)
-    assert ("too late" in refused.reasons[0]) is late
+    assert ("too late" in refused.reason) is late
 
 
 def test_a_forward_on_its_way_is_joined() -> None:
@@ -234,6 +235,77 @@ def test_the_phase_is_the_servers(server: State, record: Facts | None, expected:
     assert phase(server, record, transaction(5)) == expected
 
 
+ROLLED = {"phase": "forwarded", "target": "bin.000001:400", "target_place": "bin.000001:400", "place": "bin.000001:400"}
+RESET = {"fetched": Place("", 4), "applied": Place("", 0), "relay": Place("", 4)}
+
+
+@pytest.mark.parametrize(
+    ("server", "record", "oldest", "now", "said", "step"),
+    [
+        (state(delay=HELD_S), facts(**ROLLED | {"target": "bin.000001:500"}), 5, "forwarded", None, ("resume",)),
+        (state(delay=HELD_S), facts(**ROLLED), 5, "frozen", "applied here, or skipped by hand", ("resume",)),
+        (state(MARIADB, delay=HELD_S), facts(**ROLLED), None, "frozen", "applied here, or skipped", ("resume",)),
+        (state(MARIADB, delay=3), facts(**ROLLED | {"target": "0-1-5"}), None, "frozen",
+         "has NOT been applied here", ("resume",)),
+        (state(sql="Yes", delay=0), facts(**ROLLED), 5, "normal", "somebody has started it", ("resume",)),
+        (state(sql="Yes"), facts(), 5, "normal", "somebody has started it", ("freeze",)),
+        (state(delay=60), facts(**ROLLED | {"target": "bin.000001:500"}), 5, "forwarded", "set the delay to 60 s",
+         ("forward", "bin.000001:500", "--execute")),
+        (state(delay=0, **RESET), facts(), None, "frozen", "is fetched again", ("resume",)),
+        (state(delay=0, gtid=False, **RESET), facts(**ROLLED), None, "frozen",
+         "SOURCE_LOG_FILE = 'bin.000001', SOURCE_LOG_POS = 400", ("resume",)),
+        (state(), facts(**ROLLED | {"target": f"{UUID}:9", "target_place": "bin.000001:900"}), None, "frozen",
+         "thrown away what waited", ("resume",)),
+        (state(), facts(), 5, "frozen", None, ("find",)),
+        (state(sql="Yes"), None, 5, "normal", None, ("freeze",)),
+    ],
+)  # fmt: skip
+def test_what_somebody_did_by_hand_is_said_and_there_is_a_way_out(
+    server: State, record: Facts | None, oldest: int | None, now: str, said: str | None, step: tuple[str, ...]
+) -> None:
+    first = transaction(oldest) if oldest else None
+    assert phase(server, record, first) == now
+    told = "; ".join(differences(server, record, first))
+    assert (said or "") in told
+    assert told or said is None
+    assert next_step(server, record, first).command == step
+    if step == ("resume",) and server.channel.fetched.file:
+        assert isinstance(resume(server, record, first, None), Plan)
+
+
+def test_what_waited_and_was_thrown_away_is_not_passed_over() -> None:
+    jumped = state(MARIADB, delay=3, gtid=False, relay=Place("relay.000001", 4))
+    lost = resume(jumped, facts(**ROLLED | {"target": "0-1-5"}), None, None)
+    assert isinstance(lost, Refusal)
+    assert "CHANGE MASTER TO MASTER_LOG_FILE = 'bin.000001', MASTER_LOG_POS = 400" in lost.reason
+    back = state(MARIADB, delay=3, gtid=False, relay=Place("relay.000001", 4), fetched=Place("bin.000001", 400))
+    assert statements(resume(back, facts(**ROLLED | {"target": "0-1-5"}), None, None))[-1] == "START SLAVE"
+
+
+def test_what_reset_has_made_forget_its_place_is_not_started() -> None:
+    for version in (MYSQL, MARIADB, OLD):
+        lost = resume(state(version, gtid=False, delay=0, **RESET), facts(**ROLLED), None, None)
+        assert isinstance(lost, Refusal)
+        assert "bin.000001:400" in lost.reason
+        if version == MARIADB:
+            by_gtid = resume(state(version, gtid=True, delay=0, **RESET), facts(**ROLLED), None, None)
+            assert isinstance(by_gtid, Refusal), "gtid_slave_pos names what was fetched"
+            assert by_gtid.reason.endswith("MASTER_USE_GTID = no")
+        again = resume(state(version, delay=0, io="No", **RESET), facts(), None, None)
+        assert "RELAY_LOG" not in " ".join(statements(again)), "there is none"
+
+
+def test_what_destroys_comes_after_its_danger_and_cannot_be_pasted_by_accident() -> None:
+    rolled = facts(**ROLLED | {"target": "bin.000001:500"})
+    for version in (MYSQL, MARIADB, OLD):
+        for record, oldest in ((None, 5), (facts(), 5), (rolled, 5), (facts(), None)):
+            found = [*by_hand(state(version), record, transaction(oldest) if oldest else None)]
+            resets = [one for hand in found for one in hand.statements if "RESET" in one]
+            assert all(one.startswith("-- ") for one in resets)
+            assert bool(resets) is (record is rolled or oldest is None)
+        assert [*by_hand(state(version, sql="Yes"), rolled, transaction(5))] == []
+
+
 def test_gtids() -> None:
     found = Gtids.of("A45875FE-E914-11F1-913A-0242AC1A0002:1-5:7,\n b45875fe-e914-11f1-913a-0242ac1a0002:tag:3,0-1-9")
     names = ["a45875fe-e914-11f1-913a-0242ac1a0002:" + n for n in ("5", "6", "7")] + ["0-1-9", "0-1-10", "0-2-1"]
@@ -261,7 +333,7 @@ def test_a_record_is_read_as_it_was_written(record: Record) -> None:
     ("key", "value"),
     [("delay", -1), ("delay", "0; DROP TABLE x"), ("delay", HELD_S), ("delay", True), ("phase", "done"),
      ("target", "a'b"), ("server", "uuid:y"), ("steps", [[1, "x"]]), ("extra", 1), ("started", "now"),
-     ("slave_pos", "0-1-1'")],
+     ("place", "bin'.1:4")],
 )  # fmt: skip
 def test_a_record_that_somebody_has_changed(record: Record, key: str, value: object) -> None:
     record.save(facts())

@@ -130,6 +130,13 @@ def test_the_stop_position_is_the_targets_first_byte(
         assert f"RELAY_LOG_FILE = '{target.relay.file}', RELAY_LOG_POS = {target.relay.pos}" in step.sql
 
 
+def test_a_server_that_shows_any_file_as_an_empty_one() -> None:
+    """As MySQL does after RESET REPLICA."""
+    start = Place("relay.000001", 4)
+    assert [*Reader(lambda *_: [], 2, Place("", 0), "percona.heartbeat").transactions(start)] == []
+    assert next_start(lambda *_: [], start) is None
+
+
 def test_a_transaction_whose_end_is_not_fetched_is_not_whole() -> None:
     log = Log("mysql")
     log.transaction(3, packed=False, ddl=False)

@@ -165,6 +165,14 @@ def test_a_rescue_is_critical_and_grants_nothing() -> None:
     assert "rescue" not in verdict.held
     over = judged([*frozen, job(600.0, 905.0, kind="rescue", name="r"), look(910.0, OUT)])
     assert conditions(over) == {"delay-out-of-bounds"}
+    assert over.jobs == (), "of no interest any more"
+    day = 86400.0
+    odd = [
+        *looks(9 * day, 9 * day + 600.0),
+        job(1.0, kind="rescue", name="r"),
+        *looks(9 * day + 610.0, 9 * day + 900.0),
+    ]
+    assert "since 1970-01-10 00:10:10 UTC" in judged(odd).findings[0].message, "not since what it claims"
     flood: list[Record] = [job(0.0, name=f"j{i}") for i in range(2500)]
     assert "rescue-in-progress" in conditions(judged([*flood, *frozen]))
 

@@ -17,7 +17,6 @@ from check_delayed_repl.options import (
     add_history_option,
     duration,
     filled,
-    table,
     whole,
 )
 from check_delayed_repl.rescue.statements import KINDS
@@ -152,7 +151,11 @@ def _or_unclear(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def _table(text: str) -> str:
-    return text if text.endswith(".*") and len(text) > 2 else str(table(text))
+    """`DB.TABLE` or `DB.*`: whatever a server takes for a name, as it stands."""
+    database, _, name = text.partition(".")
+    if not (0 < len(database) <= 64 and 0 < len(name) <= 64 and "\0" not in text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form DB.TABLE")
+    return text
 
 
 def _target(text: str) -> str:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MAX_START_AHEAD = 60.0
 """Seconds that a job's start may lie ahead of now, and count as now: clocks differ a little between machines."""
+MAX_STARTED_BEFORE = 86400.0
+"""Seconds that a rescue's claimed start may lie before its record; else it counts from when that has arrived."""
 MAX_JOBS = 2000
 """Jobs of one replica that are considered; more than that are a flood..."""
 RESCUES = 20
@@ -146,15 +148,16 @@ class Jobs:
                 claimed = max(0.0, now - started)
                 views.append(JobView(line.id, kind, "active", started, line.finished_at, claimed))
                 if kind == RESCUE:
-                    rescue = started if rescue is None else min(rescue, started)
+                    seen = started if arrived - started <= MAX_STARTED_BEFORE else min(arrived, now)
+                    rescue = seen if rescue is None else min(rescue, seen)
                 else:
                     active[kind] = max(claimed, active.get(kind, 0.0))
                     explained = explained or explains
                 continue
             assert line.finished_at is not None
             since = now - line.finished_at
-            if since <= window:
-                if explains and kind != RESCUE and (completed is None or since < completed[1]):
+            if since <= window and kind != RESCUE:
+                if explains and (completed is None or since < completed[1]):
                     completed = (kind, since)
                 views.append(JobView(line.id, kind, "completed", started, line.finished_at, line.finished_at - started))
         in_order = {kind: active[kind] for kind in self._kinds if kind in active}

@@ -68,16 +68,16 @@ class Dialect(NamedTuple):
     @property
     def needs_place(self) -> bool:
         """The delay is set with both threads stopped: naming the SQL thread's place keeps the relay log."""
-        return self.mariadb or self._numbers < CHANNELS
+        return self.mariadb or self.numbers < CHANNELS
 
     @property
-    def _numbers(self) -> tuple[int, int, int]:
+    def numbers(self) -> tuple[int, int, int]:
         return version_numbers(self.version)
 
     @property
     def replica(self) -> str:
         """What it calls itself in statements."""
-        return "REPLICA" if not self.mariadb and self._numbers >= NEW_WORDS else "SLAVE"
+        return "REPLICA" if not self.mariadb and self.numbers >= NEW_WORDS else "SLAVE"
 
     @property
     def before(self) -> str:
@@ -87,7 +87,7 @@ class Dialect(NamedTuple):
     @property
     def behind(self) -> str:
         """The channel where MySQL wants it: at the end."""
-        if self.mariadb or not self.channel or self._numbers < CHANNELS:
+        if self.mariadb or not self.channel or self.numbers < CHANNELS:
             return ""
         return f" FOR CHANNEL {quoted(self.channel)}"
 
@@ -114,7 +114,7 @@ class Dialect(NamedTuple):
 
         A place turns GTIDs off: MySQL, where the channel is by `gtid`, must be told. `back` turns them on again.
         """
-        new = not self.mariadb and self._numbers >= NEW_CHANGE
+        new = not self.mariadb and self.numbers >= NEW_CHANGE
         words = [] if seconds is None else [f"{'SOURCE' if new else 'MASTER'}_DELAY = {seconds}"]
         if place is not None:
             words += [f"RELAY_LOG_FILE = {quoted(place[0])}", f"RELAY_LOG_POS = {place[1]}"]
@@ -128,6 +128,14 @@ class Dialect(NamedTuple):
     def change_at(self, seconds: int | None, place: Place | None) -> str:
         """`change`, where the SQL thread is at `place`."""
         return self.change(seconds, (place.file, place.position) if place else None, bool(place and place.gtid))
+
+    def go_on_at(self, file: str, position: int) -> str:
+        """Where in the source's binary log fetching goes on; what has been fetched is thrown away."""
+        new = not self.mariadb and self.numbers >= NEW_CHANGE
+        role, verb = ("SOURCE", "REPLICATION SOURCE") if new else ("MASTER", "MASTER")
+        where = f"{role}_LOG_FILE = {quoted(file)}, {role}_LOG_POS = {position}"
+        where += ", MASTER_USE_GTID = no" if self.mariadb else ""
+        return f"CHANGE {verb}{self.before} TO {where}{self.behind}"
 
     def set_delay(self, seconds: int, place: Place | None) -> list[str]:
         """Sets the server's own delay and goes on. `place`: of the stopped SQL thread, where it is needed."""
@@ -151,7 +159,7 @@ class Dialect(NamedTuple):
 
     def applier_errors(self) -> str:
         """Where parallel workers say what stopped them; the status, where the server has no such table."""
-        if self.mariadb or self._numbers < CHANNELS:
+        if self.mariadb or self.numbers < CHANNELS:
             return self.status()
         where = f" WHERE CHANNEL_NAME = {quoted(self.channel)}" if self.channel else ""
         return f"SELECT * FROM performance_schema.replication_applier_status_by_worker{where}\\G"  # noqa: S608  printed

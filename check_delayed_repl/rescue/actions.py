@@ -6,14 +6,15 @@ import time
 from collections.abc import Iterator
 
 from check_delayed_repl.observe.connection import Refused
-from check_delayed_repl.rescue import find, plan, ready
-from check_delayed_repl.rescue.base import Action
+from check_delayed_repl.rescue import find, plan, ready, standing, tables
+from check_delayed_repl.rescue.base import SEE, TEXTS, Action, Gone
 from check_delayed_repl.rescue.plan import Plan, Refusal, Waiting
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place, Transaction
-from check_delayed_repl.rescue.report import clock, dump_command, quoted, when
+from check_delayed_repl.rescue.report import clock, when
 from check_delayed_repl.rescue.run import Failed, current, lock
-from check_delayed_repl.rescue.state import Session, State, read
+from check_delayed_repl.rescue.standing import Next
+from check_delayed_repl.rescue.state import Session, State, identity, read
 from check_delayed_repl.words import one_line, plural, size, span
 
 
@@ -27,19 +28,29 @@ class Rescue(Action):
         return done
 
     def _find(self, session: Session) -> bool | None:
-        args = self._args
+        args, voice = self._args, self._voice
         state = self._one(session)
         try:
             _, facts = self._record(state)
         except RecordError:
             facts = None
         clock_ = find.times(session, state, self._fetched(state))
-        kinds = tuple(args.kind or ())
-        wanted = find.Filter(tuple(args.tables or ()), kinds, args.since, args.until, args.all)
+        wanted = find.Filter(tuple(self._tables), tuple(args.kind or ()), args.since, args.until, args.all)
         summary, found = find.listed(session, state, facts, clock_, wanted, args.limit)
-        self._voice.found(summary, found)
-        if found and args.output != "json":
-            self._voice.say("\nNext: delayed-repl rescue forward TARGET (shows the plan), then with --execute")
+        voice.found(summary, found)
+        if voice.as_json:
+            return None
+        for table in () if found else wanted.tables:
+            if why := tables.unknown(session, table, summary.tables):
+                voice.say(f"Mistyped? {why}.")
+        if found:
+            one = found[0].transaction
+            self._next(Next("the plan for the first of these", ("forward", one.gtid or str(one.source))))
+        elif summary.first is None:
+            self._next(SEE)
+        else:
+            self._next(Next("everything that waits", ("find", "--all", "--limit", "0")))
+        voice.say(f"\nNext: {self._report.next}")
         return None
 
     # --- forward ---
@@ -57,6 +68,10 @@ class Rescue(Action):
             self._stand(state, active, found.first)
             if isinstance(planned, Plan) and active and active.target and active.target != name:
                 planned = self._other_target(session, state, active, clock_, name, planned)
+            doubts = {table: tables.unknown(session, table, found.tables) for table in self._tables}
+            if isinstance(planned, Plan) and any(doubts.values()):
+                self._tables = [table for table, why in doubts.items() if not why]
+                planned = Refusal("; ".join(filter(None, doubts.values())), ("find",))
             if isinstance(planned, Refusal):
                 return self._refuse(planned)
             if not planned.join or not args.execute:
@@ -69,38 +84,46 @@ class Rescue(Action):
         moment = clock_.of(found.target)
         self._show_facts(active)
         self._show_plan(found, moment, planned)
-        report.dump = dump_command(state, self._target, args.tables or ())
+        for table in self._tables:
+            if tables.access(session, table) == "denied":
+                voice.say(f"Mind: this account may not read {table}: the dump and --verify need SELECT on it.")
+        report.dump = tables.dump_command(state, self._target, self._tables)
         if not args.execute:
             report.statements = [step.sql for step in planned.steps]
-            report.next = (
-                f"delayed-repl rescue forward {name} --execute" if planned.steps else "delayed-repl rescue resume"
+            if args.verify:
+                voice.say(f"And then COUNT and CHECKSUM TABLE of {', '.join(self._tables)}.")
+            self._next(
+                Next("do it", ("forward", name, "--execute"))
+                if planned.steps
+                else standing.next_step(state, active, found.first)
             )
             return True
         if planned.steps or active is None or (active.phase, active.target) != ("forwarded", name):
-            self._roll(session, state, record, active, name, moment, planned)
+            self._roll(session, state, record, active, name, found.target, moment, planned)
         state = self._one(session)
-        first = next(find.scan(session, state, active), None)
+        facts = record.load()
+        first = next(find.scan(session, state, facts), None)
         if first is None or not first.named(name):
             raise Failed(
                 f"the server does not stand in front of {name}: it stands at {first.source if first else 'the end'}"
             )
-        self._stand(state, record.load(), first)
+        self._stand(state, facts, first)
         voice.say(f"Forwarded to just before {name}, at {first.source}, and held there.")
-        if args.verify:
-            for table in args.tables:
-                try:
-                    rows = [*self._verified(session, table)]
-                    report.tables += rows
-                    if not rows:
-                        report.reasons.append(f"{table} is not verified: this account sees no table there")
-                except Refused as error:
-                    # The forward is done all the same.
-                    report.reasons.append(f"{table} is not verified (error {error.number}: {error.text})")
-        report.next = (
-            "dump what was lost, load it into a schema beside the old one on the source, compare with what is there now"
-            " and merge; then delayed-repl rescue resume"
-        )
-        return True
+        self._next(standing.next_step(state, facts, first))
+        return self._verify(session) if args.verify else True
+
+    def _verify(self, session: Session) -> bool:
+        """Whether every table could be counted. The forward is done all the same."""
+        report = self._report
+        for table in self._tables:
+            try:
+                rows = [*tables.verified(session, table)]
+                report.tables += rows
+                if not rows:
+                    report.reasons.append(f"{table} is not verified: this account sees no table there")
+            except Refused as error:
+                report.reasons.append(f"{table} is not verified (error {error.number}: {error.text})")
+        return not report.reasons
 
     def _named(self, found: Waiting, before: float | None) -> str:
         if found.target is None:
@@ -116,7 +139,7 @@ class Rescue(Action):
         new = find.locate(session, state, facts, clock_, name)
         if earlier.target and new.target and earlier.target.relay.order < new.target.relay.order:
             return Refusal(
-                (f"{facts.target}, the target so far, waits before {name} and would be applied: skip it first",)
+                f"{facts.target}, the target so far, waits before {name} and would be applied: skip it first"
             )
         return planned
 
@@ -145,50 +168,38 @@ class Rescue(Action):
         record: Record,
         facts: Facts | None,
         name: str,
+        target: Transaction,
         moment: find.Moment,
         planned: Plan,
     ) -> None:
-        holder = lock(session, state.channel.name)
-        if holder:
-            raise Failed(f"another rescue acts here: {holder}")
+        self._lock(session, state)
         fresh = facts is None
         facts = facts or self._begin(record, state)
         facts.phase, facts.target = "forwarding", name
-        facts.target_time = moment.time
+        facts.target_time, facts.target_place = moment.time, str(target.source)
         record.save(facts)
         if fresh:
             self._note_job(facts, finished=False)
         self._runner(session, state, facts, record).run(planned)
-        facts.phase = "forwarded"
-        if state.mariadb:
-            facts.slave_pos = session.variable("gtid_slave_pos") or ""
+        facts.phase, facts.place = "forwarded", facts.target_place
         record.save(facts)
+
+    def _lock(self, session: Session, state: State) -> None:
+        if holder := lock(session, state.channel.name):
+            raise Failed(f"another rescue acts here: {holder}")
 
     def _new_facts(self, state: State) -> Facts:
         channel = state.channel
         return Facts(state.identity, channel.name, "forwarding", state.now, None, channel.gtid, channel.io != "No")
 
-    def _verified(self, session: Session, table: str) -> Iterator[dict[str, object]]:
-        database, _, name = table.partition(".")
-        names = [name]
-        if name == "*":
-            tables = f"SHOW FULL TABLES FROM {quoted(database)} WHERE Table_type = 'BASE TABLE'"
-            names = [(row[0] or b"").decode() for row in session.ask(tables, "listing tables").rows]
-        for each in names:
-            one = f"{quoted(database)}.{quoted(each)}"
-            count = session.ask(f"SELECT COUNT(*) FROM {one}", "counting", patience=86400).rows  # noqa: S608
-            checksum = session.ask(f"CHECKSUM TABLE {one}", "checksumming", patience=86400).rows[0][1]
-            yield {
-                "name": f"{database}.{each}",
-                "count": int(count[0][0] or 0),
-                "checksum": int(checksum) if checksum else None,
-            }
-
     # --- resume ---
 
     def _resume(self, session: Session) -> bool:
         args, voice, report = self._args, self._voice, self._report
-        state = self._one(session)
+        try:
+            state = self._one(session)
+        except Gone as gone:
+            return self._gone(session, gone)
         record, facts = self._record(state)
         over = facts is not None and facts.phase == "resumed"
         active = None if over else facts
@@ -209,21 +220,15 @@ class Rescue(Action):
         self._show_facts(active)
         wanted = delay if delay is not None else active.delay if active else None
         voice.say(f"The delay will be {wanted} s again.")
-        if active and active.target and active.target_time is not None and wanted is not None:
-            due = active.target_time + wanted
-            at = "AT ONCE: its delay is over" if due <= state.now else f"about {clock(due)}, in {span(due - state.now)}"
-            voice.say(f"{active.target} will be applied here {at}.")
-        elif active and active.target:
-            voice.say(f"When {active.target} will be applied here is not known.")
+        if active and active.target and not standing.passed(state, active, first):
+            voice.say(self._due(active, wanted, state.now))
         for note in planned.notes:
             voice.say(f"Mind: {note}.")
         if not args.execute:
             report.statements = [step.sql for step in planned.steps]
-            report.next = "delayed-repl rescue resume --execute"
+            self._next(Next("do it", ("resume", "--execute")))
             return True
-        holder = lock(session, state.channel.name)
-        if holder:
-            raise Failed(f"another rescue acts here: {holder}")
+        self._lock(session, state)
         active = active or self._begin(record, state)
         if active.delay is None or delay is not None:
             active.delay = wanted
@@ -231,19 +236,51 @@ class Rescue(Action):
         channel = current(session, state.channel.name)
         if channel.sql == "No" or channel.delay != wanted:
             raise Failed(f"the SQL thread does not run, or the delay is {channel.delay} s: {channel.sql_error}")
-        active.phase = "resumed"
-        active.steps.append((round(time.time(), 3), "resume", "done"))
-        record.save(active)
-        self._note_job(active, finished=True)
+        self._end(record, active)
         self._stand(read(session, channel), active, first)
         voice.say("Replication goes on.")
+        return True
+
+    def _due(self, facts: Facts, delay: int | None, now: float) -> str:
+        if facts.target_time is None or delay is None:
+            return f"When {facts.target} will be applied here is not known."
+        due = facts.target_time + delay
+        at = "AT ONCE: its delay is over" if due <= now else f"about {clock(due)}, in {span(due - now)}"
+        return f"{facts.target} will be applied here {at}."
+
+    def _end(self, record: Record, facts: Facts) -> None:
+        facts.phase = "resumed"
+        facts.steps.append((round(time.time(), 3), "resume", "done"))
+        record.save(facts)
+        self._note_job(facts, finished=True)
+
+    def _gone(self, session: Session, gone: Gone) -> bool:
+        """There is no such channel: somebody has promoted the server, or made it forget its source. Raises Failed."""
+        report = self._report
+        record = Record(self._folder, identity(session), self._target.channel or "")
+        facts = record.load()
+        if facts is None or facts.phase == "resumed":
+            raise gone
+        report.phase = "normal"
+        self._voice.say(f"A rescue is in progress, but {gone}: somebody has said RESET ... ALL.")
+        self._show_facts(facts)
+        if self._args.action == "resume" and self._args.execute:
+            self._end(record, facts)
+            report.phase = "resumed"
+            self._voice.say("The rescue is over: its record and its job have ended. Nothing was started.")
+            return True
+        report.reasons.append("what waited here is gone; it can only be fetched again, from a source that still has it")
+        self._next(Next("end the rescue's record and job, which starts nothing", ("resume", "--execute")))
         return True
 
     # --- status and ready ---
 
     def _status(self, session: Session) -> bool:
-        args, voice, report = self._args, self._voice, self._report
-        state = self._one(session)
+        voice, report = self._voice, self._report
+        try:
+            state = self._one(session)
+        except Gone as gone:
+            return self._gone(session, gone)
         facts: Facts | None = None
         try:
             _, facts = self._record(state)
@@ -256,17 +293,20 @@ class Rescue(Action):
         voice.say(f"Phase: {report.phase}{', held' if state.held else ', NOT HELD'}.")
         voice.say(
             f"SQL thread {channel.sql}, IO thread {channel.io}, delay {channel.delay} s,"
-            f" applied up to {report.position}, relay log at {channel.relay}."
+            f" applied up to {report.position or 'an unknown place'}, relay log at {channel.relay}."
         )
         self._show_facts(facts)
-        report.reasons += [one_line(line) for line in ready.differences(state, facts, report.phase, first)]
+        report.reasons += [one_line(line) for line in standing.differences(state, facts, first)]
         for when_, name, what in facts.steps if facts else ():
             voice.say(f"  {clock(when_)}  {name}: {what}")
-        report.dump = dump_command(state, self._target, args.tables or ()) if report.phase == "forwarded" else None
-        report.next = ready.next_step(report.phase, active, state.held)
-        if active is not None:
-            for line in plan.by_hand(state, first if report.phase == "forwarded" else None):
-                voice.say(line)
+        for danger, statements in standing.by_hand(state, active, first):
+            voice.say(f"{danger}:")
+            voice.statements(statements)
+        if report.phase == "forwarded":
+            there = [name for name in self._tables if tables.access(session, name) != "absent"]
+            report.reasons += [f"there is no {name} here" for name in self._tables if name not in there]
+            report.dump = tables.dump_command(state, self._target, there)
+        self._next(standing.next_step(state, active, first))
         return True
 
     def _ready(self, session: Session) -> bool:
@@ -281,6 +321,10 @@ class Rescue(Action):
         if not self._voice.as_json:
             self._voice.say("A rescue would work here." if fine else "A rescue would NOT work here.")
             report.reasons = []
+        if plan.missing(state):
+            self._next(Next(TEXTS["grants"], ("grants", "--for", "rescue")))
+        else:
+            self._next(Next("on the bad day", ("freeze",)))
         return fine
 
     def _source(self, state: State) -> Iterator[ready.Check]:

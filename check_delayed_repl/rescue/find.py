@@ -16,12 +16,16 @@ from check_delayed_repl.rescue.record import Facts
 from check_delayed_repl.rescue.relaylog import Place, Reader, Transaction
 from check_delayed_repl.rescue.state import Session, State, pager
 from check_delayed_repl.rescue.statements import KINDS
+from check_delayed_repl.rescue.tables import touches
 
 BEAT_S = 1.0
 """pt-heartbeat's own interval."""
 ERROR_S = 2.0
 MARGIN_S = (5.0, 600.0)
 """How long a delay that still holds the target must go on doing so, in seconds: at least, and at most."""
+
+
+MOST_TABLES = 10_000
 
 
 class Moment(NamedTuple):
@@ -130,16 +134,6 @@ class Filter(NamedTuple):
         return moment.time is None or self.until is None or moment.time - error <= self.until
 
 
-def touches(one: Transaction, tables: tuple[str, ...]) -> bool:
-    """Whether a transaction is about one of these tables, each `DB.TABLE` or `DB.*`."""
-    for table in (name.lower() for name in one.tables):
-        for wanted in (name.lower() for name in tables):
-            database = wanted.rpartition(".")[0]
-            if table in (wanted, f"{database}.*") or (wanted.endswith(".*") and table.startswith(f"{database}.")):
-                return True
-    return False
-
-
 class Summary(NamedTuple):
     """Of all that waits."""
 
@@ -147,6 +141,8 @@ class Summary(NamedTuple):
     transactions: int
     size: int
     fitting: int
+    tables: set[str]
+    """What it is about, as far as that is not too much."""
 
 
 def scan(session: Session, state: State, facts: Facts | None) -> Iterator[Transaction]:
@@ -174,6 +170,7 @@ def listed(
     """What waits and fits, the most destructive first; at most `limit`, where it is not 0."""
     first: Transaction | None = None
     count = size = fitting = beats = 0
+    tables: set[str] = set()
     kept: list[tuple[tuple[int, int, int], Transaction]] = []
     untimed = wanted._replace(since=None, until=None)
     timed = wanted.since is not None or wanted.until is not None
@@ -184,6 +181,7 @@ def listed(
         count += 1
         size += one.size
         beats = one.beats
+        _gather(tables, one)
         if not untimed.fits(one, UNKNOWN) or (timed and not wanted.fits(one, clock.of(one))):
             continue
         fitting += 1
@@ -194,7 +192,12 @@ def listed(
             heapq.heappush(kept, item)  # type: ignore[misc]
     clock.ends(beats, state)
     found = [Found(one, clock.of(one)) for _, one in sorted(kept, key=lambda item: item[0], reverse=True)]
-    return Summary(Found(first, clock.of(first)) if first else None, count, size, fitting), found
+    return Summary(Found(first, clock.of(first)) if first else None, count, size, fitting, tables), found
+
+
+def _gather(tables: set[str], one: Transaction) -> None:
+    if len(tables) < MOST_TABLES:
+        tables.update(one.tables)
 
 
 def _calibrate(session: Session, state: State, facts: Facts | None, clock: Times) -> None:
@@ -232,6 +235,7 @@ def locate(
     applied = beyond = repeated = False
     beats = 0
     end: Place | None = None
+    tables: set[str] = set()
     if name is None:
         _calibrate(session, state, facts, clock)
     for one in reader.transactions(channel.relay):
@@ -243,6 +247,7 @@ def locate(
             applied = applied or (named and name is not None)
             continue
         first = first or one
+        _gather(tables, one)
         if named and name is None and target is not None:
             continue
         matches += named
@@ -255,7 +260,9 @@ def locate(
                 marks.append(one)
     if name is not None:
         clock.ends(beats, state)
-    found = Waiting(first, target, matches, applied, beyond, repeated and state.mariadb, None, 0, count, size, end)
+    found = Waiting(
+        first, target, matches, applied, beyond, repeated and state.mariadb, None, 0, count, size, end, tables
+    )
     return _with_cut(found, marks, clock, state, facts) if target is not None else found
 
 

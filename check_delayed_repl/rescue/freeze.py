@@ -12,13 +12,14 @@ from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.observe.replication import is_mariadb
 from check_delayed_repl.options import replica_name
 from check_delayed_repl.records import JobLine, merge_job
-from check_delayed_repl.rescue import find, plan, ready
+from check_delayed_repl.rescue import find, plan, ready, standing, tables
 from check_delayed_repl.rescue.base import KIND, Action
 from check_delayed_repl.rescue.plan import Plan, Refusal
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place, Transaction
 from check_delayed_repl.rescue.report import clock, when
 from check_delayed_repl.rescue.run import Failed, Runner, Stopped, current, lock, stop_now, stop_statement
+from check_delayed_repl.rescue.standing import Next
 from check_delayed_repl.rescue.state import HELD_S, Channel, Session, State, channels, read
 from check_delayed_repl.words import one_line, span
 
@@ -53,7 +54,7 @@ class Freeze(Action):
             )
             return False
         report.done = stopped.statements
-        if args.tables or args.before is not None:
+        if self._tables or args.before is not None:
             # Whether it is too late comes first, and is known last.
             voice.progress("stopped; looking for what was asked for")
             voice.keep()
@@ -73,10 +74,14 @@ class Freeze(Action):
             voice.progress("")
             voice.release(*(f"{reason[0].upper()}{reason[1:]}." for reason in self._late))
             report.reasons[:0] = self._late if voice.as_json else []
+        if report.phase == "unknown" and not self._channels(session):
+            report.reasons.append("no replication channel is configured on this server: there was nothing to stop")
+            return False
         report.held = {HELD_S} == {one.delay for one in self._channels(session)}
         for line in ready.who_could_start(session, self._active_jobs()):
             voice.say(line)
-        report.next = "delayed-repl rescue find, then delayed-repl rescue forward TARGET --execute"
+        names = [one.name for one in self._channels(session)]
+        self._next(standing.FIND, *(names if len(names) > 1 else ()))
         if args.keep:
             self._keep(session)
         return True
@@ -111,6 +116,7 @@ class Freeze(Action):
     def _dry_freeze(self, session: Session) -> bool:
         session.prepare()
         report = self._report
+        self._next(Next("stop", ("freeze",)))
         report.statements = [stop_statement(session.version, self._target.channel)]
         for channel in channels(session):
             if self._target.channel not in (None, channel.name):
@@ -138,7 +144,7 @@ class Freeze(Action):
                 raise Failed(f"another rescue acts here: {holder}")
             planned = plan.hold(state)
             if isinstance(planned, Refusal):
-                raise Failed(planned.reasons[0])
+                raise Failed(planned.reason)
             runner = Runner(session, state, facts, record, voice.say, voice.progress)
             runner.run(planned)
             report.done += runner.done
@@ -180,14 +186,18 @@ class Freeze(Action):
                 self._late.append(f"too late: changes of {clock(args.before)} have been applied here. {left}")
             else:
                 voice.say(f"In time: changes of {clock(args.before)} have not been applied here.")
-        if args.tables:
-            _, found = find.listed(session, state, facts, clock_, find.Filter(tuple(args.tables)), 1)
+        if self._tables:
+            summary, found = find.listed(session, state, facts, clock_, find.Filter(tuple(self._tables)), 1)
             if found:
                 one = found[0].transaction
                 voice.say(f"In time: {one.kind} of {', '.join(one.tables)} waits, as {one.gtid or one.source}.")
             else:
+                doubts = {name: tables.unknown(session, name, summary.tables) for name in self._tables}
+                wrong = [why for why in doubts.values() if why]
+                self._tables = [name for name, why in doubts.items() if not why]
                 self._late.append(
-                    f"too late, or not fetched yet: nothing that destroys {', '.join(args.tables)} waits here. {left}"
+                    f"too late, {'not fetched yet or mistyped' if wrong else 'or not fetched yet'}: nothing that"
+                    f" destroys {', '.join(doubts)} waits here{' (' + '; '.join(wrong) + ')' if wrong else ''}. {left}"
                 )
 
     def _active_jobs(self) -> list[str]:

@@ -7,12 +7,14 @@ GTIDs does it at START after both were stopped; naming a place turns GTIDs off f
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
-from check_delayed_repl.observe.dialect import Dialect, quoted
+from check_delayed_repl.observe.dialect import quoted
 from check_delayed_repl.rescue.record import Facts
 from check_delayed_repl.rescue.relaylog import Place, Transaction
-from check_delayed_repl.rescue.state import HELD_S, Channel, Gtids, State
+from check_delayed_repl.rescue.standing import executed, forgotten, passed, skipped_or_lost
+from check_delayed_repl.rescue.state import HELD_S, Channel, State
 
 KILLED = 1317
 """The error that an applier stops with when it is killed, as freeze does."""
@@ -38,7 +40,9 @@ class Plan(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    reasons: tuple[str, ...]
+    reason: str
+    then: tuple[str, ...] = ("status",)
+    """The command that comes next."""
 
 
 class Waiting(NamedTuple):
@@ -63,29 +67,12 @@ class Waiting(NamedTuple):
     """Transactions and bytes before the target."""
     end: Place | None = None
     """How far the relay log goes, in the source's binary log."""
-
-
-def talk(state: State) -> Dialect:
-    return Dialect(state.version, state.channel.name)
+    tables: Collection[str] = ()
+    """What all that waits is about."""
 
 
 def _skip_variable(state: State) -> str:
-    return "skip_replica_start" if state.numbers >= (8, 0, 26) else "skip_slave_start"
-
-
-def phase(state: State, facts: Facts | None, first: Transaction | None) -> str:
-    """Where a rescue stands, by the server: normal, frozen, forwarding, forwarded or resumed."""
-    begun = facts is not None and facts.phase in ("forwarding", "forwarded")
-    there = bool(facts and facts.target and first and first.named(facts.target))
-    if state.channel.sql != "No":
-        if state.channel.until:
-            return "forwarding"
-        if state.held:
-            return "forwarded" if there and begun else "frozen"
-        return "resumed" if facts and facts.phase == "resumed" else "normal"
-    if begun:
-        return "forwarded" if there else "forwarding"
-    return "frozen"
+    return "skip_replica_start" if state.say.numbers >= (8, 0, 26) else "skip_slave_start"
 
 
 def missing(state: State) -> list[str]:
@@ -96,8 +83,59 @@ def missing(state: State) -> list[str]:
         needed = {"REPLICATION SLAVE ADMIN", "SLAVE MONITOR"}
     else:
         needed = {"REPLICATION SLAVE", "REPLICATION CLIENT"}
-        needed.add("REPLICATION_SLAVE_ADMIN" if state.numbers >= (8, 0, 0) else "SUPER")
+        needed.add("REPLICATION_SLAVE_ADMIN" if state.say.numbers >= (8, 0, 0) else "SUPER")
     return sorted(needed - state.rights)
+
+
+def _lacking(state: State) -> Refusal | None:
+    lacking = missing(state)
+    return Refusal(f"the account lacks {', '.join(lacking)}", ("grants", "--for", "rescue")) if lacking else None
+
+
+class _Steps:
+    """Puts a plan together: `delay` and `place` are those that the steps so far have set."""
+
+    def __init__(self, state: State) -> None:
+        self.found: list[Step] = []
+        self._channel, self._say, self._pins = state.channel, state.say, state.pins
+        self._now: tuple[int, Place | None] = (
+            self._channel.delay,
+            self._channel.relay if self._pins and not self._channel.gtid else None,
+        )
+
+    def add(self, name: str, sql: str, needs_io: bool = False, until: Transaction | None = None) -> None:
+        self.found.append(Step(name, sql, needs_io, until))
+
+    def prepare(self) -> Refusal | None:
+        """Lets stand still what must before the delay is set, and run what must; or says why that cannot be."""
+        channel, say = self._channel, self._say
+        if self._pins:
+            if channel.sql != "No" or channel.io != "No":
+                self.add("stop both", say.stop())
+            return None
+        if channel.sql != "No":
+            self.add("stop applier", say.stop(SQL))
+        if not channel.io_lives:
+            if channel.io_errno and channel.tries_left is None:
+                return Refusal(
+                    "the IO thread is stopped by an error, and to set the delay without it would throw the relay log"
+                    f" away (error {channel.io_errno}: {channel.io_error})"
+                )
+            if channel.io != "No":
+                # It is about to give up: begun anew, it has all its tries before it.
+                self.add("stop fetching", say.stop(IO))
+            self.add("start fetching", say.start(IO))
+        return None
+
+    def delay(self, name: str, seconds: int, place: Place | None) -> None:
+        """Sets the delay, with the place where the relay log goes on where this server must be told it."""
+        wanted = (seconds, place if self._pins else None)
+        if wanted != self._now:
+            self.add(name, self._say.change(seconds, wanted[1], self._channel.gtid), needs_io=not self._pins)
+        self._now = wanted
+
+    def roll(self, stop: Transaction) -> None:
+        self.add("roll", self._say.start(SQL, stop.relay), until=stop)
 
 
 def hold(state: State) -> Plan | Refusal:
@@ -106,128 +144,74 @@ def hold(state: State) -> Plan | Refusal:
     if state.held:
         return Plan()
     if state.pins:
-        return Refusal(("this server can set its delay only with both threads stopped: forward does it",))
+        return Refusal("this server can set its delay only with both threads stopped: forward does it")
     if channel.sql != "No" or not channel.io_lives:
         what = "the SQL thread runs" if channel.sql != "No" else "the IO thread does not run, or is about to give up"
-        return Refusal((f"{what}: to set the delay now could throw the relay log away",))
-    return Plan((Step("hold", talk(state).change(HELD_S), needs_io=True),))
+        return Refusal(f"{what}: to set the delay now could throw the relay log away")
+    return Plan((Step("hold", state.say.change(HELD_S), needs_io=True),))
 
 
 def forward(state: State, facts: Facts | None, name: str, found: Waiting) -> Plan | Refusal:
     """Applies everything before the target, and ends held in front of it."""
     channel, target = state.channel, found.target
-    if found.applied or (target is None and _executed(state, name, found.first)):
-        return Refusal((f"too late: {name} has been applied here",))
+    if found.applied or (target is None and executed(state, name, found.first)):
+        return Refusal(f"too late: {name} has been applied here, or skipped by hand")
     if target is None:
-        return Refusal(
-            (f"{name} does not wait in the relay log: it is not fetched yet, or there is no such transaction",)
-        )
+        return Refusal(f"{name} does not wait in the relay log: it is not fetched yet, or there is no such transaction")
     there = found.first is not None and found.first.relay == target.relay
     if there and state.held and found.matches > 1:
         return Plan()
     if found.matches > 1:
-        return Refusal((f"{name} is not unique: {found.matches} transactions in the relay log are named so",))
+        return Refusal(f"{name} is not unique: {found.matches} transactions in the relay log are named so")
     if not target.whole:
-        return Refusal((f"{name} is not whole: its end has not been fetched",))
+        return Refusal(f"{name} is not whole: its end has not been fetched")
     if found.beyond:
-        return Refusal(
-            (f"parallel appliers have applied transactions behind {name}: the gap cannot be filled exactly",)
-        )
-    if lacking := missing(state):
-        return Refusal((f"the account lacks {', '.join(lacking)}: see delayed-repl grants --for rescue",))
-    running = channel.sql != "No"
-    if running and not state.held:
+        return Refusal(f"parallel appliers have applied transactions behind {name}: the gap cannot be filled exactly")
+    if lacking := _lacking(state):
+        return lacking
+    if channel.sql != "No" and not state.held:
         if channel.until and channel.until.order <= target.relay.order:
             return Plan(join=True)
-        return Refusal(
-            (f"the SQL thread runs again, and {name} has not been applied yet: run delayed-repl rescue freeze",)
-        )
+        return Refusal(f"the SQL thread runs again, and {name} has not been applied yet", ("freeze",))
     if channel.sql_errno not in (0, KILLED) and not (found.repeated and facts and facts.phase == "forwarding"):
-        return Refusal((f"an SQL error is pending (error {channel.sql_errno}): {channel.sql_error}",))
+        return Refusal(f"an SQL error is pending (error {channel.sql_errno}): {channel.sql_error}")
     assert found.first is not None
-    if state.pins:
-        return _forward_pinned(state, facts, found, there)
-    return _forward_running(state, found, there)
+    return _forward(state, facts, found, found.first, target)
 
 
-def _forward_running(state: State, found: Waiting, there: bool) -> Plan | Refusal:
-    """MySQL from 5.7 on: the delay is changed beside the running IO thread."""
-    channel, say, target = state.channel, talk(state), found.target
-    assert target is not None
-    steps: list[Step] = []
-    notes: list[str] = []
-    if there and state.held:
-        return Plan()
-    if channel.sql != "No":
-        steps.append(Step("stop applier", say.stop(SQL)))
-    if not channel.io_lives:
-        if channel.io_errno and channel.tries_left is None:
-            return Refusal((_stuck(channel),))
-        if channel.io != "No":
-            # It is about to give up: begun anew, it has all its tries before it.
-            steps.append(Step("stop fetching", say.stop(IO)))
-        steps.append(Step("start fetching", say.start(IO)))
-    if not there:
-        safe = bool(state.stays_stopped)
-        if not safe and state.may_persist:
-            steps.append(Step("stay stopped after a restart", f"SET PERSIST_ONLY {_skip_variable(state)} = ON"))
-            safe = True
-        if not safe:
-            notes.append(_risk(found))
-        now = channel.delay
-        for delay, stop in _passes(found, target, safe):
-            if now != delay:
-                steps.append(Step("set the delay", say.change(delay), needs_io=True))
-                now = delay
-            steps.append(Step("roll", say.start(SQL, stop.relay), until=stop))
-    steps.append(Step("hold", say.change(HELD_S), needs_io=True))
-    return Plan(tuple(steps), tuple(notes))
-
-
-def _forward_pinned(state: State, facts: Facts | None, found: Waiting, there: bool) -> Plan:
-    """MariaDB and MySQL 5.6: both threads are stopped, and each CHANGE names the place where the relay log goes on."""
-    channel, say, target = state.channel, talk(state), found.target
-    assert target is not None
-    assert found.first is not None
-    fetching = facts.fetching if facts else channel.io != "No"
-    steps: list[Step] = []
-    notes: list[str] = []
+def _forward(
+    state: State, facts: Facts | None, found: Waiting, first: Transaction, target: Transaction
+) -> Plan | Refusal:
+    channel, steps, notes = state.channel, _Steps(state), list[str]()
+    fetching = state.pins and (facts.fetching if facts else channel.io != "No")
     if fetching and (twice := _fetches_twice(channel, found.end)):
         fetching = False
         notes.append(twice)
+    there = first.relay == target.relay
     if not (there and state.held):
-        if channel.sql != "No" or channel.io != "No":
-            steps.append(Step("stop both", say.stop()))
-        place = found.first.relay
+        if refusal := steps.prepare():
+            return refusal
         if not there:
-            notes.append(_risk(found))
-            now = (channel.delay, channel.relay, channel.gtid)
-            for delay, stop in _passes(found, target, safe=False):
-                if now != (delay, place, False):
-                    steps.append(Step("set the delay", say.change(delay, place, channel.gtid)))
-                steps.append(Step("roll", say.start(SQL, stop.relay), until=stop))
-                place, now = stop.relay, (delay, stop.relay, False)
-        steps.append(Step("hold", say.change(HELD_S, target.relay, channel.gtid)))
-        if fetching:
-            steps.append(Step("start fetching", say.start(IO)))
-    elif fetching and channel.io == "No":
-        steps.append(Step("start fetching", say.start(IO)))
-    if channel.gtid:
+            safe = bool(state.stays_stopped)
+            if not safe and state.may_persist:
+                steps.add("stay stopped after a restart", f"SET PERSIST_ONLY {_skip_variable(state)} = ON")
+                safe = True
+            if not safe:
+                notes.append(_risk(found))
+            place = first.relay
+            if not safe and found.cut is not None:
+                # A delay that still holds the target, as far as that gets: a restart meanwhile does not apply it.
+                steps.delay("set the delay", found.cut_delay, place)
+                steps.roll(found.cut)
+                place = found.cut.relay
+            steps.delay("set the delay", 0, place)
+            steps.roll(target)
+        steps.delay("hold", HELD_S, target.relay)
+    if fetching and (steps.found or channel.io == "No"):
+        steps.add("start fetching", state.say.start(IO))
+    if state.pins and channel.gtid:
         notes.append("the channel leaves GTIDs for file and position: the relay log is kept that way")
-    return Plan(tuple(steps), tuple(notes))
-
-
-def _stuck(channel: Channel) -> str:
-    return (
-        "the IO thread is stopped by an error, and to set the delay without it would throw the relay log away"
-        f" (error {channel.io_errno}: {channel.io_error})"
-    )
-
-
-def _passes(found: Waiting, target: Transaction, safe: bool) -> list[tuple[int, Transaction]]:
-    """Delays, each with where its pass ends: first one that still holds the target, where a restart could apply it."""
-    first = [] if safe or found.cut is None else [(found.cut_delay, found.cut)]
-    return [*first, (0, target)]
+    return Plan(tuple(steps.found), tuple(notes))
 
 
 def _risk(found: Waiting) -> str:
@@ -235,20 +219,6 @@ def _risk(found: Waiting) -> str:
     if found.cut is not None:
         return f"{risk} skip-slave-start; a first pass with a delay of {found.cut_delay} s still holds the target"
     return f"{risk} skip-slave-start (it cannot be asked for that)"
-
-
-def _executed(state: State, name: str, first: Transaction | None) -> bool:
-    """Whether a target that does not wait has been applied before."""
-    file, _, pos = name.rpartition(":")
-    if "." in file:
-        place = Place(file, int(pos))
-        if first is not None:
-            return place.order < first.source.order
-        return place.order < (state.channel.fetched if state.mariadb else state.channel.applied).order
-    try:
-        return state.executed.has(name) or Gtids.of(state.slave_pos).has(name)
-    except ValueError:
-        return False
 
 
 def _fetches_twice(channel: Channel, end: Place | None) -> str:
@@ -266,66 +236,51 @@ def resume(
     state: State, facts: Facts | None, first: Transaction | None, delay: int | None, end: Place | None = None
 ) -> Plan | Refusal:
     """Replication goes on with the delay that there was before: `delay`, or the recorded one."""
-    channel, say = state.channel, talk(state)
+    channel, steps, notes = state.channel, _Steps(state), list[str]()
     wanted = delay if delay is not None else facts.delay if facts else None
     if wanted is None:
-        return Refusal(("there is no record of the delay that was set before: say it with --delay TIME",))
+        return Refusal("there is no record of the delay that was set before: say it with --delay TIME")
     if channel.until:
-        return Refusal(("a forward is on its way: wait for it, or freeze",))
+        return Refusal("a forward is on its way: wait for it, or freeze")
     if channel.sql_errno not in (0, KILLED):
-        return Refusal((f"an SQL error is pending (error {channel.sql_errno}): {channel.sql_error}",))
-    if lacking := missing(state):
-        return Refusal((f"the account lacks {', '.join(lacking)}: see delayed-repl grants --for rescue",))
+        return Refusal(f"an SQL error is pending (error {channel.sql_errno}): {channel.sql_error}")
+    if lost := forgotten(state, facts):
+        return Refusal(lost)
+    behind = passed(state, facts, first)
+    if facts and behind and channel.relay.pos == 4 and skipped_or_lost(state, facts, first):
+        return Refusal(behind)
+    if lacking := _lacking(state):
+        return lacking
     fetching = facts.fetching if facts else True
-    steps: list[Step] = []
-    notes: list[str] = []
-    running = channel.sql != "No"
     if state.pins and fetching and (twice := _fetches_twice(channel, end)):
         fetching = False
         notes.append(twice)
-    if running and channel.delay == wanted:
-        pass
-    elif state.pins and (channel.delay != wanted or (channel.io == "No" and channel.gtid)):
-        if running or channel.io != "No":
-            steps.append(Step("stop both", say.stop()))
-        place = first.relay if first else channel.relay
-        steps.append(Step("set the delay", say.change(wanted, place, channel.gtid)))
-        steps.append(Step("start", say.start(BOTH if fetching else SQL)))
-    else:
-        if channel.delay != wanted:
-            if running:
-                steps.append(Step("stop applier", say.stop(SQL)))
-            if not channel.io_lives:
-                if channel.io_errno and channel.tries_left is None:
-                    return Refusal((_stuck(channel),))
-                if channel.io != "No":
-                    steps.append(Step("stop fetching", say.stop(IO)))
-                steps.append(Step("start fetching", say.start(IO)))
-            steps.append(Step("set the delay", say.change(wanted), needs_io=True))
-        steps.append(Step("start", say.start(BOTH if fetching and channel.io == "No" else SQL)))
+    if channel.sql == "No" or channel.delay != wanted:
+        change = channel.delay != wanted or (state.pins and channel.io == "No" and channel.gtid)
+        if change:
+            if refusal := steps.prepare():
+                return refusal
+            # What RESET has left empty holds nothing that a place could keep.
+            steps.delay(
+                "set the delay", wanted, first.relay if first else channel.relay if channel.fetched.file else None
+            )
+        both = fetching and (channel.io == "No" or (change and state.pins))
+        steps.add("start", state.say.start(BOTH if both else SQL))
     if facts and facts.persisted and state.stays_stopped:
-        steps.append(Step("start again after a restart", f"RESET PERSIST {_skip_variable(state)}"))
-    if state.mariadb and facts and facts.gtid and (steps or not channel.gtid):
-        notes.append(talk(state).back_to_gtid())
-    return Plan(tuple(steps), tuple(notes))
+        steps.add("start again after a restart", f"RESET PERSIST {_skip_variable(state)}")
+    if state.mariadb and facts and facts.gtid and (steps.found or not channel.gtid) and channel.fetched.file:
+        notes.append(back_to_gtid(state))
+    if behind:
+        notes.append(behind)
+    return Plan(tuple(steps.found), tuple(notes))
 
 
-def by_hand(state: State, target: Transaction | None) -> list[str]:
-    """For a person: how to skip the target or to promote this server, and what that may cost."""
-    say = talk(state)
-    lines: list[str] = []
-    if target is not None:
-        if target.gtid and not state.mariadb and state.channel.gtid:
-            skip = [f"SET GTID_NEXT='{target.gtid}'", "BEGIN", "COMMIT", "SET GTID_NEXT='AUTOMATIC'"]
-        else:
-            skip = [say.stop(), say.change(HELD_S, target.end), say.start(IO)]
-        lines.append(
-            f"To skip {target.gtid or target.source}: {'; '.join(skip)}; then resume. What comes after it may fail:"
-            " 1062 after a TRUNCATE (the source gave ids out again), 1050 for a table that was made anew"
-        )
-    lines.append(
-        f"To promote this server: {say.stop()}; RESET {say.replica}{say.before} ALL{say.behind};"
-        " SET GLOBAL read_only=0. RESET throws away all that waits here: apply what is wanted first. Fence the old"
-        " source: it has the mistake and all since"
+def back_to_gtid(state: State) -> str:
+    """When and how a MariaDB that was forwarded may ask its source by GTID again."""
+    say = state.say
+    return (
+        "the channel stays with file and position. To go back to GTIDs too early loses all that waits, without an"
+        " error, as gtid_slave_pos may name what was fetched: wait until a transaction that was fetched after now has"
+        " been applied, see that @@gtid_slave_pos names it and that the source still has its binary logs since then;"
+        f" only then: {say.stop()}; {say.change(None, back=True)}; {say.start()}"
     )
-    return lines

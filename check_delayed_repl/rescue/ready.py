@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.optionfile import OptionFileError
+from check_delayed_repl.observe.replication import is_mariadb, version_numbers
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.rescue.plan import missing
-from check_delayed_repl.rescue.record import Facts
-from check_delayed_repl.rescue.relaylog import Transaction
 from check_delayed_repl.rescue.state import Session, State, pager
 from check_delayed_repl.words import one_line, size, span
 
@@ -30,9 +29,11 @@ def checks(session: Session, state: State) -> Iterator[Check]:
     channel = state.channel
     lacking = missing(state)
     if lacking:
-        yield Check("FAIL", f"the account lacks {', '.join(lacking)} (delayed-repl grants --for rescue)")
+        yield Check("FAIL", f"the account lacks {', '.join(lacking)}")
     else:
         yield Check("ok" if state.rights is not None else "warn", "the account may stop, change and start replication")
+    if state.rights is not None and not state.rights & {"SELECT", "ALL PRIVILEGES"}:
+        yield Check("warn", "the account may not read every table: to dump and verify a lost one it needs SELECT there")
     try:
         pager(session, channel)(channel.relay.file, 4, 0, 1)
         yield Check("ok", f"the relay log can be read ({channel.relay.file})")
@@ -62,7 +63,7 @@ def checks(session: Session, state: State) -> Iterator[Check]:
         yield Check("warn", "parallel appliers do not commit in order: a stop in between can leave gaps")
     if not state.mariadb and state.rights is not None and not state.rights & {"SUPER", "ALL PRIVILEGES"}:
         for right in sorted({"CONNECTION_ADMIN", "SYSTEM_USER"} - state.rights):
-            if state.numbers >= (8, 0, 16):
+            if state.say.numbers >= (8, 0, 16):
                 yield Check("warn", f"without {right} a transaction that is being applied is finished, not rolled back")
 
 
@@ -107,9 +108,32 @@ def who_could_start(session: Session, jobs: list[str]) -> Iterator[str]:
             f" relay log away: {one_line(', '.join(tools[:10]))}."
         )
     others = sorted(people - set(tools))
+    able = _able(session) if others else set()
+    if able is not None:
+        others = [one for one in others if one.rpartition("@")[0] in able]
     if others:
         more = f" and {len(others) - 10} more" if len(others) > 10 else ""
-        yield f"Connected too, and may be able to start it: {one_line(', '.join(others[:10]))}{more}."
+        known = "may start it" if able is not None else "whether they may start it is hidden from this account"
+        yield f"Connected too, {known}: {one_line(', '.join(others[:10]))}{more}."
+
+
+def _able(session: Session) -> set[str] | None:
+    """Users that may start replication, themselves or perhaps by a role; None where this account cannot see that."""
+    direct = (
+        "SELECT DISTINCT SUBSTRING_INDEX(SUBSTRING(grantee, 2), CHAR(39), 1) FROM information_schema.user_privileges"
+        " WHERE privilege_type IN ('SUPER', 'REPLICATION SLAVE ADMIN', 'REPLICATION_SLAVE_ADMIN')"
+    )
+    by_role = "SELECT User FROM mysql.roles_mapping"
+    if not is_mariadb(session.version):
+        by_role = "SELECT TO_USER FROM mysql.role_edges" if version_numbers(session.version) >= (8, 0, 0) else ""
+    able: set[str] = set()
+    try:
+        session.ask("SELECT 1 FROM mysql.user LIMIT 0", "asking for accounts")  # else only one's own rights are shown
+        for sql in filter(None, (direct, by_role)):
+            able |= {(row[0] or b"").decode("utf-8", "replace") for row in session.ask(sql, "asking for rights").rows}
+    except Refused:
+        return None
+    return able
 
 
 def room(state: State, oldest: float | None) -> str:
@@ -128,33 +152,3 @@ def room(state: State, oldest: float | None) -> str:
             f"{text}: full in about {span(left * (state.now - oldest) / state.channel.relay_space)} at the pace so far."
         )
     return f"{text}."
-
-
-def differences(state: State, facts: Facts | None, phase: str, first: Transaction | None) -> Iterator[str]:
-    """Where the server is not what the record says."""
-    channel = state.channel
-    if channel.sql_errno:
-        yield f"the SQL thread stopped with error {channel.sql_errno}: {channel.sql_error}"
-    if facts is None:
-        return
-    if facts.phase != phase:
-        yield f"the record says {facts.phase}, the server says {phase}"
-    if facts.phase != "resumed" and channel.sql != "No" and not state.held and not channel.until:
-        late = ""
-        if facts.target:
-            late = ": the target has not been applied yet" if first and first.named(facts.target) else ""
-        yield f"the SQL thread runs: somebody has started it{late}; freeze again at once"
-    if state.held and facts.phase == "frozen" and facts.delay is None:
-        yield "nobody knows what the delay was: resume needs --delay"
-
-
-def next_step(phase: str, facts: Facts | None, held: bool) -> str:
-    """The one safe next step."""
-    if phase in ("normal", "resumed"):
-        return "delayed-repl rescue freeze" if facts else "nothing is to be done"
-    if phase == "frozen":
-        return "delayed-repl rescue find, then delayed-repl rescue forward TARGET"
-    target = facts.target if facts and facts.target else "TARGET"
-    if phase == "forwarding" or not held:
-        return f"delayed-repl rescue forward {target} --execute"
-    return "dump what was lost and load it into the source, then delayed-repl rescue resume"

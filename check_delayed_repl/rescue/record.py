@@ -24,6 +24,9 @@ Time = Annotated[float, msgspec.Meta(ge=0, lt=1e11)]
 Word = Annotated[str, msgspec.Meta(pattern=r"\A[\w ./:@#-]{0,300}\Z")]
 
 
+Spot = Annotated[str, msgspec.Meta(pattern=r"\A[^\s:'\"\\\\]{1,200}:\d{1,19}\Z")]
+
+
 class RecordError(Exception):
     """The record cannot be read, trusted or written: one line that says why."""
 
@@ -46,8 +49,10 @@ class Facts(msgspec.Struct, forbid_unknown_fields=True):
     """This rescue has made it stay stopped after a restart."""
     target: Word | None = None
     target_time: Time | None = None
-    slave_pos: Annotated[str, msgspec.Meta(pattern=r"\A[0-9,-]{0,2000}\Z")] = ""
-    """MariaDB's gtid_slave_pos right after the forward."""
+    target_place: Spot | None = None
+    place: Spot | None = None
+    """Everything before it had been applied when a freeze or a forward ended. Like the target's, in the source's binary
+    log: `FILE:POS`."""
     job: Word = ""
     """The id of the job in the history."""
     steps: list[tuple[Time, Word, Literal["begun", "done", "failed"]]] = []

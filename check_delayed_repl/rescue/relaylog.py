@@ -171,8 +171,8 @@ class Reader:
         while file is not None:
             self._next = None
             rows, full = self._fetch(file, pos, 0)
-            if rows is None:
-                break
+            if rows is None or (pos == 4 and not rows):
+                break  # behind a RESET, MySQL shows any file as an empty one
             yield from self._file(file, pos, rows, full)
             if self._open is not None:
                 self._open.carried += self.end.pos - (self._open.relay.pos if self._open.relay.file == file else 4)
@@ -334,7 +334,7 @@ def next_start(page: Page, place: Place) -> Place | None:
     """Where the first transaction at `place` or behind it begins; None where none waits."""
     file: str | None = place.file
     pos = place.pos
-    while file is not None and (rows := page(file, pos, 0, 20)) is not None:
+    while file is not None and (rows := page(file, pos, 0, 20)) is not None and (rows or pos > 4):
         for row in rows:
             if row[2] not in _CONTROL:
                 return Place(file, _int(row[1]))

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from check_delayed_repl.observe.target import Target
 from check_delayed_repl.rescue.find import Found, Moment, Summary
-from check_delayed_repl.rescue.state import State
 from check_delayed_repl.words import moment as shown_moment
 from check_delayed_repl.words import one_line, plain, plural, size
-
-SIDE = "_rescue"
-"""What the name of the schema that a table is brought back into ends with."""
 
 
 @dataclass
@@ -70,10 +64,10 @@ class Voice:
             self.say(f"  - {reason}")
         self.statements(report.statements)
         for row in report.tables:
-            self.say(f"  {row['name']}: {row['count']} rows, checksum {row['checksum']}")
-        if report.dump:
-            self.say("To bring the table back, on a machine that reaches both servers:")
-            self.say(f"  {report.dump}")
+            self.say(f"Verified here: {row['name']} has {plural(row['count'], 'row')}, checksum {row['checksum']}.")
+        if report.dump and not report.statements:
+            self.say("To bring the table back, without its triggers, on a machine that reaches both servers:")
+            self.say(f"    {report.dump}")
         if report.next:
             self.say(f"Next: {report.next}")
 
@@ -143,44 +137,3 @@ def clock(t: float) -> str:
     from datetime import UTC
 
     return shown_moment(t, UTC)
-
-
-def dump_command(state: State, target: Target, tables: Sequence[str]) -> str | None:
-    """Copies tables from this replica into a schema beside theirs on the source."""
-    if not tables:
-        return None
-    here = _login(target)
-    host, _, port = state.channel.source.rpartition(":")
-    there = f"-h {shlex.quote(host)} -P {port} -u USER -p"
-    if state.mariadb:
-        program, how, client = "mariadb-dump", "--single-transaction --skip-lock-tables", "mariadb"
-    else:
-        program, client = "mysqldump", "mysql"
-        how = "--single-transaction --set-gtid-purged=OFF --no-tablespaces"
-    commands = []
-    for database in dict.fromkeys(name.rpartition(".")[0] for name in tables):
-        names = [name.rpartition(".")[2] for name in tables if name.rpartition(".")[0] == database]
-        what = " ".join(shlex.quote(part) for part in (database, *(name for name in names if name != "*")))
-        side = database + SIDE
-        create = shlex.quote(f"CREATE DATABASE IF NOT EXISTS {quoted(side)}")
-        # By way of a file: behind a pipe, a dump that failed would look as if it were done.
-        file = shlex.quote(f"{side}.sql")
-        commands += [
-            f"{program} {here} {how} {what} > {file}",  # an option file is taken in the first place alone
-            f"{client} {there} -e {create}",
-            f"{client} {there} {shlex.quote(side)} < {file}",
-        ]
-    return " && ".join(commands)
-
-
-def _login(target: Target) -> str:
-    parts = [f"--defaults-extra-file={target.defaults_file}"] if target.defaults_file else []
-    for option, value in (("-S", target.socket), ("-h", target.host), ("-P", target.port), ("-u", target.user)):
-        parts += [option, str(value)] if value is not None else []
-    parts += ["-p"] if target.password is not None else []
-    return " ".join(shlex.quote(part) for part in parts)
-
-
-def quoted(name: str) -> str:
-    """An identifier of SQL."""
-    return "`" + name.replace("`", "``") + "`"

@@ -53,9 +53,17 @@ class Gtids(NamedTuple):
         return cls(found)
 
     def has(self, gtid: str) -> bool:
-        text = gtid.lower()
-        stream, _, number = text.rpartition(":" if ":" in text else "-")
+        stream, number = _parted(gtid)
         return any(first <= int(number) <= last for first, last in self.intervals.get(stream, ()))
+
+    def knows(self, gtid: str) -> bool:
+        """Whether it has anything of the same server."""
+        return _parted(gtid)[0] in self.intervals
+
+
+def _parted(gtid: str) -> tuple[str, str]:
+    stream, _, number = gtid.lower().rpartition(":" if ":" in gtid else "-")
+    return stream, number
 
 
 class Channel(NamedTuple):
@@ -120,17 +128,18 @@ class State(NamedTuple):
     """The account's rights on everything; None where they cannot be told."""
 
     @property
-    def mariadb(self) -> bool:
-        return is_mariadb(self.version)
+    def say(self) -> Dialect:
+        """How to talk to this channel."""
+        return Dialect(self.version, self.channel.name)
 
     @property
-    def numbers(self) -> tuple[int, int, int]:
-        return version_numbers(self.version)
+    def mariadb(self) -> bool:
+        return self.say.mariadb
 
     @property
     def pins(self) -> bool:
         """CHANGE keeps the relay log only where it names a place in it, with both threads stopped."""
-        return Dialect(self.version).needs_place
+        return self.say.needs_place
 
     @property
     def held(self) -> bool:
@@ -238,19 +247,23 @@ def _int(value: str | None) -> int:
     return int(value) if value and value.isdecimal() else 0
 
 
+def identity(session: Session) -> str:
+    """What changes when another server answers under the same name. Raises SampleFailed."""
+    variable = session.variable
+    server_id, port = variable("server_id") or "0", variable("port") or "0"
+    if not is_mariadb(session.version):
+        return f"uuid:{variable('server_uuid') or server_id}"
+    uid = variable("server_uid")
+    return f"uid:{uid}/{server_id}/{port}" if uid and uid != "unknown" else f"id:{server_id}/{port}"
+
+
 def read(session: Session, channel: Channel) -> State:
     """The server's state with `channel` in it. Raises Refused and SampleFailed."""
     variable = session.variable
     mariadb = is_mariadb(session.version)
     numbers = version_numbers(session.version)
-    server_id, port = variable("server_id") or "0", variable("port") or "0"
-    if mariadb:
-        uid = variable("server_uid")
-        identity = f"uid:{uid}/{server_id}/{port}" if uid and uid != "unknown" else f"id:{server_id}/{port}"
-        executed = variable("gtid_binlog_state") or ""
-    else:
-        identity = f"uuid:{variable('server_uuid') or server_id}"
-        executed = variable("gtid_executed") or ""
+    server_id = variable("server_id") or "0"
+    executed = variable("gtid_binlog_state" if mariadb else "gtid_executed") or ""
     old = "replica" if not mariadb and numbers >= (8, 0, 26) else "slave"
     rights = _rights(session)
     stays = None if mariadb else False
@@ -268,7 +281,7 @@ def read(session: Session, channel: Channel) -> State:
         )
     return State(
         version=session.version,
-        identity=identity,
+        identity=identity(session),
         server_id=int(server_id),
         now=float(session.value("SELECT UNIX_TIMESTAMP(SYSDATE(6))", "reading its clock") or 0),
         channel=channel,

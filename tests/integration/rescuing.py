@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -191,6 +192,22 @@ class Scene:
         assert result.code == code, (arguments, result)
         return result.object
 
+    def paste(self, text: str) -> Result:
+        """Runs the command that stands last in what was printed, as a shell reads it."""
+        line = [one.strip() for one in text.splitlines() if one.strip().startswith("delayed-repl ")][-1]
+        command = line.replace("delayed-repl", f"{sys.executable} -m check_delayed_repl.tool --debug", 1)
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "PASSWORD": self.login[1]}
+        done = subprocess.run(
+            command, shell=True, env=environment, capture_output=True, text=True, timeout=180, check=False
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def by_hand(self, beginning: str) -> list[str]:
+        """The statements that status prints behind a line with this beginning."""
+        lines = iter(self.run("status").out.splitlines())
+        assert any(line.startswith(beginning) for line in lines), beginning
+        return [line.strip().rstrip(";") for line in itertools.takewhile(lambda one: one.startswith("    "), lines)]
+
     def find(self, *arguments: str) -> list[dict[str, Any]]:
         result = self.run("find", "--output", "json", *arguments)
         assert result.code == 0, result
@@ -242,7 +259,7 @@ class Scene:
         assert here in dump
         login = f"-u root -p{ROOT_PASSWORD}"
         command = dump.replace(here, f"-h replica {login}").replace("-u USER -p", login)
-        if self.pins:  # their images have no client
+        if self.pair.family == "mysql56":  # whose image has no client
             self.source.sql(
                 "CREATE DATABASE app_rescue",
                 str(self.replica.sql("SHOW CREATE TABLE app.orders")[0][1]).replace(

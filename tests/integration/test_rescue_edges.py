@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from .rescuing import MISTAKES, ROOT, Scene, pair_for_rescues
+from .rescuing import DELAY_S, MISTAKES, ROOT, Scene, pair_for_rescues
 from .servers import ROOT_PASSWORD, Family, Kit, Pair, wait_until
 from .test_rescue import FAMILIES, scene
 
@@ -123,6 +123,99 @@ def test_named_channels(scene: Scene) -> None:
     assert replica.threads("one") == ("Yes", "Yes")
     assert int(replica.status("one")["SQL_Delay"]) == 1
     assert scene.json("status", "--channel", "two")["phase"] == "frozen"
+
+
+def test_every_command_that_is_printed_can_be_pasted(scene: Scene) -> None:
+    """From ready to the end, on one of two channels, with a table whose name is none for a shell."""
+    replica, source, table = scene.replica, scene.source, "app.it's `a` $(touch x) näme"
+    sql = "app.`it's ``a`` $(touch x) näme`"
+    source.sql(f"CREATE TABLE {sql} (i INT PRIMARY KEY)", f"INSERT INTO {sql} VALUES (1)")
+    replica.forget_replication()
+    replica.drop_databases()
+    replica.replicate_from(source, 0, "o'ne")
+    wait_until(lambda: scene.tables(replica) == scene.tables(source), 30, "the replica has all tables")
+    replica.set_delay(DELAY_S, "o'ne")
+    wait_until(lambda: replica.threads("o'ne") == ("Yes", "Yes"), 20, "both threads run")
+    if scene.mariadb:
+        replica.sql("CHANGE MASTER 'two' TO MASTER_HOST='nowhere', MASTER_USER='x'")
+    else:
+        replica.sql("CHANGE REPLICATION SOURCE TO SOURCE_HOST='nowhere', SOURCE_USER='x' FOR CHANNEL 'two'")
+    source.sql(f"INSERT INTO {sql} VALUES (2)", f"DROP TABLE {sql}")
+    time.sleep(0.5)
+    refused = scene.run("ready")
+    assert refused.code == 1
+    assert refused.out.count("delayed-repl rescue ready ") == 2
+    frozen = scene.run("freeze", "--table", table)
+    assert f"In time: drop of {table} waits" in frozen.out
+    found = scene.paste(frozen.out.partition("--channel two")[0].rpartition("\n")[0])
+    assert f"  drop  {table}" in found.out, found
+    planned = scene.paste(found.out)
+    assert "START " in planned.out, planned
+    done = scene.paste(planned.out)
+    assert "held there" in done.out, done
+    assert replica.value(f"SELECT COUNT(*) FROM {sql}") == 2
+    again = scene.paste(scene.run("status", "--channel", "o'ne", "--table", table).out)
+    (dump,) = [line for line in done.out.splitlines() if "dump -h" in line]
+    login = f"-u root -p{ROOT_PASSWORD}"
+    here = f"-h {replica.host} -P {replica.port} -u root -p"
+    command = dump.replace(here, f"-h replica {login}").replace("-u USER -p", login)
+    code, output = replica.container.exec_run(["bash", "-c", f"cd /tmp; {command}"])
+    assert code == 0, output
+    assert source.value(f"SELECT COUNT(*) FROM {sql.replace('app', 'app_rescue')}") == 2
+    assert "will be applied here" in again.out, again
+    resumed = scene.paste(again.out)
+    assert "Replication goes on" in resumed.out, resumed
+    assert int(replica.status("o'ne")["SQL_Delay"]) == DELAY_S
+
+
+def test_a_skip_by_hand_is_understood(scene: Scene) -> None:
+    scene.source.sql(MISTAKES["drop"], "INSERT INTO app.stock (v, n) VALUES ('x', 1)")
+    scene.json("freeze")
+    target = scene.find("--kind", "drop")[0]["target"]
+    assert "RESET" not in scene.run("status").out
+    scene.json("forward", target, "--execute")
+    scene.replica.sql(*scene.by_hand("To go on without"))
+    status = scene.json("status")
+    assert (status["phase"], status["held"]) == ("frozen", True)
+    assert "skipped by hand" in " ".join(status["reasons"])
+    assert "too late" in " ".join(scene.json("forward", target, "--execute", code=1)["reasons"])
+    assert "skipped by hand" in scene.paste(status["next"]).out
+    assert scene.json("resume", "--execute", "--delay", "1")["phase"] == "resumed"
+    wait_until(
+        lambda: scene.tables(scene.replica)["app.stock"] == scene.tables(scene.source)["app.stock"], 30, "the rest"
+    )
+    assert "app.orders" in scene.tables(scene.replica)
+    assert scene.replica.threads() == ("Yes", "Yes")
+
+
+def test_a_change_and_a_reset_by_hand(scene: Scene) -> None:
+    """What waited is thrown away; it is said, and fetched again before anything goes on."""
+    replica, word = scene.replica, "SLAVE" if scene.mariadb else "REPLICA"
+    scene.source.sql(MISTAKES["drop"], "INSERT INTO app.stock (v, n) VALUES ('x', 1)")
+    time.sleep(0.5)
+    scene.json("freeze")
+    scene.json("forward", scene.find("--kind", "drop")[0]["target"], "--execute")
+    change = "CHANGE MASTER TO MASTER_DELAY = 3" if scene.mariadb else "CHANGE REPLICATION SOURCE TO SOURCE_DELAY = 3"
+    for spoil in (change, f"RESET {word}"):
+        replica.sql(f"STOP {word}", spoil)
+        reasons = " ".join(scene.json("status")["reasons"])
+        if again := re.search(
+            r"CHANGE \w+(?: SOURCE)? TO \w+_LOG_FILE = '.*?', \w+_LOG_POS = \d+(?:, MASTER_USE_GTID = no)?", reasons
+        ):
+            assert scene.json("resume", "--execute", code=1)["done"] == []
+            replica.sql(again[0])
+        else:
+            assert re.search("thrown away|fetched again", reasons), reasons
+    resumed = scene.json("resume", "--execute", "--delay", "2")
+    assert resumed["phase"] == "resumed"
+    wait_until(lambda: scene.tables(replica) == scene.tables(scene.source), 40, "nothing was lost")
+    assert replica.threads() == ("Yes", "Yes")
+    replica.sql(f"STOP {word}")
+    scene.json("freeze")
+    replica.sql(f"RESET {word} ALL")
+    status = scene.json("status")
+    assert "what waited here is gone" in " ".join(status["reasons"])
+    assert "The rescue is over" in scene.paste(status["next"]).out
 
 
 def test_a_freeze_that_something_undoes_again_and_again(scene: Scene) -> None:
@@ -240,7 +333,8 @@ def test_times_and_a_statement_of_any_size(scene: Scene) -> None:
     assert scene.tables(scene.replica) == before | {"app.lines": (0, 0)}
     assert [one["target"] for one in scene.find()] == [drop["target"]]
     assert "too late" in scene.json("freeze", "--before", str(between - 3600))["reasons"][0]
-    assert scene.run("freeze", "--table", "app.never").out.startswith("Too late, or not fetched yet")
+    assert scene.run("freeze", "--table", "app.never").out.startswith("Too late, not fetched yet or mistyped")
+    assert scene.run("freeze", "--table", "app.stock").out.startswith("Too late, or not fetched yet")
 
 
 def test_times_from_the_history(scene: Scene) -> None:

@@ -1,0 +1,125 @@
+"""The tables that somebody wants back: whether they are there, what is in them, and how to copy them to the source.
+
+A name is `DB.TABLE`, or `DB.*` for a whole database; its database ends at the first dot.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Collection, Iterator, Sequence
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from check_delayed_repl.observe.connection import Refused
+from check_delayed_repl.observe.dialect import quoted as text
+from check_delayed_repl.observe.target import Target
+from check_delayed_repl.rescue.relaylog import Transaction
+from check_delayed_repl.rescue.state import Session, State
+
+SIDE = "_rescue"
+"""What the name of the schema that a table is brought back into ends with."""
+_ABSENT = (1049, 1051, 1109, 1146)
+_DENIED = (1044, 1045, 1142, 1143, 1227)
+
+
+def quoted(name: str) -> str:
+    """An identifier of SQL."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def touches(one: Transaction, tables: Collection[str]) -> bool:
+    """Whether a transaction is about one of these tables."""
+    for table in (name.lower() for name in one.tables):
+        for wanted in (name.lower() for name in tables):
+            database = wanted.partition(".")[0]
+            if table in (wanted, f"{database}.*") or (wanted.endswith(".*") and table.startswith(f"{database}.")):
+                return True
+    return False
+
+
+def access(session: Session, table: str) -> Literal["readable", "absent", "denied"]:
+    """What this account can see of a table here. Raises SampleFailed, and Refused for any other reason."""
+    database, _, name = table.partition(".")
+    if name == "*":
+        there = f"SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = {text(database)}"  # noqa: S608
+        return "absent" if session.value(there, "looking for a database") == "0" else "readable"
+    try:
+        session.ask("SET SESSION lock_wait_timeout = 1", "preparing the session")
+        session.ask(f"SELECT 1 FROM {quoted(database)}.{quoted(name)} LIMIT 0", "looking for a table")  # noqa: S608
+    except Refused as error:
+        if error.number in _ABSENT:
+            return "absent"
+        return "denied" if error.number in _DENIED else "readable"  # locked, perhaps
+    finally:
+        session.ask("SET SESSION lock_wait_timeout = 60", "preparing the session")
+    return "readable"
+
+
+def unknown(session: Session, table: str, waiting: Collection[str]) -> str:
+    """Why a name must be mistyped: nothing that waits touches it (`waiting` are the names of what does), and it is not
+    here. Empty where one of both is so."""
+    database, _, name = table.partition(".")
+    if table in waiting or f"{database}.*" in waiting:
+        return ""
+    if name == "*" and any(one.startswith(f"{database}.") for one in waiting):
+        return ""
+    found = access(session, table)
+    if found == "readable":
+        return ""
+    here = "there is no such table here" if found == "absent" else "this account may not see whether it is here"
+    close = get_close_matches(table, waiting, 1, 0.7)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"{table}: nothing that waits touches it, and {here}{hint}"
+
+
+def verified(session: Session, table: str) -> Iterator[dict[str, Any]]:
+    """COUNT and CHECKSUM TABLE. Raises Refused and SampleFailed."""
+    database, _, name = table.partition(".")
+    names = [name]
+    if name == "*":
+        listed = f"SHOW FULL TABLES FROM {quoted(database)} WHERE Table_type = 'BASE TABLE'"
+        names = [(row[0] or b"").decode() for row in session.ask(listed, "listing tables").rows]
+    for each in names:
+        one = f"{quoted(database)}.{quoted(each)}"
+        count = session.ask(f"SELECT COUNT(*) FROM {one}", "counting", patience=86400).rows  # noqa: S608
+        checksum = session.ask(f"CHECKSUM TABLE {one}", "checksumming", patience=86400).rows[0][1]
+        yield {
+            "name": f"{database}.{each}",
+            "count": int(count[0][0] or 0),
+            "checksum": int(checksum) if checksum else None,
+        }
+
+
+def dump_command(state: State, target: Target, tables: Sequence[str]) -> str | None:
+    """Copies tables from this replica into a schema beside theirs on the source; without their triggers, which could
+    not be renamed into place with them."""
+    host, _, port = state.channel.source.rpartition(":")
+    there = f"-h {shlex.quote(host)} -P {port} -u USER -p"
+    if state.mariadb:
+        program, how, client = "mariadb-dump", "--single-transaction --skip-lock-tables --skip-triggers", "mariadb"
+    else:
+        program, client = "mysqldump", "mysql"
+        how = "--single-transaction --skip-triggers --set-gtid-purged=OFF --no-tablespaces"
+    commands = []
+    for database in dict.fromkeys(name.partition(".")[0] for name in tables):
+        names = [name.partition(".")[2] for name in tables if name.partition(".")[0] == database]
+        what = " ".join(shlex.quote(part) for part in (database, *(() if "*" in names else names)))
+        side = database + SIDE
+        create = shlex.quote(f"CREATE DATABASE IF NOT EXISTS {quoted(side)}")
+        # By way of a file: behind a pipe, a dump that failed would look as if it were done.
+        file = shlex.quote(re.sub(r"[^\w.-]", "_", side).lstrip("-") + ".sql")
+        commands += [
+            f"{program} {_login(target)} {how} -- {what} > {file}",  # an option file is taken in the first place alone
+            f"{client} {there} -e {create}",
+            f"{client} {there} -- {shlex.quote(side)} < {file}",
+        ]
+    return " && ".join(commands) or None
+
+
+def _login(target: Target) -> str:
+    parts = [f"--defaults-extra-file={target.defaults_file}"] if target.defaults_file else []
+    for option, value in (("-S", target.socket), ("-h", target.host), ("-P", target.port), ("-u", target.user)):
+        parts += [option, str(value)] if value is not None else []
+    parts += ["-p"] if target.password is not None else []
+    return " ".join(shlex.quote(part) for part in parts)
