@@ -7,7 +7,7 @@ import sys
 import time
 
 from check_delayed_repl.diagnose.picture import Diagnosis
-from check_delayed_repl.diagnose.screen import add_screen_options, console, joined
+from check_delayed_repl.diagnose.screen import console, joined
 from check_delayed_repl.diagnose.session import Session
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.options import (
@@ -83,7 +83,14 @@ def add_shared_options(
         help=f"how often to take a sample{when} (default {interval:g}s)",
     )
     showing = parser.add_argument_group("how to show it (times are local; TZ=UTC before the command makes them UTC)")
-    add_screen_options(showing)
+    showing.add_argument(
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto",
+        metavar="WHEN",
+        help="auto: in a terminal that has colours, unless NO_COLOR is set (default); always; never",
+    )
+    showing.add_argument("--ascii", action="store_true", help="draw with ASCII characters only")
     return samples, showing
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -26,17 +25,6 @@ STYLES = {
     "command": "bold",
 }
 """Style → rich's, beside its own dim and bold. Colours are never the only thing that tells two meanings apart."""
-
-
-def add_screen_options(group: argparse._ActionsContainer) -> None:
-    group.add_argument(
-        "--color",
-        choices=("auto", "always", "never"),
-        default="auto",
-        metavar="WHEN",
-        help="auto: in a terminal that has colours, unless NO_COLOR is set (default); always; never",
-    )
-    group.add_argument("--ascii", action="store_true", help="draw with ASCII characters only")
 
 
 def console(color: str) -> Console:
