@@ -67,6 +67,10 @@ class Icinga:
         station.spawn("icinga2 daemon", "/tmp/icinga2.out", user=USER)
         return self
 
+    def kill(self) -> None:
+        """End it at once (SIGKILL), with all its processes: the next start finds nobody in its folders."""
+        self.station.run("pkill -9 icinga2; while pgrep icinga2; do sleep 0.1; done")
+
     def log(self) -> str:
         return self.station.read("/var/log/icinga2/icinga2.log")
 

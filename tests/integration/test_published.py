@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -21,15 +22,16 @@ pytestmark = pytest.mark.monitoring
 CONFIG = "/etc/check_delayed_repl/config.toml"
 LOG = "/tmp/worker.log"
 SECRET = "not-a-real-one"
+THOUSAND = 1000
 PIPE = "/var/lib/nagios4/rw/nagios.cmd"
 
 
-def configuration(publish: str, replicas: dict[str, str], history: str = HISTORY) -> str:
+def configuration(publish: str, replicas: dict[str, str], history: str, interval: float) -> str:
     """A worker's file: its table [publish], and what stands in each replica's table."""
     limits = "\n".join(f"{name[2:]} = {value}" for name, value in re.findall(r"(--\S+) (\S+)", LIMITS))
     tables = "".join(f'[[replica]]\nreplica = "{name}"\nhost = "replica"\n{more}\n' for name, more in replicas.items())
     return (
-        f'history = "{history}"\n[publish]\npublish-interval = 3\n{publish}\n'
+        f'history = "{history}"\n[publish]\npublish-interval = {interval:g}\n{publish}\n'
         f'[defaults]\ndefaults-file = "worker.cnf"\ninterval = 1\n{limits}\n{tables}'
     )
 
@@ -38,12 +40,18 @@ class Worker:
     """A publishing worker on a station."""
 
     def __init__(
-        self, station: Station, publish: str, replicas: dict[str, str], name: str = "config", history: str = HISTORY
+        self,
+        station: Station,
+        publish: str,
+        replicas: dict[str, str],
+        name: str = "config",
+        history: str = HISTORY,
+        interval: float = 3,
     ) -> None:
         self.station = station
         self.config = f"/etc/check_delayed_repl/{name}.toml"
         self.log = f"/tmp/{name}.log"
-        station.put({self.config: configuration(publish, replicas, history)}, user=USER, mode=0o600)
+        station.put({self.config: configuration(publish, replicas, history, interval)}, user=USER, mode=0o600)
         self.start()
 
     def start(self) -> None:
@@ -75,7 +83,6 @@ def nagios(site: Site, line: Pair) -> Iterator[tuple[Nagios, Worker]]:
     names = 'object-host = "db8"\nobject-service = "Delayed replication published"'
     worker = Worker(station, f'nagios-command-file = "{PIPE}"', {"db8": names})
     yield made, worker
-    line.replica.start_all()
     station.close()
 
 
@@ -123,6 +130,13 @@ def test_a_worker_that_is_gone_is_critical_in_nagios(nagios: tuple[Nagios, Worke
 # --- Icinga 2
 
 
+@pytest.fixture(autouse=True)
+def running(line: Pair) -> Iterator[None]:
+    """No test leaves its fault to the next one."""
+    yield
+    line.replica.start_all()
+
+
 @pytest.fixture(scope="module")
 def icinga(site: Site, line: Pair) -> Iterator[tuple[Icinga, Worker]]:
     line.settle()
@@ -138,15 +152,31 @@ def icinga(site: Site, line: Pair) -> Iterator[tuple[Icinga, Worker]]:
             "change this": SECRET,
         },
     )
-    host = 'object Host "db7" {\n  check_command = "dummy"\n  vars.published_replicas = [ "db7/a" ]\n}\n'
-    files = {"command.conf": example("icinga2/command.conf"), "published.conf": published, "tests.conf": TELL + host}
+    files = {"command.conf": example("icinga2/command.conf"), "published.conf": published, "tests.conf": TELL + HOSTS}
     station.put({f"/etc/icinga2/conf.d/{name}": text for name, text in files.items()})
     station.put({"/etc/check_delayed_repl/icinga.secret": f"{SECRET}\n"}, user=USER, mode=0o600)
     made.start().answered(lambda: made.get("status"), 60, "the API answers")
     worker = Worker(station, to_icinga(station), {"db7/a": "", "stranger": ""})
     yield made, worker
-    line.replica.start_all()
     station.close()
+
+
+HOSTS = f"""
+object Host "db7" {{
+  check_command = "dummy"
+  vars.published_replicas = [ "db7/a" ]
+}}
+object Host "fleet" {{
+  check_command = "dummy"
+  vars.thousand = []
+  for (number in range({THOUSAND})) {{ vars.thousand.add("n" + number) }}
+}}
+apply Service "thousand " for (name in host.vars.thousand) {{
+  import "delayed-replication-published"
+  enable_active_checks = false
+  assign where host.vars.thousand
+}}
+"""
 
 
 def to_icinga(station: Station, ca: str = f"{CERTIFICATES}/ca.crt") -> str:
@@ -177,7 +207,7 @@ def test_icinga_that_was_away_gets_the_newest_result(icinga: tuple[Icinga, Worke
     made, worker = icinga
     service = "delayed replication db7/a"
     made.expect("db7", service, "OK", "", 60)
-    made.station.run("pkill -9 icinga2; true")
+    made.kill()
     worker.expect("the newest result of each replica is kept until it is back")
     line.replica.stop_sql()
     made.start()
@@ -196,6 +226,34 @@ def test_a_worker_that_is_gone_is_critical_in_icinga(icinga: tuple[Icinga, Worke
     assert found["last_check_result"]["active"] is True
     worker.start()
     made.expect("db7", service, "OK", "", 60)
+
+
+def test_a_thousand_services_have_their_newest_results_after_a_restart(
+    icinga: tuple[Icinga, Worker], line: Pair
+) -> None:
+    made, _ = icinga
+    line.replica.sql(f"SET GLOBAL max_connections = {THOUSAND + 100}")
+    publish = to_icinga(made.station).replace("db7", "fleet").replace(":1", ":5665", 1)
+    publish += '\nobject-service = "thousand {replica}"'
+    replicas = {f"n{number}": "interval = 10\nmax-last-seen = 60" for number in range(THOUSAND)}
+    worker = Worker(made.station, publish, replicas, "thousand", "/var/lib/check_delayed_repl/thousand.db", 60)
+
+    def states() -> dict[int, int]:
+        """How many services are in which state by a passive result that is good for three publish-intervals."""
+        found = made.get("objects/services", filter='host.name == "fleet"', attrs=["state", "last_check_result"])
+        results = [(each["attrs"]["state"], each["attrs"]["last_check_result"]) for each in found]
+        return Counter(state for state, result in results if result and not result["active"] and result["ttl"] == 180)
+
+    try:
+        made.answered(lambda: states().get(0) == THOUSAND or None, 90, "all services are OK")
+        made.kill()
+        line.replica.stop_sql()
+        worker.expect("the newest result of each replica is kept until it is back")
+        time.sleep(12)  # every replica is found to be stopped meanwhile
+        made.start()
+        made.answered(lambda: states().get(2) == THOUSAND or None, 120, "all services are CRITICAL")
+    finally:
+        worker.kill()
 
 
 def test_a_certificate_that_is_not_trusted(icinga: tuple[Icinga, Worker]) -> None:
