@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from check_delayed_repl.history.codec import JOB_COLUMNS, NAME_LENGTH, Row, added_columns, job_values, layout, text
 from check_delayed_repl.history.database import HistoryUnavailable
 from check_delayed_repl.history.tables import History
+from check_delayed_repl.observe.connection import ConnectFailed, connect, scrubbed, server_error, text_of
 from check_delayed_repl.observe.optionfile import exposed
 from check_delayed_repl.observe.target import SSL_MODES, Target
 from check_delayed_repl.records import JobLine, Sample
@@ -145,7 +146,7 @@ class MySQLHistory(History):
         self._rows("SELECT arrival FROM counter WHERE id = 1 FOR UPDATE")
 
     def _undone(self, error: Exception) -> bool:
-        return _number_of(error) in _TRY_AGAIN
+        return server_error(error) in _TRY_AGAIN
 
     def _ready(self) -> None:
         if self.deadline <= time.monotonic():
@@ -165,8 +166,6 @@ class MySQLHistory(History):
         self._connect()
 
     def _connect(self) -> None:
-        from check_delayed_repl.observe.connection import ConnectFailed
-
         try:
             self._connection = self._reach()
             for statement in _SESSION:
@@ -182,8 +181,6 @@ class MySQLHistory(History):
 
     def _reach(self) -> Connection:
         """A connection to the database, which is created if it is not there."""
-        from check_delayed_repl.observe.connection import ConnectFailed, connect
-
         try:
             return connect(self._target, self.deadline, self._database)
         except ConnectFailed as failure:
@@ -203,10 +200,10 @@ class MySQLHistory(History):
             rows = self._rows("SELECT version FROM schema_version WHERE id = 1")
             version = int(rows[0][0]) if rows else 0
         except pymysql.MySQLError as error:
-            self.readable = _number_of(error) not in _NO_SELECT
+            self.readable = server_error(error) not in _NO_SELECT
             if not self.readable:
                 return
-            if _number_of(error) != _NO_TABLE:
+            if server_error(error) != _NO_TABLE:
                 raise
         if version > self.version:
             raise HistoryUnavailable(
@@ -218,7 +215,7 @@ class MySQLHistory(History):
                 for statement in MIGRATIONS[old]:
                     self._change_layout(statement)
         except pymysql.MySQLError as error:
-            if _number_of(error) not in _MAY_NOT:
+            if server_error(error) not in _MAY_NOT:
                 raise
             what = (
                 f"has tables of an older version ({version}), and this account may not change them"
@@ -226,7 +223,7 @@ class MySQLHistory(History):
                 else "has no tables of this version yet, and this account may not create them"
             )
             raise HistoryUnavailable(
-                f"history {self.name} {what}: {_text_of(error)}: run `delayed-repl history prune --timeout 1h` once"
+                f"history {self.name} {what}: {self._said(error)}: run `delayed-repl history prune --timeout 1h` once"
                 " with an account that may CREATE, ALTER and UPDATE there"
             ) from None
 
@@ -241,18 +238,22 @@ class MySQLHistory(History):
             try:
                 self._run(statement)
             except pymysql.MySQLError as error:
-                too_old = statement == KEYS_OF_ITS_OWN and _number_of(error) == _SYNTAX
-                if _number_of(error) != _ADDED_BEFORE and not too_old:
+                too_old = statement == KEYS_OF_ITS_OWN and server_error(error) == _SYNTAX
+                if server_error(error) != _ADDED_BEFORE and not too_old:
                     raise
+
+    def _said(self, error: Exception) -> str:
+        """The server's words, without our password."""
+        return scrubbed(text_of(error), self._connection.secret if self._connection is not None else "")
 
     def _unavailable(self, error: Exception) -> HistoryUnavailable:
         """What to say of an error, and what to do about it."""
         where = f"history {self.name}"
         connection = self._connection
         trouble = connection.wire.trouble if connection is not None else None
-        number = _number_of(error)
-        what = _text_of(error, self._target.password)
-        if connection is None or trouble is not None or not connection.open or not _is_answer(error):
+        number = server_error(error)
+        what = self._said(error)
+        if connection is None or trouble is not None or not connection.open or number is None:
             self.close()
         if trouble is not None and trouble.kind == "timeout":
             return HistoryUnavailable(f"{where}: no answer until the deadline: see what its server is busy with")
@@ -359,20 +360,3 @@ def parse_url(url: str) -> tuple[Target, str, str]:
         host = f"[{host}]"
     user = f"{parts.username}@" if parts.username else ""
     return target, database, f"mysql://{user}{host}{f':{port}' if port else ''}/{database}"
-
-
-def _number_of(error: BaseException) -> int | None:
-    """The number of an error that came with one."""
-    return error.args[0] if error.args and isinstance(error.args[0], int) else None
-
-
-def _is_answer(error: Exception) -> bool:
-    """Whether the server said so, so that the connection is still good."""
-    number = _number_of(error)
-    return number is not None and 1000 <= number < 10000 and not 2000 <= number < 3000
-
-
-def _text_of(error: BaseException, secret: str | None = None) -> str:
-    from check_delayed_repl.observe.connection import scrubbed
-
-    return scrubbed(str(error.args[-1]) if error.args else type(error).__name__, secret or "")

@@ -19,8 +19,6 @@ from check_delayed_repl.observe.target import Target
 from check_delayed_repl.words import MASK, one_line, span
 
 if TYPE_CHECKING:
-    import ssl
-
     from check_delayed_repl.observe.names import Address
     from check_delayed_repl.observe.wire import Connection
 
@@ -129,20 +127,7 @@ def _log_in(found: Settings, deadline: float, budget: float, database: str | Non
 
         wire = Wire(sock, deadline, MAX_SAMPLE_VALUES if raw else MAX_VALUES)
         wire.budget = budget
-        local, mode = address is None, found.ssl_mode
-        connection = Connection(
-            wire,
-            where=found.where,
-            address=address,
-            raw=raw,
-            # Nobody can listen on a local socket: like the servers' own clients, encrypt only where that is demanded.
-            tls=None if mode == "disabled" or (local and mode == "preferred") else _tls(found),
-            tls_required=mode not in ("disabled", "preferred"),
-            host=found.host,
-            user=found.user.encode("utf-8", "surrogateescape"),
-            password=found.password.encode("utf-8", "surrogateescape"),
-            database=database,
-        )
+        connection = Connection(wire, found, address, database, raw=raw)
     except BaseException:
         sock.close()
         raise
@@ -181,11 +166,11 @@ def ask_together(connection: Connection, sql: str, purpose: str) -> list[Answer]
             more = cursor.nextset()
         return answers
     except Exception as error:  # noqa: BLE001  as above
-        number = _server_error(error)
+        number = server_error(error)
         if number is not None and connection.open and number not in (_SHUTTING_DOWN, *_ENDED):
             if answers:
                 return answers
-            raise Refused(number, scrubbed(_text_of(error), connection.secret)) from None
+            raise Refused(number, scrubbed(text_of(error), connection.secret)) from None
         failure = _failure(connection, error, purpose)
         connection.close()
         raise failure from None
@@ -301,46 +286,10 @@ def _late(where: str, budget: float, purpose: str) -> ConnectFailed:
     return ConnectFailed("timeout", f"{where}: no answer within {span(max(round(budget, 1), 0.0))} ({purpose})")
 
 
-def _tls(found: Settings) -> Callable[[], ssl.SSLContext]:
-    """What makes the TLS context for these settings; it raises OSError or ValueError, in words."""
-
-    def make() -> ssl.SSLContext:
-        import ssl
-
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = found.ssl_mode == "verify-identity"
-        # Certificates as the servers make them for themselves do not pass the strict rules of newer Pythons.
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        if found.ssl_mode in ("verify-ca", "verify-identity"):
-            context.verify_mode = ssl.CERT_REQUIRED
-            if found.ssl_ca is None:
-                context.load_default_certs()
-            else:
-                _load(found.ssl_ca, "--ssl-ca", lambda: context.load_verify_locations(cafile=found.ssl_ca))
-        else:
-            context.verify_mode = ssl.CERT_NONE
-        if found.ssl_cert is not None:
-            certificate = found.ssl_cert
-            # An empty password: OpenSSL would ask the terminal for the one of an encrypted key, and wait.
-            _load(certificate, "--ssl-cert", lambda: context.load_cert_chain(certificate, found.ssl_key, lambda: ""))
-        elif found.ssl_key is not None:
-            raise ValueError("--ssl-key without --ssl-cert")
-        return context
-
-    return make
-
-
-def _load(path: str, option: str, load: Callable[[], None]) -> None:
-    try:
-        load()
-    except OSError as error:
-        raise ValueError(f"{option} {path}: {getattr(error, 'reason', None) or error.strerror}") from None
-
-
 # --- making errors readable ---
 
 
-def _server_error(error: Exception) -> int | None:
+def server_error(error: Exception) -> int | None:
     """The number of an error that the server sent; None for one of the client's own."""
     import pymysql
 
@@ -350,7 +299,7 @@ def _server_error(error: Exception) -> int | None:
     return None if 2000 <= number < 3000 or number <= 0 else number
 
 
-def _text_of(error: Exception) -> str:
+def text_of(error: Exception) -> str:
     """What an error says, without its number."""
     return str(error.args[-1]) if error.args else type(error).__name__
 
@@ -359,8 +308,8 @@ def _failure(connection: Connection, error: Exception, purpose: str) -> ConnectF
     """Why there is no connection (any more), in words."""
     where, secret = connection.where, connection.secret
     trouble = connection.wire.trouble
-    number = _server_error(error)
-    text = scrubbed(_text_of(error), secret)
+    number = server_error(error)
+    text = scrubbed(text_of(error), secret)
     if number is not None:
         if number in _ENDED:
             return _failure_on_wire(connection, "lost", text, purpose)

@@ -16,12 +16,12 @@ from pymysql.err import MySQLError
 from pymysql.protocol import MysqlPacket
 
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
+from check_delayed_repl.observe.tls import tls_context
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable
     from typing import Any, NoReturn, TypeAlias
 
+    from check_delayed_repl.observe.address import Settings
     from check_delayed_repl.observe.names import Address
 
     Base: TypeAlias = PyMySQLConnection[Any]
@@ -117,12 +117,13 @@ class Wire:
             self.fail(LOST if "EOF" in reason else TLS, reason.replace("_", " ").lower())
         self.fail(LOST, error.strerror or "")
 
-    def start_tls(self, context: ssl.SSLContext, name: str) -> None:
+    def start_tls(self, found: Settings, name: str) -> None:
         """The TLS handshake; notes TLS as the trouble where it fails."""
         import ssl
 
         try:
             self._arm()
+            context = tls_context(found)
             self._socket = context.wrap_socket(self._socket, server_hostname=name, do_handshake_on_connect=False)
             self._arm()
             self._socket.do_handshake()
@@ -165,42 +166,27 @@ class _Reader(io.RawIOBase):
 class _Tls:
     """Stands where PyMySQL expects an ssl.SSLContext, so that the handshake too ends at the deadline."""
 
-    def __init__(self, make: Callable[[], ssl.SSLContext]) -> None:
-        self._make = make
+    def __init__(self, found: Settings) -> None:
+        self._found = found
 
     def wrap_socket(self, wire: Wire, server_hostname: str) -> Wire:
-        try:
-            context = self._make()
-        except (OSError, ValueError) as error:
-            wire.fail(TLS, str(error))
-        wire.start_tls(context, server_hostname)
+        wire.start_tls(self._found, server_hostname)
         return wire
 
 
 class Connection(Base):
-    """A PyMySQL connection over a Wire. Made by `server.connect`, which also makes its errors readable."""
+    """A PyMySQL connection over a Wire. Made by `connection.connect`, which also makes its errors readable."""
 
     server_capabilities: int
     server_version: str
 
     def __init__(
-        self,
-        wire: Wire,
-        *,
-        where: str,
-        address: Address | None,
-        raw: bool,
-        tls: Callable[[], ssl.SSLContext] | None,
-        tls_required: bool,
-        host: str,
-        user: bytes,
-        password: bytes,
-        database: str | None,
+        self, wire: Wire, found: Settings, address: Address | None, database: str | None, *, raw: bool
     ) -> None:
         self.wire = wire
-        self.where = where
+        self.where = found.where
         """What the server is called in messages."""
-        self.secret = password.decode("utf-8", "surrogateescape")
+        self.secret = found.password
         self.address = address
         """Where the other side is; None for a local socket."""
         self.unusable = ""
@@ -210,11 +196,11 @@ class Connection(Base):
         """Of a row, so many bytes are kept: the rest, of its last value, is read and dropped. None keeps all."""
         self._columns = 0
         self._describing = False
-        self._tls_required = tls_required
+        self._tls_required = found.ssl_mode not in ("disabled", "preferred")
         super().__init__(
-            host=host,
-            user=user,
-            password=password,
+            host=found.host,
+            user=found.user.encode("utf-8", "surrogateescape"),
+            password=found.password.encode("utf-8", "surrogateescape"),
             database=database,
             charset="utf8mb4",
             # Values as the bytes that they are: what a server sends is read by those who know what it should be.
@@ -227,7 +213,9 @@ class Connection(Base):
             client_flag=CLIENT.MULTI_STATEMENTS if raw else 0,
             program_name="check_delayed_repl",
         )
-        self.ctx = _Tls(tls) if tls else None
+        # Nobody can listen on a local socket: like the servers' own clients, encrypt only where that is demanded.
+        wanted = self._tls_required or (found.ssl_mode == "preferred" and address is not None)
+        self.ctx = _Tls(found) if wanted else None
         # On a local socket nobody listens: a password may be sent as the server asks for it.
         self._secure = address is None
 
