@@ -17,15 +17,12 @@ LARGEST = 2**63
 """Whole numbers lie in [-LARGEST, LARGEST): what every history can store."""
 
 ALL_JOBS = "*"
-"""As the id of a void job line: all jobs so far were never there."""
+"""The id of a line that, being void, ends every job of the replica that arrived before it."""
 HELD_S = 2_147_483_647
 """The largest delay that a server can be set to: with it, nothing is applied until somebody says so."""
 
 CHANNEL_SEPARATOR = "#"
 """Stands between a replica's name and its channel: ``db1:3306#orders``."""
-
-ALL_JOBS = "*"
-"""The id of a line that, being void, ends every job of the replica that arrived before it."""
 
 
 class Sample(NamedTuple):

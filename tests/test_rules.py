@@ -398,3 +398,6 @@ def test_the_hold_of_a_rescue_was_never_meant_as_a_delay() -> None:
     lost = finding(judged([*records, look(30.0, sql_delay=0, sql="Yes")]), "delay-setting-lost")
     assert lost is not None
     assert "it was 7200 before" in lost.message
+    for setting, is_lost in ((0, True), (3600, False)):
+        begun_held = judged([look(0.0, **held), look(10.0, 3600.0, sql_delay=setting, sql="Yes")])
+        assert ("delay-setting-lost" in conditions(begun_held)) == is_lost

@@ -38,116 +38,42 @@ def only(verdict: Verdict, condition: str) -> Finding:
 
 # --- never held back
 
-HARD: list[tuple[str, list[Record], list[str]]] = [
-    ("connect-failed", [look(10.0, error="connect-failed", message="access denied")], ["access denied"]),
-    ("timeout", [look(10.0, error="timeout", message="no answer within 10 s")], ["no answer within 10 s", "--timeout"]),
-    ("not-a-replica", [look(10.0, error="not-a-replica", message="no channel")], ["no channel"]),
-    ("status-unreadable", [look(10.0, error="status-unreadable", message="needs X")], ["needs X"]),
-    ("status-unreadable", [look(10.0, io="Sideways")], ["'Sideways'"]),
-    ("status-unreadable", [look(10.0, sql="Preparing")], ["'Preparing'"]),
-    ("status-unreadable", [look(10.0, sql="")], ["''"]),
-    ("io-error", [look(10.0, io="Connecting", io_errno=2003, io_error="cannot reach")], ["2003", "cannot reach"]),
-    ("io-error", [look(10.0, io="No", io_errno=1236)], ["1236"]),
-    ("sql-error", [look(10.0, sql="No", sql_errno=1062, sql_error="Duplicate", sql_delay=7200)], ["1062", "Duplicate"]),
-    ("heartbeat-missing", [look(10.0, error="heartbeat-missing", message="no row")], ["no row"]),
-    ("heartbeat-unreadable", [look(10.0, error="heartbeat-unreadable", message="ts 'x'")], ["ts 'x'"]),
-    ("heartbeat-unreadable", [look(10.0, 1.1e10)], ["11000000000"]),
-    ("heartbeat-from-future", [look(10.0, -1.01)], ["--heartbeat-timezone", "1"]),
-    ("heartbeat-from-future", [look(10.0, -3600.0)], ["--heartbeat-timezone", "3600"]),
-    ("heartbeat-from-future", [look(10.0, local=-1.01)], ["--heartbeat-timezone"]),
+HARD: list[tuple[str, list[Record]]] = [
+    ("connect-failed", [look(10.0, error="connect-failed", message="access denied")]),
+    ("status-unreadable", [look(10.0, sql="")]),
+    ("io-error", [look(10.0, io="No", io_errno=1236)]),
+    ("sql-error", [look(10.0, sql="No", sql_errno=1062, sql_delay=7200)]),
+    ("heartbeat-unreadable", [look(10.0, 1.1e10)]),
+    ("heartbeat-from-future", [look(10.0, -1.01)]),
     (
         "source-heartbeat-dead",
         [look(t, CALM + t, ts=1.0, relay_log=("b", int(t)), seconds_behind=7100) for t in (10.0, 40.0, 71.0)],
-        ["61 seconds", "limit 60, --max-seconds-behind"],
     ),
-    (
-        "source-heartbeat-dead",
-        [
-            look(t, ts=1.0, io="Yes", sql="Yes", source_log=("b", 5), relay_log=("b", 5), sql_delay=7200)
-            for t in (10.0, 40.0, 71.0)
-        ],
-        ["61 seconds", "limit 60, --max-seconds-behind"],
-    ),
-    ("delay-setting-lost", [look(10.0, **NATIVE), look(20.0, sql_delay=0)], ["0", "7200", "5400", "--min-delay-time"]),
-    ("delay-setting-lost", [look(10.0, **NATIVE), look(20.0, sql_delay=5399)], ["5399"]),
-    ("job-overrun", [job(-64801.0), look(10.0)], ["64811", "64800", "--max-backup-behind"]),
-    ("clock-stepped", [look(1000.0), look(10.0)], ["990", "limit 2", "history prune --future"]),
+    ("delay-setting-lost", [look(10.0, **NATIVE), look(20.0, sql_delay=0)]),
+    ("job-overrun", [job(-64801.0), look(10.0)]),
+    ("clock-stepped", [look(1000.0), look(10.0)]),
 ]
 
 
-@pytest.mark.parametrize(("condition", "records", "said"), HARD)
+@pytest.mark.parametrize(("condition", "records"), HARD)
 @pytest.mark.parametrize("under_a_job", [False, True])
-def test_what_is_never_held_back(condition: str, records: list[Record], said: list[str], under_a_job: bool) -> None:
+def test_what_is_never_held_back(condition: str, records: list[Record], under_a_job: bool) -> None:
     before: list[Record] = [look(0.0), *([STARTED] if under_a_job else [])]
     last = records[-1]
     assert isinstance(last, Sample)
-    verdict = judged([*before, *records], now=last.t)
-    first = only(verdict, condition)
+    first = only(judged([*before, *records], now=last.t), condition)
     assert (first.state, first.held) == (State.CRITICAL, False)
-    for words in said:
-        assert words in first.message
-    assert "\n" not in first.message
 
 
-NEARLY: list[list[Record]] = [
-    [look(10.0, local=-1.0)],
-    [look(10.0, io="Yes", io_errno=0, sql="Yes", sql_errno=0)],
-    # A ts that stands still, for as long as it may.
-    [look(t, CALM + t, ts=1.0, relay_log=("b", int(t)), seconds_behind=7000) for t in (10.0, 40.0, 70.0)],
-    # One that stands still because its transactions are slow: the server itself falls behind as well.
-    [
-        look(t, CALM + t, ts=1.0, relay_log=("b", int(t)), seconds_behind=int(CALM + t) - 60)
-        for t in (10.0, 40.0, 100.0)
-    ],
-    [look(t, CALM + t, ts=1.0, relay_log=("b", int(t))) for t in (10.0, 40.0, 100.0)],
-    # Nothing is applied meanwhile: it may be the thread that stands still.
-    [look(t, CALM + t, ts=1.0, relay_log=("b", 1), seconds_behind=0) for t in (10.0, 40.0, 100.0)],
-    # Drained, but for one look in between, or with a delay pending, or a thread that does not run.
-    [
-        look(t, ts=1.0, io="Yes", sql="Yes", source_log=("b", 5), relay_log=("b", 5 - (t == 40.0)))
-        for t in (10.0, 40.0, 100.0)
-    ],
-    [
-        look(t, ts=1.0, io="Yes", sql="Yes", source_log=("b", 5), relay_log=("b", 5), sql_remaining=3)
-        for t in (10.0, 40.0, 100.0)
-    ],
-    [look(t, ts=1.0, io="Connecting", sql="Yes", source_log=("b", 5), relay_log=("b", 5)) for t in (10.0, 40.0, 69.0)],
-    [
-        look(t, ts=float(t), io="Yes", sql="Yes", source_log=("b", 5), relay_log=("b", 5))
-        for t in (10.0, 40.0, 70.0, 100.0)
-    ],
-    # Another server's row is another heartbeat.
-    [
-        look(t, ts=1.0, heartbeat_id=int(t // 50), io="Yes", sql="Yes", source_log=("b", 5), relay_log=("b", 5))
-        for t in (10.0, 40.0, 70.0, 100.0)
-    ],
-    [look(10.0, sql_delay=0)],
-    [look(10.0, sql_delay=3600)],
-    [look(10.0, sql_delay=3600), look(20.0, sql_delay=3600)],
-    [look(10.0, **NATIVE), look(20.0, sql_delay=5400)],
-    [look(10.0, **NATIVE), look(20.0)],
-    [look(10.0, **NATIVE), look(20.0, sql_delay=0), look(30.0, sql_delay=7200)],
-    [job(-64790.0), look(10.0)],
-    [look(12.0), look(10.0)],
-]
-
-
-@pytest.mark.parametrize("records", NEARLY)
-def test_what_is_just_not_wrong(records: list[Record]) -> None:
-    last = records[-1]
-    assert isinstance(last, Sample)
-    verdict = judged([look(0.0), *records], now=last.t)
-    assert verdict.state != State.CRITICAL, verdict.findings
-
-
-def test_a_delay_of_one_second_ahead_is_no_heartbeat_from_the_future() -> None:
-    verdict = judged([look(10.0, -1.0)])
-    assert verdict.condition == "delay-out-of-bounds"
-    assert finding(verdict, "heartbeat-from-future") is None
-
-
-def test_the_largest_credible_delay_is_out_of_bounds_and_readable() -> None:
-    assert judged([look(10.0, 1e10)]).condition == "delay-out-of-bounds"
+def test_a_job_may_run_for_as_long_as_its_limit_and_a_stepped_clock_has_a_text() -> None:
+    assert judged([job(-64790.0), look(10.0)]).condition == "active-backup"
+    assert only(judged([job(-64801.0), look(10.0)]), "job-overrun").message == (
+        "Job overrun: backup has been running for 64811 seconds (limit 64800, --max-backup-behind)"
+    )
+    assert only(judged([look(1000.0), look(10.0)], now=10.0), "clock-stepped").message == (
+        "Clock stepped: a stored sample lies 990 seconds in the future (limit 2); wait for it, or take it out with "
+        "delayed-repl history prune --future"
+    )
 
 
 def test_looks_that_failed_do_not_find_the_relay_log_drained() -> None:
@@ -214,23 +140,6 @@ def failover(until: float) -> list[Record]:
     ]
 
 
-def test_another_servers_heartbeat_serves_after_a_failover_for_as_long_as_a_delay_may_be() -> None:
-    verdict = judged(failover(200.0))
-    first = only(verdict, "source-changed")
-    assert first.state == State.WARNING
-    for words in ("server 2", "server 1", "90 seconds", "limit 9000, --max-delay-time"):
-        assert words in first.message
-    assert judged(failover(9110.0)).condition == "source-changed"
-    late = only(judged(failover(9120.0)), "heartbeat-missing")
-    assert late.state == State.CRITICAL
-    for words in ("source 2", "server 1", "9010 seconds", "limit 9000, --max-delay-time"):
-        assert words in late.message
-
-
-def test_the_new_sources_own_heartbeat_ends_the_change() -> None:
-    assert judged([*failover(200.0), look(210.0, source_id=2, heartbeat_id=2)]).condition == "in-range"
-
-
 def test_a_second_failover_counts_anew() -> None:
     records: list[Record] = [*failover(9000.0), *looks(9010.0, 9200.0, source_id=3, heartbeat_id=1)]
     verdict = judged(records)
@@ -277,27 +186,20 @@ def test_a_sample_from_the_future_is_a_clock_that_stepped(ahead: float, stepped:
 
 # --- held by a job
 
-HELD: list[tuple[str, list[dict[str, Any]], list[str]]] = [
-    ("io-stopped", [{"io": "No"}], []),
-    (
-        "io-stopped",
-        [{"io": "Connecting"}] * 8,
-        ["70 seconds", "limit 60, --max-seconds-behind"],
-    ),
-    ("io-stopped", [{"io": "Preparing"}] * 4 + [{"io": "Connecting"}] * 4, ["70 seconds"]),
-    ("sql-stopped", [NATIVE, NATIVE | {"sql": "No"}], []),
-    ("local-heartbeat-stale", [{"local": 60.1}], ["60.1 seconds", "limit 60, --max-seconds-behind"]),
-    ("local-heartbeat-stale", [{"local_missing": True}], ["--no-local-heartbeat"]),
+HELD: list[tuple[str, list[dict[str, Any]]]] = [
+    ("io-stopped", [{"io": "No"}]),
+    ("io-stopped", [{"io": "Preparing"}] * 4 + [{"io": "Connecting"}] * 4),
+    ("sql-stopped", [NATIVE, NATIVE | {"sql": "No"}]),
+    ("local-heartbeat-stale", [{"local": 60.1}]),
+    ("local-heartbeat-stale", [{"local_missing": True}]),
 ]
 
 
-@pytest.mark.parametrize(("condition", "seen", "said"), HELD)
-def test_what_a_job_holds_back(condition: str, seen: list[dict[str, Any]], said: list[str]) -> None:
+@pytest.mark.parametrize(("condition", "seen"), HELD)
+def test_what_a_job_holds_back(condition: str, seen: list[dict[str, Any]]) -> None:
     records: list[Record] = [look(10.0 * i, **one) for i, one in enumerate(seen, 1)]
     first = only(judged([look(0.0), *records]), condition)
     assert (first.state, first.held) == (State.CRITICAL, False)
-    for words in said:
-        assert words in first.message
     under_a_job = judged([look(0.0), job(0.0), *records])
     held = finding(under_a_job, condition)
     assert held is not None
@@ -305,9 +207,9 @@ def test_what_a_job_holds_back(condition: str, seen: list[dict[str, Any]], said:
     assert (under_a_job.state, under_a_job.condition) == (State.WARNING, "active-backup")
 
 
-@pytest.mark.parametrize(("condition", "seen", "said"), HELD)
+@pytest.mark.parametrize(("condition", "seen"), HELD)
 def test_what_a_job_holds_back_is_charged_to_it_and_critical_when_its_budget_is_spent(
-    condition: str, seen: list[dict[str, Any]], said: list[str]
+    condition: str, seen: list[dict[str, Any]]
 ) -> None:
     limits = LIMITS._replace(max_backup_behind=100.0)
     steady = [*seen, *([seen[-1]] * 30)]
@@ -320,41 +222,6 @@ def test_what_a_job_holds_back_is_charged_to_it_and_critical_when_its_budget_is_
     spent = finding(last, condition)
     assert spent is not None
     assert (spent.state, spent.held) == (State.CRITICAL, False)
-
-
-NOT_WRONG: list[list[dict[str, Any]]] = [
-    [{"io": "Connecting"}] * 7,
-    [{"io": "Preparing"}] * 7,
-    [*([{"io": "Connecting"}] * 7), {"io": "Yes"}, {"io": "Connecting"}],
-    [{"sql": "No"}],
-    [{"sql": "No", "sql_delay": 0}],
-    [{"local": 60.0}],
-    [{"local": 0.0}],
-]
-
-
-@pytest.mark.parametrize("seen", NOT_WRONG)
-def test_what_needs_no_job_to_be_in_order(seen: list[dict[str, Any]]) -> None:
-    assert judged([look(0.0), *(look(10.0 * i, **one) for i, one in enumerate(seen, 1))]).state == State.OK
-
-
-@pytest.mark.parametrize(
-    ("mode", "sql_delay", "stopped"),
-    [
-        ("auto", 7200, True),
-        ("auto", 0, False),
-        ("auto", None, False),
-        ("native", 0, True),
-        ("native", None, True),
-        ("external", 7200, False),
-    ],
-)
-def test_a_stopped_sql_thread_is_wrong_where_the_server_itself_delays(
-    mode: str, sql_delay: int | None, stopped: bool
-) -> None:
-    limits = LIMITS._replace(delay_mode=mode)
-    verdict = judged([look(0.0, sql_delay=sql_delay), look(10.0, sql="No")], limits)
-    assert (verdict.condition == "sql-stopped") == stopped
 
 
 def test_an_error_is_said_once_and_not_as_a_stopped_thread_too() -> None:
@@ -407,13 +274,6 @@ def logs(until: float, **seen: Any) -> list[Sample]:
     return looks(0.0, until, every=100.0, source_log=("b", 7), relay_log=("b", 3), **seen)
 
 
-def test_a_source_log_that_stands_still() -> None:
-    assert judged(logs(1800.0, io="Yes")).state == State.OK
-    first = only(judged(logs(1900.0, io="Yes")), "source-log-stale")
-    assert first.state == State.CRITICAL
-    assert "1900 seconds (limit 1800, --max-master-behind)" in first.message
-
-
 @pytest.mark.parametrize(
     ("seen", "held"),
     [
@@ -445,15 +305,6 @@ def test_a_relay_log_that_stands_still_is_held_by_any_job() -> None:
     held = finding(judged([*records, job(28900.0), look(28910.0, relay_log=("b", 3), sql="Yes")]), "relay-log-stale")
     assert held is not None
     assert held.held
-
-
-def test_log_ages_count_from_the_first_sample_and_from_every_move() -> None:
-    verdict = judged(logs(500.0))
-    assert (verdict.source_log_age, verdict.relay_log_age) == (500.0, 500.0)
-    moved = judged([*logs(500.0), look(510.0, source_log=("b", 8), relay_log=("c", 3)), look(530.0)])
-    assert (moved.source_log_age, moved.relay_log_age) == (20.0, 20.0)
-    assert judged([*logs(500.0)], now=525.0).source_log_age == 525.0
-    assert (judged([look(0.0)]).source_log_age, judged([look(0.0)]).relay_log_age) == (None, None)
 
 
 @pytest.mark.parametrize(("thread", "log"), [("io", "source_log"), ("sql", "relay_log")])
@@ -491,17 +342,6 @@ def test_both_bounds_are_in_range(delay: float, condition: str, count: int) -> N
     assert verdict.state == (State.OK if condition == "in-range" else State.CRITICAL)
 
 
-def test_the_texts_of_a_line_in_range_and_out_of_bounds() -> None:
-    assert judged(looks(0.0, 100.0)).message == (
-        "Replication delay 7200 seconds is within 5400 to 9000 (--min-delay-time, --max-delay-time), slope 0"
-    )
-    assert judged(looks(0.0, 100.0, 9500.0)).message == (
-        "Replication delay intercept is out of bounds, and slope does not indicate recovery: 9500 seconds is above the "
-        "maximum 9000 (--max-delay-time); slope 0 (recovery needs at least 0.1 s/s towards the range, "
-        "--min-recovery-slope)"
-    )
-
-
 def test_a_line_that_fills() -> None:
     changes = states(looks(0.0, 8000.0, lambda t: t))
     assert [(state, condition) for _, state, condition in changes] == [
@@ -511,18 +351,6 @@ def test_a_line_that_fills() -> None:
     ]
     assert changes[1][0] <= 40.0
     assert changes[2][0] == pytest.approx(5400.0, abs=10.0)
-
-
-def test_a_line_that_drains_says_when_it_is_back() -> None:
-    verdict = judged(looks(0.0, 600.0, lambda t: 12000.0 - 2.0 * t))
-    assert verdict.state == State.WARNING
-    assert verdict.message.startswith("Replication delay intercept recovering - above maximum with slope -2: 10800")
-    assert "maximum 9000 (--max-delay-time)" in verdict.message
-    assert "back in range in 900 seconds" in verdict.message
-    assert "of 9000 seconds, --max-trend-time" in verdict.message
-    below = judged(looks(0.0, 600.0, lambda t: 3000.0 + 0.5 * t))
-    assert below.message.startswith("Replication delay intercept recovering - below minimum with slope 0.5: 3300")
-    assert "back in range in 4200 seconds" in below.message
 
 
 def test_a_trend_holds_for_its_budget_and_no_longer() -> None:

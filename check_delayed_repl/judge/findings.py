@@ -14,7 +14,7 @@ from check_delayed_repl.judge.observed import CHANGES_KEPT, DAY, LOSSES_KEPT, WA
 from check_delayed_repl.judge.outcome import Finding, State
 from check_delayed_repl.light import NamedTuple
 from check_delayed_repl.limits import Limits, kind_option, option
-from check_delayed_repl.records import Sample
+from check_delayed_repl.records import HELD_S, Sample
 from check_delayed_repl.words import moment, plain
 
 MAX_AHEAD = 1.0
@@ -83,13 +83,13 @@ def hard_facts(s: Sample, seen: Observed, limits: Limits) -> Iterator[Fact]:
             f"it took over ({limit(limits, 'max_delay_time')}); the newest is server {s.heartbeat_id}'s",
         )
     yield from _dead_heartbeat(s, seen, limits)
-    before = min(limits.min_delay_time, seen.sql_delay_max or 0)
+    largest = seen.sql_delay_max or (HELD_S if seen.native else 0)
     # RESET REPLICA sets it to 0 without a word; a smaller setting that is long enough is somebody's will.
-    if s.sql_delay is not None and s.sql_delay < before and native(seen, limits):
+    if s.sql_delay is not None and s.sql_delay < min(limits.min_delay_time, largest) and native(seen, limits):
         yield Fact(
             "delay-setting-lost",
-            f"Delay setting is lost: the server is set to delay by {s.sql_delay} seconds, it was {seen.sql_delay_max} "
-            f"before (minimum {plain(limits.min_delay_time)}, --min-delay-time)",
+            f"Delay setting is lost: the server is set to delay by {s.sql_delay} seconds, it was {largest} before "
+            f"(minimum {plain(limits.min_delay_time)}, --min-delay-time)",
         )
     yield from _ambiguous(s, seen)
 
