@@ -95,7 +95,7 @@ def test_a_server_that_is_down(told: Command, nobody: list[str], tmp_path: Path)
     assert done.stdout.startswith((" CRITICAL  server-down", " CRITICAL  connect-failed"))
     assert "geheim" not in done.stdout
     assert "mysql --host=127.0.0.1" in done.stdout or "systemctl" in done.stdout
-    assert "There is no history at the place that --history names" in " ".join(done.stdout.split())
+    assert "There is no history there, or nothing in it (--history)." in " ".join(done.stdout.split())
     assert not Path(nowhere).exists()
     assert time.monotonic() - start < 15
     assert told("diagnose", *nobody, "--history", nowhere, "--exit-code").returncode == 2

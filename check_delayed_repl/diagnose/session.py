@@ -186,14 +186,14 @@ class Session:
             age = words.span(max(0.0, now - self._others_t))
             window = words.span(self.limits.window)
             yield f"Based on {count} of the last {window}{taken}; the newest in the history is {age} old."
-        else:
+        elif self.own:
             taken = words.plural(len(self.own), "sample")
             yield f"Based on {taken} alone: jobs, earlier settings and since when the logs stand still are not known."
         if self._known:
             names = ", ".join(words.shown(name) for name in self._known[:SEVERAL])
             rest = "" if len(self._known) <= SEVERAL else f" and {len(self._known) - SEVERAL} more"
             yield f"The history has nothing of {words.shown(self.replica)}. It knows: {names}{rest} (--replica)."
-        elif self._others_t is None and self._args.history and self.trouble is None:
-            yield "There is no history at the place that --history names, or nothing in it."
+        elif self._others_t is None and (self._args.history or self.worker) and self.trouble is None:
+            yield "There is no history there, or nothing in it (--history)."
         if self._args.config:
             yield f"Options are from {self._args.config}."

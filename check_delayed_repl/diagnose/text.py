@@ -199,7 +199,7 @@ class Screen:
             return self._text(f"{at}. {samples} in the window: too few for a slope.")
         low, high = (words.slope(end).removesuffix(" s/s") for end in (known.low, known.high)) if known else ("", "")
         sure = f" ({CONFIDENCE:.0%} sure: {low} to {high})" if low != high else ""
-        about = f"correlation {plain(trend.correlation, 2)}, fitted to {samples} of {span(trend.span)}"
+        about = f"correlation {plain(trend.correlation, 2)}, fitted to {samples} over {span(trend.span)}"
         lines = self._text(f"{at}, slope {words.slope(trend.slope)}{sure}, {about}.")
         if known is not None and known.theil_sen is not None:
             between = f"Between most pairs of samples the slope is {words.slope(known.theil_sen)} (Theil-Sen)"
@@ -261,7 +261,7 @@ class Screen:
         since = self.p.verdict.episode_since
         limits = ", ".join(f"{shown(b.name)} {span(b.limit)}" for b in self.p.budgets if not (b.held or b.ends))
         if not self._is_held():
-            return self._text(f"No alarm is held back. It could be, for: {limits}.")
+            return self._text(f"No alarm is held back. The limits: {limits}.")
         began = "" if since is None else f" since {self._clock(since)}"
         lines = [Text(f"Alarm held back in this episode{began}, and how long it may be", "bold")]
         lines += [self._bar(budget) for budget in self.p.budgets if budget.held or budget.ends]
