@@ -6,8 +6,9 @@ import argparse
 import os
 from collections.abc import Sequence
 
+from check_delayed_repl.arguments import Parser, UsageError
 from check_delayed_repl.light import TYPE_CHECKING
-from check_delayed_repl.options import DEFAULTS, Parser, UsageError
+from check_delayed_repl.options import DEFAULTS
 
 if TYPE_CHECKING:
     from check_delayed_repl.configfile import File, Replica, Values

@@ -24,6 +24,7 @@ import re
 import stat
 from contextlib import suppress
 
+from check_delayed_repl.arguments import UsageError, did_you_mean, filled, port, positive_duration, unreadable
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.observe.optionfile import EXPOSED, read_file
@@ -40,15 +41,9 @@ from check_delayed_repl.options import (
     SAMPLING,
     TREND,
     Option,
-    UsageError,
-    did_you_mean,
-    filled,
     limits_from,
-    port,
-    positive_duration,
     replica_name,
     target_from,
-    unreadable,
 )
 
 if TYPE_CHECKING:

@@ -1,290 +1,45 @@
-"""The options that both faces share: checked here, so that whatever gets past can be used as it is.
+"""The options of all commands. Each stands once, as data: command line, file and documentation are made from it.
 
-Every option stands once, as data: the command line, the configuration file and the documentation are made from it.
-Every mistake is a UsageError with one line that names the option; the two commands print it each in its own way and
-exit with 3. No message ever quotes a value that could be a password.
+What gets past them can be used as it is: a limit or a target is checked here.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 
-from check_delayed_repl import __version__
+from check_delayed_repl.arguments import (
+    UsageError,
+    channel,
+    correlation,
+    duration,
+    filled,
+    interval,
+    job_limit,
+    number,
+    option_file,
+    port,
+    positive_duration,
+    replication_filter,
+    server_id,
+    ssl_mode,
+    table,
+    timeout,
+    timezone,
+)
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
-from check_delayed_repl.limits import BUILT_IN_KINDS, KIND_PATTERN, RESCUE, RESERVED_KINDS, Limits, kind_option, option
+from check_delayed_repl.limits import Limits, option
 from check_delayed_repl.observe.target import SSL_MODES, Target
 from check_delayed_repl.records import CHANNEL_SEPARATOR
 from check_delayed_repl.words import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, NoReturn
-
-HELP_WIDTH = 96
-"""Columns of --help, whatever the terminal's width: the text stands in the README too."""
+    from typing import Any
 
 DEFAULTS = {"timeout": 10.0, "keep": 30 * 86400.0}
 """What counts where neither the command line nor a file says anything. Others' defaults stand in Target and Limits."""
-MAX_TIMEOUT = 86400.0
 DURATION_HELP = "A time is a number of seconds, or a number with s, m, h or d: 5400 is the same as 90m or 1.5h."
-
-_NUMBER = re.compile(r"([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?)([smhd]?)", re.ASCII)
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DEFAULTS = Limits()
-
-
-class UsageError(Exception):
-    """The command was called wrongly. The message is one line and names the option."""
-
-
-class HelpRequested(Exception):
-    """--help or --version was asked for; `text` is what to print."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
-
-
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that prints nothing and never exits: UsageError and HelpRequested are for the command to print.
-
-    Options are never guessed from a beginning, and the help has the same width everywhere.
-    """
-
-    def __init__(
-        self,
-        prog: str | None = None,
-        description: str | None = None,
-        usage: str | None = None,
-        epilog: str | None = None,
-        add_help: bool = True,
-        **others: Any,
-    ) -> None:
-        """As in argparse; without `add_help`, call `add_help_options` on the group that is to have them."""
-        # argparse's own usage would list every option. A given width also saves importing shutil.
-        super().__init__(
-            prog,
-            usage or "%(prog)s [options]",
-            description,
-            epilog,
-            add_help=False,
-            allow_abbrev=False,
-            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, 2, 34, HELP_WIDTH),
-            **others,
-        )
-        self.color = False  # Python 3.14 would colour the help
-        if add_help:
-            self.add_help_options(self)
-
-    def add_help_options(self, group: argparse._ActionsContainer) -> None:
-        group.add_argument("-h", "--help", action="help", help="show this text and exit")
-        group.add_argument("-V", "--version", action=_ShowVersion, nargs=0, help="show the version and exit")
-
-    def print_help(self, file: object = None) -> NoReturn:  # noqa: ARG002
-        raise HelpRequested(self.format_help())
-
-    def add_subparsers(self, **others: Any) -> Any:
-        # argparse would take the usage text for the name.
-        others.setdefault("prog", self.prog)
-        return super().add_subparsers(**others)
-
-    def parse_args(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> argparse.Namespace:
-        known, extra = self.parse_known_args(args, namespace)
-        if extra:
-            raise UsageError(self._unknown(extra[0]))
-        return known
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message.removeprefix("argument "))
-
-    def _unknown(self, argument: str) -> str:
-        """Names an argument that nothing takes, without what could be a password behind it."""
-        if argument.startswith("--"):
-            name = argument.partition("=")[0]
-            return f"{name}: no such option{did_you_mean(name, re.findall('--[a-z][a-z-]+', self.format_help()))}"
-        if argument.startswith("-") and len(argument) > 1:
-            return f"{argument[:2]}: no such option (see --help)"
-        return "unexpected argument (a value with spaces needs quotes; see --help)"
-
-
-class _ShowVersion(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        raise HelpRequested(f"{parser.prog.partition(' ')[0]} {__version__}\n")
-
-
-def did_you_mean(name: str, known: Iterable[str], otherwise: str = " (see --help)") -> str:
-    """`: did you mean …?`, or what to say otherwise, for a name that is not known."""
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, sorted(set(known)), 1, 0.7)
-    return f": did you mean {close[0]}?" if close else otherwise
-
-
-# --- types: text to value, or an ArgumentTypeError that argparse turns into a UsageError naming the option ---
-
-
-def number(text: str) -> float:
-    """A finite decimal number that is not negative."""
-    return _number(text, {"": 1.0}, "a number")
-
-
-def duration(text: str) -> float:
-    """Seconds, from a number of seconds or a number with s, m, h or d."""
-    return _number(text, _UNITS, "a time: give seconds, or a number with s, m, h or d")
-
-
-def _number(text: str, units: dict[str, float], what: str) -> float:
-    found = _NUMBER.fullmatch(text)
-    if not found or found[2] not in units:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
-    value = float(found[1]) * units[found[2]]
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is {'negative' if value < 0 else 'too large'}")
-    return value
-
-
-def correlation(text: str) -> float:
-    """A number from 0 to 1."""
-    value = number(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is greater than 1")
-    return value
-
-
-def positive_duration(text: str) -> float:
-    """Seconds, more than none."""
-    value = duration(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not more than 0 seconds")
-    return value
-
-
-def timeout(text: str) -> float:
-    """Seconds that a whole run may take: more than none, at most a day."""
-    value = positive_duration(text)
-    if value > MAX_TIMEOUT:
-        raise argparse.ArgumentTypeError(f"{text!r} is longer than a day")
-    return value
-
-
-def interval(text: str) -> float:
-    """Seconds from one sample to the next."""
-    value = positive_duration(text)
-    if not 0.1 <= value <= 86400.0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not between 0.1 s and a day")
-    return value
-
-
-def whole(text: str, lowest: int, highest: int, what: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,20}", text, re.ASCII) or not lowest <= int(text) <= highest:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {what}: a whole number from {lowest} to {highest}")
-    return int(text)
-
-
-def port(text: str) -> int:
-    return whole(text, 1, 65535, "a port")
-
-
-def server_id(text: str) -> int:
-    return whole(text, 1, 4294967295, "a server id")
-
-
-def filled(text: str) -> str:
-    """Text that is there, on one line."""
-    if not text.strip() or not text.isprintable():
-        raise argparse.ArgumentTypeError("is empty" if not text.strip() else "holds characters that cannot be printed")
-    return text
-
-
-def channel(text: str) -> str:
-    """A channel's name; the empty one is a name too, where others stand beside it."""
-    return filled(text) if text else text
-
-
-def table(text: str) -> str:
-    """`database.table`, plain identifiers both."""
-    if not re.fullmatch(r"[\w$-]{1,64}\.[\w$-]{1,64}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form database.table")
-    return text
-
-
-def timezone(text: str) -> str:
-    """The name of an IANA time zone that this machine knows."""
-    # Only few have this option: the module's import is left to them.
-    from zoneinfo import ZoneInfo
-
-    try:
-        ZoneInfo(text)
-    except (KeyError, ValueError, OSError):
-        raise argparse.ArgumentTypeError(f"{text!r} is no IANA time zone that this machine knows") from None
-    return text
-
-
-def ssl_mode(text: str) -> str:
-    """MySQL's own spelling (VERIFY_CA) serves as well."""
-    return text.lower().replace("_", "-")
-
-
-def job_kind(text: str) -> str:
-    """The name of a kind of job."""
-    if not KIND_PATTERN.match(text) or text.lower() in RESERVED_KINDS:
-        raise argparse.ArgumentTypeError(f"{text!r} cannot name a kind of job: letters, digits, _ . and -, at most 32")
-    return text
-
-
-def job_limit(text: str) -> tuple[str, float]:
-    """`KIND=SECONDS`, of a kind that is not built in."""
-    kind, equals, seconds = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form KIND=SECONDS")
-    if kind in BUILT_IN_KINDS:
-        hint = "it has no limit" if kind == RESCUE else f"its limit is {kind_option(kind)}"
-        raise argparse.ArgumentTypeError(f"{kind} is built in: {hint}")
-    return job_kind(kind), duration(seconds)
-
-
-def replication_filter(text: str) -> str:
-    """`COLUMN=VALUE`, as the replication status shows a filter."""
-    if not re.match(r"Replicate_\w+=.", text, re.ASCII | re.IGNORECASE):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form COLUMN=VALUE, such as Replicate_Do_DB=orders")
-    return text
-
-
-def option_file(text: str) -> str:
-    """The name of a file that is there and may be read. MySQL's own clients silently pass over one that is not."""
-    try:
-        os.stat(text)
-    except PermissionError:
-        raise argparse.ArgumentTypeError(unreadable(text)) from None
-    except OSError:
-        raise argparse.ArgumentTypeError(f"{text}: there is no such file") from None
-    if not os.access(text, os.R_OK, effective_ids=True):
-        raise argparse.ArgumentTypeError(unreadable(text))
-    return text
-
-
-def unreadable(path: str) -> str:
-    """Who may not read a file, and what changes that."""
-    from grp import getgrgid
-    from pwd import getpwuid
-
-    try:
-        user, group = getpwuid(os.geteuid()).pw_name, getgrgid(os.getegid()).gr_name
-    except KeyError:
-        user, group = str(os.geteuid()), str(os.getegid())
-    parts = os.path.abspath(path).split("/")[1:-1]
-    for folder in ("/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)):
-        if not os.access(folder, os.X_OK, effective_ids=True):
-            return f"{path}: user {user} may not enter {folder}: chmod a+x {folder}"
-    return f"{path}: user {user} may not read it: chgrp {group} {path}; chmod 640 {path}"
-
-
-# --- the options ---
 
 
 class Option(NamedTuple):

@@ -13,6 +13,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from check_delayed_repl.arguments import HelpRequested, Parser, UsageError
 from check_delayed_repl.config import parsed
 from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
 from check_delayed_repl.light import TYPE_CHECKING
@@ -21,9 +22,6 @@ from check_delayed_repl.options import (
     KEEP,
     OUTPUT,
     SAMPLING,
-    HelpRequested,
-    Parser,
-    UsageError,
     add_config_option,
     add_connection_options,
     add_history_option,

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from types import ModuleType
 
+from check_delayed_repl.arguments import HELP_WIDTH, HelpRequested, Parser, UsageError, did_you_mean
 from check_delayed_repl.config import parsed
 from check_delayed_repl.history import HistoryUnavailable
-from check_delayed_repl.options import HELP_WIDTH, HelpRequested, Parser, UsageError, did_you_mean
 
 PROG = "delayed-repl"
 

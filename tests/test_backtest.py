@@ -285,7 +285,7 @@ def test_two_sets_of_limits_for_programs(tool: Command, tmp_path: Path, night: l
 
 
 def test_a_file_of_limits_stands_on_top_of_the_options(tmp_path: Path) -> None:
-    from check_delayed_repl.options import Parser
+    from check_delayed_repl.arguments import Parser
 
     parser = Parser("backtest")
     backtest.add_arguments(parser)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from check_delayed_repl.arguments import Parser
 from check_delayed_repl.backtest.replay import StateChange, replay
 from check_delayed_repl.backtest.suggest import NothingToSuggest, suggestion
 from check_delayed_repl.commands import backtest
@@ -17,7 +18,6 @@ from check_delayed_repl.configfile import limits_of
 from check_delayed_repl.history.recording import dumps
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.limits import Limits
-from check_delayed_repl.options import Parser
 from check_delayed_repl.records import JobLine, Record, Sample
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

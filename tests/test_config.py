@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from check_delayed_repl import config, history, tool
+from check_delayed_repl.arguments import Parser, UsageError
 from check_delayed_repl.commands import worker
 from check_delayed_repl.configfile import (
     PUBLISH_KEYS,
@@ -31,7 +32,7 @@ from check_delayed_repl.configfile import (
 )
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.observe.target import Target
-from check_delayed_repl.options import Parser, UsageError, limits_from, replica_name, target_from
+from check_delayed_repl.options import limits_from, replica_name, target_from
 from check_delayed_repl.plugin import build_parser
 from check_delayed_repl.records import Sample
 

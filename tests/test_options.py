@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from check_delayed_repl import options
+from check_delayed_repl.arguments import UsageError, duration
 from check_delayed_repl.limits import Limits, option
-from check_delayed_repl.options import UsageError
 from check_delayed_repl.plugin import build_parser
 
 
@@ -39,7 +39,7 @@ def limits(*arguments: str) -> Limits:
     ],
 )
 def test_durations(text: str, seconds: float) -> None:
-    assert options.duration(text) == seconds
+    assert duration(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -67,13 +67,13 @@ def test_durations(text: str, seconds: float) -> None:
 )
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
-        options.duration(text)
+        duration(text)
 
 
 @given(st.text(max_size=8))
 def test_a_duration_is_a_finite_number_or_an_error(text: str) -> None:
     with contextlib.suppress(argparse.ArgumentTypeError):
-        assert 0 <= options.duration(text) < float("inf")
+        assert 0 <= duration(text) < float("inf")
 
 
 def test_nothing_given_means_the_defaults() -> None:

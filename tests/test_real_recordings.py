@@ -17,12 +17,13 @@ from typing import NamedTuple
 
 import pytest
 
+from check_delayed_repl.arguments import Parser
 from check_delayed_repl.backtest.replay import StateChange, replay
 from check_delayed_repl.history.recording import read
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import Verdict
 from check_delayed_repl.limits import Limits
-from check_delayed_repl.options import Parser, add_connection_options, add_judging_options, limits_from
+from check_delayed_repl.options import add_connection_options, add_judging_options, limits_from
 from check_delayed_repl.records import JobLine, Record, Sample
 
 FOLDER = Path(__file__).parent / "recordings"

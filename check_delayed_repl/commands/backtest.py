@@ -11,18 +11,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO
 
+from check_delayed_repl.arguments import UsageError, filled
 from check_delayed_repl.configfile import limits_of
 from check_delayed_repl.history import one_replica, open_existing
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.options import (
     REPLICA_IS,
     WAIT,
-    UsageError,
     add_config_option,
     add_history_option,
     add_judging_options,
     add_options,
-    filled,
     limits_from,
 )
 from check_delayed_repl.records import Record

@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 
+from check_delayed_repl.arguments import UsageError, duration, filled, positive_duration
 from check_delayed_repl.diagnose.picture import Diagnosis
 from check_delayed_repl.diagnose.screen import console, joined
 from check_delayed_repl.diagnose.session import Session
@@ -13,15 +14,11 @@ from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.options import (
     OUTPUT,
     SAMPLING,
-    UsageError,
     add_config_option,
     add_connection_options,
     add_history_option,
     add_judging_options,
-    duration,
-    filled,
     limits_from,
-    positive_duration,
     replica_name,
 )
 from check_delayed_repl.words import clean

@@ -10,16 +10,14 @@ import os
 import re
 import sys
 
+from check_delayed_repl.arguments import UsageError, filled, table
 from check_delayed_repl.history import LOCATION_VARIABLE
 from check_delayed_repl.observe.replication import is_mariadb
 from check_delayed_repl.options import (
-    UsageError,
     add_config_option,
     add_connection_options,
     add_history_option,
-    filled,
     replica_name,
-    table,
     target_from,
 )
 from check_delayed_repl.setup import accounts

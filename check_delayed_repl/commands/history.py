@@ -11,19 +11,10 @@ from itertools import chain, islice
 from math import inf
 from typing import IO, TYPE_CHECKING
 
+from check_delayed_repl.arguments import duration, filled, number
 from check_delayed_repl.history import History, HistoryUnavailable, one_replica, open_history
 from check_delayed_repl.history.pruning import prune, prune_future
-from check_delayed_repl.options import (
-    HISTORY,
-    WAIT,
-    Option,
-    add_actions,
-    add_config_option,
-    add_options,
-    duration,
-    filled,
-    number,
-)
+from check_delayed_repl.options import HISTORY, WAIT, Option, add_actions, add_config_option, add_options
 from check_delayed_repl.records import JobLine, Record, Sample, merge_job
 
 if TYPE_CHECKING:

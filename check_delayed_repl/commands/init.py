@@ -16,20 +16,11 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from check_delayed_repl.arguments import UsageError, filled, option_file, port, positive_duration
 from check_delayed_repl.observe.address import settings
 from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.target import Target
-from check_delayed_repl.options import (
-    HEARTBEATS,
-    Option,
-    UsageError,
-    add_options,
-    filled,
-    option_file,
-    port,
-    positive_duration,
-    target_from,
-)
+from check_delayed_repl.options import HEARTBEATS, Option, add_options, target_from
 from check_delayed_repl.setup.asking import Facts, Row, Wanted, facts
 from check_delayed_repl.setup.folder import Impossible, folder
 from check_delayed_repl.setup.hindrances import warnings

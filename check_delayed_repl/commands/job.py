@@ -13,19 +13,10 @@ import time
 from contextlib import suppress
 from typing import NamedTuple
 
+from check_delayed_repl.arguments import UsageError, job_kind, whole
 from check_delayed_repl.history import LOCATION_VARIABLE, History, HistoryUnavailable, holds_password, open_history
 from check_delayed_repl.limits import BUILT_IN_KINDS
-from check_delayed_repl.options import (
-    HISTORY,
-    WAIT,
-    Option,
-    UsageError,
-    add_actions,
-    add_config_option,
-    add_options,
-    job_kind,
-    whole,
-)
+from check_delayed_repl.options import HISTORY, WAIT, Option, add_actions, add_config_option, add_options
 from check_delayed_repl.records import ALL_JOBS, CHANNEL_SEPARATOR, JobLine, merge_job
 from check_delayed_repl.words import clean, moment
 

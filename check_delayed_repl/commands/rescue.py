@@ -10,15 +10,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from check_delayed_repl.options import (
-    UsageError,
-    add_config_option,
-    add_connection_options,
-    add_history_option,
-    duration,
-    filled,
-    whole,
-)
+from check_delayed_repl.arguments import UsageError, duration, filled, whole
+from check_delayed_repl.options import add_config_option, add_connection_options, add_history_option
 from check_delayed_repl.rescue.statements import KINDS
 
 HELP = "get lost data back: freeze, find the mistake, forward to just before it, resume"

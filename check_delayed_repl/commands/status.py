@@ -10,6 +10,7 @@ import time
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from check_delayed_repl.arguments import positive_duration
 from check_delayed_repl.conditions import rank
 from check_delayed_repl.config import replicas
 from check_delayed_repl.history import open_existing
@@ -24,7 +25,6 @@ from check_delayed_repl.options import (
     add_judging_options,
     add_options,
     limits_from,
-    positive_duration,
 )
 from check_delayed_repl.words import clean, clock, short
 

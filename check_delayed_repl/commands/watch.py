@@ -11,11 +11,12 @@ import threading
 
 from rich.text import Text
 
+from check_delayed_repl.arguments import whole
 from check_delayed_repl.commands.diagnose import add_shared_options
 from check_delayed_repl.diagnose.screen import console, joined
 from check_delayed_repl.diagnose.session import Session
 from check_delayed_repl.diagnose.text import Screen
-from check_delayed_repl.options import limits_from, replica_name, whole
+from check_delayed_repl.options import limits_from, replica_name
 from check_delayed_repl.records import Sample
 
 HELP = "diagnose as a live view, with countdowns to back in range and to the end of each budget"

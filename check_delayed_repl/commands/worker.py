@@ -9,18 +9,17 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from check_delayed_repl.arguments import UsageError, whole
 from check_delayed_repl.config import replicas, reread
 from check_delayed_repl.configfile import Replica
 from check_delayed_repl.history import HistoryUnavailable, open_history
 from check_delayed_repl.options import (
     INTERVAL,
     KEEP,
-    UsageError,
     add_config_option,
     add_connection_options,
     add_history_option,
     add_options,
-    whole,
 )
 from check_delayed_repl.records import Sample
 from check_delayed_repl.words import plural

@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 from check_delayed_repl import options as line
+from check_delayed_repl.arguments import HelpRequested, Parser, UsageError, duration
 from check_delayed_repl.conditions import SAMPLE_ERRORS
 from check_delayed_repl.history import HistoryUnavailable
 from check_delayed_repl.judge.fold import Fold
@@ -33,7 +34,6 @@ from check_delayed_repl.observe.lean import load_pymysql
 from check_delayed_repl.observe.optionfile import OptionFileError, read_options
 from check_delayed_repl.observe.sample import Observer
 from check_delayed_repl.observe.target import Target
-from check_delayed_repl.options import HelpRequested, UsageError
 from check_delayed_repl.records import Record, Sample
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -284,7 +284,7 @@ def config(data: bytes) -> None:
 
 def options(data: bytes) -> None:
     """Arguments, one to a line: limits that make sense, or one line that names an option and no password."""
-    parser = line.Parser("fuzz", add_help=False)
+    parser = Parser("fuzz", add_help=False)
     line.add_connection_options(parser)
     line.add_judging_options(parser)
     try:
@@ -302,7 +302,7 @@ def options(data: bytes) -> None:
         pass
     for text in data.decode("utf-8", "replace").split("\n"):
         try:
-            assert 0 <= line.duration(text) < float("inf")
+            assert 0 <= duration(text) < float("inf")
         except argparse.ArgumentTypeError as error:
             _one_line(error)
 

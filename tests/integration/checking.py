@@ -26,11 +26,12 @@ from typing import NamedTuple
 
 from listeners import PASSWORD
 
+from check_delayed_repl.arguments import Parser
 from check_delayed_repl.history.recording import read
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.limits import Limits
-from check_delayed_repl.options import Parser, add_connection_options, add_judging_options, limits_from
+from check_delayed_repl.options import add_connection_options, add_judging_options, limits_from
 from check_delayed_repl.records import Record, Sample
 
 from .servers import ROOT_PASSWORD, NotInTime, Pair, Server, wait_until
