@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing, suppress
 from typing import NamedTuple
 
 from check_delayed_repl.observe import heartbeat
 from check_delayed_repl.observe.connection import Answer, Ask, Refused, SampleFailed, ask, connect
-from check_delayed_repl.observe.dialect import Dialect, Place
+from check_delayed_repl.observe.dialect import Dialect, Place, rows_of
 from check_delayed_repl.observe.replication import read_status
 from check_delayed_repl.observe.target import Target
 
@@ -22,48 +23,30 @@ class Server(NamedTuple):
 
 
 def ask_server(target: Target, deadline: float) -> Server | None:
-    """None where it does not say by `deadline`, a time.monotonic()."""
-    try:
-        connection = connect(target, deadline, raw=True)
-    except SampleFailed:
-        return None
+    """As much as it says by `deadline`, a time.monotonic(); None where it says nothing."""
+    server: Server | None = None
     answers: list[Answer] = []
 
     def asking(sql: str, purpose: str) -> Answer:
         answers.append(ask(connection, sql, purpose))
         return answers[-1]
 
-    channel = target.channel or ""
-    try:
+    with suppress(SampleFailed, Refused, IndexError), closing(connect(target, deadline, raw=True)) as connection:
         # A proxy greets with a version of its own.
-        version = _text(asking("SELECT VERSION()", "asking for its version").rows[0][0])
-        try:
-            status, _ = read_status(asking, version, target.channel, secret=connection.secret)
-        except (SampleFailed, Refused):
-            return Server(Dialect(version, channel))
+        version = (asking("SELECT VERSION()", "asking for its version").rows[0][0] or b"").decode("utf-8", "replace")
+        server = Server(Dialect(version, target.channel or ""))
+        status, _ = read_status(asking, version, target.channel, secret=connection.secret)
         server = Server(Dialect(version, status.channel), _place(answers[-1], status.channel))
-        try:
-            return server._replace(heartbeats=_heartbeats(asking, target.heartbeat_table))
-        except (SampleFailed, Refused):
-            return server
-    except (SampleFailed, Refused, IndexError):
-        return None
-    finally:
-        connection.close()
-
-
-def _text(value: bytes | None) -> str:
-    return (value or b"").decode("utf-8", "replace")
+        server = server._replace(heartbeats=_heartbeats(asking, target.heartbeat_table))
+    return server
 
 
 def _place(answer: Answer, channel: str) -> Place | None:
     """From the status of all channels."""
-    names = [column.lower() for column in answer.columns]
-    for values in answer.rows:
-        row = {name: _text(value) for name, value in zip(names, values, strict=False)}
+    for row in rows_of(answer):
+        file, position = row.get("relay_log_file", ""), row.get("relay_log_pos", "")
         if (row.get("channel_name") or row.get("connection_name") or "") != channel:
             continue
-        file, position = row.get("relay_log_file", ""), row.get("relay_log_pos", "")
         if not file.isprintable() or not 0 < len(file) <= 512 or not position.isdecimal():
             return None
         gtid = row.get("using_gtid", "No") not in ("No", "") or row.get("auto_position", "0") == "1"
