@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.options import ADDRESS, HEARTBEATS, LIMITS, LOGIN, TREND, Option
-from check_delayed_repl.words import plain
 
 _CLIENTS = ("defaults_file", "host", "port", "socket", "user", "ssl_ca")
 """Fields of the arguments whose options the servers' own clients have too."""
@@ -70,21 +69,11 @@ def _given(args: argparse.Namespace, options: Iterable[Option]) -> list[str]:
         value = args.given.get(one.field)
         if value is None or one.field == "password":
             continue
-        name = one.names.split()[0]
-        if one.metavar is None:
-            found.append(name)
-        elif one.field == "defaults_file":
-            found.insert(0, f"{name}={value}")
+        if one.field == "defaults_file":
+            found.insert(0, f"--defaults-file={value}")
         else:
-            for entry in value if one.repeatable else [value]:
-                found += [name, _text(entry)]
+            found += one.spelled(value)
     return found
-
-
-def _text(value: object) -> str:
-    if isinstance(value, tuple):
-        return f"{value[0]}={plain(value[1])}"  # a kind of job and its limit
-    return plain(value) if isinstance(value, float) else str(value)
 
 
 def joined(given: Iterable[str]) -> str:

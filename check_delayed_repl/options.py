@@ -66,6 +66,13 @@ class Option(NamedTuple):
         """The attribute of the parsed arguments that holds its value."""
         return self.dest or self.keys[0].replace("-", "_")
 
+    def spelled(self, value: Any) -> list[str]:
+        """The option with this value, as words of a command line."""
+        name, entries = self.names.split()[0], value if self.repeatable else [value]
+        if self.metavar is None:
+            return [name] if value == self.switch else []
+        return [word for each in entries for word in (name, value_text(each))]
+
     def add_to(self, group: argparse._ActionsContainer) -> None:
         names = self.names.split()
         if self.metavar is None:
@@ -83,6 +90,13 @@ class Option(NamedTuple):
         )
         if self.metavar == "FILE":
             made.complete = COMPLETE_FILE  # type: ignore[attr-defined]
+
+
+def value_text(value: object) -> str:
+    """A value of an option as it would be given."""
+    if isinstance(value, tuple):
+        return f"{value[0]}={plain(value[1])}"  # a kind of job and its limit
+    return plain(value) if isinstance(value, float) else str(value)
 
 
 COMPLETE_FILE = {"bash": "_shtab_compgen_files", "zsh": "_files"}

@@ -11,8 +11,8 @@ from rich.table import Table
 from check_delayed_repl.backtest.replay import StateChange, Summary
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.limits import Limits
-from check_delayed_repl.options import LIMITS, REPLICA_IS, TREND
-from check_delayed_repl.words import clean, moment, plain, span
+from check_delayed_repl.options import LIMITS, REPLICA_IS, TREND, value_text
+from check_delayed_repl.words import clean, moment, span
 
 ROWS_SHOWN = 1000
 """Of a recording that changes its state more often, the first so many rows are shown."""
@@ -217,9 +217,4 @@ def _differences(before: Limits, after: Limits) -> Iterator[tuple[str, object, o
 def _setting(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float):
-        return plain(value)
-    if isinstance(value, tuple):
-        entries = [f"{entry[0]}={plain(entry[1])}" if isinstance(entry, tuple) else str(entry) for entry in value]
-        return " ".join(entries) or "none"
-    return str(value)
+    return " ".join(map(value_text, value)) or "none" if isinstance(value, tuple) else value_text(value)

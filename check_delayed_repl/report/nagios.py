@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from check_delayed_repl.judge.outcome import JobView, State, Verdict
-from check_delayed_repl.limits import Limits, kind_option, option
+from check_delayed_repl.limits import Limits
+from check_delayed_repl.options import LIMITS, REPLICA_IS, TREND
 from check_delayed_repl.report.metrics import MOST, Metric, metrics
 from check_delayed_repl.words import clean, plain
 
@@ -140,19 +141,8 @@ def _held_line(verdict: Verdict) -> str:
 
 def _limit_options(limits: Limits) -> list[str]:
     """The limits as the options that give them, fit to be pasted into another command."""
-    words = []
-    for field, value in limits._asdict().items():
-        if field == "job_limits":
-            words += [f"{kind_option(kind)} {kind}={plain(seconds)}" for kind, seconds in value]
-        elif field == "job_stops_server":
-            words += [f"{option(field)} {kind}" for kind in value]
-        elif field == "allowed_filters":
-            words += [f"--allow-filter {entry}" for entry in value]
-        elif field == "local_heartbeat":
-            words += [] if value else ["--no-local-heartbeat"]
-        else:
-            words.append(f"{option(field)} {value if isinstance(value, str) else plain(value)}")
-    return words
+    options = {one.field: one for one in (*LIMITS, *TREND, *REPLICA_IS)}
+    return [word for field, value in limits._asdict().items() for word in options[field].spelled(value)]
 
 
 def _sample_lines(verdict: Verdict) -> list[str]:
