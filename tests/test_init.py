@@ -87,6 +87,14 @@ def test_every_family_from_nothing(version: str) -> None:
     assert len(File("/etc/x/config.toml", config)) == 1
 
 
+def test_a_server_that_checks_passwords_takes_no_hash() -> None:
+    strict = {"checks_passwords": True, "STRICT_PASSWORD_VALIDATION": "ON"}
+    files, _ = written(server("10.11.6-MariaDB", 2), server("10.11.6-MariaDB", 1, **strict))
+    [secret] = re.findall("password = (.*)", files["heartbeat-source.cnf"])
+    assert f"IDENTIFIED BY '{secret}'" in files["source.sql"]
+    assert "-- This server checks passwords, and so takes no hash: its binary log has this one" in files["source.sql"]
+
+
 def test_a_replica_that_nothing_can_be_written_to() -> None:
     files, on_replica = written(server("9.7.0", 2, SUPER_READ_ONLY="ON", READ_ONLY="ON"), server("9.7.0", 1))
     assert on_replica.splitlines()[1:] == ["-- There is nothing to do."]

@@ -184,7 +184,7 @@ def _programs() -> str:
     """The folder of the check: where this command is."""
     for started in (os.path.realpath(sys.argv[0]), sys.executable):
         where = os.path.dirname(started)
-        if os.access(os.path.join(where, "check_delayed_repl"), os.X_OK):
+        if os.path.isfile(os.path.join(where, "check_delayed_repl")):
             return where
     return PROGRAMS
 

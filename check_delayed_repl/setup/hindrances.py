@@ -47,9 +47,9 @@ def lost_heartbeats(status: Row, binlog: Row, dotted: str) -> list[str]:
 
 
 def warnings(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) -> list[str]:
-    """What must be mended first, or known, each in a line or two."""
+    """What must be fixed first, or known, each in a line or two."""
     found = [
-        f"Heartbeats will not arrive: {reason}. Mend this first."
+        f"Heartbeats will not arrive: {reason}. Fix this first."
         for reason in lost_heartbeats(status, source.binlog if source else {}, wanted.table)
     ]
     if source is None:
@@ -58,7 +58,7 @@ def warnings(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) 
         found.append("The source has no binary log: it cannot be a source.")
     for thread, words in (("io", "Nothing is fetched"), ("sql", "Nothing is applied")):
         if status.get(f"replica_{thread}_running", "Yes") == "No" and not wanted.external:
-            found.append(f"{words}: the replica's {thread.upper()} thread is stopped. Mend this first.")
+            found.append(f"{words}: the replica's {thread.upper()} thread is stopped. Fix this first.")
     old_tool = wanted.tool_version is None or wanted.tool_version < NEWEST_HEARTBEAT
     for facts, which in ((source, "source"), (replica, "replica")):
         if facts is None:

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -78,6 +79,13 @@ class Hosts:
                     # What asks a server says how it is: not well yet.
                     assert ran.status == 0 or re.search("DELAYED_REPL |ccess denied", ran.output), (command, ran)
 
+    def try_more(self, readme: str) -> None:
+        """What README.txt ends with, as root: the monitor's user can still use the history."""
+        for command in re.findall(r"(?m)^   \./(delayed-repl .*?)(?:  .*)?$", readme):
+            if " watch " not in command:
+                self.monitoring.run(f"{Path(TOOL).parent}/{command.replace('COMMAND', 'true')}")
+        assert self.check().startswith(("DELAYED_REPL OK", "DELAYED_REPL WARNING")), self.check()
+
     def ready(self) -> str:
         """What is said of a rescue."""
         return self.monitoring.run(f"{TOOL} rescue ready --replica replica").output
@@ -145,6 +153,7 @@ def test_from_nothing_to_ok(site: Site, kit: Kit, kind: Family) -> None:
         assert re.match("DELAYED_REPL CRITICAL", hosts.check())
         hosts.becomes_ok()
         assert "FAIL" not in hosts.ready()
+        hosts.try_more(files["README.txt"])
     assert no_errant_transaction(pair)
     assert ("pt-heartbeat-replica.service" in files) != sealed
     secret = re.findall("password = (.*)", files["heartbeat-source.cnf"])[0]
