@@ -12,6 +12,7 @@ import sys
 
 from check_delayed_repl.arguments import UsageError, filled, table
 from check_delayed_repl.history import LOCATION_VARIABLE
+from check_delayed_repl.observe.heartbeat import identifier, table_name
 from check_delayed_repl.observe.replication import is_mariadb
 from check_delayed_repl.options import (
     add_config_option,
@@ -107,8 +108,8 @@ def _readable(text: str) -> str:
     if text == "*.*":
         return text
     if text.endswith(".*"):
-        return f"{accounts.name(table(f'{text[:-2]}.x')[:-2])}.*"
-    return accounts.table(table(text))
+        return f"{identifier(table(f'{text[:-2]}.x')[:-2])}.*"
+    return table_name(table(text))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -227,8 +228,8 @@ def _on_history(url: str, roles: tuple[str, ...], args: argparse.Namespace) -> l
         "",
         f"-- On the server of the shared history {clean(shown)}.",
         "-- Rights to a table can only be given once it is there.",
-        f"CREATE DATABASE IF NOT EXISTS {accounts.name(database)} CHARACTER SET utf8mb4;",
-        f"USE {accounts.name(database)};",
+        f"CREATE DATABASE IF NOT EXISTS {identifier(database)} CHARACTER SET utf8mb4;",
+        f"USE {identifier(database)};",
     ]
     for statement in SCHEMA:
         if statement == KEYS_OF_ITS_OWN:
@@ -248,7 +249,7 @@ def _on_history(url: str, roles: tuple[str, ...], args: argparse.Namespace) -> l
                 user,
                 args.account_host or "%",
                 secret,
-                [f"{right} ON {accounts.name(database)}.{accounts.name(table)}" for table, right in rights.items()],
+                [f"{right} ON {identifier(database)}.{identifier(table)}" for table, right in rights.items()],
                 logged=False,
             ),
         ]

@@ -59,15 +59,24 @@ class Choice(NamedTuple):
     """Whose row serves."""
 
 
+def identifier(name: str) -> str:
+    """An identifier of SQL."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def table_name(dotted: str) -> str:
+    """`db`.`table` of db.table."""
+    database, _, name = dotted.partition(".")
+    return f"{identifier(database)}.{identifier(name)}"
+
+
 def read_heartbeats(ask: Ask, table: str, secret: str = "", identity: str = "NULL") -> Heartbeats:
     """All heartbeat rows of `database.table`; `identity` is an expression that tells the server.
 
     Raises SampleFailed with `heartbeat-missing` or `heartbeat-unreadable`, without the `secret` in its words.
     """
-    database, _, name = table.partition(".")
-    quoted = f"`{database.replace('`', '``')}`.`{name.replace('`', '``')}`"
     try:
-        answer = ask(_HEARTBEATS.format(identity=identity, table=quoted), "reading the heartbeats")
+        answer = ask(_HEARTBEATS.format(identity=identity, table=table_name(table)), "reading the heartbeats")
     except Refused as error:
         raise _refused(error, table) from None
     own_id: int | None = None

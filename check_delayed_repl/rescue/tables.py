@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from check_delayed_repl.observe.connection import Refused
 from check_delayed_repl.observe.dialect import quoted as text
+from check_delayed_repl.observe.heartbeat import identifier
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.rescue.relaylog import Transaction
 from check_delayed_repl.rescue.state import Session, State
@@ -21,11 +22,6 @@ SIDE = "_rescue"
 """What the name of the schema that a table is brought back into ends with."""
 _ABSENT = (1049, 1051, 1109, 1146)
 _DENIED = (1044, 1045, 1142, 1143, 1227)
-
-
-def quoted(name: str) -> str:
-    """An identifier of SQL."""
-    return "`" + name.replace("`", "``") + "`"
 
 
 def touches(one: Transaction, tables: Collection[str]) -> bool:
@@ -46,7 +42,7 @@ def access(session: Session, table: str) -> Literal["readable", "absent", "denie
         return "absent" if session.value(there, "looking for a database") == "0" else "readable"
     try:
         session.ask("SET SESSION lock_wait_timeout = 1", "preparing the session")
-        session.ask(f"SELECT 1 FROM {quoted(database)}.{quoted(name)} LIMIT 0", "looking for a table")  # noqa: S608
+        session.ask(f"SELECT 1 FROM {identifier(database)}.{identifier(name)} LIMIT 0", "looking for a table")  # noqa: S608
     except Refused as error:
         if error.number in _ABSENT:
             return "absent"
@@ -78,10 +74,10 @@ def verified(session: Session, table: str) -> Iterator[dict[str, Any]]:
     database, _, name = table.partition(".")
     names = [name]
     if name == "*":
-        listed = f"SHOW FULL TABLES FROM {quoted(database)} WHERE Table_type = 'BASE TABLE'"
+        listed = f"SHOW FULL TABLES FROM {identifier(database)} WHERE Table_type = 'BASE TABLE'"
         names = [(row[0] or b"").decode() for row in session.ask(listed, "listing tables").rows]
     for each in names:
-        one = f"{quoted(database)}.{quoted(each)}"
+        one = f"{identifier(database)}.{identifier(each)}"
         count = session.ask(f"SELECT COUNT(*) FROM {one}", "counting", patience=86400).rows  # noqa: S608
         checksum = session.ask(f"CHECKSUM TABLE {one}", "checksumming", patience=86400).rows[0][1]
         yield {
@@ -106,7 +102,7 @@ def dump_command(state: State, target: Target, tables: Sequence[str]) -> str | N
         names = [name.partition(".")[2] for name in tables if name.partition(".")[0] == database]
         what = " ".join(shlex.quote(part) for part in (database, *(() if "*" in names else names)))
         side = database + SIDE
-        create = shlex.quote(f"CREATE DATABASE IF NOT EXISTS {quoted(side)}")
+        create = shlex.quote(f"CREATE DATABASE IF NOT EXISTS {identifier(side)}")
         # By way of a file: behind a pipe, a dump that failed would look as if it were done.
         file = shlex.quote(re.sub(r"[^\w.-]", "_", side).lstrip("-") + ".sql")
         commands += [

@@ -11,6 +11,7 @@ import string
 from typing import NamedTuple
 
 from check_delayed_repl.observe.dialect import quoted
+from check_delayed_repl.observe.heartbeat import identifier, table_name
 from check_delayed_repl.observe.replication import is_mariadb, privilege, version_numbers
 from check_delayed_repl.words import clean
 
@@ -86,18 +87,8 @@ def password() -> str:
     return "".join(letters)
 
 
-def name(value: str) -> str:
-    """An identifier of SQL."""
-    return "`" + value.replace("`", "``") + "`"
-
-
 def account(user: str, host: str) -> str:
     return f"{quoted(user)}@{quoted(host)}"
-
-
-def table(dotted: str) -> str:
-    """`db`.`table` of db.table."""
-    return ".".join(name(part) for part in dotted.split(".", 1))
 
 
 def made(server: Server, user: str, host: str, secret: str, rights: list[str], logged: bool) -> list[str]:
@@ -139,14 +130,14 @@ def heartbeat_table(dotted: str) -> list[str]:
     """
     columns = "ts VARCHAR(26) NOT NULL, server_id INT UNSIGNED NOT NULL PRIMARY KEY"
     return [
-        f"CREATE DATABASE IF NOT EXISTS {name(dotted.split('.')[0])};",
-        f"CREATE TABLE IF NOT EXISTS {table(dotted)} ({columns}) ENGINE=InnoDB;",
+        f"CREATE DATABASE IF NOT EXISTS {identifier(dotted.split('.')[0])};",
+        f"CREATE TABLE IF NOT EXISTS {table_name(dotted)} ({columns}) ENGINE=InnoDB;",
     ]
 
 
 def sampling_rights(server: Server, dotted: str) -> list[str]:
     """What taking samples takes on a replica, each as `RIGHTS ON OBJECT`."""
-    return [f"SELECT (server_id, ts) ON {table(dotted)}", f"{privilege(server.version)} ON *.*"]
+    return [f"SELECT (server_id, ts) ON {table_name(dotted)}", f"{privilege(server.version)} ON *.*"]
 
 
 def heartbeat_rights(server: Server, dotted: str, replica: bool, columns: frozenset[str] = frozenset()) -> list[str]:
@@ -166,7 +157,7 @@ def heartbeat_rights(server: Server, dotted: str, replica: bool, columns: frozen
     elif replica:
         rights += ["CONNECTION_ADMIN"] * server.read_only + ["SESSION_VARIABLES_ADMIN"]
     wide = [f"{', '.join(dict.fromkeys(rights))} ON *.*"] if rights else []
-    return [f"SELECT, INSERT, UPDATE ON {table(dotted)}", *wide]
+    return [f"SELECT, INSERT, UPDATE ON {table_name(dotted)}", *wide]
 
 
 def needs_super(server: Server) -> bool:
@@ -181,14 +172,14 @@ READING = "SELECT, SHOW VIEW, TRIGGER"
 def rescue_rights(server: Server, dotted: str) -> list[str]:
     """What delayed-repl rescue takes on a replica. It may not read data: that is given by `READING`."""
     if server.mariadb:
-        return ["SLAVE MONITOR, REPLICATION SLAVE ADMIN, PROCESS ON *.*", f"SELECT ON {table(dotted)}"]
+        return ["SLAVE MONITOR, REPLICATION SLAVE ADMIN, PROCESS ON *.*", f"SELECT ON {table_name(dotted)}"]
     rights = ["REPLICATION CLIENT", "REPLICATION SLAVE", "PROCESS"]
     if server.before(8, 0, 0):
         rights.append("SUPER")
     else:
         rights += ["REPLICATION_SLAVE_ADMIN", "SYSTEM_VARIABLES_ADMIN", "PERSIST_RO_VARIABLES_ADMIN"]
         rights += ["CONNECTION_ADMIN", *([] if server.before(8, 0, 16) else ["SYSTEM_USER"])]
-    return [f"{', '.join(rights)} ON *.*", "SELECT ON performance_schema.*", f"SELECT ON {table(dotted)}"]
+    return [f"{', '.join(rights)} ON *.*", "SELECT ON performance_schema.*", f"SELECT ON {table_name(dotted)}"]
 
 
 def unlogged(lines: list[str]) -> list[str]:

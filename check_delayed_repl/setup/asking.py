@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from check_delayed_repl.observe.connection import Refused, ask, connect
 from check_delayed_repl.observe.dialect import rows_of
+from check_delayed_repl.observe.heartbeat import table_name
 from check_delayed_repl.observe.replication import is_mariadb
 from check_delayed_repl.observe.target import Target
-from check_delayed_repl.setup.accounts import Server, table
+from check_delayed_repl.setup.accounts import Server
 
 VARIABLES = (
     *("server_id", "hostname", "socket", "datadir", "read_only", "super_read_only", "log_bin"),
@@ -150,7 +151,7 @@ def facts(target: Target, timeout: float, watch_s: float = ADVANCE_S) -> Facts:
 
 
 def _with_heartbeats(asking: Asking, told: Facts, dotted: str, watch_s: float) -> Facts:
-    columns = asking.first_of([f"SHOW COLUMNS FROM {table(dotted)}"], "reading the heartbeat table")
+    columns = asking.first_of([f"SHOW COLUMNS FROM {table_name(dotted)}"], "reading the heartbeat table")
     users = asking.first_of(["SELECT User AS user, Host AS host FROM mysql.user"], "reading accounts")
     told = told._replace(
         columns=frozenset(row["field"].lower() for row in columns) if columns else None,
@@ -159,7 +160,7 @@ def _with_heartbeats(asking: Asking, told: Facts, dotted: str, watch_s: float) -
     if not watch_s or told.columns is None or not {"ts", "server_id"} <= told.columns:
         return told
     age = "UNIX_TIMESTAMP() - TIMESTAMPDIFF(SECOND, '1970-01-01', ts) AS age"
-    reading = [f"SELECT server_id, ts, {age} FROM {table(dotted)} ORDER BY server_id LIMIT 1000"]  # noqa: S608
+    reading = [f"SELECT server_id, ts, {age} FROM {table_name(dotted)} ORDER BY server_id LIMIT 1000"]  # noqa: S608
     before = {row["server_id"]: row["ts"] for row in asking.first_of(reading, "reading heartbeats") or ()}
     if not before:
         return told
