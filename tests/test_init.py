@@ -163,7 +163,15 @@ def test_a_heartbeat_that_is_written_now_and_then() -> None:
     assert "pt-heartbeat-source.service" in written(server("9.7.0", 2), source)[0]
 
 
-SHOWN = "SHOW SLAVE STATUS\nRelay_Log_File: relay.000007\nRelay_Log_Pos: 431\nRelay_Master_Log_File: bin.000002\n"
+SHOWN = """\
+*************************** 1. row ***************************
+              Master_Log_File: bin.000002
+          Read_Master_Log_Pos: 9000
+               Relay_Log_File: relay.000007
+                Relay_Log_Pos: 431
+        Relay_Master_Log_File: bin.000002
+          Exec_Master_Log_Pos: 1000
+"""
 
 
 PLACE = "RELAY_LOG_FILE = 'relay.000007', RELAY_LOG_POS = 431"
@@ -213,6 +221,12 @@ def test_a_delay_that_has_to_be_set(version: str, tmp_path: Path) -> None:
         return [asked, *done.stdout.splitlines()]
 
     assert said(SHOWN) == statements
+    # By GTID and with nothing waiting there is nothing to keep, and GTIDs are kept.
+    drained = SHOWN.replace("9000", "1000")
+    for by_gtid in ("Using_Gtid: Slave_Pos", "Auto_Position: 1"):
+        assert said(SHOWN + by_gtid) == statements
+        assert f", {PLACE}" not in said(drained + by_gtid)[1]
+    assert said(f"{drained}Using_Gtid: No") == statements
     # Where no place is to be seen, replication goes on all the same.
     assert said("") == [asked, statements[-1]]
     assert ("back to GTID" in files["README.txt"]) == old

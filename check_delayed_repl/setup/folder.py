@@ -309,7 +309,7 @@ def _set_delay(p: _Plan) -> tuple[str, dict[str, str]]:
     if not say.needs_place:
         return "delay", {"client": say.client}
     status = f"SHOW SLAVE{say.before} STATUS"
-    note = f"\nFrom then on {say.back_to_gtid()}.\n" if _by_gtid(p.status) else ""
+    note = f"\nIf Using_Gtid is No or Auto_Position 0 then, {say.back_to_gtid()}.\n" if _by_gtid(p.status) else ""
     return "delay-place", {"client": say.client, "stop": say.stop(), "status": status, "note": note}
 
 
@@ -320,7 +320,7 @@ def _set_delay_file(p: _Plan) -> dict[str, str]:
     change = say.change(seconds, ("FILE", 0), _by_gtid(p.status))
     # As a string of awk's, with its variables in the gaps.
     change = change.replace("'FILE'", "'\" file \"'").replace("LOG_POS = 0", 'LOG_POS = " position "')
-    return {"set-delay.awk": _filled("set-delay.awk", change=change, start=say.start())}
+    return {"set-delay.awk": _filled("set-delay.awk", plain=say.change(seconds), change=change, start=say.start())}
 
 
 def _dialect(p: _Plan) -> Dialect:

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from .checking import ROOT
 from .monitoring import PLUGIN, TOOL, USER, Site, Station
 from .servers import ROOT_PASSWORD, Family, Kit, Pair, Server, wait_until
 
 pytestmark = pytest.mark.monitoring
 
 DELAY_S = 25
+README = ROOT / "README.md"
 FOLDER = "/root/setup"
 EVERY_FAMILY = ("mysql", "mariadb", "mysql56", "mariadb118")
 DBA = ("dba", "dba-secret-7h")
@@ -51,10 +53,18 @@ class Hosts:
         return self.monitoring, self.source, self.replica
 
     def init(self, *options: str) -> dict[str, str]:
-        """The files that init writes."""
-        login = f"-H replica -u {DBA[0]} -p{DBA[1]} {' '.join(options)}"
-        self.monitoring.run(f"rm -rf {FOLDER}; {TOOL} init {login} --to {FOLDER}")
-        assert self.monitoring.run(f"{TOOL} init {login} --to {FOLDER}", check=False).status == 3, "it is there already"
+        """The files that init writes: called as the README says, but for names and the delay."""
+        command = re.findall(r"(?m)^    .*delayed-repl (init .*)$", README.read_text())[0]
+        for said, here in {
+            "db7.example.com": "replica",
+            "-u root -p…": f"-u {DBA[0]} -p{DBA[1]}",
+            " --delay 2h": "".join(f" {option}" for option in options),
+            "db7-monitoring": FOLDER,
+        }.items():
+            assert said in command
+            command = command.replace(said, here)
+        self.monitoring.run(f"rm -rf {FOLDER}; {TOOL} {command}")
+        assert self.monitoring.run(f"{TOOL} {command}", check=False).status == 3, "it is there already"
         modes = self.monitoring.run(f"stat -c %a {FOLDER} {FOLDER}/*").output.split()
         assert modes == ["700", *["600"] * (len(modes) - 1)]
         found = self.monitoring.fetch(FOLDER)

@@ -39,6 +39,7 @@ def test_what_waits_is_kept(kit: Kit, family: Family, gtid: bool, tmp_path: Path
     source.sql(f"PURGE BINARY LOGS TO '{newest}'")
     assert replica.value(count) == 0
 
+    replica.read_only()
     there = [f"--source-{name}={value}" for name, value in (("host", source.host), ("port", source.port))]
     login = ["-H", replica.host, "-P", str(replica.port), "-u", "root", f"-p{ROOT_PASSWORD}"]
     folder = tmp_path / "setup"
