@@ -28,7 +28,6 @@ def parsed(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     - `one`: one replica's options; where there are several, --replica must name one
     - `rescue`: the same, with the rescuer's login
     - `any`: the history, and a replica's options where --replica names one of the file's
-    - `admin`: the same, without the check's login where the command line names another user
     - `name`: the history, and the replica's name where the file has one alone
     - `history`: the history alone
     - `many`: the history; `replicas` gives the rest
@@ -107,11 +106,8 @@ def _fill(args: argparse.Namespace, path: str) -> None:
     place = _picked(args, file)
     if place is not None:
         values["replica"] = args.replica or file.name(place)
-    if args.picks in ("one", "rescue", "any", "admin"):
+    if args.picks in ("one", "rescue", "any"):
         values |= merged(file.defaults, {} if place is None else file.table(place), given)
-    if args.picks == "admin" and "user" in given:
-        for field in {"password", "defaults_file"} - set(given):
-            values.pop(field, None)
     if args.picks == "rescue" and "rescue_defaults_file" in values:
         values |= dict.fromkeys({"user", "password"} - given.keys())
         values["defaults_file"] = given.get("defaults_file", values["rescue_defaults_file"])

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from listeners import HEALTHY, PASSWORD, error, listening, okay, speaking, table
 
-from check_delayed_repl.config import parsed
-from check_delayed_repl.tool import command_parser, run
+from check_delayed_repl.observe.target import Target
+from check_delayed_repl.setup import asking
+from check_delayed_repl.setup.asking import Facts
+from check_delayed_repl.tool import run
 
 MYSQL = """\
 -- Accounts for check_delayed_repl. An account that is there already is left as it is, password and all.
@@ -130,22 +132,36 @@ def test_the_server_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
     assert "GRANT SLAVE MONITOR ON *.* TO 'delay_check'@'10.0.0.7';" in out
 
 
-def test_the_configuration_file_says_where_and_not_who(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_configuration_file_says_where_and_not_who(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The login in it is the check's: an administrator's takes its place whole."""
-    answers = [table([b"version", b"account"], [b"9.7.0", b"root@10.0.0.7"]), *[error(1, 1064, b"no")] * 7]
-    with listening(speaking(*answers)) as target:
-        path = tmp_path / "config.toml"
-        path.write_text(
-            f"[defaults]\nuser = 'delay_check'\npassword = '{PASSWORD}'\nheartbeat-table = 'meta.beat'\n"
-            f"[[replica]]\nreplica = 'db7'\nhost = '127.0.0.1'\nport = {target.port}\n[[replica]]\nhost = 'db8'\n"
-        )
-        path.chmod(0o600)
-        out = granted(capsys, "--config", str(path), "--replica", "db7", "-u", "root", "--for", "check")
-        args = parsed(command_parser("grants")[0], ["--config", str(path), "--replica", "db7", "-u", "root"])
-    assert (args.user, args.password) == ("root", None)
+    asked: list[Target] = []
+
+    def facts(target: Target, *_: object, **__: object) -> Facts:
+        asked.append(target)
+        return Facts("9.7.0", "10.0.0.7", {}, {}, {})
+
+    monkeypatch.setattr(asking, "facts", facts)
+    path = tmp_path / "config.toml"
+    login = f"user = 'delay_check'\npassword = '{PASSWORD}'\nheartbeat-table = 'meta.beat'\n"
+    path.write_text(f"[defaults]\n{login}[[replica]]\nreplica = 'db7'\nhost = 'h7'\n[[replica]]\nhost = 'db8'\n")
+    path.chmod(0o600)
+    config = ("--config", str(path))
+    out = granted(capsys, *config, "--replica", "db7", "-u", "root", "--for", "check")
     assert "ON `meta`.`beat` TO 'delay_check'@'10.0.0.7';" in out
-    # Where nothing is asked, a file with several replicas is no obstacle.
-    assert "GRANT" in granted(capsys, "--config", str(path), "--family", "mysql")
+    granted(capsys, *config, "--replica", "db7")
+    granted(capsys, *config, "-H", "new")
+    assert [(to.host, to.user, to.password) for to in asked] == [
+        ("h7", "root", None),
+        ("h7", "delay_check", PASSWORD),
+        ("new", "delay_check", PASSWORD),
+    ]
+    for name in ((), ("--replica", "db9")):
+        assert run(["grants", *config, *name]) == 3
+        assert "--replica: which one? " in capsys.readouterr().err
+    # Where nothing is asked, several are no obstacle.
+    assert "GRANT" in granted(capsys, *config, "--family", "mysql")
 
 
 def test_a_replica_that_nothing_can_be_written_to(capsys: pytest.CaptureFixture[str]) -> None:

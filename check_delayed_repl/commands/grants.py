@@ -88,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --for rescue: what its account may count and dump too, DB.* and *.* as well; repeatable",
     )
     add_history_option(group)
-    add_config_option(parser, group, "admin")
+    add_config_option(parser, group, "any")
     group = parser.add_argument_group("without asking the server")
     group.add_argument("--family", choices=tuple(NEWEST), help="the server's family; nothing is connected to")
     group.add_argument("--server-version", type=_version, metavar="X.Y.Z", help="its version (default: the newest)")
@@ -165,6 +165,18 @@ def _asked(args: argparse.Namespace) -> Facts | None:
     from check_delayed_repl.observe.connection import Refused, SampleFailed
     from check_delayed_repl.setup.asking import facts
 
+    file = args.fleet
+    if (
+        file is not None
+        and len(file) > 1
+        and not args.given.keys() & {"host", "socket"}
+        and file.find(args.replica) is None
+    ):
+        raise UsageError(f"--replica: which one? {file.path} has {', '.join(file.names())}")
+    if "user" in args.given:
+        # An administrator's login takes the place of the check's whole.
+        for field in {"password", "defaults_file"} - args.given.keys():
+            setattr(args, field, None)
     name = replica_name(args)
     try:
         return facts(target_from(args), args.timeout, watch_s=0.0)
