@@ -140,7 +140,7 @@ def test_the_configuration_file_says_where_and_not_who(
 
     def facts(target: Target, *_: object, **__: object) -> Facts:
         asked.append(target)
-        return Facts("9.7.0", "10.0.0.7", {}, {}, {})
+        return Facts("9.7.0", "10.0.0.7", {}, {}, {}, accounts=frozenset({("delay_worker", "10.0.0.7")}))
 
     monkeypatch.setattr(asking, "facts", facts)
     path = tmp_path / "config.toml"
@@ -150,7 +150,8 @@ def test_the_configuration_file_says_where_and_not_who(
     config = ("--config", str(path))
     out = granted(capsys, *config, "--replica", "db7", "-u", "root", "--for", "check")
     assert "ON `meta`.`beat` TO 'delay_check'@'10.0.0.7';" in out
-    granted(capsys, *config, "--replica", "db7")
+    out = granted(capsys, *config, "--replica", "db7", "--for", "worker")
+    assert "--   # password = that of the account, which was there already\n" in out
     granted(capsys, *config, "-H", "new")
     assert [(to.host, to.user, to.password) for to in asked] == [
         ("h7", "root", None),

@@ -211,10 +211,12 @@ def _on_server(told: Facts, roles: tuple[str, ...], args: argparse.Namespace) ->
             rights += [f"{accounts.READING} ON {what}" for what in args.reads or ()]
         else:
             rights = accounts.sampling_rights(server, dotted)
+        known = (user, host) in told.accounts
         lines += [
             "",
             f"-- For {role.purpose}. {accounts.FOLDER}/{role.file} (mode 0640):",
-            f"--   [client]\n--   user = {user}\n--   password = {secret}",
+            f"--   [client]\n--   user = {user}",
+            f"--   # password = {accounts.KNOWN}" if known else f"--   password = {secret}",
             *accounts.made(server, user, host, secret, rights, logged),
         ]
         if name == "rescue" and not args.reads:

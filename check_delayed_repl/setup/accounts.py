@@ -17,6 +17,8 @@ from check_delayed_repl.words import clean
 
 _MARKS = "-_.,:+="
 """Neither SQL nor an option file takes these for anything but themselves."""
+KNOWN = "that of the account, which was there already"
+"""In the place of a password."""
 POSITION_COLUMNS = {"file", "position"}
 """Columns of a heartbeat table for which pt-heartbeat asks for the server's own binary log."""
 APPLIED_COLUMNS = {*("relay_master_log_file", "exec_master_log_pos"), *("relay_source_log_file", "exec_source_log_pos")}

@@ -183,7 +183,7 @@ def _script(about: str, lines: list[str]) -> str:
 def _option_file(p: _Plan, role: Role, socket: str = "") -> str:
     lines = ["[client]", *([f"socket = {socket}"] if socket else []), f"user = {role.user}"]
     secret = p.secrets.get(role)
-    lines.append(f"password = {secret}" if secret else "# password = that of the account, which was there already")
+    lines.append(f"password = {secret}" if secret else f"# password = {accounts.KNOWN}")
     return "\n".join(lines) + "\n"
 
 
