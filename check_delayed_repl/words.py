@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from math import isfinite
+from time import gmtime, strftime
 
 from check_delayed_repl.light import TYPE_CHECKING
 
@@ -221,6 +222,14 @@ def moment(t: float, zone: tzinfo | None) -> str:
     """`2026-11-23 10:41:05 UTC`."""
     found = _read(t, zone)
     return f"t={t:g}" if found is None else f"{found:%Y-%m-%d %H:%M:%S} {found.tzname() or ''}".rstrip()
+
+
+def utc(t: float | None) -> str:
+    """The same in UTC, without datetime."""
+    try:
+        return UNKNOWN if t is None else strftime("%Y-%m-%d %H:%M:%S UTC", gmtime(t))
+    except (OverflowError, ValueError, OSError):
+        return f"t={t:g}"
 
 
 def slope(value: float) -> str:

@@ -79,7 +79,7 @@ def test_a_backup_night(healthy: Verdict) -> None:
         "job b1: backup, active, started 2023-11-14 21:23:20 UTC, running 3600 s",
         "job d/1: deshard, completed, started 2023-11-14 19:26:40 UTC, finished 2023-11-14 19:43:20 UTC, ran 1000 s",
         "job s1: schema, active, started 2023-11-14 22:06:40 UTC, running 1000 s",
-        "job odd: oven, invalid, started 1e+300 (unknown kind)",
+        "job odd: oven, invalid, started t=1e+300 (unknown kind)",
         (
             "held: backup 120.5 s, deshard 0 s, schema 3 s, recovery 0 s, trend 0 s"
             " (episode since 2023-11-14 22:21:20 UTC)"

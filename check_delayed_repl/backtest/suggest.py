@@ -11,7 +11,6 @@ from __future__ import annotations
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC
 from itertools import groupby
 from math import ceil, floor
 from statistics import median
@@ -22,7 +21,7 @@ from check_delayed_repl.judge.findings import heartbeat_usable
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.limits import BUILT_IN_KINDS, Limits, option
 from check_delayed_repl.records import JobLine, Record, merge_job
-from check_delayed_repl.words import clean, moment, plain, plural, span
+from check_delayed_repl.words import clean, plain, plural, span, utc
 
 LEAST_SAMPLES = 60
 LEAST_WINDOWS = 6
@@ -160,7 +159,7 @@ def suggestion(batches: Callable[[], Iterable[list[Record]]], given: Limits) -> 
         raise NothingToSuggest("no other limits tell of all that those given do")
     if chosen is not fit:
         left_out.append("stricter limits, with which an alarm of those given would have been missed")
-    yield f"# Limits that fit {plural(before.samples, 'sample')} from {_at(before.begin)} to {_at(before.end)}."
+    yield f"# Limits that fit {plural(before.samples, 'sample')} from {utc(before.begin)} to {utc(before.end)}."
     yield f"# With the limits given: {_pages(before)}. With these: {_pages(after)}."
     for one in chosen:
         if one.name in Limits._fields and one.value != getattr(given, one.name):
@@ -178,7 +177,7 @@ def suggestion(batches: Callable[[], Iterable[list[Record]]], given: Limits) -> 
     for one_ in sorted(sorted(away, key=lambda e: e.begin - e.end)[:LISTED]):
         told = "CRITICAL" if _overlaps(one_.begin, one_.end, new) else "not CRITICAL"
         delays = f"{plain(one_.low, 0)} to {plain(one_.high, 0)} s"
-        yield f"#   {_at(one_.begin)}, for {span(one_.end - one_.begin)}: a delay of {delays}; {told} with these limits"
+        yield f"#   {utc(one_.begin)}, for {span(one_.end - one_.begin)}: a delay of {delays}; {told} with these limits"
     if len(away) > LISTED:
         yield f"#   and {len(away) - LISTED} shorter ones"
 
@@ -276,10 +275,6 @@ def _time(seconds: float) -> str:
         if seconds and seconds % size == 0:
             return f'"{plain(seconds / size)}{unit}"'
     return plain(seconds)
-
-
-def _at(t: float | None) -> str:
-    return moment(t or 0.0, UTC)
 
 
 def _pages(summary: Summary) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from datetime import UTC
 
 from rich.table import Table
 
@@ -12,7 +11,7 @@ from check_delayed_repl.backtest.replay import StateChange, Summary
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.options import LIMITS, REPLICA_IS, TREND, value_text
-from check_delayed_repl.words import clean, moment, span
+from check_delayed_repl.words import clean, span, utc
 
 ROWS_SHOWN = 1000
 """Of a recording that changes its state more often, the first so many rows are shown."""
@@ -186,7 +185,7 @@ def _table(*columns: str) -> Table:
 
 
 def _moment(t: float) -> str:
-    return moment(t, UTC).removesuffix(" UTC")
+    return utc(t).removesuffix(" UTC")
 
 
 def _extent(summary: Summary) -> str:

@@ -15,7 +15,7 @@ from check_delayed_repl.judge.outcome import Finding, State
 from check_delayed_repl.light import NamedTuple
 from check_delayed_repl.limits import Limits, kind_option, option
 from check_delayed_repl.records import HELD_S, Sample
-from check_delayed_repl.words import moment, plain
+from check_delayed_repl.words import plain, utc
 
 MAX_AHEAD = 1.0
 """Seconds that a heartbeat may lie ahead of the replica's clock."""
@@ -248,9 +248,7 @@ def job_findings(jobs: JobsNow, seen_active: dict[str, float], limits: Limits) -
             "until delayed-repl job void --all, or time, has cleared them",
         )
     if jobs.rescue is not None:
-        from datetime import UTC
-
-        text = f"Frozen by rescue since {moment(jobs.rescue, UTC)}: do not start replication"
+        text = f"Frozen by rescue since {utc(jobs.rescue)}: do not start replication"
         yield Finding(State.CRITICAL, "rescue-in-progress", text)
     invalid = [job for job in jobs.views if job.status == "invalid"]
     for job in invalid[:MOST_INVALID]:

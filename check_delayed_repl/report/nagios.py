@@ -7,7 +7,6 @@ perfdata, print exponents, and move the perfdata off the first line where the ou
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -15,7 +14,7 @@ from check_delayed_repl.judge.outcome import JobView, State, Verdict
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.options import LIMITS, REPLICA_IS, TREND
 from check_delayed_repl.report.metrics import MOST, Metric, metrics
-from check_delayed_repl.words import clean, plain
+from check_delayed_repl.words import clean, plain, utc
 
 
 def _import_parts() -> None:
@@ -101,16 +100,6 @@ def _seconds(value: float | None) -> str:
     return "unknown" if value is None else f"{plain(value, 1)} s"
 
 
-def _moment(t: float | None) -> str:
-    """A time as people write it, in UTC; the plain number where it lies beyond every calendar."""
-    if t is None:
-        return "unknown"
-    try:
-        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(t))
-    except (OverflowError, ValueError, OSError):
-        return f"{t:g}"
-
-
 def _trend_line(verdict: Verdict) -> str:
     trend = verdict.trend
     if trend.intercept is None:
@@ -124,9 +113,9 @@ def _trend_line(verdict: Verdict) -> str:
 
 
 def _job_line(job: JobView) -> str:
-    text = f"job {clean(job.id, 64)}: {job.kind}, {job.status}, started {_moment(job.started_at)}"
+    text = f"job {clean(job.id, 64)}: {job.kind}, {job.status}, started {utc(job.started_at)}"
     if job.finished_at is not None:
-        text += f", finished {_moment(job.finished_at)}"
+        text += f", finished {utc(job.finished_at)}"
     if job.running is not None:
         text += f", {'running' if job.status == 'active' else 'ran'} {_seconds(job.running)}"
     return f"{text} ({job.reason})" if job.reason else text
@@ -135,7 +124,7 @@ def _job_line(job: JobView) -> str:
 def _held_line(verdict: Verdict) -> str:
     if not verdict.held:
         return "held: unknown"
-    since = "no episode" if verdict.episode_since is None else f"episode since {_moment(verdict.episode_since)}"
+    since = "no episode" if verdict.episode_since is None else f"episode since {utc(verdict.episode_since)}"
     return f"held: {', '.join(f'{name} {_seconds(held)}' for name, held in verdict.held.items())} ({since})"
 
 
@@ -149,7 +138,7 @@ def _sample_lines(verdict: Verdict) -> list[str]:
     if verdict.sample is None:
         return ["sample: none"]
     seen = verdict.sample._asdict()
-    lines = [f"sample: t {plain(seen.pop('t'))} ({_moment(verdict.sample.t)})"]
+    lines = [f"sample: t {plain(seen.pop('t'))} ({utc(verdict.sample.t)})"]
     for field, value in seen.items():
         if isinstance(value, tuple):
             value = (", " if field == "filters" else ":").join(str(part) for part in value) or "none"
