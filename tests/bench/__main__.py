@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.integration.pair import Pair
@@ -17,16 +16,18 @@ from tests.integration.server import MONITOR, Server, account
 from tests.integration.servers import Kit
 
 from . import recordings
-from .measure import Use, interleaved, use_of
+from .fleet import fleet
+from .measure import MISSED, Use, interleaved, promise, say, table, use_of
 
-PARTS = ("checks", "ages", "worker", "backtest")
+PARTS = ("checks", "ages", "fleet", "backtest")
 HELP = """\
 Measures what is promised of the cost of checks, a worker and a backtest, in one run with other people's checks, on real
 MariaDB servers in containers.
 
   checks    both ways to check, and with a file of 50 replicas, beside the peers, on a healthy replica
   ages      a worker-sampled check with histories of an hour, a day and a month
-  worker    a worker with a thousand replicas
+  fleet     workers with 10 to 5,000 replicas, a tenth of them hung, that publish to a textfile and to Icinga 2; beside
+            check processes, and `delayed-repl status`
   backtest  files of calm lines, bare and with all keys
 
 What the peers need is installed where this runs as root on Debian. Use a machine that does nothing else. The table goes
@@ -39,32 +40,8 @@ WORKER, INLINE, CONFIGURED = "worker-sampled check", "inline check", "worker-sam
 SHELL, HEALTH, BARE = "pmp-check-mysql-replication-delay (shell)", "check_mysql_health (Perl)", "Python alone"
 LIMITS = ("--min-delay-time", "10", "--max-delay-time", "60")
 NAME = "replica"
-REPLICAS, SERVERS, INTERVAL_S = 1000, 5, 10
-"""A worker's replicas, each of the servers watched under many names."""
 MANY = 300_000
 """Lines of a recording."""
-MISSED: list[str] = []
-
-
-def say(text: str) -> None:
-    """Progress, for whoever waits."""
-    print(f"bench: {text}", file=sys.stderr, flush=True)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A Markdown table, its first column to the left and the others to the right."""
-    for line in (head, ["---", *["--:"] * (len(head) - 1)], *rows):
-        print(f"| {' | '.join(line)} |")
-    print(flush=True)
-
-
-def promise(what: str, value: float, least: float | None = None, most: float | None = None) -> None:
-    """Print a number that something was promised of."""
-    kept = (least is None or value >= least) and (most is None or value <= most)
-    bound = f"at least {least:,g}" if most is None else f"at most {most:g}"
-    print(f"- {what}: {value:,.2f}, promised {bound}{'' if kept else ' (MISSED)'}", flush=True)
-    if not kept:
-        MISSED.append(what)
 
 
 def check(*options: str) -> list[str]:
@@ -152,47 +129,6 @@ def ages(pair: Pair, folder: Path, rounds: int) -> None:
     promise("CPU, a month ÷ an hour", old.cpu_ms / young.cpu_ms, most=1.1)
 
 
-def worker(kit: Kit, pair: Pair, folder: Path, minutes: float) -> None:
-    """A worker that samples, judges and publishes a thousand replicas: how cheap, and how punctual."""
-    replicas = [pair.replica]
-    for number in range(1, SERVERS):
-        server = kit.server("mariadb", "--max-connections=400", name=f"replica{number}")
-        server.make_accounts()
-        server.unlogged("CREATE TABLE percona.heartbeat (ts VARCHAR(26), server_id INT PRIMARY KEY)")
-        server.make_monitor()
-        replicas.append(server)
-    pair.replica.sql("SET GLOBAL max_connections = 400")
-    config, history = folder / "worker.toml", folder / "worker.db"
-    text = f'[publish]\nprometheus-file = "{folder}/delayed_repl.prom"\n'
-    text += f'[defaults]\nuser = "{MONITOR[0]}"\npassword = "{MONITOR[1]}"\ninterval = {INTERVAL_S}\n'
-    for number in range(REPLICAS):
-        text += f'[[replica]]\nreplica = "r{number}"\nsocket = "{replicas[number % SERVERS].socket}"\n'
-    config.write_text(text)
-    config.chmod(0o600)
-    with working("--config", str(config), "--history", str(history)) as process:
-        time.sleep(3 * INTERVAL_S)
-        say(f"{REPLICAS} replicas for {minutes:g} minutes")
-        began, cpu = time.time(), cpu_s(process.pid)
-        time.sleep(60 * minutes)
-        took, cpu = time.time() - began, cpu_s(process.pid) - cpu
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        memory = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
-    with closing(sqlite3.connect(history)) as connection:
-        query = "SELECT COUNT(*) FROM sample WHERE t >= ? AND t < ?"
-        (samples,) = connection.execute(query, (began, began + took)).fetchone()
-    table(
-        ("worker of 1,000 replicas", ""), [["CPU ms a sample", f"{1000 * cpu / samples:.2f}"], ["MiB", f"{memory:.0f}"]]
-    )
-    promise("samples that were taken ÷ those that were due", samples / (REPLICAS * took / INTERVAL_S), least=0.98)
-    promise("of one core", cpu / took, most=0.25)
-
-
-def cpu_s(pid: int) -> float:
-    """CPU seconds of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def backtest(folder: Path) -> None:
     """Lines a second of a file, the tool's own start-up included."""
     for title, bare, least in (("bare", True, 500_000), ("with all keys", False, 250_000)):
@@ -209,7 +145,7 @@ def main() -> int:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"what to measure: {', '.join(PARTS)} (default all)")
     parser.add_argument("--rounds", type=int, default=20, metavar="N", help="interleaved runs of each command (20)")
-    parser.add_argument("--minutes", type=float, default=3, metavar="M", help="how long a worker is watched (3)")
+    parser.add_argument("--minutes", type=float, default=1, metavar="M", help="how long each worker is watched (1)")
     args = parser.parse_args()
     if unknown := set(args.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
@@ -227,8 +163,8 @@ def main() -> int:
             for name, part in {"checks": checks, "ages": ages}.items():
                 if name in parts:
                     part(pair, folder, args.rounds)
-            if "worker" in parts:
-                worker(kit, pair, folder, args.minutes)
+            if "fleet" in parts:
+                fleet(kit, pair, args.minutes)
     finally:
         kit.close()
     return 1 if MISSED else 0

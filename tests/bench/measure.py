@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 LAUNCHER = """
@@ -68,3 +68,28 @@ def interleaved(commands: Mapping[str, Sequence[str]], rounds: int, pace_s: floa
                 uses[name].append(use)
         time.sleep(max(0.0, pace_s - (time.monotonic() - began)))
     return {name: medians(found) for name, found in uses.items()}
+
+
+MISSED: list[str] = []
+"""Promises that were not kept."""
+
+
+def say(text: str) -> None:
+    """Progress, for whoever waits."""
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A Markdown table, its first column to the left and the others to the right."""
+    for line in (head, ["---", *["--:"] * (len(head) - 1)], *rows):
+        print(f"| {' | '.join(line)} |")
+    print(flush=True)
+
+
+def promise(what: str, value: float, least: float | None = None, most: float | None = None) -> None:
+    """Print a number that something was promised of."""
+    kept = (least is None or value >= least) and (most is None or value <= most)
+    bound = f"at least {least:,g}" if most is None else f"at most {most:g}"
+    print(f"- {what}: {value:,.2f}, promised {bound}{'' if kept else ' (MISSED)'}", flush=True)
+    if not kept:
+        MISSED.append(what)

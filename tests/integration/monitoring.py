@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -206,6 +207,46 @@ class Station(Machine):
     def kill_worker(self) -> None:
         """End the worker at once (SIGKILL)."""
         self.run("kill -9 $(pgrep -f '[d]elayed-repl worker')")
+
+
+def _published(publish: str, replicas: dict[str, str], history: str, interval: float) -> str:
+    """A publishing worker's file: its table [publish], and what stands in each replica's table."""
+    limits = "\n".join(f"{name[2:]} = {value}" for name, value in re.findall(r"(--\S+) (\S+)", LIMITS))
+    tables = "".join(f'[[replica]]\nreplica = "{name}"\n{more}\n' for name, more in replicas.items())
+    return (
+        f'history = "{history}"\n[publish]\npublish-interval = {interval:g}\n{publish}\n'
+        f'[defaults]\nhost = "replica"\ndefaults-file = "worker.cnf"\ninterval = 1\n{limits}\n{tables}'
+    )
+
+
+class Publishing:
+    """A publishing worker on a station."""
+
+    def __init__(
+        self,
+        station: Station,
+        publish: str,
+        replicas: dict[str, str],
+        name: str = "config",
+        history: str = HISTORY,
+        interval: float = 3,
+    ) -> None:
+        self.station = station
+        self.config = f"/etc/check_delayed_repl/{name}.toml"
+        self.log = f"/tmp/{name}.log"
+        station.put({self.config: _published(publish, replicas, history, interval)}, user=USER, mode=0o600)
+        self.start()
+
+    def start(self) -> None:
+        self.station.spawn(f"{TOOL} worker --config {self.config}", self.log, user=USER)
+
+    def kill(self) -> None:
+        self.station.run(f"pkill -9 -f '[w]orker --config {self.config}'")
+
+    def expect(self, text: str) -> None:
+        """Wait until its log says this, and take the log away."""
+        wait_until(lambda: text in self.station.read(self.log), 30, f"the worker says: {text}")
+        self.station.run(f": >{self.log}")
 
 
 def option_file(who: tuple[str, str]) -> str:

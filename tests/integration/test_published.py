@@ -5,7 +5,6 @@ A worker that is gone is CRITICAL by the monitor's own doing; a monitor that was
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,64 +12,22 @@ from collections.abc import Iterator
 import pytest
 
 from .icinga import CERTIFICATES, TELL, Icinga
-from .monitoring import HISTORY, LIMITS, TOOL, USER, Site, Station, example, make_accounts
+from .monitoring import USER, Publishing, Site, Station, example, make_accounts
 from .servers import Pair, wait_until
 from .test_nagios import Nagios
 
 pytestmark = pytest.mark.monitoring
 
-CONFIG = "/etc/check_delayed_repl/config.toml"
-LOG = "/tmp/worker.log"
 SECRET = "not-a-real-one"
 THOUSAND = 1000
 PIPE = "/var/lib/nagios4/rw/nagios.cmd"
-
-
-def configuration(publish: str, replicas: dict[str, str], history: str, interval: float) -> str:
-    """A worker's file: its table [publish], and what stands in each replica's table."""
-    limits = "\n".join(f"{name[2:]} = {value}" for name, value in re.findall(r"(--\S+) (\S+)", LIMITS))
-    tables = "".join(f'[[replica]]\nreplica = "{name}"\nhost = "replica"\n{more}\n' for name, more in replicas.items())
-    return (
-        f'history = "{history}"\n[publish]\npublish-interval = {interval:g}\n{publish}\n'
-        f'[defaults]\ndefaults-file = "worker.cnf"\ninterval = 1\n{limits}\n{tables}'
-    )
-
-
-class Worker:
-    """A publishing worker on a station."""
-
-    def __init__(
-        self,
-        station: Station,
-        publish: str,
-        replicas: dict[str, str],
-        name: str = "config",
-        history: str = HISTORY,
-        interval: float = 3,
-    ) -> None:
-        self.station = station
-        self.config = f"/etc/check_delayed_repl/{name}.toml"
-        self.log = f"/tmp/{name}.log"
-        station.put({self.config: configuration(publish, replicas, history, interval)}, user=USER, mode=0o600)
-        self.start()
-
-    def start(self) -> None:
-        self.station.spawn(f"{TOOL} worker --config {self.config}", self.log, user=USER)
-
-    def kill(self) -> None:
-        self.station.run(f"pkill -9 -f '[w]orker --config {self.config}'")
-
-    def expect(self, text: str) -> None:
-        """Wait until its log says this, and take the log away."""
-        wait_until(lambda: text in self.station.read(self.log), 30, f"the worker says: {text}")
-        self.station.run(f": >{self.log}")
 
 
 # --- Nagios Core
 
 
 @pytest.fixture(scope="module")
-def nagios(site: Site, line: Pair) -> Iterator[tuple[Nagios, Worker]]:
+def nagios(site: Site, line: Pair) -> Iterator[tuple[Nagios, Publishing]]:
     line.settle()
     make_accounts(line)
     station = site.station(line, "nagios")
@@ -81,12 +38,12 @@ def nagios(site: Site, line: Pair) -> Iterator[tuple[Nagios, Worker]]:
     station.put({"/etc/nagios4/conf.d/published.cfg": published})
     made = Nagios(station)
     names = 'object-host = "db8"\nobject-service = "Delayed replication published"'
-    worker = Worker(station, f'nagios-command-file = "{PIPE}"', {"db8": names})
+    worker = Publishing(station, f'nagios-command-file = "{PIPE}"', {"db8": names})
     yield made, worker
     station.close()
 
 
-def test_nagios_is_told_at_each_change(nagios: tuple[Nagios, Worker], line: Pair) -> None:
+def test_nagios_is_told_at_each_change(nagios: tuple[Nagios, Publishing], line: Pair) -> None:
     made, _ = nagios
     service = "Delayed replication published"
     found = made.expect("db8", "OK", "DELAYED_REPL OK - Replication delay", 60, service)
@@ -100,7 +57,7 @@ def test_nagios_is_told_at_each_change(nagios: tuple[Nagios, Worker], line: Pair
 
 
 def test_nagios_that_does_not_read_gets_the_newest_results_once_it_is_back(
-    nagios: tuple[Nagios, Worker], line: Pair
+    nagios: tuple[Nagios, Publishing], line: Pair
 ) -> None:
     made, worker = nagios
     service = "Delayed replication published"
@@ -116,7 +73,7 @@ def test_nagios_that_does_not_read_gets_the_newest_results_once_it_is_back(
     made.expect("db8", "OK", "", 60, service)
 
 
-def test_a_worker_that_is_gone_is_critical_in_nagios(nagios: tuple[Nagios, Worker]) -> None:
+def test_a_worker_that_is_gone_is_critical_in_nagios(nagios: tuple[Nagios, Publishing]) -> None:
     made, worker = nagios
     service = "Delayed replication published"
     made.expect("db8", "OK", "", 60, service)
@@ -138,7 +95,7 @@ def running(line: Pair) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def icinga(site: Site, line: Pair) -> Iterator[tuple[Icinga, Worker]]:
+def icinga(site: Site, line: Pair) -> Iterator[tuple[Icinga, Publishing]]:
     line.settle()
     make_accounts(line)
     station = site.station(line, "icinga", api=True)
@@ -156,7 +113,7 @@ def icinga(site: Site, line: Pair) -> Iterator[tuple[Icinga, Worker]]:
     station.put({f"/etc/icinga2/conf.d/{name}": text for name, text in files.items()})
     station.put({"/etc/check_delayed_repl/icinga.secret": f"{SECRET}\n"}, user=USER, mode=0o600)
     made.start().answered(lambda: made.get("status"), 60, "the API answers")
-    worker = Worker(station, to_icinga(station), {"db7/a": "", "stranger": ""})
+    worker = Publishing(station, to_icinga(station), {"db7/a": "", "stranger": ""})
     yield made, worker
     station.close()
 
@@ -186,7 +143,7 @@ def to_icinga(station: Station, ca: str = f"{CERTIFICATES}/ca.crt") -> str:
     )
 
 
-def test_icinga_is_told_at_each_change(icinga: tuple[Icinga, Worker], line: Pair) -> None:
+def test_icinga_is_told_at_each_change(icinga: tuple[Icinga, Publishing], line: Pair) -> None:
     """The address that does not answer, and the replica that Icinga has no object for, hold nobody up."""
     made, _ = icinga
     service = "delayed replication db7/a"
@@ -203,7 +160,7 @@ def test_icinga_is_told_at_each_change(icinga: tuple[Icinga, Worker], line: Pair
     made.expect("db7", service, "OK", "DELAYED_REPL OK", 60)
 
 
-def test_icinga_that_was_away_gets_the_newest_result(icinga: tuple[Icinga, Worker], line: Pair) -> None:
+def test_icinga_that_was_away_gets_the_newest_result(icinga: tuple[Icinga, Publishing], line: Pair) -> None:
     made, worker = icinga
     service = "delayed replication db7/a"
     made.expect("db7", service, "OK", "", 60)
@@ -217,7 +174,7 @@ def test_icinga_that_was_away_gets_the_newest_result(icinga: tuple[Icinga, Worke
     made.expect("db7", service, "OK", "", 60)
 
 
-def test_a_worker_that_is_gone_is_critical_in_icinga(icinga: tuple[Icinga, Worker]) -> None:
+def test_a_worker_that_is_gone_is_critical_in_icinga(icinga: tuple[Icinga, Publishing]) -> None:
     made, worker = icinga
     service = "delayed replication db7/a"
     made.expect("db7", service, "OK", "", 60)
@@ -229,14 +186,14 @@ def test_a_worker_that_is_gone_is_critical_in_icinga(icinga: tuple[Icinga, Worke
 
 
 def test_a_thousand_services_have_their_newest_results_after_a_restart(
-    icinga: tuple[Icinga, Worker], line: Pair
+    icinga: tuple[Icinga, Publishing], line: Pair
 ) -> None:
     made, _ = icinga
     line.replica.sql(f"SET GLOBAL max_connections = {THOUSAND + 100}")
     publish = to_icinga(made.station).replace("db7", "fleet").replace(":1", ":5665", 1)
     publish += '\nobject-service = "thousand {replica}"'
     replicas = {f"n{number}": "interval = 10\nmax-last-seen = 60" for number in range(THOUSAND)}
-    worker = Worker(made.station, publish, replicas, "thousand", "/var/lib/check_delayed_repl/thousand.db", 60)
+    worker = Publishing(made.station, publish, replicas, "thousand", "/var/lib/check_delayed_repl/thousand.db", 60)
 
     def states() -> dict[int, int]:
         """How many services are in which state by a passive result that is good for three publish-intervals."""
@@ -256,13 +213,13 @@ def test_a_thousand_services_have_their_newest_results_after_a_restart(
         worker.kill()
 
 
-def test_a_certificate_that_is_not_trusted(icinga: tuple[Icinga, Worker]) -> None:
+def test_a_certificate_that_is_not_trusted(icinga: tuple[Icinga, Publishing]) -> None:
     made, _ = icinga
     station = made.station
     station.run("openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=other -keyout /tmp/k -out /tmp/other.pem 2>&1")
     publish = to_icinga(station, "/tmp/other.pem").replace(":1", ":5665")
     # Of two workers with one history, one publishes.
-    other = Worker(station, publish, {"db7/b": ""}, "other", "/var/lib/check_delayed_repl/other.db")
+    other = Publishing(station, publish, {"db7/b": ""}, "other", "/var/lib/check_delayed_repl/other.db")
     other.expect("its certificate is not trusted")
     other.kill()
 
@@ -275,7 +232,7 @@ def test_of_two_workers_one_publishes_and_the_other_takes_over(site: Site, line:
     make_accounts(line)
     station = site.station(line, "satellites")
     workers = [
-        Worker(station, f'prometheus-file = "/tmp/{name}.prom"', {"db7": ""}, name) for name in ("first", "second")
+        Publishing(station, f'prometheus-file = "/tmp/{name}.prom"', {"db7": ""}, name) for name in ("first", "second")
     ]
 
     def publishing() -> list[str]:
