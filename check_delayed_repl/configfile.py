@@ -68,6 +68,8 @@ def template(text: str) -> str:
         parts = [("", "", "", None)]
     if any(part[1:] not in ((None, None, None), ("replica", "", None), ("host", "", None)) for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r} may hold {{replica}} and {{host}} alone in braces")
+    if not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} is no name: it has line breaks or control characters in it")
     return filled(text)
 
 

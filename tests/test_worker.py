@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -251,18 +252,26 @@ def test_what_was_known_before_a_restart_is_known_after_it(tmp_path: Path) -> No
 
 
 def test_the_file_is_read_again(tmp_path: Path) -> None:
-    """Replicas come and go by SIGHUP, without a restart; a file that is wrong is told, and changes nothing."""
+    """Replicas come and go by SIGHUP, and limits change, without a restart; a file that is wrong is told, and changes
+    nothing; however many signals come, the worker goes on."""
     config = tmp_path / "config.toml"
-    history = tmp_path / "history.db"
+    history, metrics = tmp_path / "history.db", tmp_path / "fleet.prom"
 
-    def write(*names: str) -> None:
+    def write(*names: str, minimum: float = 1.0) -> None:
         tables = "".join(f'[[replica]]\nreplica = "{name}"\nhost = "127.0.0.1"\nport = {port}\n' for name in names)
-        config.write_text(f'history = "{history}"\n[defaults]\nuser = "u"\ninterval = 0.1\ntimeout = 10\n{tables}')
+        config.write_text(
+            f'history = "{history}"\n[publish]\nprometheus-file = "{metrics}"\n[defaults]\nuser = "u"\n'
+            f"interval = 0.3\ntimeout = 10\nmax-delay-time = 99\nmin-delay-time = {minimum}\n{tables}"
+        )
         config.chmod(0o600)
 
     def sampled() -> dict[str, int]:
         with contextlib.closing(open_history(str(history), time.monotonic() + 20)) as opened:
             return {name: len(list(opened.records(name))) for name in opened.replicas()}
+
+    def published(condition: str, *names: str) -> bool:
+        text = metrics.read_text() if metrics.exists() else ""
+        return all(f'delayed_repl_condition{{replica="{name}",condition="{condition}"}} 1' in text for name in names)
 
     with listening(HEALTHY) as target:
         port = target.port
@@ -275,24 +284,65 @@ def test_the_file_is_read_again(tmp_path: Path) -> None:
         )
         try:
             assert worker.stderr is not None
-            assert "taking samples of 2 replicas" in worker.stderr.readline()
-            wait_until(lambda: {"a", "b"} <= set(sampled()))
-            write("b", "c")
+            lines = iter(worker.stderr.readline, "")
+            assert any("taking samples of 2 replicas" in line for line in lines)
+            wait_until(lambda: {"a", "b"} <= set(sampled()) and published("in-range", "a", "b"))
+            write("b", "c", minimum=50)
             worker.send_signal(signal.SIGHUP)
-            assert "read the configuration again" in worker.stderr.readline()
-            wait_until(lambda: "c" in sampled())
+            assert any("read the configuration again" in line for line in lines)
+            wait_until(lambda: "c" in sampled() and published("delay-out-of-bounds", "b", "c"))
+            assert 'replica="a"' not in metrics.read_text()
             before = sampled()
             wait_until(lambda: sampled()["c"] > before["c"] + 3 and sampled()["b"] > before["b"] + 3)
             assert sampled()["a"] <= before["a"] + 3, "what was on its way"
             config.write_text("[[replicas]]\n")
             worker.send_signal(signal.SIGHUP)
-            told = worker.stderr.readline()
+            told = next(line for line in lines if "nothing is changed" in line)
             assert "'replicas': there is no such key" in told
-            assert told.endswith("; nothing is changed\n")
+            for _ in range(300):
+                worker.send_signal(signal.SIGHUP)
+            threads = re.search(r"Threads:\s+(\d+)", Path(f"/proc/{worker.pid}/status").read_text())
+            assert threads is not None
+            assert int(threads[1]) < 30
             before = sampled()
             wait_until(lambda: sampled()["c"] > before["c"] + 3)
+            write("d")
+            worker.send_signal(signal.SIGHUP)
+            wait_until(lambda: published("in-range", "d"))
         finally:
             worker.terminate()
-            worker.wait(20)
             worker.stderr.close()
+            worker.wait(20)
         assert worker.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("publish", "says"),
+    [
+        ("prometheus-listen = '127.0.0.1:{taken}'", "prometheus-listen: 127.0.0.1:{taken}: Address already in use"),
+        ("prometheus-listen = '192.0.2.1:9306'", "prometheus-listen: 192.0.2.1:9306: Cannot assign requested address"),
+        ("{icinga}icinga2-ca = 'gone.pem'", "icinga2-ca: {folder}/gone.pem: No such file or directory"),
+        ("{icinga}icinga2-ca = 'config.toml'", "icinga2-ca: {folder}/config.toml: no certificate in it"),
+        ("{icinga}icinga2-password-file = 'gone'", "icinga2-password-file: {folder}/gone: No such file or directory"),
+        ("{icinga}icinga2-password-file = '.'", "icinga2-password-file: {folder}/.: Is a directory"),
+        ("{icinga}object-service = 's'", "object-service: a and b are both 's' of host 'h': have {{replica}} in it"),
+        ("{icinga}object-service = '{{replica}} {{0}}'", "object-service: .* may hold .*alone in braces"),
+        ('{icinga}object-host = "a\\nb"', "object-host: .* is no name: it has line breaks"),
+    ],
+)
+def test_what_cannot_be_published_to_is_told_at_the_start(
+    tmp_path: Path, tool: Callable[..., subprocess.CompletedProcess[str]], publish: str, says: str
+) -> None:
+    config = tmp_path / "config.toml"
+    (tmp_path / "secret").write_text("s\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        words = {"taken": taken.getsockname()[1], "folder": tmp_path}
+        icinga = "icinga2-url = 'https://h'\nicinga2-user = 'u'\n"
+        icinga += "" if "password-file" in publish else "icinga2-password-file = 'secret'\n"
+        tables = "".join(f"[[replica]]\nreplica = '{name}'\nhost = 'h'\n" for name in "ab")
+        config.write_text(f"history = 'h.db'\n[publish]\n{publish.format(icinga=icinga, **words)}\n{tables}")
+        config.chmod(0o600)
+        run = tool("worker", "--config", str(config))
+    assert (run.returncode, run.stdout) == (3, "")
+    assert re.search(says.format(**words), run.stderr)
+    assert run.stderr.count("\n") <= 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import queue
 import signal
 import threading
 import time
@@ -29,6 +30,7 @@ from check_delayed_repl.worker.writer import Writer
 
 if TYPE_CHECKING:
     from check_delayed_repl.publish.publisher import Publisher
+    from check_delayed_repl.publish.result import Subject
 
 HELP = "take samples of replicas again and again, keep them, and publish the verdicts"
 
@@ -74,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: scheduler.stop())
         reload = _Reload(args, scheduler, publisher, names)
-        signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=reload, name="reload", daemon=True).start())
+        signal.signal(signal.SIGHUP, lambda *_: reload.wanted.put(None))
+        reload.start()
     if publisher is not None:
         publisher.start()
     try:
@@ -88,7 +91,7 @@ def _checked(args: argparse.Namespace, sampled: list[Replica]) -> int:
     """Says that the file is right: 0. What is wrong with it has been said by then."""
     if args.fleet is None:
         raise UsageError("--check: there is no configuration file")
-    _ = args.fleet.publish
+    _subjects(args, sampled)
     print(f"{args.config}: right; {plural(len(sampled), 'replica')}: {', '.join(replica.name for replica in sampled)}")
     return 0
 
@@ -102,39 +105,59 @@ def _publisher(args: argparse.Namespace, sampled: list[Replica]) -> Publisher | 
     from check_delayed_repl.publish.publisher import Publisher
 
     try:
-        return Publisher(args.history, sampled, settings, log)
+        return Publisher(args.history, _subjects(args, sampled), settings, log)
     except ImportError as error:
         raise UsageError(f"[publish]: prometheus-listen: {error}: pip install prometheus_client") from None
-    except OSError as error:
-        raise UsageError(f"[publish]: {error.filename or settings.prometheus_listen}: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"[publish]: {error}") from None
 
 
-class _Reload:
-    """Reads the configuration file again, on SIGHUP. A file that is wrong changes nothing."""
+def _subjects(args: argparse.Namespace, sampled: list[Replica]) -> tuple[Subject, ...]:
+    """What is published of them. Raises UsageError."""
+    from check_delayed_repl.publish.result import subjects
+
+    try:
+        return subjects(sampled, args.fleet.publish)
+    except ValueError as error:
+        raise UsageError(f"{args.config}: {error}") from None
+
+
+class _Reload(threading.Thread):
+    """Reads the configuration file again when that is `wanted`. A file that is wrong changes nothing."""
 
     def __init__(
         self, args: argparse.Namespace, scheduler: Scheduler, publisher: Publisher | None, names: list[str]
     ) -> None:
+        super().__init__(name="reload", daemon=True)
+        # Unlike a threading.Event, a signal handler may use it at any moment.
+        self.wanted: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._args = args
         self._scheduler = scheduler
         self._publisher = publisher
         self._names = names
-        self._one_at_a_time = threading.Lock()
 
-    def __call__(self) -> None:
-        with self._one_at_a_time:
+    def run(self) -> None:
+        while True:
+            self.wanted.get()
+            # However often it was wanted by now, once will do.
+            while not self.wanted.empty():
+                self.wanted.get()
             try:
-                args = reread(self._args)
-                sampled = replicas(args)
-                settings = args.fleet.publish
+                self._reload()
             except UsageError as error:
                 log(f"{error}; nothing is changed")
-                return
-            names = [replica.name for replica in sampled]
-            self._scheduler.replace(sampled, self._newest([name for name in names if name not in self._names]))
-            self._names = names
-            if self._publisher is not None:
-                self._publisher.replace(sampled, settings)
+            except Exception as error:  # noqa: BLE001  the worker goes on as it is
+                log(f"internal error, {type(error).__name__}: {error}; nothing is changed")
+
+    def _reload(self) -> None:
+        args = reread(self._args)
+        sampled = replicas(args)
+        subjects = _subjects(args, sampled)
+        names = [replica.name for replica in sampled]
+        self._scheduler.replace(sampled, self._newest([name for name in names if name not in self._names]))
+        self._names = names
+        if self._publisher is not None:
+            self._publisher.replace(subjects)
 
     def _newest(self, names: list[str]) -> dict[str, Sample | None]:
         """What is known of replicas that come."""

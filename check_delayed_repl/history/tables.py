@@ -41,6 +41,7 @@ from check_delayed_repl.records import HELD_S, LARGEST, JobLine, Past, Record, S
 
 FUTURE_S = 2.0
 """A stored sample that lies further ahead than this, in seconds, shows that a clock was stepped."""
+LONGEST_LEASE_S = 60.0
 _CACHE_WAIT_S = 0.5
 """A cache is not worth a longer wait."""
 
@@ -387,8 +388,9 @@ class History(Database):
             now = self.now()
             changed = self._run(
                 "UPDATE counter SET publisher = ?, publisher_until = ?"
-                " WHERE id = 1 AND (publisher = ? OR publisher_until IS NULL OR publisher_until <= ?)",
-                (text(holder, NAME_LENGTH), now + seconds, text(holder, NAME_LENGTH), now),
+                " WHERE id = 1 AND (publisher = ? OR publisher_until IS NULL OR publisher_until NOT BETWEEN ? AND ?)",
+                # One that ends later than any does was given before a clock was stepped.
+                (text(holder, NAME_LENGTH), now + seconds, text(holder, NAME_LENGTH), now, now + LONGEST_LEASE_S),
             )
             return changed > 0
 

@@ -6,11 +6,12 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from math import inf
+from ssl import SSLError
 
-from check_delayed_repl.configfile import Publish, Replica
+from check_delayed_repl.configfile import Publish
 from check_delayed_repl.history import HistoryUnavailable
 from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
 from check_delayed_repl.publish import openmetrics
@@ -18,7 +19,7 @@ from check_delayed_repl.publish.commandfile import CommandFile
 from check_delayed_repl.publish.icinga2 import Icinga
 from check_delayed_repl.publish.judging import Judging
 from check_delayed_repl.publish.mailbox import Mailbox
-from check_delayed_repl.publish.result import Result, Subject, subject
+from check_delayed_repl.publish.result import Result, Subject
 
 LEASE_S = 30.0
 """Of several workers on one history, the one that renewed its lease within this time publishes."""
@@ -49,17 +50,17 @@ class Publisher(threading.Thread):
     def __init__(
         self,
         where: str | None,
-        replicas: Sequence[Replica],
+        subjects: tuple[Subject, ...],
         settings: Publish,
         log: Callable[[str], None],
     ) -> None:
-        """Raises OSError, ValueError or ImportError where a target cannot be set up."""
+        """Raises ValueError or ImportError where a target cannot be set up."""
         super().__init__(name="publisher", daemon=True)
         self._judging = Judging(where)
         self._settings = settings
         self._log = log
         self._lock = threading.Condition()
-        self._subjects = tuple(subject(replica, settings) for replica in replicas)
+        self._subjects = subjects
         self._stored = False
         self._ending = False
         self._trouble = ""
@@ -73,9 +74,8 @@ class Publisher(threading.Thread):
         self._renew_at = 0.0
         self._write_at = 0.0
         self._mailboxes = [Mailbox(target, log) for target in _targets(settings)]
-        self._stop_serving = (
-            openmetrics.serve(settings.prometheus_listen, self._families) if settings.prometheus_listen else None
-        )
+        self._file_fails = False
+        self._stop_serving = _serving(settings.prometheus_listen, self._families)
         for mailbox in self._mailboxes:
             mailbox.start()
 
@@ -95,10 +95,10 @@ class Publisher(threading.Thread):
             self._stored = True
             self._lock.notify()
 
-    def replace(self, replicas: Sequence[Replica], settings: Publish) -> None:
+    def replace(self, subjects: tuple[Subject, ...]) -> None:
         """Other replicas, other limits or other names of objects. Where results go to stays as it was."""
         with self._lock:
-            self._subjects = tuple(subject(replica, settings) for replica in replicas)
+            self._subjects = subjects
             self._stored = True
             self._lock.notify()
 
@@ -234,30 +234,45 @@ class Publisher(threading.Thread):
         try:
             openmetrics.write_file(path, self._families())
         except OSError as error:
-            if not self._errors["prometheus-file"]:
+            if not self._file_fails:
                 self._log(f"prometheus-file: {path}: {error.strerror}")
             self._errors["prometheus-file"] += 1
+            self._file_fails = True
+        else:
+            if self._file_fails:
+                self._log(f"prometheus-file: {path}: is written again")
+            self._file_fails = False
 
 
 def _targets(settings: Publish) -> list[CommandFile | Icinga]:
+    """Raises ValueError."""
     targets: list[CommandFile | Icinga] = []
     if settings.nagios_command_file:
         targets.append(CommandFile(settings.nagios_command_file))
     if settings.icinga2_url:
-        password = ""
-        if settings.icinga2_password_file:
-            with open(settings.icinga2_password_file, encoding="utf-8") as file:
-                password = file.readline().rstrip("\n")
-        targets.append(
-            Icinga(
-                settings.icinga2_url,
-                settings.icinga2_user or "",
-                password,
-                settings.icinga2_ca,
-                settings.publish_interval,
-            )
-        )
+        path = settings.icinga2_password_file or ""
+        try:
+            with open(path, encoding="utf-8") as file:
+                password = file.readline().rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"icinga2-password-file: {path}: {getattr(error, 'strerror', 'no text')}") from None
+        user, ca, interval = settings.icinga2_user or "", settings.icinga2_ca, settings.publish_interval
+        try:
+            targets.append(Icinga(settings.icinga2_url, user, password, ca, interval))
+        except OSError as error:
+            reason = error.strerror if error.filename or not isinstance(error, SSLError) else "no certificate in it"
+            raise ValueError(f"icinga2-ca: {ca}: {reason}") from None
     return targets
+
+
+def _serving(address: str | None, current: Callable[[], list[openmetrics.Family]]) -> Callable[[], None] | None:
+    """Raises ValueError and ImportError."""
+    if address is None:
+        return None
+    try:
+        return openmetrics.serve(address, current)
+    except OSError as error:
+        raise ValueError(f"prometheus-listen: {address}: {error.strerror}") from None
 
 
 def _unknown(condition: str, trouble: str, last: _Latest | None) -> Verdict:

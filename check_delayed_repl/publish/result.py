@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import repeat
 from socket import gethostname
 from typing import NamedTuple
 
@@ -36,6 +38,20 @@ class Result(NamedTuple):
     def output(self) -> str:
         """The text that a check prints: the first line with the perfdata, then the long output."""
         return nagios.render(self.verdict, self.subject.limits)
+
+
+def subjects(replicas: Sequence[Replica], settings: Publish) -> tuple[Subject, ...]:
+    """What is published. Raises ValueError where two replicas would change one service's state in turn."""
+    found = tuple(map(subject, replicas, repeat(settings)))
+    names: dict[tuple[str, str], str] = {}
+    for each in found if settings.nagios_command_file or settings.icinga2_url else ():
+        other = names.setdefault((each.object_host, each.object_service), each.name)
+        if other != each.name:
+            raise ValueError(
+                f"object-service: {other} and {each.name} are both {each.object_service!r} of host"
+                f" {each.object_host!r}: have {{replica}} in it"
+            )
+    return found
 
 
 def subject(replica: Replica, settings: Publish) -> Subject:

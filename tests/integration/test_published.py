@@ -13,7 +13,7 @@ import pytest
 
 from .icinga import CERTIFICATES, TELL, Icinga
 from .monitoring import USER, Publishing, Site, Station, example, make_accounts
-from .servers import Pair, wait_until
+from .servers import Pair
 from .test_nagios import Nagios
 
 pytestmark = pytest.mark.monitoring
@@ -222,30 +222,3 @@ def test_a_certificate_that_is_not_trusted(icinga: tuple[Icinga, Publishing]) ->
     other = Publishing(station, publish, {"db7/b": ""}, "other", "/var/lib/check_delayed_repl/other.db")
     other.expect("its certificate is not trusted")
     other.kill()
-
-
-# --- two workers
-
-
-def test_of_two_workers_one_publishes_and_the_other_takes_over(site: Site, line: Pair) -> None:
-    line.settle()
-    make_accounts(line)
-    station = site.station(line, "satellites")
-    workers = [
-        Publishing(station, f'prometheus-file = "/tmp/{name}.prom"', {"db7": ""}, name) for name in ("first", "second")
-    ]
-
-    def publishing() -> list[str]:
-        texts = {name: station.read(f"/tmp/{name}.prom") for name in ("first", "second")}
-        assert all("delayed_repl_build_info" in text for text in texts.values() if text)
-        return [name for name, text in texts.items() if "delayed_repl_state" in text]
-
-    wait_until(lambda: len(publishing()) == 1, 60, "one of them publishes")
-    (name,) = publishing()
-    time.sleep(12)  # a lease is renewed
-    assert publishing() == [name]
-    chosen = workers[("first", "second").index(name)]
-    chosen.kill()
-    station.run(f"rm /tmp/{name}.prom")
-    wait_until(lambda: publishing() not in ([], [name]), 60, "the other takes over")
-    station.close()
