@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import time
 from contextlib import suppress
 from typing import NamedTuple
@@ -283,12 +285,23 @@ def _row(name: str, line: JobLine, now: float) -> tuple[str, ...]:
 # --- run ---
 
 
-class _Start:
+def _record(args: argparse.Namespace, job: str, began: float, ended: float | None = None, warn: bool = False) -> None:
+    """A line of the job, with its end where it has one; times are this process's own. Raises HistoryUnavailable."""
+    with _opened(args) as history:
+        if warn:
+            with suppress(HistoryUnavailable):
+                _warn_of_mistakes(history, args)
+        now, here = history.now(), time.monotonic()
+        finished_at = None if ended is None else now - (here - ended)
+        history.add_job(args.replica, JobLine(now, job, args.kind, now - (here - began), finished_at))
+
+
+class _Start(threading.Thread):
     """Records the start of a job beside the command that runs: at once, or as soon as the history can be written."""
 
     def __init__(self, args: argparse.Namespace, job: str) -> None:
-        import threading
-
+        # A daemon: a history that hangs in the kernel must not keep this process from ending.
+        super().__init__(daemon=True)
         self._args = args
         self._job = job
         self.began = time.monotonic()
@@ -297,14 +310,12 @@ class _Start:
         self.recorded = False
         self.tried = threading.Event()
         self._over = threading.Event()
-        # A daemon: a history that hangs in the kernel must not keep this process from ending.
-        self._thread = threading.Thread(target=self._try, daemon=True)
-        self._thread.start()
+        self.start()
 
-    def _try(self) -> None:
+    def run(self) -> None:
         while not self._over.is_set():
             try:
-                self._record()
+                _record(self._args, self._job, self.began, warn=not self.tried.is_set())
                 self.recorded = True
             except HistoryUnavailable as error:
                 self.problem = str(error)
@@ -312,28 +323,15 @@ class _Start:
             if self.recorded or self._over.wait(RETRY_S):
                 return
 
-    def _record(self) -> None:
-        with _opened(self._args) as history:
-            if not self.tried.is_set():
-                with suppress(HistoryUnavailable):
-                    _warn_of_mistakes(history, self._args)
-            if self._over.is_set():
-                return  # the line that is about to be written for the end says it all
-            now = history.now()
-            started_at = now - (time.monotonic() - self.began)
-            history.add_job(self._args.replica, JobLine(now, self._job, self._args.kind, started_at))
-
     def stop(self) -> bool:
         """Tries no more; False where a try still hangs, whose line may yet arrive."""
         self._over.set()
-        self._thread.join(self._args.timeout + START_WAIT_S)
-        return not self._thread.is_alive()
+        self.join(self._args.timeout + START_WAIT_S)
+        return not self.is_alive()
 
 
 def _run(args: argparse.Namespace, command: list[str]) -> int:
     """Runs `command` with both its ends recorded; returns its exit status as a shell would say it."""
-    import signal
-
     passed_on: set[int] = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else the command's exit status would be lost
@@ -358,8 +356,6 @@ def _run(args: argparse.Namespace, command: list[str]) -> int:
 
 
 def _run_command(command: list[str], passed_on: set[int], mask: set[int]) -> int:
-    import signal
-
     sys.stdout.flush()
     try:
         child = os.posix_spawnp(
@@ -399,11 +395,7 @@ def _record_end(args: argparse.Namespace, job: str, start: _Start) -> None:
         if not start.stop():
             # Writing now could put the end before the start, and the job would run for ever.
             raise HistoryUnavailable("the history hangs")
-        with _opened(args) as history:
-            now = history.now()
-            finished_at = now - (time.monotonic() - ended)
-            line = JobLine(now, job, args.kind, finished_at - (ended - start.began), finished_at)
-            history.add_job(args.replica, line)
+        _record(args, job, start.began, ended)
     except HistoryUnavailable as error:
         what = f"the end of job {job} is not recorded" if start.recorded else f"this {args.kind} is not recorded at all"
         _warn(f"warning: {what}: {error}")
