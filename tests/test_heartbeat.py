@@ -103,11 +103,8 @@ def beats(*ids: int, own_id: int = 2) -> Heartbeats:
 
 
 def chosen(status_id: int, rows: Heartbeats, previous: Sample | None = None, given_id: int | None = None) -> Choice:
-    def read(one: int) -> float | None:
-        found = age(rows.beats[one], None, None)
-        return found[1] if found else None
-
-    return choose(status_id, given_id, rows, previous, read)
+    ages = {one: age(found, None, None) for one, found in rows.beats.items()}
+    return choose(status_id, given_id, rows.own_id, ages, previous)
 
 
 def sample(source_id: int | None, heartbeat_id: int | None = None) -> Sample:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 
 from check_delayed_repl.light import NamedTuple
@@ -122,35 +121,36 @@ def _refused(error: Refused, table: str) -> SampleFailed:
     return SampleFailed("heartbeat-unreadable", f"{table} cannot be read: ask the server's error log {text}")
 
 
-def choose(
-    status_id: int,
-    given_id: int | None,
-    beats: Heartbeats,
-    previous: Sample | None,
-    read: Callable[[int], float | None],
-) -> Choice:
+Ages = dict[int, "tuple[float, float] | None"]
+"""By server id, the newest heartbeat: its age in seconds and its time; None where its `ts` is no time."""
+
+
+def choose(status_id: int, given_id: int | None, own_id: int | None, ages: Ages, previous: Sample | None) -> Choice:
     """Which row is the source's heartbeat.
 
-    `status_id` is the source's id by the replication status (0: unknown there), `given_id` the one that the user
-    names, `previous` the newest earlier sample with a source, and `read` gives a row's time or None where it is no
-    time. Raises SampleFailed with `heartbeat-missing`, naming the ids that are there.
+    `status_id` is the source's id by the replication status (0: unknown there), `given_id` the one that the user names,
+    `own_id` this server's, and `previous` the newest earlier sample with a source. Raises SampleFailed with
+    `heartbeat-missing`, naming the ids that are there.
     """
-    if given_id is not None:
-        _require(given_id, beats, "named by --master-server-id")
-        return Choice(given_id, given_id)
-    known_id = previous.source_id if previous else None
-    source_id = status_id or known_id
+    source_id = given_id or status_id or (previous.source_id if previous else None)
     if not source_id:
         raise SampleFailed(
             "heartbeat-missing",
             "the replication status names no source (the replica was restarted while its source is down) and no"
-            f" earlier sample knows it: name it with --master-server-id; there are heartbeats of {_ids(beats)}",
+            f" earlier sample knows it: name it with --master-server-id; there are heartbeats of {_ids(own_id, ages)}",
         )
-    if changing(source_id, previous):
-        foreign = [(time, one) for one in beats.beats if one != beats.own_id and (time := read(one)) is not None]
+    if given_id is None and changing(source_id, previous):
+        foreign = [(found[1], one) for one, found in ages.items() if one != own_id and found is not None]
         if foreign:
             return Choice(source_id, max(foreign)[1])
-    _require(source_id, beats, "the source of this channel; in a chain, name the top with --master-server-id")
+    if source_id not in ages:
+        which = "named by --master-server-id"
+        if given_id is None:
+            which = "the source of this channel; in a chain, name the top with --master-server-id"
+        raise SampleFailed(
+            "heartbeat-missing",
+            f"there is no heartbeat of server {source_id} ({which}); there are heartbeats of {_ids(own_id, ages)}",
+        )
     return Choice(source_id, source_id)
 
 
@@ -163,18 +163,10 @@ def changing(source_id: int, previous: Sample | None) -> bool:
     return previous.heartbeat_id is not None and previous.heartbeat_id != previous.source_id
 
 
-def _require(server_id: int, beats: Heartbeats, which: str) -> None:
-    if server_id not in beats.beats:
-        raise SampleFailed(
-            "heartbeat-missing",
-            f"there is no heartbeat of server {server_id} ({which}); there are heartbeats of {_ids(beats)}",
-        )
-
-
-def _ids(beats: Heartbeats) -> str:
-    if not beats.beats:
+def _ids(own_id: int | None, ages: Ages) -> str:
+    if not ages:
         return "no server: the table is empty"
-    shown = [f"{one} (this server)" if one == beats.own_id else str(one) for one in sorted(beats.beats)]
+    shown = [f"{one} (this server)" if one == own_id else str(one) for one in sorted(ages)]
     return one_line("server " + ", ".join(shown))
 
 

@@ -206,35 +206,29 @@ class Observer:
         secret: str,
     ) -> None:
         """Adds delay and local heartbeat to `seen`. Raises SampleFailed."""
-        expected = previous.delay if previous else None
-        given = self._target.master_server_id
+        given, own_id = self._target.master_server_id, beats.own_id
+        delay, local = (previous.delay, previous.local) if previous else (None, None)
+        ages = {one: heartbeat.age(rows, zone, local if one == own_id else delay) for one, rows in beats.beats.items()}
         # After a failover that no heartbeat has answered yet, a sample that fails must not hide the change.
         source_id = given or status_id or (previous.source_id if previous else None)
         if source_id and (given or not heartbeat.changing(source_id, previous)):
             seen["source_id"] = source_id
-        unreadable: str | None = None
+        wrong = ""
         if self._target.local_heartbeat:
-            rows = beats.beats.get(beats.own_id) if beats.own_id is not None else None
-            if rows is None:
+            if own_id is None or own_id not in ages:
                 seen["local_missing"] = True
-            elif (local := heartbeat.age(rows, zone, previous.local if previous else None)) is not None:
-                seen["local"] = local[0]
+            elif (own := ages[own_id]) is not None:
+                seen["local"] = own[0]
             else:
-                unreadable = f"this server's own row is no time: {heartbeat.shown(rows, secret)}"
-
-        def read(server_id: int) -> float | None:
-            found = heartbeat.age(beats.beats[server_id], zone, expected)
-            return found[1] if found else None
-
-        choice = heartbeat.choose(status_id, given, beats, previous, read)
-        rows = beats.beats[choice.heartbeat_id]
-        found = heartbeat.age(rows, zone, expected)
+                wrong = f"this server's own row is no time: {heartbeat.shown(beats.beats[own_id], secret)}"
+        source_id, heartbeat_id = heartbeat.choose(status_id, given, own_id, ages, previous)
+        found = ages[heartbeat_id]
         if found is None:
-            unreadable = f"server {choice.heartbeat_id} is no time: {heartbeat.shown(rows, secret)}"
+            wrong = f"server {heartbeat_id} is no time: {heartbeat.shown(beats.beats[heartbeat_id], secret)}"
         else:
-            seen.update(source_id=choice.source_id, heartbeat_id=choice.heartbeat_id, delay=found[0], ts=found[1])
-        if unreadable is not None:
-            raise SampleFailed("heartbeat-unreadable", f"{self._target.heartbeat_table}: the ts of {unreadable}")
+            seen.update(source_id=source_id, heartbeat_id=heartbeat_id, delay=found[0], ts=found[1])
+        if wrong:
+            raise SampleFailed("heartbeat-unreadable", f"{self._target.heartbeat_table}: the ts of {wrong}")
 
 
 def _zone(name: str | None) -> tzinfo | None:
