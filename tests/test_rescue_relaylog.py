@@ -9,7 +9,7 @@ from rescue_builders import channel, state
 
 from check_delayed_repl.rescue import relaylog
 from check_delayed_repl.rescue.plan import Plan, Waiting, forward
-from check_delayed_repl.rescue.relaylog import Place, Reader, Row, begins_at, next_start
+from check_delayed_repl.rescue.relaylog import Place, Reader, Row, Unreadable, begins_at, next_start
 from check_delayed_repl.rescue.statements import Effect, effect
 
 UUID = "a45875fe-e914-11f1-913a-0242ac1a0002"
@@ -128,6 +128,27 @@ def test_the_stop_position_is_the_targets_first_byte(
     assert [step.until.relay for step in stops if step.until] == ([] if target is found[0] else [target.relay])
     for step in stops:
         assert f"RELAY_LOG_FILE = '{target.relay.file}', RELAY_LOG_POS = {target.relay.pos}" in step.sql
+
+
+def test_what_cannot_be_read_is_said_and_what_comes_before_it_is_there() -> None:
+    """A file that a crash has left empty, or with half an event at its end."""
+    log = Log("mysql")
+    for _ in range(30):
+        log.transaction(3, packed=False, ddl=False)
+    log.new_file(named=False)
+    log.transaction(1, packed=False, ddl=True)
+    for torn in (Place("relay.000002", 4), log.transactions[20][1]):
+
+        def page(file: str, pos: int, skip: int, limit: int, torn: Place = torn) -> list[Row] | None:
+            rows = log.page(file, pos, skip, limit)
+            if any(Place(file, int(row[1] or 0)) == torn for row in rows or ()):
+                raise Unreadable(1220, "I/O error reading the header from the binary log")
+            return rows
+
+        reader = Reader(page, 2, Place("bin.000001", 4), "percona.heartbeat")
+        found = [*reader.transactions(Place("relay.000001", 4))]
+        assert [one.gtid for one in found] == [name for name, place, _ in log.transactions if place.order < torn.order]
+        assert reader.broken.startswith(f"{torn.file} cannot be read")
 
 
 def test_a_server_that_shows_any_file_as_an_empty_one() -> None:

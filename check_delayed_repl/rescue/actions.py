@@ -102,7 +102,7 @@ class Rescue(Action):
             self._roll(session, state, record, active, name, found.target, moment, planned)
         state = self._one(session)
         facts = record.load()
-        first = next(find.scan(session, state, facts), None)
+        first = find.oldest(session, state, facts)
         if first is None or not first.named(name):
             raise Failed(
                 f"the server does not stand in front of {name}: it stands at {first.source if first else 'the end'}"
@@ -205,7 +205,7 @@ class Rescue(Action):
         active = None if over else facts
         first: Transaction | None = None
         end: Place | None = None
-        for one in find.scan(session, state, active):
+        for one in find.Scan(session, state, active):
             first, end = first or one, one.source_end
             if not state.pins:
                 break
@@ -287,7 +287,7 @@ class Rescue(Action):
         except RecordError as error:
             report.reasons.append(f"the record is of no use: {error}")
         active = facts if facts is not None and facts.phase != "resumed" else None
-        first = next(find.scan(session, state, active), None)
+        first = find.oldest(session, state, active)
         self._stand(state, facts, first)
         channel = state.channel
         voice.say(f"Phase: {report.phase}{', held' if state.held else ', NOT HELD'}.")

@@ -14,7 +14,7 @@ from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.rescue.plan import Waiting
 from check_delayed_repl.rescue.record import Facts
 from check_delayed_repl.rescue.relaylog import Place, Reader, Transaction
-from check_delayed_repl.rescue.state import Session, State, pager
+from check_delayed_repl.rescue.state import NO_SUCH_FILE, Session, State, pager
 from check_delayed_repl.rescue.statements import KINDS
 from check_delayed_repl.rescue.tables import touches
 
@@ -143,17 +143,38 @@ class Summary(NamedTuple):
     fitting: int
     tables: set[str]
     """What it is about, as far as that is not too much."""
+    broken: str
+    """Why not all of it could be read."""
 
 
-def scan(session: Session, state: State, facts: Facts | None) -> Iterator[Transaction]:
-    """All that waits and has not been applied, in order. Raises Refused and SampleFailed."""
-    channel = state.channel
-    reader = Reader(pager(session, channel), state.server_id, channel.applied, session.target.heartbeat_table)
-    begun = False
-    for one in reader.transactions(channel.relay):
-        if one.gtid is None or not _applied(state, facts, one.gtid, begun):
-            begun = True
-            yield one
+class Scan:
+    """All that waits and has not been applied, in order. Iterating raises Refused and SampleFailed."""
+
+    def __init__(self, session: Session, state: State, facts: Facts | None) -> None:
+        channel = state.channel
+        self._reader = Reader(pager(session, channel), state.server_id, channel.applied, session.target.heartbeat_table)
+        self._state, self._facts = state, facts
+
+    def __iter__(self) -> Iterator[Transaction]:
+        begun = False
+        for one in self._reader.transactions(self._state.channel.relay):
+            if one.gtid is None or not _applied(self._state, self._facts, one.gtid, begun):
+                begun = True
+                yield one
+
+    @property
+    def broken(self) -> str:
+        """Why the relay log could not be read to its end."""
+        return self._reader.broken
+
+
+def oldest(session: Session, state: State, facts: Facts | None) -> Transaction | None:
+    """The first that waits. Raises Refused where what waits cannot be read, and SampleFailed."""
+    scan = Scan(session, state, facts)
+    first = next(iter(scan), None)
+    if first is None and scan.broken:
+        raise Refused(NO_SUCH_FILE, scan.broken)
+    return first
 
 
 def _applied(state: State, facts: Facts | None, gtid: str, begun: bool) -> bool:
@@ -176,7 +197,8 @@ def listed(
     timed = wanted.since is not None or wanted.until is not None
     if timed:
         _calibrate(session, state, facts, clock)
-    for one in scan(session, state, facts):
+    scan = Scan(session, state, facts)
+    for one in scan:
         first = first or one
         count += 1
         size += one.size
@@ -192,7 +214,7 @@ def listed(
             heapq.heappush(kept, item)  # type: ignore[misc]
     clock.ends(beats, state)
     found = [Found(one, clock.of(one)) for _, one in sorted(kept, key=lambda item: item[0], reverse=True)]
-    return Summary(Found(first, clock.of(first)) if first else None, count, size, fitting, tables), found
+    return Summary(Found(first, clock.of(first)) if first else None, count, size, fitting, tables, scan.broken), found
 
 
 def _gather(tables: set[str], one: Transaction) -> None:
@@ -203,7 +225,7 @@ def _gather(tables: set[str], one: Transaction) -> None:
 def _calibrate(session: Session, state: State, facts: Facts | None, clock: Times) -> None:
     """Counts the heartbeats that wait, where times decide what is taken."""
     beats = 0
-    for one in scan(session, state, facts):
+    for one in Scan(session, state, facts):
         beats = one.beats
     clock.ends(beats, state)
 

@@ -159,7 +159,7 @@ class Freeze(Action):
             self._note_job(facts, finished=False)
         state = read(session, current(session, channel.name))
         clock_ = find.times(session, state, self._fetched(state))
-        first = next(find.scan(session, state, facts), None)
+        first = find.oldest(session, state, facts)
         self._stand(state, facts, first)
         if first is None:
             voice.say(f"{name}Nothing waits: all that was fetched has been applied.")

@@ -69,6 +69,8 @@ class Waiting(NamedTuple):
     """How far the relay log goes, in the source's binary log."""
     tables: Collection[str] = ()
     """What all that waits is about."""
+    broken: str = ""
+    """Why not all of it could be read."""
 
 
 def _skip_variable(state: State) -> str:
@@ -157,7 +159,8 @@ def forward(state: State, facts: Facts | None, name: str, found: Waiting) -> Pla
     if found.applied or (target is None and executed(state, name, found.first)):
         return Refusal(f"too late: {name} has been applied here, or skipped by hand")
     if target is None:
-        return Refusal(f"{name} does not wait in the relay log: it is not fetched yet, or there is no such transaction")
+        why = found.broken or "it is not fetched yet, or there is no such transaction"
+        return Refusal(f"{name} does not wait in the relay log: {why}")
     there = found.first is not None and found.first.relay == target.relay
     if there and state.held and found.matches > 1:
         return Plan()

@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from check_delayed_repl.observe.connection import Refused
 from check_delayed_repl.rescue import statements
 from check_delayed_repl.rescue.statements import KINDS, Effect
 
-SMALL_PAGE, FIRST_PAGE, MAX_PAGE = 20, 500, 20_000
+SMALLEST_PAGE, SMALL_PAGE, FIRST_PAGE, MAX_PAGE = 2, 20, 500, 20_000
 """Events. A small page is read whatever the size of its statements."""
 PAGE_S = 0.25
 PAGE_BYTES = 2 << 20
@@ -30,6 +31,10 @@ Page = Callable[[str, int, int, int], list[Row] | None]
 
 class TooMuch(Exception):
     """A page whose statements are too large to be read together."""
+
+
+class Unreadable(Refused):
+    """The server cannot read a file of its own relay log: after a crash, one may be empty or end within an event."""
 
 
 class Place(NamedTuple):
@@ -159,6 +164,8 @@ class Reader:
         self._next: str | None = None
         self.end = Place("", 0)
         """How far the relay log has been read: at last its end."""
+        self.broken = ""
+        """Why it could not be read to its end."""
 
     def transactions(self, start: Place) -> Iterator[Transaction]:
         """Everything from `start` on, which must be the place of an event, to the end of the relay log."""
@@ -176,7 +183,7 @@ class Reader:
             yield from self._file(file, pos, rows, full)
             if self._open is not None:
                 self._open.carried += self.end.pos - (self._open.relay.pos if self._open.relay.file == file else 4)
-            file, pos = self._next or _following(file), 4
+            file, pos = None if self.broken else self._next or _following(file), 4
         if self._open is not None:
             yield self._close(self.end, whole=False)
 
@@ -188,12 +195,25 @@ class Reader:
         except TooMuch:
             self._limit = max(SMALL_PAGE, limit // 8)
             return self._fetch(file, pos, skip)
+        except Unreadable as error:
+            if limit > SMALLEST_PAGE:
+                self._limit = max(SMALLEST_PAGE, limit // 8)
+                return self._fetch(file, pos, skip)
+            self.broken = f"{file} cannot be read behind {pos}, and neither can what follows it: {error.text}"
+            return self._first(file, pos, skip), False
         if rows is None or len(rows) < limit:
             return rows, False
         took = max(time.monotonic() - began, 1e-3)
         size = sum(len(row[5] or b"") for row in rows) + 40 * limit
-        self._limit = max(2, min(MAX_PAGE, int(limit * min(4, PAGE_S / took, PAGE_BYTES / size))))
+        self._limit = max(SMALLEST_PAGE, min(MAX_PAGE, int(limit * min(4, PAGE_S / took, PAGE_BYTES / size))))
         return rows, True
+
+    def _first(self, file: str, pos: int, skip: int) -> list[Row]:
+        """The one event before an unreadable one."""
+        try:
+            return self._page(file, pos, skip, 1) or []
+        except Unreadable:
+            return []
 
     def _file(self, file: str, pos: int, rows: list[Row], full: bool) -> Iterator[Transaction]:
         """The transactions that end in one file, whose first page is there."""
@@ -261,7 +281,7 @@ class Reader:
             gtid = (found[1] or found[2]).decode("ascii", "replace")
         # The place at its end and its length are sure, whatever events the source has not sent before it.
         begins = end - (self.end.pos - place.pos) if self.end.pos > place.pos else self._source.pos
-        self._open = _Open(place, Place(self._source.file, begins), gtid, info.startswith(b"BEGIN"))
+        self._open = _Open(place, Place(self._source.file, begins), gtid, info.startswith((b"BEGIN", b"XA START")))
         self._open.events = int(_is_start(kind))
 
     def _event(self, row: Row, kind: bytes) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -40,7 +42,17 @@ class Voice:
         if self._kept is not None:
             self._kept.append(line)
         elif not self.as_json:
-            print(line, flush=True)
+            self._print(line)
+
+    def _print(self, line: str) -> None:
+        """What cannot be shown, or whom nobody reads any more, does not end what is being done."""
+        with contextlib.suppress(OSError):
+            try:
+                print(line, flush=True)
+            except UnicodeError:
+                print(line.encode("ascii", "backslashreplace").decode(), flush=True)
+            return
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  what is left in the buffer would fail again
 
     def keep(self) -> None:
         """Keeps lines back until `release`: what comes first is not known yet."""
@@ -58,7 +70,7 @@ class Voice:
     def finish(self, report: Report) -> None:
         """The rest of what a report has to say: reasons, what is left to be done, the next step."""
         if self.as_json:
-            print(json.dumps(vars(report), ensure_ascii=False), flush=True)
+            self._print(json.dumps(vars(report), ensure_ascii=False))
             return
         for reason in report.reasons:
             self.say(f"  - {reason}")
@@ -79,9 +91,11 @@ class Voice:
         """What waits: a line each, or an object each."""
         if self.as_json:
             for one in found:
-                print(json.dumps(as_object(one), ensure_ascii=False), flush=True)
+                self._print(json.dumps(as_object(one), ensure_ascii=False))
             return
-        if summary.first is None:
+        if summary.first is None and summary.broken:
+            self.say(f"What waits here cannot be read: {summary.broken}.")
+        elif summary.first is None:
             self.say("Nothing waits here: all that was fetched has been applied.")
         else:
             first = summary.first
@@ -90,6 +104,8 @@ class Voice:
                 " Older changes have been applied here."
             )
             waiting = plural(summary.transactions, "transaction")
+            if summary.broken:
+                self.say(f"NOT ALL OF IT: {summary.broken}.")
             self.say(f"{waiting} of {size(summary.size)} wait, {summary.fitting} of them as asked for.")
         if not found:
             self.say("None of them is what you look for. That does not mean that it is safe: it may have been applied")

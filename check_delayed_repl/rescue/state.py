@@ -12,7 +12,7 @@ from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed,
 from check_delayed_repl.observe.dialect import Dialect, quoted, rows_of
 from check_delayed_repl.observe.replication import is_mariadb, version_numbers
 from check_delayed_repl.observe.target import Target
-from check_delayed_repl.rescue.relaylog import SMALL_PAGE, Place, Row, TooMuch
+from check_delayed_repl.rescue.relaylog import SMALL_PAGE, Place, Row, TooMuch, Unreadable
 
 if TYPE_CHECKING:
     from check_delayed_repl.observe.wire import Connection
@@ -321,8 +321,10 @@ def pager(session: Session, channel: Channel) -> Callable[[str, int, int, int], 
         try:
             return session.events(sql, limit)
         except Refused as error:
-            if error.number == NO_SUCH_FILE and "find target log" in error.text:
+            if error.number != NO_SUCH_FILE:
+                raise
+            if "find target log" in error.text:
                 return None
-            raise
+            raise Unreadable(error.number, error.text) from None
 
     return page

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from .rescuing import DELAY_S, MISTAKES, ROOT, Scene, pair_for_rescues
+from .rescuing import DELAY_S, MISTAKES, ROOT, TABLES, Scene, pair_for_rescues
 from .servers import ROOT_PASSWORD, Family, Kit, Pair, wait_until
 from .test_rescue import FAMILIES, scene
 
@@ -216,6 +216,55 @@ def test_a_change_and_a_reset_by_hand(scene: Scene) -> None:
     status = scene.json("status")
     assert "what waited here is gone" in " ".join(status["reasons"])
     assert "The rescue is over" in scene.paste(status["next"]).out
+
+
+def test_a_freeze_whose_reader_is_gone_and_a_relay_log_that_is_torn(scene: Scene) -> None:
+    replica = scene.replica
+    before = scene.tables(scene.source)
+    scene.source.sql(MISTAKES["drop"], "INSERT INTO app.stock (v, n) VALUES ('x', 1)")
+    time.sleep(0.5)
+    freeze = scene.start("freeze")
+    assert freeze.stdout is not None
+    freeze.stdout.close()
+    freeze.wait(30)
+    status = scene.json("status")
+    assert (status["phase"], status["held"]) == ("frozen", not scene.mariadb)
+    assert "begun" in scene.run("status").out, "it is recorded"
+    replica.sql("FLUSH RELAY LOGS")
+    torn = 'cd /var/lib/mysql; : > "$(ls relay.0* | tail -n 1)"'
+    replica.container.exec_run(["bash", "-c", torn])
+    assert "NOT ALL OF IT: relay.0" in scene.run("find").out
+    scene.json("forward", scene.find("--kind", "drop")[0]["target"], "--execute")
+    assert scene.tables(replica) == before
+
+
+def test_transactions_of_every_kind(scene: Scene) -> None:
+    """Compressed ones, one that spans relay log files, XA, tagged GTIDs, several tables and databases at once."""
+    source, random = scene.source, "(SELECT GROUP_CONCAT(RAND(), RAND() SEPARATOR '') FROM app.orders)"
+    compress, tag = "SET GLOBAL log_bin_compress = ON", "DO 0"
+    if not scene.mariadb:
+        compress = "SET SESSION binlog_transaction_compression = ON"
+        tag = "SET GTID_NEXT = 'AUTOMATIC:rescue'" if source.gtid else tag
+    source.sql(
+        *(compress, "SET SESSION group_concat_max_len = 1000000"),
+        *("CREATE TABLE app.big (v LONGTEXT)", "BEGIN", *[f"INSERT INTO app.big VALUES ({random})"] * 150, "COMMIT"),
+        *("XA START 'x'", "DELETE FROM app.stock", "XA END 'x'", "XA PREPARE 'x'", "XA COMMIT 'x'"),
+    )
+    tables = (*TABLES, "app.big")
+    before = scene.tables(source, tables)
+    source.sql(tag, "DELETE FROM app.lines WHERE id < 50", "DROP TABLE app.stock, app.lines", "DROP DATABASE other")
+    source.sql("SET SESSION sql_log_bin = 0", "DROP TABLE app.big")
+    wait_until(lambda: len(scene.find("--kind", "drop")) == 2, 30, "all of it is fetched")
+    scene.json("freeze")
+    several, everything = scene.find("--kind", "drop")
+    assert (several["tables"], everything["tables"]) == (["app.stock", "app.lines"], ["other.*"])
+    (lines,) = scene.find("--table", "app.lines", "--kind", "delete")
+    (big,) = scene.find("--table", "app.big", "--kind", "insert", "--all")
+    assert big["events"] > 300
+    assert ":rescue:" in lines["target"] or scene.mariadb or not source.gtid
+    assert scene.json("forward", lines["target"], "--execute")["phase"] == "forwarded"
+    assert scene.tables(scene.replica, tables) == before
+    assert before["app.stock"] == (0, 0)
 
 
 def test_a_freeze_that_something_undoes_again_and_again(scene: Scene) -> None:

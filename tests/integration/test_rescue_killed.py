@@ -163,6 +163,31 @@ def test_somebody_says_start(scene: Scene) -> None:
     assert scene.json("forward", target, "--execute")["done"] == []
 
 
+@pytest.mark.long
+def test_a_backup_that_starts_replication_at_its_end(scene: Scene) -> None:
+    """One that began before the freeze: --safe-slave-backup starts the SQL thread that it has stopped."""
+    if not scene.mariadb:
+        pytest.skip("mariadb-backup")
+    scene.replica.set_delay(3600)
+    before = scene.tables(scene.source)
+    scene.source.sql(MISTAKES["drop"])
+    container = scene.replica.container
+    backup = (
+        f"mariadb-backup --backup --safe-slave-backup --throttle=1 --target-dir=/tmp/backup -uroot -p{ROOT_PASSWORD}"
+    )
+    container.exec_run(["bash", "-c", f"{backup} & echo $! > /tmp/backup.pid; wait; rm -r /tmp/backup"], detach=True)
+    wait_until(lambda: scene.replica.threads()[1] == "No", 30, "the backup has stopped it", interval_s=0.02)
+    container.exec_run(["bash", "-c", "kill -STOP $(cat /tmp/backup.pid)"])
+    assert scene.json("freeze")["phase"] == "frozen"
+    container.exec_run(["bash", "-c", "kill -CONT $(cat /tmp/backup.pid)"])
+    wait_until(lambda: scene.replica.threads()[1] == "Yes", 60, "the backup has started it")
+    status = scene.json("status")
+    assert "somebody has started it" in " ".join(status["reasons"])
+    assert scene.paste(status["next"]).code == 0
+    assert scene.json("forward", scene.find("--kind", "drop")[0]["target"], "--execute")["held"] is True
+    assert scene.tables(scene.replica) == before
+
+
 def test_what_cannot_be_a_target(scene: Scene) -> None:
     scene.source.sql("INSERT INTO app.stock (v, n) VALUES ('x', 1)", MISTAKES["drop"])
     scene.json("freeze")
