@@ -24,7 +24,6 @@ def channel(**changes: object) -> Channel:
         applied=Place("bin.000001", 200),
         fetched=Place("bin.000001", 9000),
         delay=7200,
-        remaining=None,
         until=None,
         gtid=True,
         tries_left=None,
@@ -64,13 +63,11 @@ def transaction(number: int, gtid: bool = True, mariadb: bool = False) -> Transa
         source_end=Place("bin.000001", 100 * number + 100),
         kind="drop",
         destructive=True,
-        tables=("app.t",),
+        tables={"app.t": None},
         events=2,
         size=100,
         statement="DROP TABLE `t`",
         whole=True,
-        beats=0,
-        beat_ts=None,
     )
 
 

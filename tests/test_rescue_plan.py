@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -123,7 +124,7 @@ def test_forward(server: State, record: Facts, changes: dict[str, object], expec
         (state(), {"target": None, "matches": 0}, "does not wait"),
         (state(), {"target": None, "applied": True}, "too late"),
         (state(), {"matches": 2}, "not unique"),
-        (state(), {"target": transaction(9)._replace(whole=False)}, "not whole"),
+        (state(), {"target": replace(transaction(9), whole=False)}, "not whole"),
         (state(), {"beyond": True}, "cannot be filled"),
         (state(sql="Yes"), {}, "the SQL thread runs again, and x has not been applied"),
         (state(MARIADB, sql="Yes"), {"target": transaction(5)}, "the SQL thread runs"),

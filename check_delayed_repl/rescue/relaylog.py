@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from check_delayed_repl.observe.connection import Refused
@@ -53,7 +54,11 @@ class Place(NamedTuple):
         return (int(number) if number.isdecimal() else 0, self.pos)
 
 
-class Transaction(NamedTuple):
+NOWHERE = Place("", 0)
+
+
+@dataclass(slots=True)
+class Transaction:
     """One transaction of the relay log, or what is there of it."""
 
     gtid: str | None
@@ -61,28 +66,49 @@ class Transaction(NamedTuple):
     """Its first byte in the relay log."""
     source: Place
     """Its first byte in the source's binary log."""
-    end: Place
+    end: Place = NOWHERE
     """Behind its last byte in the relay log."""
-    source_end: Place
-    kind: str
+    source_end: Place = NOWHERE
+    kind: str = "other"
     """One of statements.KINDS, the most destructive of what it does."""
-    destructive: bool
-    tables: tuple[str, ...]
-    events: int
-    size: int
+    destructive: bool = False
+    tables: dict[str, None] = field(default_factory=dict)
+    """Their names, in order."""
+    events: int = 0
+    size: int = 0
     """Bytes in the relay log."""
-    statement: str | None
+    statement: str | None = None
     """Its most destructive statement, where the log has the text. Not masked."""
-    whole: bool
+    whole: bool = False
     """False where its end is missing: it is still being fetched, or the connection broke in the middle of it."""
-    beats: int
+    beats: int = 0
     """How many heartbeats of the source wait before it."""
-    beat_ts: str | None
+    beat_ts: str | None = None
     """What the last heartbeat before it says, where the log has the text."""
+    framed: bool = False
+    """It goes on until a COMMIT."""
+    packed: bool = False
+    """It is compressed."""
+    text: str | None = None
+    """The statement that the row events being read are of."""
 
     def named(self, target: str) -> bool:
         """Whether `target` names it: by its GTID, or by its place in the source's binary log."""
         return target.lower() == (self.gtid or "").lower() or target == str(self.source)
+
+    def add(self, effect: Effect, statement: str | None) -> None:
+        """Something else that it does."""
+        self.tables.update(dict.fromkeys(effect.tables))
+        new, mine = _rank(effect.destructive, effect.kind), _rank(self.destructive, self.kind)
+        if new < mine:
+            self.kind, self.destructive, self.statement = effect.kind, effect.destructive, statement
+        elif new == mine:
+            self.statement = self.statement or statement
+
+
+def _rank(destructive: bool, kind: str) -> tuple[bool, int]:
+    """The most destructive first."""
+    return (not destructive, KINDS.index(kind))
 
 
 _CONTROL = frozenset(
@@ -94,55 +120,11 @@ _STATEMENTS = (b"Annotate_rows", b"Rows_query")
 _GTID = re.compile(rb"GTID_NEXT= '(.*:.*)'|\bGTID (\d+-\d+-\d+)")
 _TABLE = re.compile(rb"\((.*)\)\Z", re.DOTALL)
 _TS = re.compile(r"'(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?)'")
-_RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 
 
 def _is_start(kind: bytes | None) -> bool:
     """Whether an event of this kind begins a transaction; without GTIDs (MySQL 5.6) there is none."""
     return kind is not None and kind.startswith((b"Gtid", b"Anonymous_Gtid")) and kind != b"Gtid_list"
-
-
-class _Open:
-    """A transaction that is being read."""
-
-    __slots__ = (
-        "carried",
-        "effect",
-        "events",
-        "framed",
-        "gtid",
-        "packed",
-        "relay",
-        "source",
-        "statement",
-        "tables",
-        "text",
-    )
-
-    def __init__(self, relay: Place, source: Place, gtid: str | None, framed: bool) -> None:
-        self.relay, self.source, self.gtid = relay, source, gtid
-        self.framed = framed
-        """It goes on until a COMMIT."""
-        self.packed = False
-        """It is compressed."""
-        self.effect = Effect("other")
-        self.tables: dict[str, None] = {}
-        self.events = 0
-        self.carried = 0
-        """Bytes in the files before the one that is being read."""
-        self.statement: str | None = None
-        self.text: str | None = None
-        """The statement that the row events to come are of."""
-
-    def add(self, effect: Effect, statement: str | None) -> None:
-        for table in effect.tables:
-            self.tables[table] = None
-        new = (not effect.destructive, _RANK[effect.kind])
-        mine = (not self.effect.destructive, _RANK[self.effect.kind])
-        if new < mine:
-            self.effect, self.statement = effect, statement
-        elif new == mine and self.statement is None:
-            self.statement = statement
 
 
 class Reader:
@@ -158,7 +140,7 @@ class Reader:
         self._own_id = str(server_id).encode()
         self._source = source
         self._heartbeats = heartbeat_table.lower()
-        self._open: _Open | None = None
+        self._open: Transaction | None = None
         self._beats = 0
         self._beat_ts: str | None = None
         self._next: str | None = None
@@ -182,7 +164,7 @@ class Reader:
                 break  # behind a RESET, MySQL shows any file as an empty one
             yield from self._file(file, pos, rows, full)
             if self._open is not None:
-                self._open.carried += self.end.pos - (self._open.relay.pos if self._open.relay.file == file else 4)
+                self._open.size += self.end.pos - (self._open.relay.pos if self._open.relay.file == file else 4)
             file, pos = None if self.broken else self._next or _following(file), 4
         if self._open is not None:
             yield self._close(self.end, whole=False)
@@ -281,8 +263,8 @@ class Reader:
             gtid = (found[1] or found[2]).decode("ascii", "replace")
         # The place at its end and its length are sure, whatever events the source has not sent before it.
         begins = end - (self.end.pos - place.pos) if self.end.pos > place.pos else self._source.pos
-        self._open = _Open(place, Place(self._source.file, begins), gtid, info.startswith((b"BEGIN", b"XA START")))
-        self._open.events = int(_is_start(kind))
+        self._open = Transaction(gtid, place, Place(self._source.file, begins), events=int(_is_start(kind)))
+        self._open.framed = info.startswith((b"BEGIN", b"XA START"))
 
     def _event(self, row: Row, kind: bytes) -> None:
         open_ = self._open
@@ -321,33 +303,18 @@ class Reader:
         return True
 
     def _close(self, end: Place, whole: bool) -> Transaction:
-        open_, self._open = self._open, None
-        assert open_ is not None
-        effect, tables = open_.effect, tuple(open_.tables)
-        done = Transaction(
-            gtid=open_.gtid,
-            relay=open_.relay,
-            source=open_.source,
-            end=end,
-            source_end=self._source,
-            kind=effect.kind,
-            destructive=effect.destructive and not self._is_beat(tables, effect),
-            tables=tables,
-            events=open_.events,
-            size=open_.carried + end.pos - (open_.relay.pos if end.file == open_.relay.file else 4),
-            statement=open_.statement,
-            whole=whole,
-            beats=self._beats,
-            beat_ts=self._beat_ts,
-        )
-        if whole and self._is_beat(tables, effect):
-            self._beats += 1
-            if found := _TS.search(open_.statement or ""):
-                self._beat_ts = found[1]
+        done, self._open = self._open, None
+        assert done is not None
+        done.end, done.source_end, done.whole = end, self._source, whole
+        done.size += end.pos - (done.relay.pos if end.file == done.relay.file else 4)
+        done.beats, done.beat_ts = self._beats, self._beat_ts
+        if list(map(str.lower, done.tables)) == [self._heartbeats] and done.kind in ("insert", "update"):
+            done.destructive = False
+            if whole:
+                self._beats += 1
+                if found := _TS.search(done.statement or ""):
+                    self._beat_ts = found[1]
         return done
-
-    def _is_beat(self, tables: tuple[str, ...], effect: Effect) -> bool:
-        return len(tables) == 1 and effect.kind in ("insert", "update") and tables[0].lower() == self._heartbeats
 
 
 def next_start(page: Page, place: Place) -> Place | None:

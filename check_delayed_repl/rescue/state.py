@@ -86,7 +86,6 @@ class Channel(NamedTuple):
     """The same in the source's binary log. MariaDB shows the fetched place here once a relay log place was set."""
     fetched: Place
     delay: int
-    remaining: int | None
     until: Place | None
     """Where the running SQL thread is to stop by itself, in the relay log."""
     gtid: bool
@@ -235,7 +234,6 @@ def _channel(row: dict[str, str]) -> Channel:
         applied=Place(row["relay_source_log_file"], _int(row["exec_source_log_pos"])),
         fetched=Place(row["source_log_file"], _int(row["read_source_log_pos"])),
         delay=_int(row.get("sql_delay")),
-        remaining=_int(row["sql_remaining_delay"]) if row.get("sql_remaining_delay") else None,
         until=until if row.get("until_condition") == "Relay" and row["replica_sql_running"] != "No" else None,
         gtid=row.get("using_gtid", "No") not in ("No", "") or row.get("auto_position") == "1",
         tries_left=last - int(tries[1]) if tries and last and row["replica_io_running"] != "Yes" else None,

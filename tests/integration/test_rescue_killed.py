@@ -106,6 +106,7 @@ def killed(scene: Scene) -> bool:
     return True
 
 
+@pytest.mark.long
 def test_a_freeze_in_the_middle_of_the_mistake(scene: Scene) -> None:
     scene.source.sql(
         "INSERT INTO app.orders (v, n) SELECT a.v, a.n FROM app.orders a, app.orders b, app.stock c LIMIT 400000"
