@@ -32,7 +32,7 @@ LIMITS = Limits(
     job_limits=(("index", 40.0),),
     job_stops_server=("backup", "index"),
 )
-"""Small enough that every budget is spent within a few dozen looks."""
+"""Small enough that every budget is spent within a few dozen samples."""
 
 SLACK = 1e-6
 """Seconds: sums of times are not exact."""
@@ -59,7 +59,7 @@ def exceptions_of(verdict: Verdict, limits: Limits) -> tuple[str, ...]:
 
 
 def is_hard(sample: Sample) -> bool:
-    """The look itself shows what nothing may hold back."""
+    """The sample itself shows what nothing may hold back."""
     return bool(
         (sample.error is not None and sample.error != "server-down")
         or sample.io_errno
@@ -80,7 +80,7 @@ class Account:
         self.held: dict[str, float] = {}
         self.longest = 0.0
         self.passed = 0.0
-        """Seconds since the latest look at which all was well."""
+        """Seconds since the latest sample at which all was well."""
         self.begun: float | None = None
         self.episode: float | None = None
         self.critical = False

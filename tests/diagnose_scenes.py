@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
-from judge_builders import folded, job, look
+from judge_builders import folded, job, sample
 
 from check_delayed_repl.diagnose.picture import Diagnosis, picture
 from check_delayed_repl.diagnose.server import Server
@@ -55,7 +55,7 @@ def seen(t: float, delay: float | None, **other: Any) -> Sample:
         "sql_remaining": 1,
         "seconds_behind": None if delay is None or other.get("sql") == "No" else max(0, int(min(delay, 1e9))),
     }
-    return look(t, delay, **usual | other)
+    return sample(t, delay, **usual | other)
 
 
 def line(
@@ -217,7 +217,7 @@ SCENES: dict[str, Callable[[], Diagnosis]] = {
     "in-range pt-slave-delay": lambda: scene(
         line(lambda t: 7200 + t % 60, sql_delay=None, sql="No", sql_remaining=None), OLDEST_MYSQL
     ),
-    "in-range delay alone": lambda: scene([look(NOW + 10.0 * i) for i in range(-60, 1)], None),
+    "in-range delay alone": lambda: scene([sample(NOW + 10.0 * i) for i in range(-60, 1)], None),
     "active-backup": _active("backup", MARIADB),
     "active-deshard": _active("deshard", MYSQL),
     "active-migration": _active("migration", OLD_MYSQL, limits=Limits(job_limits=(("migration", 7200.0),))),
@@ -313,7 +313,7 @@ SCENES: dict[str, Callable[[], Diagnosis]] = {
         "relay-space-limited", State.WARNING, "Relay log is at its size limit for 30 seconds", relay_limited=True
     ),
     "io-unstable": _told("io-unstable", State.WARNING, "IO thread keeps losing its connection: 7 times in 600 seconds"),
-    "internal-error": lambda: scene([look(NOW, None, io="Yes")], None, confidence=()),
+    "internal-error": lambda: scene([sample(NOW, None, io="Yes")], None, confidence=()),
 }
 """Name → picture. The first word of the name is the condition that the scene is about."""
 SCENES = {name: cache(build) for name, build in SCENES.items()}

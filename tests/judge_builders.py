@@ -17,18 +17,18 @@ CALM = 7200.0
 """A delay in the middle of the default range."""
 
 
-def look(t: float, delay: float | None = CALM, **seen: Any) -> Sample:
-    """A look that succeeded, unless `error` is given: then it has no delay."""
+def sample(t: float, delay: float | None = CALM, **seen: Any) -> Sample:
+    """A sample that succeeded, unless `error` is given: then it has no delay."""
     return Sample(t, None if "error" in seen else delay, **seen)
 
 
-def looks(
+def samples(
     start: float, end: float, delay: float | Callable[[float], float] = CALM, every: float = 10.0, **seen: Any
 ) -> list[Sample]:
-    """Looks every so many seconds in [start, end], the end included where it falls on one."""
+    """Samples every so many seconds in [start, end], the end included where it falls on one."""
     count = int((end - start) / every + 1e-9) + 1
     times = [start + every * i for i in range(count)]
-    return [look(t, delay(t) if callable(delay) else delay, **seen) for t in times]
+    return [sample(t, delay(t) if callable(delay) else delay, **seen) for t in times]
 
 
 def job(
@@ -53,7 +53,7 @@ def folded(records: Iterable[Record], limits: Limits = LIMITS) -> Fold:
 
 
 def judged(records: Iterable[Record], limits: Limits = LIMITS, now: float | None = None) -> Verdict:
-    """The verdict after the last record, at the time of the newest look unless `now` is given."""
+    """The verdict after the last record, at the time of the newest sample unless `now` is given."""
     fold = folded(records, limits)
     return fold.verdict(fold.clock if now is None else now)
 

@@ -100,8 +100,8 @@ def test_a_heartbeat_that_was_dead_before_the_applier_failed_promises_nothing() 
     for s in ({"sql": "No", "sql_errno": 1062}, {"sql": "No"}, {"io": "No", "sql": "No"}):
         failed = seen(NOW, 508.0, ts=NOW - 508, sql_delay=8, seconds_behind=None, **s)
         verdict = scene([*dead, failed]).verdict
-        assert "source-heartbeat-dead" in {f.condition for f in verdict.findings}
+        assert verdict.heartbeat_dead
         assert protected_s(verdict) is None
     again = scene([*dead, failed, seen(NOW, 9.0, ts=NOW - 9, sql_delay=8, seconds_behind=9)]).verdict
-    assert "source-heartbeat-dead" not in {f.condition for f in again.findings}
+    assert not again.heartbeat_dead
     assert protected_s(again) == 8

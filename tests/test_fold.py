@@ -8,7 +8,7 @@ import math
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from judge_builders import LIMITS, finding, folded, job, judged, look, looks, verdicts
+from judge_builders import LIMITS, finding, folded, job, judged, sample, samples, verdicts
 
 from check_delayed_repl.history.recording import dumps, read
 from check_delayed_repl.judge.fold import FOLD_VERSION, Fold, judge
@@ -22,17 +22,17 @@ from check_delayed_repl.records import Record, Sample
 OUT = 20000.0
 
 NIGHT: list[Record] = [
-    *looks(0.0, 700.0, io="Yes", sql="Yes", sql_delay=7200, source_id=1, heartbeat_id=1, local=0.5, ts=1.0),
+    *samples(0.0, 700.0, io="Yes", sql="Yes", sql_delay=7200, source_id=1, heartbeat_id=1, local=0.5, ts=1.0),
     job(700.0),
-    *looks(710.0, 1500.0, lambda t: 6500.0 + t * 2.0, io="Yes", sql="No", source_log=("b", 1), relay_log=("b", 1)),
-    look(1510.0, error="timeout", message="no answer"),
-    look(1520.0, error="server-down"),
+    *samples(710.0, 1500.0, lambda t: 6500.0 + t * 2.0, io="Yes", sql="No", source_log=("b", 1), relay_log=("b", 1)),
+    sample(1510.0, error="timeout", message="no answer"),
+    sample(1520.0, error="server-down"),
     job(None, 1525.0, kind=None),
     job(1525.0, 1500.0, name="wrong"),
-    *looks(1530.0, 2400.0, lambda t: 9500.0 - (t - 1530.0), io="Connecting", sql="Yes", source_id=2, heartbeat_id=1),
-    look(2390.0, 1e9),
-    *looks(2410.0, 2900.0, OUT, io="Yes", sql="Yes", source_log=("b", 2)),
-    *looks(2910.0, 3200.0, lambda t: 7200.0 + t % 60.0, source_id=2, heartbeat_id=2),
+    *samples(1530.0, 2400.0, lambda t: 9500.0 - (t - 1530.0), io="Connecting", sql="Yes", source_id=2, heartbeat_id=1),
+    sample(2390.0, 1e9),
+    *samples(2410.0, 2900.0, OUT, io="Yes", sql="Yes", source_log=("b", 2)),
+    *samples(2910.0, 3200.0, lambda t: 7200.0 + t % 60.0, source_id=2, heartbeat_id=2),
 ]
 
 
@@ -59,10 +59,10 @@ def test_saving_and_loading_after_any_sample_changes_nothing(limits: Limits) -> 
 
 
 def test_saving_and_loading_after_a_job_line_changes_nothing() -> None:
-    records: list[Record] = [*looks(0.0, 100.0, OUT), job(100.0)]
+    records: list[Record] = [*samples(0.0, 100.0, OUT), job(100.0)]
     fold = reloaded(folded(records), records)
     assert fold.verdict(105.0).condition == "delay-out-of-bounds"
-    fold.add(look(110.0, OUT))
+    fold.add(sample(110.0, OUT))
     assert fold.verdict(110.0).condition == "active-backup"
 
 
@@ -83,8 +83,8 @@ def test_a_recording_of_the_records_is_judged_alike() -> None:
 
 def test_judge_folds_and_judges() -> None:
     assert judge(NIGHT, LIMITS, 3200.0) == judged(NIGHT, now=3200.0)
-    assert judge(looks(0.0, 10.0), LIMITS, 500.0, worker=True).condition == "worker-missing"
-    assert judge(looks(0.0, 10.0), LIMITS, 500.0).condition == "in-range"
+    assert judge(samples(0.0, 10.0), LIMITS, 500.0, worker=True).condition == "worker-missing"
+    assert judge(samples(0.0, 10.0), LIMITS, 500.0).condition == "in-range"
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_cache_that_makes_no_sense_is_worth_nothing(text: str) -> None:
 
 
 def test_a_cache_of_another_judge_or_other_limits_is_worth_nothing() -> None:
-    text = folded(looks(0.0, 100.0)).dump()
+    text = folded(samples(0.0, 100.0)).dump()
     assert Fold.load(text, LIMITS) is not None
     assert Fold.load(text, LIMITS._replace(window=601.0)) is None
     old = json.loads(text) | {"version": FOLD_VERSION - 1}
@@ -116,7 +116,7 @@ def test_a_cache_of_another_judge_or_other_limits_is_worth_nothing() -> None:
 def test_a_fold_keeps_the_samples_of_its_reach_alone() -> None:
     assert folded([]).reach == 3600.0
     assert Fold(LIMITS._replace(window=7200.0)).reach == 7200.0
-    fold = folded(looks(0.0, 10000.0))
+    fold = folded(samples(0.0, 10000.0))
     assert len(fold._window.points) == 361
 
 
@@ -124,17 +124,17 @@ def test_a_fold_does_not_grow_with_a_line_in_order() -> None:
     def size(fold: Fold) -> int:
         return len(fold.dump())
 
-    fold = folded(looks(0.0, 1000.0, io="Yes", sql="Yes"))
+    fold = folded(samples(0.0, 1000.0, io="Yes", sql="Yes"))
     first = size(fold)
-    for sample in looks(1010.0, 20000.0, io="Yes", sql="Yes"):
-        fold.add(sample)
+    for each in samples(1010.0, 20000.0, io="Yes", sql="Yes"):
+        fold.add(each)
     assert size(fold) <= first + 20
 
 
 def test_the_episodes_arrival_is_that_of_its_first_sample() -> None:
     fold = Fold(LIMITS)
-    for number, sample in enumerate([*looks(0.0, 50.0), *looks(60.0, 200.0, OUT)], 1):
-        fold.add(sample, number)
+    for number, each in enumerate([*samples(0.0, 50.0), *samples(60.0, 200.0, OUT)], 1):
+        fold.add(each, number)
     since = fold.verdict(200.0).episode_since
     assert since is not None
     assert fold.episode_arrival == since / 10.0 + 1
@@ -172,14 +172,14 @@ def said(verdict: Verdict, condition: str) -> str:
 
 
 def test_a_late_worker_in_words() -> None:
-    late = folded([look(1000.0)]).verdict(1061.4, worker=True)
+    late = folded([sample(1000.0)]).verdict(1061.4, worker=True)
     assert said(late, "worker-missing") == "Worker was last seen 61 seconds ago (limit 60, --max-last-seen)"
     assert late.worker_age == pytest.approx(61.4)
-    assert folded([look(1000.0)]).verdict(990.0).worker_age == 0.0
+    assert folded([sample(1000.0)]).verdict(990.0).worker_age == 0.0
 
 
 def test_a_clock_that_stepped_in_words() -> None:
-    stepped = folded([look(1000.0)]).verdict(900.6)
+    stepped = folded([sample(1000.0)]).verdict(900.6)
     assert said(stepped, "clock-stepped") == (
         "Clock stepped: a stored sample lies 99 seconds in the future (limit 2); wait for it, or take it out with "
         "delayed-repl history prune --future"
@@ -188,7 +188,7 @@ def test_a_clock_that_stepped_in_words() -> None:
 
 def test_an_overrun_and_an_invalid_record_in_words() -> None:
     wrong = job(100.0, 99.0, name="wrong")
-    verdict = folded([look(0.0), job(-64800.0), wrong, look(1.4)]).verdict(1.4)
+    verdict = folded([sample(0.0), job(-64800.0), wrong, sample(1.4)]).verdict(1.4)
     assert said(verdict, "job-overrun") == (
         "Job overrun: backup has been running for 64801 seconds (limit 64800, --max-backup-behind)"
     )
@@ -203,18 +203,18 @@ def test_what_is_said_where_nothing_is_known() -> None:
     )
 
 
-def test_a_delay_that_the_newest_look_did_not_see_is_said_to_be_old() -> None:
-    failed = look(70.0, error="timeout")
-    records = [*looks(0.0, 50.0), failed]
+def test_a_delay_that_the_newest_sample_did_not_see_is_said_to_be_old() -> None:
+    failed = sample(70.0, error="timeout")
+    records = [*samples(0.0, 50.0), failed]
     assert said(folded(records).verdict(90.6), "in-range").endswith(", slope 0; last known 41 seconds ago")
     assert "last known" not in said(folded(records[:-1]).verdict(90.0), "in-range")
-    assert said(folded([*looks(0.0, 50.0), look(40.0, error="timeout")]).verdict(40.0), "in-range").endswith(
+    assert said(folded([*samples(0.0, 50.0), sample(40.0, error="timeout")]).verdict(40.0), "in-range").endswith(
         "; last known 0 seconds ago"
     )
 
 
 def test_a_delay_stays_known_when_its_sample_is_too_old_to_fit() -> None:
-    fold = folded([*looks(0.0, 50.0, OUT), look(60.0, error="timeout"), look(9000.0, error="timeout")])
+    fold = folded([*samples(0.0, 50.0, OUT), sample(60.0, error="timeout"), sample(9000.0, error="timeout")])
     verdict = fold.verdict(9000.0)
     assert verdict.trend == Trend(None, OUT, None, 0, 0.0)
     assert said(verdict, "delay-out-of-bounds").endswith("--min-recovery-slope)")
@@ -227,7 +227,7 @@ def test_a_job_on_a_replica_of_which_nothing_is_known_is_said_all_the_same() -> 
 
 
 def test_the_line_is_what_the_verdict_rests_on() -> None:
-    fold = folded(looks(0.0, 1000.0, OUT))
+    fold = folded(samples(0.0, 1000.0, OUT))
     points, its_fit, side = fold.line(1000.0)
     assert list(points) == [(10.0 * i, OUT) for i in range(40, 101)]
     assert its_fit.trend == fold.verdict(1000.0).trend
@@ -251,30 +251,36 @@ def test_without_words_the_findings_are_the_same(worker: bool) -> None:
 
 
 def test_an_episode_of_a_held_finding_begins_and_ends_with_it() -> None:
-    records: list[Record] = [look(0.0), job(0.0), *looks(10.0, 40.0, io="No"), look(50.0, io="Yes")]
+    records: list[Record] = [sample(0.0), job(0.0), *samples(10.0, 40.0, io="No"), sample(50.0, io="Yes")]
     since = [verdict.episode_since for verdict in verdicts(records)]
     assert since == [None, 10.0, 10.0, 10.0, 10.0, None]
 
 
-def test_a_finding_that_a_failed_look_hides_goes_on_being_held() -> None:
-    records: list[Record] = [look(0.0), job(0.0), look(10.0, io="No"), look(20.0, error="timeout"), look(40.0, io="No")]
+def test_a_finding_that_a_failed_sample_hides_goes_on_being_held() -> None:
+    records: list[Record] = [
+        sample(0.0),
+        job(0.0),
+        sample(10.0, io="No"),
+        sample(20.0, error="timeout"),
+        sample(40.0, io="No"),
+    ]
     last = list(verdicts(records))[-1]
     assert (last.episode_since, last.held["backup"]) == (10.0, 30.0)
 
 
-def test_a_failed_look_that_a_job_accounts_for_is_charged_though_it_begins_no_episode() -> None:
+def test_a_failed_sample_that_a_job_accounts_for_is_charged_though_it_begins_no_episode() -> None:
     limits = LIMITS._replace(job_stops_server=("backup",))
-    down = [look(t, error="server-down") for t in (10.0, 20.0, 30.0)]
-    verdict = folded([look(0.0), job(0.0), *down], limits).verdict(35.0)
+    down = [sample(t, error="server-down") for t in (10.0, 20.0, 30.0)]
+    verdict = folded([sample(0.0), job(0.0), *down], limits).verdict(35.0)
     assert (verdict.episode_since, verdict.held["backup"]) == (None, 25.0)
 
 
 def test_a_trend_that_held_is_no_job_that_held() -> None:
     """A line that recovers by itself, stops, and recovers again, is held by its trend both times."""
     records = [
-        *looks(0.0, 300.0, lambda t: 12000.0 - 2.0 * t),
-        *looks(310.0, 800.0, 11400.0),
-        *looks(810.0, 1100.0, lambda t: 11400.0 - 2.0 * (t - 800.0)),
+        *samples(0.0, 300.0, lambda t: 12000.0 - 2.0 * t),
+        *samples(310.0, 800.0, 11400.0),
+        *samples(810.0, 1100.0, lambda t: 11400.0 - 2.0 * (t - 800.0)),
     ]
     conditions = [verdict.condition for verdict in verdicts(records)]
     assert conditions[-1] == "recovering-above-maximum"
@@ -283,7 +289,7 @@ def test_a_trend_that_held_is_no_job_that_held() -> None:
 
 def test_judging_and_folding_say_the_same_of_the_line() -> None:
     """A line that leaves its range by a little and comes back as slowly: it is back when the episode ends."""
-    records = looks(0.0, 3000.0, lambda t: 9015.0 - abs(t - 1500.0) * 0.02 + (t // 10.0 % 2.0) * 3.0)
+    records = samples(0.0, 3000.0, lambda t: 9015.0 - abs(t - 1500.0) * 0.02 + (t // 10.0 % 2.0) * 3.0)
     fold, seen = Fold(LIMITS), []
     for record in records:
         fold.add(record)
@@ -295,7 +301,13 @@ def test_judging_and_folding_say_the_same_of_the_line() -> None:
 
 
 def test_samples_that_were_not_fitted_are_not_fitted_after_loading_either() -> None:
-    records: list[Record] = [*looks(0.0, 100.0), look(110.0, -5.0), look(120.0, 1e11), look(130.0), Sample(140.0)]
+    records: list[Record] = [
+        *samples(0.0, 100.0),
+        sample(110.0, -5.0),
+        sample(120.0, 1e11),
+        sample(130.0),
+        Sample(140.0),
+    ]
     fold = folded(records)
     assert reloaded(fold, records).verdict(140.0) == fold.verdict(140.0)
 
@@ -304,41 +316,41 @@ def test_samples_that_were_not_fitted_are_not_fitted_after_loading_either() -> N
 def test_a_line_that_has_recovered_stays_news_however_often_it_comes_back(again: int) -> None:
     """In range for more than a window after the job; lost; in range for about a window; lost again."""
     back = 1210.0 + again
-    records: list[Record] = [look(0.0), job(0.0), look(10.0), job(0.0, 10.0), *looks(20.0, 1000.0)]
-    records += [*looks(1010.0, 1200.0, OUT), *looks(1210.0, back), *looks(back + 10.0, back + 200.0, OUT)]
+    records: list[Record] = [sample(0.0), job(0.0), sample(10.0), job(0.0, 10.0), *samples(20.0, 1000.0)]
+    records += [*samples(1010.0, 1200.0, OUT), *samples(1210.0, back), *samples(back + 10.0, back + 200.0, OUT)]
     assert folded(records).verdict(back + 200.0).condition == "delay-out-of-bounds"
 
 
-def test_a_look_without_a_delay_ends_no_episode_however_long_ago_the_last_delay_was() -> None:
-    assert folded([*looks(0.0, 100.0, OUT), Sample(9000.0)]).verdict(9000.0).episode_since == 0.0
+def test_a_sample_without_a_delay_ends_no_episode_however_long_ago_the_last_delay_was() -> None:
+    assert folded([*samples(0.0, 100.0, OUT), Sample(9000.0)]).verdict(9000.0).episode_since == 0.0
 
 
 def test_the_trend_of_an_earlier_moment_is_that_of_the_samples_until_then() -> None:
-    fold = folded(looks(0.0, 600.0, lambda t: OUT - t))
+    fold = folded(samples(0.0, 600.0, lambda t: OUT - t))
     trends = [fold.verdict(now).trend for now in (600.0, 300.0, 600.0)]
     assert [(trend.samples, trend.intercept) for trend in trends] == [(61, 19400.0), (31, 19700.0), (61, 19400.0)]
 
 
 def test_what_is_not_fetched_is_held_by_a_job_that_stopped_the_server_alone() -> None:
     limits = LIMITS._replace(job_stops_server=("backup",))
-    seen = look(0.0, io="Yes", source_log=("b", 1))
+    seen = sample(0.0, io="Yes", source_log=("b", 1))
     for last, held in (
-        (look(1900.0, error="server-down"), True),
-        (look(1900.0, error="timeout"), False),
-        (look(1900.0, io="Yes", source_log=("b", 1)), False),
-        (look(1900.0, io="No", source_log=("b", 1)), True),
+        (sample(1900.0, error="server-down"), True),
+        (sample(1900.0, error="timeout"), False),
+        (sample(1900.0, io="Yes", source_log=("b", 1)), False),
+        (sample(1900.0, io="No", source_log=("b", 1)), True),
     ):
         stale = finding(folded([seen, job(0.0), last], limits).verdict(1900.0), "source-log-stale")
         assert stale is not None
         assert stale.held == held
-    down = folded([seen, job(0.0), look(1900.0, error="server-down")]).verdict(1900.0)
+    down = folded([seen, job(0.0), sample(1900.0, error="server-down")]).verdict(1900.0)
     stale = finding(down, "source-log-stale")
     assert stale is not None
     assert not stale.held
 
 
 def test_time_that_has_not_come_yet_is_not_given_back() -> None:
-    fold = folded([look(0.0, OUT), job(0.0), look(10.0, OUT), look(40.0, OUT)])
+    fold = folded([sample(0.0, OUT), job(0.0), sample(10.0, OUT), sample(40.0, OUT)])
     assert [fold.verdict(now).held["backup"] for now in (0.0, 39.0, 40.0, 41.0)] == [30.0, 30.0, 30.0, 31.0]
 
 
@@ -354,19 +366,19 @@ def test_no_fit_ends_further_off_than_its_spread() -> None:
 @pytest.mark.parametrize(("bound", "way"), [(5400.0, 1.0), (9000.0, -1.0)])
 def test_a_fit_is_spared_where_it_cannot_end_out_of_bounds(bound: float, way: float, inside: float, sure: bool) -> None:
     """Samples four seconds apart, and their middle so far inside the bound."""
-    fold = folded(looks(0.0, 600.0, lambda t: bound + way * inside + (2.0 if t % 20.0 else -2.0)))
+    fold = folded(samples(0.0, 600.0, lambda t: bound + way * inside + (2.0 if t % 20.0 else -2.0)))
     assert fold._window.surely_in_range(600.0) == sure
 
 
 def test_a_calm_line_is_not_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
-    fold = folded(looks(0.0, 600.0, lambda t: 7200.0 + t % 3.0))
+    fold = folded(samples(0.0, 600.0, lambda t: 7200.0 + t % 3.0))
     monkeypatch.setattr("check_delayed_repl.judge.window.fit", None)
-    for sample in looks(610.0, 900.0):
-        fold.add(sample)
+    for each in samples(610.0, 900.0):
+        fold.add(each)
     assert fold.verdict(900.0, with_messages=False).condition == "in-range"
 
 
 def test_a_setting_from_before_the_records_counts() -> None:
     fold = Fold(LIMITS, 7200)
-    fold.add(look(0.0, sql_delay=0))
+    fold.add(sample(0.0, sql_delay=0))
     assert fold.verdict(0.0).condition == "delay-setting-lost"

@@ -21,7 +21,7 @@ T0 = 1700000000.0
 LIMITS = Limits()
 
 
-def look(place: int, delay: float = 7200.0) -> Sample:
+def sample(place: int, delay: float = 7200.0) -> Sample:
     t = T0 + 10 * place
     return Sample(t, delay, ts=t - delay, source_id=1, heartbeat_id=1, local=0.5, io="Yes", sql="Yes", sql_delay=7200)
 
@@ -30,36 +30,36 @@ def conditions(verdict: Verdict) -> list[str]:
     return [finding.condition for finding in verdict.findings]
 
 
-def test_a_job_line_outlives_a_check_that_comes_before_the_next_look(tmp_path: Path) -> None:
+def test_a_job_line_outlives_a_check_that_comes_before_the_next_sample(tmp_path: Path) -> None:
     history = open_history(str(tmp_path / "history.db"), time.monotonic() + 60)
     for place in range(6):
-        history.add_sample(NAME, look(place))
+        history.add_sample(NAME, sample(place))
     now = T0 + 51
     assert conditions(judged(history, NAME, LIMITS, now)) == ["in-range"]
     history.add_job(NAME, JobLine(now, "a", "backup", now))
     for _ in range(2):
         assert conditions(judged(history, NAME, LIMITS, now)) == ["in-range"]
-    history.add_sample(NAME, look(6))
+    history.add_sample(NAME, sample(6))
     assert conditions(judged(history, NAME, LIMITS, now + 10)) == ["active-backup"]
     history.add_job(NAME, JobLine(now + 11, "a", "backup", now, now + 11))
     for _ in range(2):
         assert conditions(judged(history, NAME, LIMITS, now + 11)) == ["active-backup"]
-    history.add_sample(NAME, look(7))
+    history.add_sample(NAME, sample(7))
     assert conditions(judged(history, NAME, LIMITS, now + 20)) == ["in-range"]
     history.close()
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.sampled_from(["look", "wild", "start", "finish", "void", "check"]), min_size=3, max_size=25))
+@given(st.lists(st.sampled_from(["sample", "wild", "start", "finish", "void", "check"]), min_size=3, max_size=25))
 def test_checks_in_between_change_no_verdict(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
     """A check may come between any two records, and keep the fold as it is then."""
     history = open_history(str(tmp_path_factory.mktemp("fold") / "h.db"), time.monotonic() + 60)
     place, job = 0, 0
     for step in steps:
         now = T0 + 10 * place + 1
-        if step in ("look", "wild"):
+        if step in ("sample", "wild"):
             place += 1
-            history.add_sample(NAME, look(place, 7200.0 if step == "look" else 20000.0))
+            history.add_sample(NAME, sample(place, 7200.0 if step == "sample" else 20000.0))
         elif step == "check":
             judged(history, NAME, LIMITS, now)
         else:

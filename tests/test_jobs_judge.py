@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from judge_builders import LIMITS, finding, job, judged, look, looks, states, verdicts
+from judge_builders import LIMITS, finding, job, judged, sample, samples, states, verdicts
 
 from check_delayed_repl.judge.jobs import NO_JOBS, Jobs, JobsNow
 from check_delayed_repl.judge.outcome import JobView, State
@@ -136,7 +136,7 @@ def test_a_start_too_far_ahead_counts_once_its_time_has_come() -> None:
 
 @pytest.mark.parametrize(("line", "reason"), INVALID)
 def test_an_invalid_record_is_a_warning(line: JobLine, reason: str) -> None:
-    verdict = judged([look(140.0), line, look(150.0)])
+    verdict = judged([sample(140.0), line, sample(150.0)])
     assert (verdict.state, verdict.condition) == (State.WARNING, "job-record-invalid")
     assert reason in verdict.message
     assert "b1" in verdict.message
@@ -146,23 +146,23 @@ def test_an_invalid_record_is_a_warning(line: JobLine, reason: str) -> None:
 def test_an_invalid_record_that_claims_to_be_done_is_reported_for_as_long_as_recovery_may_take() -> None:
     wrong = job(100.0, 50.0)
     for since, reported in ((21600.0, True), (21610.0, False)):
-        records: list[Record] = [look(100.0), wrong, look(110.0), look(110.0 + since)]
+        records: list[Record] = [sample(100.0), wrong, sample(110.0), sample(110.0 + since)]
         assert (finding(judged(records), "job-record-invalid") is not None) == reported
 
 
 def test_an_invalid_record_that_claims_to_run_is_reported_until_it_is_void() -> None:
-    records: list[Record] = [look(100.0), job(100.0, kind="rebuild"), look(110.0), look(1e6)]
+    records: list[Record] = [sample(100.0), job(100.0, kind="rebuild"), sample(110.0), sample(1e6)]
     assert judged(records).condition == "job-record-invalid"
-    assert judged([*records, job(None, kind=None, void=True), look(1e6 + 10.0)]).condition == "in-range"
+    assert judged([*records, job(None, kind=None, void=True), sample(1e6 + 10.0)]).condition == "in-range"
 
 
 def test_an_unreadable_line_takes_away_what_the_job_had() -> None:
     records: list[Record] = [
-        look(0.0, OUT),
+        sample(0.0, OUT),
         job(0.0),
-        look(10.0, OUT),
+        sample(10.0, OUT),
         JobLine(15.0, "b1", unreadable="not JSON"),
-        look(20.0, OUT),
+        sample(20.0, OUT),
     ]
     assert [v.state for v in verdicts(records)] == [State.CRITICAL, State.WARNING, State.CRITICAL]
 
@@ -172,10 +172,10 @@ def test_an_unreadable_line_takes_away_what_the_job_had() -> None:
 
 def test_a_job_holds_for_its_limit_and_no_longer() -> None:
     limits = LIMITS._replace(max_backup_behind=100.0)
-    records: list[Record] = [look(0.0, OUT)]
-    # The job is void every other look, so that neither its claim nor its run ever overruns.
+    records: list[Record] = [sample(0.0, OUT)]
+    # The job is void every other sample, so that neither its claim nor its run ever overruns.
     for t in range(0, 300, 10):
-        records += [VOID, look(t + 5.0, OUT), job(t + 5.0), look(t + 10.0, OUT)]
+        records += [VOID, sample(t + 5.0, OUT), job(t + 5.0), sample(t + 10.0, OUT)]
     changes = states(records, limits)
     assert max(v.held["backup"] for v in verdicts(records, limits)) == 105.0
     assert changes[-2:] == [(210.0, State.WARNING, "active-backup"), (215.0, State.CRITICAL, "recovery-exceeded")]
@@ -184,14 +184,14 @@ def test_a_job_holds_for_its_limit_and_no_longer() -> None:
 def test_the_last_second_of_a_budget_still_holds() -> None:
     limits = LIMITS._replace(max_backup_behind=50.0)
     records: list[Record] = [
-        look(0.0, OUT),
+        sample(0.0, OUT),
         job(10.0),
-        *looks(10.0, 60.0, OUT),
+        *samples(10.0, 60.0, OUT),
         job(60.0),
-        look(60.0, OUT),
-        look(70.0, OUT),
+        sample(60.0, OUT),
+        sample(70.0, OUT),
     ]
-    verdict = judged([*records[:-2], look(60.0, OUT)], limits)
+    verdict = judged([*records[:-2], sample(60.0, OUT)], limits)
     assert verdict.held["backup"] == 50.0
     assert verdict.state == State.WARNING
     assert judged(records, limits).state == State.CRITICAL
@@ -199,11 +199,11 @@ def test_the_last_second_of_a_budget_still_holds() -> None:
 
 def test_time_is_charged_to_every_kind_that_is_active() -> None:
     records: list[Record] = [
-        look(0.0, OUT),
+        sample(0.0, OUT),
         job(0.0),
         job(0.0, name="d", kind="deshard"),
-        look(10.0, OUT),
-        look(40.0, OUT),
+        sample(10.0, OUT),
+        sample(40.0, OUT),
     ]
     verdict = judged(records)
     assert (verdict.held["backup"], verdict.held["deshard"], verdict.held["recovery"]) == (30.0, 30.0, 0.0)
@@ -211,29 +211,35 @@ def test_time_is_charged_to_every_kind_that_is_active() -> None:
 
 def test_a_kind_whose_budget_is_spent_is_charged_on_while_another_one_holds() -> None:
     limits = LIMITS._replace(max_backup_behind=20.0, job_limits=())
-    records: list[Record] = [look(0.0, OUT), job(0.0), job(0.0, name="d", kind="deshard"), *looks(10.0, 60.0, OUT)]
+    records: list[Record] = [sample(0.0, OUT), job(0.0), job(0.0, name="d", kind="deshard"), *samples(10.0, 60.0, OUT)]
     verdict = judged(records, limits)
     assert verdict.held["backup"] == 50.0
     assert [f.condition for f in verdict.findings] == ["job-overrun", "active-deshard"]
 
 
-def test_gaps_and_failed_looks_are_charged() -> None:
-    records: list[Record] = [look(0.0, OUT), job(0.0), look(10.0, OUT), look(20.0, error="timeout"), look(500.0, OUT)]
+def test_gaps_and_failed_samples_are_charged() -> None:
+    records: list[Record] = [
+        sample(0.0, OUT),
+        job(0.0),
+        sample(10.0, OUT),
+        sample(20.0, error="timeout"),
+        sample(500.0, OUT),
+    ]
     assert judged(records).held["backup"] == 490.0
 
 
 def test_time_is_charged_up_to_now() -> None:
-    assert judged([look(0.0, OUT), job(0.0), look(10.0, OUT)], now=25.0).held["backup"] == 15.0
+    assert judged([sample(0.0, OUT), job(0.0), sample(10.0, OUT)], now=25.0).held["backup"] == 15.0
 
 
 def test_a_clock_that_steps_back_refunds_nothing_and_charges_nothing_twice() -> None:
     records: list[Record] = [
-        look(0.0, OUT),
+        sample(0.0, OUT),
         job(0.0),
-        look(10.0, OUT),
-        look(30.0, OUT),
-        look(20.0, OUT),
-        look(40.0, OUT),
+        sample(10.0, OUT),
+        sample(30.0, OUT),
+        sample(20.0, OUT),
+        sample(40.0, OUT),
     ]
     assert judged(records).held["backup"] == 30.0
 
@@ -250,29 +256,36 @@ def test_a_clock_that_steps_back_refunds_nothing_and_charges_nothing_twice() -> 
     ],
 )
 def test_nothing_that_is_written_later_refunds_what_was_spent(excuse: list[JobLine]) -> None:
-    records: list[Record] = [look(0.0, OUT), job(0.0), look(10.0, OUT), look(30.0, OUT), *excuse, look(40.0, OUT)]
+    records: list[Record] = [
+        sample(0.0, OUT),
+        job(0.0),
+        sample(10.0, OUT),
+        sample(30.0, OUT),
+        *excuse,
+        sample(40.0, OUT),
+    ]
     assert judged(records).held["backup"] == 30.0
 
 
 def test_a_budget_is_one_episodes() -> None:
-    records: list[Record] = [look(0.0, OUT), job(0.0), look(10.0, OUT), look(30.0, OUT), *looks(40.0, 140.0)]
+    records: list[Record] = [sample(0.0, OUT), job(0.0), sample(10.0, OUT), sample(30.0, OUT), *samples(40.0, 140.0)]
     assert judged(records).held["backup"] == 0.0
     assert judged(records).episode_since is None
-    assert judged([*records, *looks(150.0, 250.0, OUT)]).held["backup"] < 110.0
+    assert judged([*records, *samples(150.0, 250.0, OUT)]).held["backup"] < 110.0
 
 
 def test_a_job_on_a_calm_line_spends_nothing() -> None:
-    verdict = judged([look(0.0), job(0.0), *looks(10.0, 500.0)])
+    verdict = judged([sample(0.0), job(0.0), *samples(10.0, 500.0)])
     assert (verdict.state, verdict.condition, verdict.held["backup"]) == (State.WARNING, "active-backup", 0.0)
 
 
 def test_a_line_takes_effect_with_the_sample_after_it_and_never_before() -> None:
-    lost = looks(0.0, 100.0, OUT)
+    lost = samples(0.0, 100.0, OUT)
     assert judged([*lost, job(101.0)], now=109.0).condition == "delay-out-of-bounds"
-    assert judged([*lost, job(101.0), look(110.0, OUT)], now=111.0).condition == "active-backup"
-    held = [*lost, job(101.0), look(110.0, OUT)]
+    assert judged([*lost, job(101.0), sample(110.0, OUT)], now=111.0).condition == "active-backup"
+    held = [*lost, job(101.0), sample(110.0, OUT)]
     assert judged([*held, VOID], now=115.0).condition == "active-backup"
-    assert judged([*held, VOID, look(120.0, OUT)]).state == State.CRITICAL
+    assert judged([*held, VOID, sample(120.0, OUT)]).state == State.CRITICAL
 
 
 # --- overrun
@@ -280,7 +293,7 @@ def test_a_line_takes_effect_with_the_sample_after_it_and_never_before() -> None
 
 @pytest.mark.parametrize(("running", "state"), [(64800.0, State.WARNING), (64801.0, State.CRITICAL)])
 def test_a_job_that_claims_to_run_for_longer_than_its_limit_is_critical_in_range(running: float, state: State) -> None:
-    verdict = judged([look(0.0), job(100.0 - running), look(100.0)])
+    verdict = judged([sample(0.0), job(100.0 - running), sample(100.0)])
     assert verdict.state == state
     if state == State.CRITICAL:
         assert verdict.condition == "job-overrun"
@@ -289,31 +302,38 @@ def test_a_job_that_claims_to_run_for_longer_than_its_limit_is_critical_in_range
 
 def test_an_unbroken_run_of_jobs_of_a_kind_is_one_run() -> None:
     limits = LIMITS._replace(max_backup_behind=100.0)
-    records: list[Record] = [look(0.0)]
+    records: list[Record] = [sample(0.0)]
     for t in range(0, 200, 10):
-        records += [job(t - 5.0, name=f"b{t}"), look(t + 10.0)]
+        records += [job(t - 5.0, name=f"b{t}"), sample(t + 10.0)]
         records.append(job(t - 5.0, t + 10.0, name=f"b{t}"))
     changes = states(records, limits)
     assert changes[1:3] == [(10.0, State.WARNING, "active-backup"), (120.0, State.CRITICAL, "job-overrun")]
 
 
-def test_a_run_is_broken_by_one_look_without_a_job_of_the_kind() -> None:
+def test_a_run_is_broken_by_one_sample_without_a_job_of_the_kind() -> None:
     limits = LIMITS._replace(max_backup_behind=100.0)
     records: list[Record] = [
-        look(0.0),
+        sample(0.0),
         job(0.0),
-        *looks(10.0, 90.0),
+        *samples(10.0, 90.0),
         job(0.0, 95.0),
-        look(100.0),
+        sample(100.0),
         job(105.0, name="b2"),
     ]
-    records += looks(110.0, 200.0)
+    records += samples(110.0, 200.0)
     assert not any(finding(v, "job-overrun") for v in verdicts(records, limits))
 
 
-def test_a_run_goes_on_through_failed_looks() -> None:
+def test_a_run_goes_on_through_failed_samples() -> None:
     limits = LIMITS._replace(max_backup_behind=100.0)
-    records: list[Record] = [look(0.0), job(0.0), look(10.0), look(60.0, error="server-down"), job(60.0), look(111.0)]
+    records: list[Record] = [
+        sample(0.0),
+        job(0.0),
+        sample(10.0),
+        sample(60.0, error="server-down"),
+        job(60.0),
+        sample(111.0),
+    ]
     verdict = judged(records, limits)
     assert finding(verdict, "job-overrun") is not None
     assert "101 seconds (limit 100" in verdict.message
@@ -321,7 +341,7 @@ def test_a_run_goes_on_through_failed_looks() -> None:
 
 def test_an_added_kind_has_its_own_limit_and_option() -> None:
     limits = LIMITS._replace(job_limits=(("index", 50.0),))
-    verdict = judged([look(0.0), job(0.0, kind="index"), look(51.0)], limits)
+    verdict = judged([sample(0.0), job(0.0, kind="index"), sample(51.0)], limits)
     assert verdict.condition == "job-overrun"
     assert "index has been running for 51 seconds (limit 50, --max-job-behind)" in verdict.message
 
@@ -330,8 +350,14 @@ def test_an_added_kind_has_its_own_limit_and_option() -> None:
 
 
 def test_the_recovery_window_opens_when_the_job_finishes_and_shuts_when_the_line_is_back() -> None:
-    records: list[Record] = [look(0.0), job(0.0), *looks(10.0, 100.0, OUT), job(0.0, 105.0), *looks(110.0, 200.0, OUT)]
-    records += looks(210.0, 400.0)
+    records: list[Record] = [
+        sample(0.0),
+        job(0.0),
+        *samples(10.0, 100.0, OUT),
+        job(0.0, 105.0),
+        *samples(110.0, 200.0, OUT),
+    ]
+    records += samples(210.0, 400.0)
     assert states(records) == [
         (0.0, State.OK, "in-range"),
         (10.0, State.WARNING, "active-backup"),
@@ -342,11 +368,11 @@ def test_the_recovery_window_opens_when_the_job_finishes_and_shuts_when_the_line
 
 def test_the_text_of_the_recovery_window() -> None:
     records: list[Record] = [
-        look(0.0, OUT),
+        sample(0.0, OUT),
         job(0.0, kind="deshard"),
-        look(10.0, OUT),
+        sample(10.0, OUT),
         job(0.0, 10.0, kind="deshard"),
-        look(20.0, OUT),
+        sample(20.0, OUT),
     ]
     verdict = judged(records)
     assert verdict.condition == "deshard-recovery-window"
@@ -359,7 +385,7 @@ def test_the_text_of_the_recovery_window() -> None:
 
 def test_the_recovery_window_is_over_after_its_time() -> None:
     limits = LIMITS._replace(max_recovery_time=100.0)
-    records: list[Record] = [look(0.0, OUT), job(0.0), look(10.0, OUT), job(0.0, 10.0), *looks(20.0, 130.0, OUT)]
+    records: list[Record] = [sample(0.0, OUT), job(0.0), sample(10.0, OUT), job(0.0, 10.0), *samples(20.0, 130.0, OUT)]
     assert states(records, limits)[1:] == [
         (10.0, State.WARNING, "active-backup"),
         (20.0, State.WARNING, "backup-recovery-window"),
@@ -369,9 +395,9 @@ def test_the_recovery_window_is_over_after_its_time() -> None:
 
 def test_a_job_that_claims_to_have_just_finished_again_and_again_gets_one_recovery_budget() -> None:
     limits = LIMITS._replace(max_recovery_time=100.0)
-    records: list[Record] = [look(0.0, OUT)]
+    records: list[Record] = [sample(0.0, OUT)]
     for t in range(0, 300, 10):
-        records += [job(t - 1.0, float(t)), look(t + 10.0, OUT)]
+        records += [job(t - 1.0, float(t)), sample(t + 10.0, OUT)]
     assert states(records, limits)[1:] == [
         (10.0, State.WARNING, "backup-recovery-window"),
         (120.0, State.CRITICAL, "recovery-exceeded"),
@@ -383,9 +409,9 @@ def test_a_line_that_recovered_for_longer_than_a_window_and_is_lost_again_is_new
     in_range_for: float, condition: str
 ) -> None:
     """Counted from its finish, ten seconds before; and the first sample far off is on trial, so still in range."""
-    records: list[Record] = [look(0.0), job(0.0), *looks(10.0, 50.0), job(0.0, 50.0)]
-    records += looks(60.0, 60.0 + in_range_for)
-    records += looks(70.0 + in_range_for, 170.0 + in_range_for, OUT)
+    records: list[Record] = [sample(0.0), job(0.0), *samples(10.0, 50.0), job(0.0, 50.0)]
+    records += samples(60.0, 60.0 + in_range_for)
+    records += samples(70.0 + in_range_for, 170.0 + in_range_for, OUT)
     last = judged(records)
     if condition == "other":
         assert (last.state, last.condition) == (State.CRITICAL, "delay-out-of-bounds")
@@ -394,25 +420,25 @@ def test_a_line_that_recovered_for_longer_than_a_window_and_is_lost_again_is_new
 
 
 def test_time_in_range_before_the_job_finished_is_no_recovery() -> None:
-    records: list[Record] = [*looks(0.0, 2000.0), job(2000.0), *looks(2010.0, 2100.0), job(2000.0, 2100.0)]
-    records += looks(2110.0, 2210.0, OUT)
+    records: list[Record] = [*samples(0.0, 2000.0), job(2000.0), *samples(2010.0, 2100.0), job(2000.0, 2100.0)]
+    records += samples(2110.0, 2210.0, OUT)
     assert judged(records).condition == "backup-recovery-window"
 
 
 def test_another_job_opens_a_recovery_window_of_its_own() -> None:
-    records: list[Record] = [look(0.0), job(0.0), look(10.0), job(0.0, 10.0), *looks(20.0, 1000.0)]
-    records += [job(1000.0, name="b2"), look(1010.0), job(1000.0, 1010.0, name="b2"), *looks(1020.0, 1120.0, OUT)]
+    records: list[Record] = [sample(0.0), job(0.0), sample(10.0), job(0.0, 10.0), *samples(20.0, 1000.0)]
+    records += [job(1000.0, name="b2"), sample(1010.0), job(1000.0, 1010.0, name="b2"), *samples(1020.0, 1120.0, OUT)]
     assert judged(records).condition == "backup-recovery-window"
 
 
 def test_a_recovery_that_a_job_held_before_is_not_held_by_its_trend_as_well() -> None:
     limits = LIMITS._replace(max_recovery_time=100.0)
     records: list[Record] = [
-        look(0.0, OUT),
+        sample(0.0, OUT),
         job(0.0),
-        look(10.0, OUT),
+        sample(10.0, OUT),
         job(0.0, 10.0),
-        *looks(20.0, 400.0, lambda t: OUT - 3.0 * t),
+        *samples(20.0, 400.0, lambda t: OUT - 3.0 * t),
     ]
     verdict = judged(records, limits)
     assert (verdict.state, verdict.condition) == (State.CRITICAL, "recovery-exceeded")
@@ -421,12 +447,12 @@ def test_a_recovery_that_a_job_held_before_is_not_held_by_its_trend_as_well() ->
 
 def test_a_job_that_was_forgotten_and_finishes_again_grants_nothing() -> None:
     records: list[Record] = [
-        look(0.0),
+        sample(0.0),
         job(0.0, 5.0),
-        look(10.0),
-        look(50000.0),
+        sample(10.0),
+        sample(50000.0),
         job(None, 50000.0, kind=None),
-        look(50010.0, OUT),
+        sample(50010.0, OUT),
     ]
     verdict = judged(records)
     assert verdict.state == State.CRITICAL

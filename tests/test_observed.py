@@ -1,4 +1,4 @@
-"""What a run of looks adds up to: since when each thing stands still, runs, waits or has changed."""
+"""What a run of samples adds up to: since when each thing stands still, runs, waits or has changed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from judge_builders import CALM, look
+from judge_builders import CALM, sample
 
 from check_delayed_repl.judge.observed import Observed
 from check_delayed_repl.records import Sample
@@ -17,14 +17,14 @@ DRAINED: dict[str, Any] = RUNNING | {"source_log": ("b", 5), "relay_log": ("b", 
 
 def observed(*samples: Sample) -> Observed:
     result = Observed()
-    for sample in samples:
-        result.add(sample)
+    for each in samples:
+        result.add(each)
     return result
 
 
 def run(*seen: dict[str, Any]) -> Observed:
-    """Looks ten seconds apart, the first at 10."""
-    return observed(*(look(10.0 * i, **one) for i, one in enumerate(seen, 1)))
+    """Samples ten seconds apart, the first at 10."""
+    return observed(*(sample(10.0 * i, **one) for i, one in enumerate(seen, 1)))
 
 
 # --- the delay setting
@@ -46,7 +46,7 @@ def test_the_largest_setting_is_remembered() -> None:
 # --- the source's heartbeat
 
 
-def test_a_heartbeat_counts_from_the_look_that_first_saw_it() -> None:
+def test_a_heartbeat_counts_from_the_sample_that_first_saw_it() -> None:
     still = run({"ts": 5.0, "relay_log": ("b", 1)}, {"ts": 5.0, "relay_log": ("b", 2)}, {}, {"ts": 5.0})
     assert (still.heartbeat, still.heartbeat_since, still.heartbeat_relay_log) == ((None, 5.0), 10.0, ("b", 1))
     moved = run({"ts": 5.0, "relay_log": ("b", 1)}, {"ts": 6.0, "relay_log": ("b", 2)})
@@ -54,11 +54,11 @@ def test_a_heartbeat_counts_from_the_look_that_first_saw_it() -> None:
 
 
 def test_a_heartbeat_that_goes_back_is_another_unless_a_straggler_saw_it() -> None:
-    """A writer whose clock was set back is alive; a look from before the newest heartbeat has seen an older one."""
-    back = observed(look(10.0, ts=5.0), look(20.0, ts=4.0))
+    """A writer whose clock was set back is alive; a sample from before the newest heartbeat has seen an older one."""
+    back = observed(sample(10.0, ts=5.0), sample(20.0, ts=4.0))
     assert (back.heartbeat, back.heartbeat_since) == ((None, 4.0), 20.0)
-    for straggler in (look(20.0, ts=4.0), look(10.0, ts=4.0)):
-        late = observed(look(20.0, ts=5.0), straggler)
+    for straggler in (sample(20.0, ts=4.0), sample(10.0, ts=4.0)):
+        late = observed(sample(20.0, ts=5.0), straggler)
         assert (late.heartbeat, late.heartbeat_since) == ((None, 5.0), 20.0)
 
 
@@ -73,7 +73,7 @@ def at(position: int, behind: int | None, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("looks", "expected"),
+    ("samples", "expected"),
     [
         ([at(1, 7000)], 0.0),  # nothing was applied since the heartbeat
         ([at(1, 7000), at(1, 7000)], 0.0),
@@ -88,18 +88,18 @@ def at(position: int, behind: int | None, **more: Any) -> dict[str, Any]:
         ([at(1, 7000), at(2, 7000, relay_log=None)], 0.0),
         ([at(1, 7000), at(2, 7000), at(2, 7000, io="No")], 0.0),
         ([at(1, 7000), at(2, 7000), {"error": "timeout"}], 0.0),
-        ([at(1, 7000), at(2, 7000), {}], CALM - 7000.0),  # a look that saw no thread disturbs nothing
+        ([at(1, 7000), at(2, 7000), {}], CALM - 7000.0),  # a sample that saw no thread disturbs nothing
     ],
 )
-def test_by_how_much_the_heartbeat_is_passed_by(looks: list[dict[str, Any]], expected: float) -> None:
-    assert run(*looks).passed_by_s == expected
+def test_by_how_much_the_heartbeat_is_passed_by(samples: list[dict[str, Any]], expected: float) -> None:
+    assert run(*samples).passed_by_s == expected
 
 
 # --- replication runs
 
 
 @pytest.mark.parametrize(
-    ("looks", "since"),
+    ("samples", "since"),
     [
         ([RUNNING], 10.0),
         ([RUNNING, RUNNING], 10.0),
@@ -115,15 +115,15 @@ def test_by_how_much_the_heartbeat_is_passed_by(looks: list[dict[str, Any]], exp
         ([RUNNING | {"sql_delay": 7200}, {"io": "Yes"}], None),
     ],
 )
-def test_since_when_replication_runs_undisturbed(looks: list[dict[str, Any]], since: float | None) -> None:
-    assert run(*looks).running_since == since
+def test_since_when_replication_runs_undisturbed(samples: list[dict[str, Any]], since: float | None) -> None:
+    assert run(*samples).running_since == since
 
 
 # --- a drained relay log
 
 
 @pytest.mark.parametrize(
-    ("looks", "since"),
+    ("samples", "since"),
     [
         ([DRAINED], 10.0),
         ([DRAINED, DRAINED], 10.0),
@@ -140,14 +140,14 @@ def test_since_when_replication_runs_undisturbed(looks: list[dict[str, Any]], si
         ([DRAINED, DRAINED | {"sql_remaining": 3}, DRAINED], 30.0),
     ],
 )
-def test_since_when_the_relay_log_is_drained(looks: list[dict[str, Any]], since: float | None) -> None:
-    assert run(*looks).drained_since == since
+def test_since_when_the_relay_log_is_drained(samples: list[dict[str, Any]], since: float | None) -> None:
+    assert run(*samples).drained_since == since
 
 
 # --- the local heartbeat
 
 
-def test_what_the_newest_look_saw_that_asked_for_the_local_heartbeat() -> None:
+def test_what_the_newest_sample_saw_that_asked_for_the_local_heartbeat() -> None:
     assert run({}).local is None
     assert run({"local": 3.0}, {}).local == (3.0, False)
     assert run({"local": 3.0}, {"local_missing": True}, {}).local == (None, True)
@@ -159,8 +159,8 @@ def test_what_the_newest_look_saw_that_asked_for_the_local_heartbeat() -> None:
 
 @pytest.mark.parametrize(("thread", "log"), [("io", "source_log"), ("sql", "relay_log")])
 def test_since_when_a_position_stands_still(thread: str, log: str) -> None:
-    def since(*looks: dict[str, Any]) -> object:
-        return getattr(run(*looks), f"{log}_since")
+    def since(*samples: dict[str, Any]) -> object:
+        return getattr(run(*samples), f"{log}_since")
 
     here, there = {log: ("b", 1)}, {log: ("b", 2)}
     yes, no = {thread: "Yes"}, {thread: "No"}
@@ -179,7 +179,7 @@ def test_since_when_a_position_stands_still(thread: str, log: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("looks", "since"),
+    ("samples", "since"),
     [
         ([{"io": "Connecting"}], 10.0),
         ([{"io": "Connecting"}, {"io": "Preparing"}], 10.0),
@@ -191,8 +191,8 @@ def test_since_when_a_position_stands_still(thread: str, log: str) -> None:
         ([{"io": "Connecting"}, {"io": "Yes"}, {"io": "Connecting"}], 30.0),
     ],
 )
-def test_since_when_the_io_thread_waits(looks: list[dict[str, Any]], since: float | None) -> None:
-    assert run(*looks).io_waiting_since == since
+def test_since_when_the_io_thread_waits(samples: list[dict[str, Any]], since: float | None) -> None:
+    assert run(*samples).io_waiting_since == since
 
 
 # --- a source that changed
@@ -229,7 +229,7 @@ def test_what_was_observed_goes_through_a_cache_unchanged() -> None:
     assert after.dump() == before.dump()
     assert after.heartbeat == (1, 5.0)
     for one in (before, after):
-        one.add(look(30.0, **DRAINED))
+        one.add(sample(30.0, **DRAINED))
     assert after.dump() == before.dump()
 
 

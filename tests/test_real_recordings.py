@@ -68,8 +68,8 @@ def limits_of(name: str, *options: str) -> Limits:
     return limits_from(parser.parse_args([*SCALED, *SPECIAL.get(scenario, ()), *options]))
 
 
-def looks(name: str, *options: str) -> Iterator[tuple[Sample, Verdict]]:
-    """Every look, and what a check at that moment would have said."""
+def samples(name: str, *options: str) -> Iterator[tuple[Sample, Verdict]]:
+    """Every sample, and what a check at that moment would have said."""
     fold = Fold(limits_of(name, *options))
     for record in records(name):
         fold.add(record)
@@ -80,7 +80,7 @@ def looks(name: str, *options: str) -> Iterator[tuple[Sample, Verdict]]:
 def moments(name: str, *options: str) -> list[Moment]:
     found: list[Moment] = []
     begin = None
-    for sample, verdict in looks(name, *options):
+    for sample, verdict in samples(name, *options):
         begin = sample.t if begin is None else begin
         if not found or found[-1][1:] != (verdict.state.name, verdict.condition):
             found.append(Moment(round(sample.t - begin, 1), verdict.state.name, verdict.condition))
@@ -157,7 +157,7 @@ class TestWhatMatters:
 
     def test_a_slow_transaction_is_no_dead_heartbeat(self, family: str) -> None:
         name = f"{family}-a-slow-transaction-is-no-dead-heartbeat"
-        conditions = {finding.condition for _, verdict in looks(name) for finding in verdict.findings}
+        conditions = {finding.condition for _, verdict in samples(name) for finding in verdict.findings}
         assert "delay-out-of-bounds" in conditions
         assert "source-heartbeat-dead" not in conditions
 
@@ -178,13 +178,13 @@ class TestWhatMatters:
 
     def test_a_lost_delay_setting_is_told_while_the_delay_is_still_long_enough(self, family: str) -> None:
         name = f"{family}-the-delay-setting-is-lost-and-set-again"
-        lost = next(sample for sample, verdict in looks(name) if verdict.condition == "delay-setting-lost")
+        lost = next(sample for sample, verdict in samples(name) if verdict.condition == "delay-setting-lost")
         assert lost.sql_delay == 0
         assert moments(name)[-1].state == "OK"
 
     @pytest.mark.parametrize("what", ["hangs", "is-killed"])
     def test_a_replica_that_is_gone_is_told_at_once(self, family: str, what: str) -> None:
-        for sample, verdict in looks(f"{family}-the-replica-{what}"):
+        for sample, verdict in samples(f"{family}-the-replica-{what}"):
             if sample.error is not None:
                 assert (verdict.state.name, verdict.condition) == ("CRITICAL", sample.error)
 
@@ -192,15 +192,15 @@ class TestWhatMatters:
 @pytest.mark.parametrize("name", ["mysql-a-clock-that-is-wrong", "mysql56-a-clock-that-is-wrong"])
 def test_a_clock_that_was_set_back_is_no_dead_heartbeat(name: str) -> None:
     """The source's clock is 30 s ahead for a while and then 30 s behind, its heartbeat being written all the time."""
-    conditions = {finding.condition for _, verdict in looks(name) for finding in verdict.findings}
+    conditions = {finding.condition for _, verdict in samples(name) for finding in verdict.findings}
     assert {"heartbeat-from-future", "delay-out-of-bounds"} <= conditions
     assert "source-heartbeat-dead" not in conditions
 
 
-def test_a_look_that_does_not_ask_for_the_local_heartbeat_is_no_good_news() -> None:
-    """Another check, with --no-local-heartbeat, looks in between while the local heartbeat is stale."""
+def test_a_sample_that_does_not_ask_for_the_local_heartbeat_is_no_good_news() -> None:
+    """Another check, with --no-local-heartbeat, samples in between while the local heartbeat is stale."""
     name = "mysql-a-look-that-does-not-ask-for-the-local-heartbeat"
-    assert [sample.local for sample, _ in looks(name)].count(None) == 1
+    assert [sample.local for sample, _ in samples(name)].count(None) == 1
     assert [m[1:] for m in moments(name)] == [
         ("OK", "in-range"),
         ("CRITICAL", "local-heartbeat-stale"),

@@ -1,4 +1,4 @@
-"""A fold that begins late says what the whole one says, from the look on at which it claims to."""
+"""A fold that begins late says what the whole one says, from the sample on at which it claims to."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def past_of(records: list[Record]) -> Past:
 
 
 def compared(records: list[Record], cut: int, limits: Limits) -> int:
-    """How many looks a fold from `cut` on was as good as the whole one for; each is compared."""
+    """How many samples a fold from `cut` on was as good as the whole one for; each is compared."""
     first = next((r for r in records[cut:] if isinstance(r, Sample)), None)
     if first is None:
         return 0
@@ -52,7 +52,7 @@ def compared(records: list[Record], cut: int, limits: Limits) -> int:
     whole = Fold(limits)
     for record in records[:cut]:
         whole.add(record)
-    good = looks = 0
+    good = samples = 0
     for number, record in enumerate(records[cut:], cut):
         whole.add(record, number)
         if good:
@@ -61,11 +61,11 @@ def compared(records: list[Record], cut: int, limits: Limits) -> int:
             good = number
         if not good:
             continue
-        looks += 1
+        samples += 1
         clock = whole.clock
         for now in (record.t, clock, clock + 1.0, clock + 45.0):
             assert late.fold.verdict(now, worker=True) == whole.verdict(now, worker=True)
-    return looks
+    return samples
 
 
 @settings(max_examples=120, deadline=None)
@@ -185,8 +185,8 @@ def test_a_long_history_is_not_read_from_its_beginning(
     monkeypatch.setattr(judgement, "LOOKBACKS", (100.0, 2000.0))
     history = open_history(str(tmp_path / "h.db"), time.monotonic() + 60)
     chance = random.Random(1)
-    looks = [calm(T + 10.0 * i) for i in range(2000)]
-    records: list[Record] = [Sample(s.t, s.delay) if bare else s for s in looks]
+    samples = [calm(T + 10.0 * i) for i in range(2000)]
+    records: list[Record] = [Sample(s.t, s.delay) if bare else s for s in samples]
     # A backup by the way, and the line away from its range at its end: only the second, longer way back finds it calm.
     records[700:700] = [JobLine(T + 7000.0, "b", "backup", T + 7000.0, T + 7050.0)]
     records[-40:] = [r._replace(delay=150.0 + chance.random() * 400.0) for r in records[-40:] if isinstance(r, Sample)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from judge_builders import LIMITS, finding, folded, job, judged, look, looks, states, verdicts
+from judge_builders import LIMITS, finding, folded, job, judged, sample, samples, states, verdicts
 
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import State, Verdict
@@ -21,7 +21,7 @@ def conditions(verdict: Verdict) -> set[str]:
 
 def drained(every: float, until: float = 4000.0, begin: float = 2000.0) -> list[Sample]:
     """A calm line that is emptied between two samples and grows again."""
-    return [*looks(0.0, begin, every=every), *looks(begin + every, until, lambda t: t - begin, every)]
+    return [*samples(0.0, begin, every=every), *samples(begin + every, until, lambda t: t - begin, every)]
 
 
 # --- a drained line
@@ -48,14 +48,17 @@ def test_a_drained_line_is_critical_for_a_window_and_a_half_and_three_samples_mo
 @pytest.mark.parametrize(
     ("line", "was"),
     [
-        (looks(0.0, 900.0, lambda t: 3000.0 + t), False),  # it fills for the first time
-        ([look(0.0), look(10.0), *looks(20.0, 900.0, lambda t: t)], False),  # two samples are no line
-        ([*looks(0.0, 600.0), *looks(610.0, 650.0, 7150.0), *looks(660.0, 900.0)], False),
-        ([*looks(0.0, 600.0), look(9000.0, 0.0), *looks(9010.0, 9100.0)], False),  # one wild sample after a long gap
-        ([*looks(0.0, 600.0), look(9000.0, 0.0), *looks(9010.0, 9100.0, 10.0)], True),
-        ([*looks(0.0, 600.0, 5420.0), *looks(610.0, 900.0, 5380.0)], False),  # less than a minute below
-        ([*looks(0.0, 600.0, OUT), *looks(610.0, 900.0, lambda t: t - 600.0)], True),  # from above
-        ([*looks(0.0, 600.0), *looks(610.0, 3000.0, lambda t: 7200.0 - (t - 600.0))], True),  # step by step
+        (samples(0.0, 900.0, lambda t: 3000.0 + t), False),  # it fills for the first time
+        ([sample(0.0), sample(10.0), *samples(20.0, 900.0, lambda t: t)], False),  # two samples are no line
+        ([*samples(0.0, 600.0), *samples(610.0, 650.0, 7150.0), *samples(660.0, 900.0)], False),
+        (
+            [*samples(0.0, 600.0), sample(9000.0, 0.0), *samples(9010.0, 9100.0)],
+            False,
+        ),  # one wild sample after a long gap
+        ([*samples(0.0, 600.0), sample(9000.0, 0.0), *samples(9010.0, 9100.0, 10.0)], True),
+        ([*samples(0.0, 600.0, 5420.0), *samples(610.0, 900.0, 5380.0)], False),  # less than a minute below
+        ([*samples(0.0, 600.0, OUT), *samples(610.0, 900.0, lambda t: t - 600.0)], True),  # from above
+        ([*samples(0.0, 600.0), *samples(610.0, 3000.0, lambda t: 7200.0 - (t - 600.0))], True),  # step by step
     ],
 )
 def test_which_lines_have_been_drained(line: list[Sample], was: bool) -> None:
@@ -64,7 +67,7 @@ def test_which_lines_have_been_drained(line: list[Sample], was: bool) -> None:
 
 def test_a_minute_below_is_a_tenth_of_a_short_minimum() -> None:
     limits = LIMITS._replace(min_delay_time=100.0, max_delay_time=200.0)
-    line = [*looks(0.0, 600.0, 150.0), *looks(610.0, 700.0, 85.0)]
+    line = [*samples(0.0, 600.0, 150.0), *samples(610.0, 700.0, 85.0)]
     assert judged(line, limits).condition == "line-drained"
 
 
@@ -72,16 +75,16 @@ def test_a_minute_below_is_a_tenth_of_a_short_minimum() -> None:
 
 
 def dump(start: float, finish: float, name: str = "b1") -> list[Record]:
-    return [job(start, name=name), *looks(start, finish, OUT), job(start, finish, name=name)]
+    return [job(start, name=name), *samples(start, finish, OUT), job(start, finish, name=name)]
 
 
 @pytest.mark.parametrize("lost_for", [50.0, 100.0])
 @pytest.mark.parametrize("afterwards", [True, False])
 def test_a_job_does_not_explain_what_was_there_before_it(lost_for: float, afterwards: bool) -> None:
-    lost = [*looks(0.0, 600.0), *looks(610.0, 620.0 + lost_for, OUT)]
+    lost = [*samples(0.0, 600.0), *samples(610.0, 620.0 + lost_for, OUT)]
     end = 620.0 + lost_for
     records: list[Record] = [*lost, *([job(end, end)] if afterwards else dump(end, end + 20.0))]
-    records += looks(end + 30.0, end + 200.0, OUT)
+    records += samples(end + 30.0, end + 200.0, OUT)
     verdict = judged(records)
     if lost_for < 60.0:
         assert (verdict.state, verdict.condition) == (W, "backup-recovery-window")
@@ -90,41 +93,41 @@ def test_a_job_does_not_explain_what_was_there_before_it(lost_for: float, afterw
 
 
 def test_a_line_that_comes_back_after_a_late_job_is_held_by_its_trend() -> None:
-    records: list[Record] = [*looks(0.0, 300.0, OUT), *dump(300.0, 400.0)]
-    records += looks(410.0, 900.0, lambda t: OUT - 2.0 * (t - 400.0))
+    records: list[Record] = [*samples(0.0, 300.0, OUT), *dump(300.0, 400.0)]
+    records += samples(410.0, 900.0, lambda t: OUT - 2.0 * (t - 400.0))
     assert judged(records).condition == "recovering-above-maximum"
 
 
 def test_two_jobs_back_to_back_still_have_their_window() -> None:
-    records: list[Record] = [*looks(0.0, 600.0), *dump(600.0, 900.0), *dump(910.0, 1200.0, "b2")]
-    assert judged([*records, *looks(1210.0, 1300.0, OUT)]).condition == "backup-recovery-window"
-    records = [*looks(0.0, 600.0), *dump(600.0, 900.0), *looks(910.0, 1200.0, OUT), *dump(1210.0, 1300.0, "b2")]
-    verdict = judged([*records, *looks(1310.0, 1400.0, OUT)])
+    records: list[Record] = [*samples(0.0, 600.0), *dump(600.0, 900.0), *dump(910.0, 1200.0, "b2")]
+    assert judged([*records, *samples(1210.0, 1300.0, OUT)]).condition == "backup-recovery-window"
+    records = [*samples(0.0, 600.0), *dump(600.0, 900.0), *samples(910.0, 1200.0, OUT), *dump(1210.0, 1300.0, "b2")]
+    verdict = judged([*records, *samples(1310.0, 1400.0, OUT)])
     assert (verdict.condition, verdict.held["recovery"] > 300.0) == ("backup-recovery-window", True)
 
 
 def test_a_line_that_was_written_before_counts_from_its_first_line() -> None:
-    records: list[Record] = [*looks(0.0, 600.0), job(600.0), *looks(610.0, 900.0, OUT), job(600.0, 905.0)]
-    assert judged([*records, *looks(910.0, 1000.0, OUT)]).condition == "backup-recovery-window"
+    records: list[Record] = [*samples(0.0, 600.0), job(600.0), *samples(610.0, 900.0, OUT), job(600.0, 905.0)]
+    assert judged([*records, *samples(910.0, 1000.0, OUT)]).condition == "backup-recovery-window"
 
 
 # --- a planned change of the delay
 
 
 def test_a_planned_change_of_the_delay_begins_a_new_episode() -> None:
-    lost = [*looks(0.0, 600.0, sql_delay=7200), *looks(610.0, 1000.0, OUT, sql_delay=7200)]
+    lost = [*samples(0.0, 600.0, sql_delay=7200), *samples(610.0, 1000.0, OUT, sql_delay=7200)]
     records: list[Record] = [*lost[:60], job(600.0), *lost[60:]]
     held = judged(records)
     assert (held.held["backup"] > 300.0, held.episode_since) == (True, 620.0)
-    changed = judged([*records, look(1010.0, OUT, sql_delay=8000)])
+    changed = judged([*records, sample(1010.0, OUT, sql_delay=8000)])
     assert (changed.held["backup"], changed.episode_since) == (0.0, 1010.0)
     for setting in (7200, None, 0, 20000):
-        same = judged([*records, look(1010.0, OUT, sql_delay=setting)])
+        same = judged([*records, sample(1010.0, OUT, sql_delay=setting)])
         assert (same.held["backup"] > 300.0, same.episode_since) == (True, 620.0)
     moved = judged([*[s._replace(server="uuid:a") if isinstance(s, Sample) else s for s in records]])
     assert moved.episode_since == 620.0
     other = [s._replace(server="uuid:a") if isinstance(s, Sample) else s for s in records]
-    assert judged([*other, look(1010.0, OUT, sql_delay=8000, server="uuid:b")]).held["backup"] > 300.0
+    assert judged([*other, sample(1010.0, OUT, sql_delay=8000, server="uuid:b")]).held["backup"] > 300.0
 
 
 # --- floods and rescues
@@ -134,43 +137,43 @@ def test_a_flood_grants_nothing_until_it_is_cleared() -> None:
     def flood(count: int, finished: float | None = None) -> list[Record]:
         return [job(500.0, finished, name=f"j{i}") for i in range(count)]
 
-    lost = looks(0.0, 600.0)
-    assert judged([*lost, *flood(2000), *looks(610.0, 700.0, OUT)]).condition == "active-backup"
-    flooded: list[Record] = [*lost, *flood(2001), *looks(610.0, 700.0, OUT)]
+    lost = samples(0.0, 600.0)
+    assert judged([*lost, *flood(2000), *samples(610.0, 700.0, OUT)]).condition == "active-backup"
+    flooded: list[Record] = [*lost, *flood(2001), *samples(610.0, 700.0, OUT)]
     verdict = judged(flooded)
     assert verdict.condition == "job-records-flooded"
     assert conditions(verdict) == {"job-records-flooded", "delay-out-of-bounds"}
     assert verdict.held["backup"] == 0.0
-    assert len(folded([*lost, *flood(5_000), *looks(610.0, 700.0)]).dump()) < 400_000
-    cleared = [*flooded, JobLine(700.0, "*", void=True), look(710.0, OUT)]
+    assert len(folded([*lost, *flood(5_000), *samples(610.0, 700.0)]).dump()) < 400_000
+    cleared = [*flooded, JobLine(700.0, "*", void=True), sample(710.0, OUT)]
     assert conditions(judged(cleared)) == {"delay-out-of-bounds"}
-    finished = [*lost, *flood(3000, 500.0), look(610.0)]
+    finished = [*lost, *flood(3000, 500.0), sample(610.0)]
     assert judged(finished).condition == "job-records-flooded"
-    assert judged([*finished, look(500.0 + 21600.0)]).condition == "job-records-flooded"
-    assert judged([*finished, look(500.0 + 21601.0)]).condition == "in-range"
+    assert judged([*finished, sample(500.0 + 21600.0)]).condition == "job-records-flooded"
+    assert judged([*finished, sample(500.0 + 21601.0)]).condition == "in-range"
 
 
 def test_no_more_invalid_records_are_named_than_anybody_reads() -> None:
-    records: list[Record] = [look(0.0), *(job(0.0, kind="x", name=f"j{i}") for i in range(1500)), look(10.0)]
+    records: list[Record] = [sample(0.0), *(job(0.0, kind="x", name=f"j{i}") for i in range(1500)), sample(10.0)]
     verdict = judged(records)
     assert len(verdict.findings) <= 20
     assert "and 1495 more job records are invalid" in {f.message for f in verdict.findings}
 
 
 def test_a_rescue_is_critical_and_grants_nothing() -> None:
-    frozen: list[Record] = [*looks(0.0, 600.0), job(600.0, kind="rescue", name="r"), *looks(610.0, 900.0, OUT)]
+    frozen: list[Record] = [*samples(0.0, 600.0), job(600.0, kind="rescue", name="r"), *samples(610.0, 900.0, OUT)]
     verdict = judged(frozen)
     assert verdict.findings[0].message == "Frozen by rescue since 1970-01-01 00:10:00 UTC: do not start replication"
     assert conditions(verdict) == {"rescue-in-progress", "delay-out-of-bounds"}
     assert "rescue" not in verdict.held
-    over = judged([*frozen, job(600.0, 905.0, kind="rescue", name="r"), look(910.0, OUT)])
+    over = judged([*frozen, job(600.0, 905.0, kind="rescue", name="r"), sample(910.0, OUT)])
     assert conditions(over) == {"delay-out-of-bounds"}
     assert over.jobs == (), "of no interest any more"
     day = 86400.0
     odd = [
-        *looks(9 * day, 9 * day + 600.0),
+        *samples(9 * day, 9 * day + 600.0),
         job(1.0, kind="rescue", name="r"),
-        *looks(9 * day + 610.0, 9 * day + 900.0),
+        *samples(9 * day + 610.0, 9 * day + 900.0),
     ]
     assert "since 1970-01-10 00:10:10 UTC" in judged(odd).findings[0].message, "not since what it claims"
     flood: list[Record] = [job(0.0, name=f"j{i}") for i in range(2500)]
@@ -181,7 +184,7 @@ def test_a_rescue_is_critical_and_grants_nothing() -> None:
 
 
 def of(server: str | None, start: float, end: float, delay: float = 7200.0, **seen: Any) -> list[Sample]:
-    return looks(start, end, delay, server=server, **seen)
+    return samples(start, end, delay, server=server, **seen)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +218,7 @@ def test_a_changed_server_is_a_warning_for_one_max_delay_time_and_all_begins_ane
     assert "uuid:b" in changed.message
     assert "uuid:a" in changed.message
     for age, told in ((9000.0, True), (9001.0, False)):
-        later = judged([*records, look(3010.0 + age, server="uuid:b")])
+        later = judged([*records, sample(3010.0 + age, server="uuid:b")])
         assert ("replica-changed" in conditions(later)) == told
 
 
@@ -225,14 +228,14 @@ def test_a_changed_server_neither_ends_an_episode_nor_hides_that_the_line_fell()
     assert (verdict.held["backup"] > 300.0, verdict.episode_since) == (True, 620.0)
     drained = judged([*of("uuid:a", 0.0, 600.0), *of("uuid:b", 610.0, 660.0, 100.0)])
     assert drained.condition == "line-drained"
-    lost = judged([*of("uuid:a", 0.0, 100.0, sql_delay=7200), look(110.0, server="uuid:b", sql_delay=60)])
+    lost = judged([*of("uuid:a", 0.0, 100.0, sql_delay=7200), sample(110.0, server="uuid:b", sql_delay=60)])
     assert lost.condition == "delay-setting-lost"
 
 
 def test_servers_that_answer_in_turn_are_ambiguous() -> None:
     """One every 10 s in range, the other every minute with next to no delay: passed for wild samples once."""
     records = [
-        look(10.0 * i, 0.3 if i % 6 == 5 else 7200.0, server="uuid:b" if i % 6 == 5 else "uuid:a") for i in range(60)
+        sample(10.0 * i, 0.3 if i % 6 == 5 else 7200.0, server="uuid:b" if i % 6 == 5 else "uuid:a") for i in range(60)
     ]
     seen = [(v.at, v.condition) for v in verdicts(records)]
     assert seen[:5] == [(10.0 * i, "in-range") for i in range(5)]
@@ -243,7 +246,7 @@ def test_servers_that_answer_in_turn_are_ambiguous() -> None:
 
 def test_how_often_and_how_long_ago_a_name_may_change() -> None:
     def after(*servers: str, every: float = 20000.0, later: float = 0.0) -> bool:
-        records = [look(every * i, server=f"uuid:{server}") for i, server in enumerate(servers)]
+        records = [sample(every * i, server=f"uuid:{server}") for i, server in enumerate(servers)]
         last = records[-1]
         return "replica-ambiguous" in conditions(judged([*records, last._replace(t=last.t + later)]))
 
@@ -262,7 +265,7 @@ def test_the_samples_of_another_server_stay_out_after_loading() -> None:
     again = Fold.load(fold.dump(), LIMITS)
     assert again is not None
     again.restore(records)
-    straggler = look(305.0, server="uuid:b")
+    straggler = sample(305.0, server="uuid:b")
     for one in (fold, again):
         one.add(straggler)
     assert again.verdict(330.0) == fold.verdict(330.0)
@@ -289,7 +292,7 @@ def test_the_samples_of_another_server_stay_out_after_loading() -> None:
 def test_replication_that_is_filtered(
     before: tuple[str, ...] | None, now: tuple[str, ...] | None, allowed: tuple[str, ...], state: State | None
 ) -> None:
-    records = [*looks(0.0, 50.0, filters=before), look(60.0, error="timeout"), *looks(70.0, 90.0, filters=now)]
+    records = [*samples(0.0, 50.0, filters=before), sample(60.0, error="timeout"), *samples(70.0, 90.0, filters=now)]
     verdict = judged(records, LIMITS._replace(allowed_filters=allowed))
     found = finding(verdict, "replication-filtered")
     assert (found and found.state) == state
@@ -300,14 +303,14 @@ def test_replication_that_is_filtered(
 
 @pytest.mark.parametrize(("lasts", "state"), [(0.0, W), (1800.0, W), (1810.0, C)])
 def test_a_relay_log_at_its_limit(lasts: float, state: State) -> None:
-    verdict = judged([*looks(0.0, 90.0, relay_limited=False), *looks(100.0, 100.0 + lasts, relay_limited=True)])
+    verdict = judged([*samples(0.0, 90.0, relay_limited=False), *samples(100.0, 100.0 + lasts, relay_limited=True)])
     assert "relay-space-limited" in conditions(verdict)
     assert verdict.state == state
-    assert judged([*looks(0.0, 90.0, relay_limited=True), look(100.0, relay_limited=False)]).state == OK
+    assert judged([*samples(0.0, 90.0, relay_limited=True), sample(100.0, relay_limited=False)]).state == OK
 
 
 def flapping(**lost: Any) -> list[Sample]:
-    return [look(10.0 * i, **({"io": "Yes"} if i % 3 else {"io": "Connecting"} | lost)) for i in range(1, 10)]
+    return [sample(10.0 * i, **({"io": "Yes"} if i % 3 else {"io": "Connecting"} | lost)) for i in range(1, 10)]
 
 
 def test_an_io_thread_that_is_lost_again_and_again() -> None:
@@ -315,16 +318,16 @@ def test_an_io_thread_that_is_lost_again_and_again() -> None:
     assert (verdict.state, verdict.condition) == (W, "io-unstable")
     assert judged(flapping()[:-1]).state == OK
     assert "io-unstable" not in conditions(judged(flapping(io_errno=2003)))
-    assert "io-unstable" not in conditions(judged([look(0.0), job(0.0), *flapping()]))
-    assert "io-unstable" in conditions(judged([*flapping(), look(630.0, io="Yes")]))
-    assert "io-unstable" not in conditions(judged([*flapping(), look(631.0, io="Yes")]))
+    assert "io-unstable" not in conditions(judged([sample(0.0), job(0.0), *flapping()]))
+    assert "io-unstable" in conditions(judged([*flapping(), sample(630.0, io="Yes")]))
+    assert "io-unstable" not in conditions(judged([*flapping(), sample(631.0, io="Yes")]))
 
 
 def test_an_io_thread_that_fetches_between_samples_and_is_lost_at_each() -> None:
     """As with two replicas of one server id: it is never seen running for long, and never stopped for long either."""
 
     def lost(t: float, place: int) -> Sample:
-        return look(t, io="Connecting", sql="Yes", source_log=("b", place), relay_log=("b", 1))
+        return sample(t, io="Connecting", sql="Yes", source_log=("b", place), relay_log=("b", 1))
 
     moving = [lost(10.0 * i, i) for i in range(20)]
     assert (judged(moving).state, judged(moving).condition) == (W, "io-unstable")
@@ -336,14 +339,16 @@ def test_an_io_thread_that_fetches_between_samples_and_is_lost_at_each() -> None
 
 def test_the_relay_logs_age_stands_still_while_the_server_waits_for_its_delay() -> None:
     here: dict[str, Any] = {"relay_log": ("b", 1), "sql": "Yes", "sql_delay": 7200}
-    fold = folded([look(0.0, **here), look(100.0, **here, sql_remaining=7000), look(200.0, **here, sql_remaining=6900)])
+    fold = folded(
+        [sample(0.0, **here), sample(100.0, **here, sql_remaining=7000), sample(200.0, **here, sql_remaining=6900)]
+    )
     assert [fold.verdict(now).relay_log_age for now in (200.0, 300.0)] == [100.0, 100.0]
-    fold.add(look(300.0, error="timeout"))
-    fold.add(look(400.0, **here))
+    fold.add(sample(300.0, error="timeout"))
+    fold.add(sample(400.0, **here))
     assert [fold.verdict(now).relay_log_age for now in (400.0, 450.0)] == [100.0, 150.0]
-    fold.add(look(500.0, **here, sql_remaining=7201))
+    fold.add(sample(500.0, **here, sql_remaining=7201))
     assert fold.verdict(510.0).relay_log_age == 210.0
-    fold.add(look(600.0, **here | {"relay_log": ("b", 2)}, sql_remaining=5))
+    fold.add(sample(600.0, **here | {"relay_log": ("b", 2)}, sql_remaining=5))
     assert fold.verdict(700.0).relay_log_age == 0.0
 
 
@@ -360,22 +365,22 @@ def test_the_relay_logs_age_stands_still_while_the_server_waits_for_its_delay() 
 def test_limits_that_do_not_fit_the_server_are_asked_about(
     settings: tuple[int, ...], delay: float, asked: bool
 ) -> None:
-    records = [look(10.0 * i, delay, sql_delay=setting) for i, setting in enumerate(settings)]
-    records += looks(100.0, 200.0, delay, sql_delay=settings[-1])
+    records = [sample(10.0 * i, delay, sql_delay=setting) for i, setting in enumerate(settings)]
+    records += samples(100.0, 200.0, delay, sql_delay=settings[-1])
     said = "the server is set to delay by 30 seconds: do the limits fit this replica?"
     assert (said in judged(records).message) == asked
 
 
 def test_a_change_from_the_future_is_told_while_the_line_is_in_range() -> None:
-    verdict = judged(looks(0.0, 100.0, sql_delay=7200, sql_remaining=7500))
+    verdict = judged(samples(0.0, 100.0, sql_delay=7200, sql_remaining=7500))
     assert verdict.state == OK
     assert "7500 more seconds (SQL_Remaining_Delay), far above the setting of 7200 (SQL_Delay)" in verdict.message
-    assert "Remaining" not in judged(looks(0.0, 100.0, sql_delay=7200, sql_remaining=7260)).message
+    assert "Remaining" not in judged(samples(0.0, 100.0, sql_delay=7200, sql_remaining=7260)).message
 
 
 def test_jobs_beyond_a_flood_are_counted_out_again_one_by_one() -> None:
     records: list[Record] = [
-        look(0.0),
+        sample(0.0),
         *(job(0.0, name=f"j{i}") for i in range(2003)),
         JobLine(0.0, "*", "backup", 0.0),
     ]
@@ -384,20 +389,20 @@ def test_jobs_beyond_a_flood_are_counted_out_again_one_by_one() -> None:
             records.append(job(0.0, 5.0, name="another"))
         elif name:
             records.append(job(None, kind=None, void=True, name=name))
-        flooded = "job-records-flooded" in conditions(judged([*records, look(10.0)]))
+        flooded = "job-records-flooded" in conditions(judged([*records, sample(10.0)]))
         assert flooded == (left > 0 or name == "*")
-    assert judged([*records, look(22000.0)]).condition == "active-backup"
+    assert judged([*records, sample(22000.0)]).condition == "active-backup"
 
 
 def test_the_hold_of_a_rescue_was_never_meant_as_a_delay() -> None:
     """What a rescue sets so that nothing is applied is no setting that can be lost."""
     held: dict[str, Any] = {"sql_delay": 2_147_483_647, "sql": "No"}
     set_again: dict[str, Any] = {"sql_delay": 7200, "sql": "Yes"}
-    records = [look(0.0, **set_again), look(10.0, **held), look(20.0, **set_again)]
+    records = [sample(0.0, **set_again), sample(10.0, **held), sample(20.0, **set_again)]
     assert "delay-setting-lost" not in conditions(judged(records))
-    lost = finding(judged([*records, look(30.0, sql_delay=0, sql="Yes")]), "delay-setting-lost")
+    lost = finding(judged([*records, sample(30.0, sql_delay=0, sql="Yes")]), "delay-setting-lost")
     assert lost is not None
     assert "it was 7200 before" in lost.message
     for setting, is_lost in ((0, True), (3600, False)):
-        begun_held = judged([look(0.0, **held), look(10.0, 3600.0, sql_delay=setting, sql="Yes")])
+        begun_held = judged([sample(0.0, **held), sample(10.0, 3600.0, sql_delay=setting, sql="Yes")])
         assert ("delay-setting-lost" in conditions(begun_held)) == is_lost

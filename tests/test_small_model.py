@@ -1,6 +1,6 @@
-"""Every order of events of a small model: a few looks, a few job lines, and nothing left to chance.
+"""Every order of events of a small model: a few samples, a few job lines, and nothing left to chance.
 
-Looks are ten seconds apart and limits a tick or two, so that every budget can be opened, spent, refunded (if it could
+Samples are ten seconds apart and limits a tick or two, so that every budget can be opened, spent, refunded (if it could
 be) and outlived within the tree. A branch ends where the episode has had its CRITICAL, for all that could follow
 within it is less than what was already promised; branches that stay quiet are followed to the end.
 """
@@ -22,7 +22,7 @@ from check_delayed_repl.records import JobLine, Sample
 
 TICK = 10.0
 DEPTH = int(os.environ.get("SMALL_MODEL_DEPTH", "4"))
-"""Looks in a row, where all job lines are tried at each of them: one more takes six times as long."""
+"""Samples in a row, where all job lines are tried at each of them: one more takes six times as long."""
 BASE = Limits(
     max_backup_behind=TICK,
     max_deshard_behind=TICK,
@@ -35,7 +35,7 @@ BASE = Limits(
 )
 
 Lines = Callable[[float], list[JobLine]]
-Look = Callable[[float, float], Sample]
+Sampling = Callable[[float, float], Sample]
 
 WRITES: dict[str, Lines] = {
     "nothing": lambda _: [],
@@ -46,9 +46,9 @@ WRITES: dict[str, Lines] = {
     "both again": lambda now: [JobLine(now, "a", "backup", now), JobLine(now, "d", "deshard", now)],
     "void": lambda now: [JobLine(now, "a", void=True), JobLine(now, "d", void=True)],
 }
-"""What a writer of jobs may do before a look."""
+"""What a writer of jobs may do before a sample."""
 
-LOOKS: dict[str, Look] = {
+SAMPLES: dict[str, Sampling] = {
     "in": lambda t, _: Sample(t, 150.0),
     "out": lambda t, _: Sample(t, 230.0),
     "falling": lambda t, delay: Sample(t, delay - 4.0),
@@ -84,7 +84,7 @@ def step(node: Node, write: str, seen: str, after: float = TICK) -> tuple[Node, 
     fold, account = clone(node.fold), node.account.clone()
     for line in WRITES[write](node.now):
         fold.add(line)
-    sample = LOOKS[seen](node.now + after, node.delay)
+    sample = SAMPLES[seen](node.now + after, node.delay)
     fold.add(sample)
     verdict = fold.verdict(sample.t)
     way = (*node.way, f"{write}, {seen}: {verdict.state.name} {verdict.condition}")
@@ -99,14 +99,14 @@ def step(node: Node, write: str, seen: str, after: float = TICK) -> tuple[Node, 
 def explore(
     root: Node, writes: Sequence[str], seen: Sequence[str], depth: int, after: Sequence[float] = (TICK,)
 ) -> tuple[int, int]:
-    """Every path of that depth through the model, but for what follows a CRITICAL: (looks, longest quiet path)."""
+    """Every path of that depth through the model, but for what follows a CRITICAL: (samples, longest quiet path)."""
     count = quiet = 0
     open_nodes = [root]
     for so_far in range(depth):
         following = []
-        for node, write, look, gap in product(open_nodes, writes, seen, after):
+        for node, write, sample, gap in product(open_nodes, writes, seen, after):
             count += 1
-            then, verdict = step(node, write, look, gap)
+            then, verdict = step(node, write, sample, gap)
             if verdict.state != State.CRITICAL:
                 following.append(then)
         open_nodes = following
@@ -133,9 +133,9 @@ def test_every_order_of_job_lines_on_a_line_that_stays_out(limits: Limits) -> No
 
 
 @pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS)
-def test_every_order_of_looks_under_jobs(limits: Limits) -> None:
+def test_every_order_of_samples_under_jobs(limits: Limits) -> None:
     root = start(limits, [150.0] * 3)
-    assert explore(root, ["nothing", "start backup", "backup done"], list(LOOKS), 3)[0] > 500
+    assert explore(root, ["nothing", "start backup", "backup done"], list(SAMPLES), 3)[0] > 500
 
 
 @pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS)

@@ -141,7 +141,7 @@ class Adversary(RuleBasedStateMachine):
         for fold in (self.fold, self.strict):
             fold.add(record, self.arrival)
 
-    def _look(self, sample: Sample) -> None:
+    def _sample(self, sample: Sample) -> None:
         self.now = sample.t
         self._add(sample)
         before = self.fold.dump()
@@ -154,9 +154,9 @@ class Adversary(RuleBasedStateMachine):
         self.verdict = verdict
 
     @rule(step=steps, delay=delays, seen=facts)
-    def look(self, step: float, delay: float, seen: dict[str, Any]) -> None:
+    def sample(self, step: float, delay: float, seen: dict[str, Any]) -> None:
         self.delay = delay
-        self._look(Sample(self.now + step, delay, **seen))
+        self._sample(Sample(self.now + step, delay, **seen))
 
     @rule(steps=st.lists(steps, min_size=1, max_size=12), slope=st.sampled_from((-5.0, -1.0, -0.2, 0.0, 0.0, 0.2, 1.0)))
     def line(self, steps: list[float], slope: float) -> None:
@@ -165,12 +165,12 @@ class Adversary(RuleBasedStateMachine):
             self.delay = 230.0
         for step in steps:
             self.delay = max(0.0, self.delay + slope * step)
-            self._look(Sample(self.now + step, self.delay, io="Yes", sql="Yes", sql_delay=150))
+            self._sample(Sample(self.now + step, self.delay, io="Yes", sql="Yes", sql_delay=150))
 
     @rule(step=steps, error=st.sampled_from((*SAMPLE_ERRORS, "server-down", "server-down")), times=st.integers(1, 6))
     def fail(self, step: float, error: str, times: int) -> None:
         for _ in range(times):
-            self._look(Sample(self.now + step, None, error, "in words"))
+            self._sample(Sample(self.now + step, None, error, "in words"))
 
     @rule(lines=st.lists(job_lines(), min_size=1, max_size=4))
     def write(self, lines: list[tuple[str, str | None, float | None, float | None, bool, str | None]]) -> None:
@@ -194,7 +194,7 @@ class Adversary(RuleBasedStateMachine):
     def void_all(self) -> None:
         self._add(JobLine(self.now, "*", void=True))
         if self.verdict is not None:
-            self._look(Sample(self.now, None, "timeout"))
+            self._sample(Sample(self.now, None, "timeout"))
             assert self.verdict.jobs == ()
 
     @precondition(lambda self: self.records and isinstance(self.records[-1], Sample))
@@ -253,17 +253,17 @@ def test_an_intercept_out_of_bounds_is_an_episode_where_no_sample_can_be_fitted(
     machine = Adversary()
     machine.begin({"max_seconds_behind": 10.0})
     machine.line(steps=[10.0, 10.0, 10.0], slope=-1.0)
-    machine.look(step=10.0, delay=90.0, seen={})
+    machine.sample(step=10.0, delay=90.0, seen={})
     machine.fail(step=-100.0, error="connect-failed", times=1)
-    machine.look(step=10.0, delay=-1.5, seen={})
+    machine.sample(step=10.0, delay=-1.5, seen={})
     machine.teardown()
 
 
-# --- an adversary who looks ahead
+# --- an adversary who samples ahead
 
 
 def candidates(now: float, rng: Random) -> list[list[JobLine]]:
-    """What the adversary may write before the next look."""
+    """What the adversary may write before the next sample."""
     chosen: list[list[JobLine]] = [[]]
     for kind in LIMITS.kinds:
         chosen.append([JobLine(now, kind, kind, now)])
@@ -278,7 +278,7 @@ def candidates(now: float, rng: Random) -> list[list[JobLine]]:
 
 
 def quiet_for(rng: Random, every: tuple[float, ...], limits: Limits) -> tuple[float, float]:
-    """How long an adversary who tries everything before each look keeps an episode free of CRITICAL, and the longest
+    """How long an adversary who tries everything before each sample keeps an episode free of CRITICAL, and the longest
     interval: it writes job lines, and moves the delay as it likes, though never back into range."""
     now = START
     fold, account = Fold(limits), Account(limits)
@@ -358,4 +358,4 @@ def test_a_planned_change_of_the_delay_begins_anew_where_a_failed_sample_was_hel
     state.restart(ago=0.0, kind="backup")
     state.line(slope=-5.0, steps=[10.0])
     state.fail(error="server-down", step=10.0, times=1)
-    state.look(delay=150.0, seen={"io": "No", "sql_delay": 100}, step=10.0)
+    state.sample(delay=150.0, seen={"io": "No", "sql_delay": 100}, step=10.0)

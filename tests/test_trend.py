@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from judge_builders import LIMITS, folded, judged, look, looks
+from judge_builders import LIMITS, folded, judged, sample, samples
 from scipy import stats
 
 from check_delayed_repl.judge.straight import Point, least_squares
@@ -158,12 +158,12 @@ def test_times_too_close_to_tell_apart_are_no_trend_and_no_fault(segment: bool) 
 
 
 def test_the_window_holds_its_first_and_last_moment() -> None:
-    assert judged(looks(0.0, 1000.0)).trend.samples == 61
-    assert judged(looks(0.0, 1000.0)).trend.span == 600.0
+    assert judged(samples(0.0, 1000.0)).trend.samples == 61
+    assert judged(samples(0.0, 1000.0)).trend.span == 600.0
 
 
 @pytest.mark.parametrize(
-    ("every", "samples", "span"),
+    ("every", "fitted_samples", "span"),
     [
         (100.0, 7, 600.0),
         (120.0, 6, 600.0),  # 0, 120, ..., 600: six
@@ -177,41 +177,41 @@ def test_the_window_holds_its_first_and_last_moment() -> None:
     ],
 )
 def test_a_thin_window_reaches_back_to_the_sixth_newest_sample_but_no_further_than_an_hour(
-    every: float, samples: int, span: float
+    every: float, fitted_samples: int, span: float
 ) -> None:
-    trend = judged(looks(0.0, 40 * every, every=every)).trend
-    assert (trend.samples, trend.span) == (samples, span)
+    trend = judged(samples(0.0, 40 * every, every=every)).trend
+    assert (trend.samples, trend.span) == (fitted_samples, span)
 
 
 def test_a_longer_window_than_an_hour_is_kept() -> None:
     limits = LIMITS._replace(window=7200.0)
-    assert judged(looks(0.0, 9000.0, every=60.0), limits).trend.span == 7200.0
+    assert judged(samples(0.0, 9000.0, every=60.0), limits).trend.span == 7200.0
 
 
 @pytest.mark.parametrize("delay", [-1.1, -5000.0, 1.1e10])
 def test_samples_with_a_heartbeat_finding_are_not_fitted(delay: float) -> None:
-    records = [*looks(0.0, 300.0), look(310.0, delay)]
+    records = [*samples(0.0, 300.0), sample(310.0, delay)]
     trend = judged(records).trend
     assert (trend.samples, trend.intercept) == (31, 7200.0)
 
 
-def test_failed_looks_are_not_fitted() -> None:
-    assert judged([*looks(0.0, 300.0), look(310.0, error="timeout")]).trend.samples == 31
+def test_failed_samples_are_not_fitted() -> None:
+    assert judged([*samples(0.0, 300.0), sample(310.0, error="timeout")]).trend.samples == 31
 
 
 def test_the_intercept_is_at_the_newest_fitted_sample() -> None:
-    records = looks(0.0, 300.0, lambda t: 7000.0 + t)
+    records = samples(0.0, 300.0, lambda t: 7000.0 + t)
     verdict = judged(records, now=420.0)
     assert verdict.trend.intercept == pytest.approx(7300.0)
     assert verdict.trend.slope == pytest.approx(1.0)
 
 
 def test_samples_after_now_are_not_fitted() -> None:
-    assert folded(looks(0.0, 600.0)).verdict(300.0).trend.samples == 31
+    assert folded(samples(0.0, 600.0)).verdict(300.0).trend.samples == 31
 
 
 def test_samples_out_of_order_are_fitted_in_order_of_time() -> None:
-    in_order = looks(0.0, 300.0, lambda t: 7000.0 + t)
+    in_order = samples(0.0, 300.0, lambda t: 7000.0 + t)
     shuffled = [*in_order]
     Random(1).shuffle(shuffled)
     assert judged(shuffled, now=300.0).trend == judged(in_order, now=300.0).trend
@@ -221,7 +221,7 @@ def test_samples_out_of_order_are_fitted_in_order_of_time() -> None:
 
 
 def test_a_cliff_is_not_fitted_across() -> None:
-    records = [*looks(0.0, 300.0, 40000.0), *looks(310.0, 500.0, 7200.0)]
+    records = [*samples(0.0, 300.0, 40000.0), *samples(310.0, 500.0, 7200.0)]
     trend = judged(records).trend
     assert trend.intercept == pytest.approx(7200.0)
     assert trend.samples == 20
@@ -229,21 +229,21 @@ def test_a_cliff_is_not_fitted_across() -> None:
 
 
 def test_a_turn_is_not_fitted_across() -> None:
-    records = looks(0.0, 600.0, lambda t: 9500.0 + abs(t - 400.0))
+    records = samples(0.0, 600.0, lambda t: 9500.0 + abs(t - 400.0))
     trend = judged(records).trend
     assert trend.slope == pytest.approx(1.0, abs=0.02)
     assert trend.intercept == pytest.approx(9700.0, abs=2.0)
 
 
 def test_one_wild_sample_is_left_out() -> None:
-    records = looks(0.0, 600.0)
+    records = samples(0.0, 600.0)
     records[30] = records[30]._replace(delay=90000.0)
     trend = judged(records).trend
     assert (trend.slope, trend.intercept, trend.samples) == (0.0, 7200.0, 60)
 
 
 def test_the_fit_of_a_whole_window_is_misled_by_one_wild_sample() -> None:
-    records = looks(0.0, 600.0)
+    records = samples(0.0, 600.0)
     records[30] = records[30]._replace(delay=90000.0)
     trend = judged(records, LIMITS._replace(fit="window")).trend
     assert trend.samples == 61
@@ -262,7 +262,7 @@ def test_the_fit_of_a_whole_window_is_misled_by_one_wild_sample() -> None:
     ],
 )
 def test_a_dip_is_left_out_until_it_has_lasted_too_long(depth: float, lasts: float, left_out: bool) -> None:
-    records = looks(0.0, 600.0 + lasts - 10.0, lambda t: 7200.0 - (depth if t >= 600.0 else 0.0))
+    records = samples(0.0, 600.0 + lasts - 10.0, lambda t: 7200.0 - (depth if t >= 600.0 else 0.0))
     assert (judged(records).trend.intercept == pytest.approx(7200.0)) == left_out
 
 
@@ -280,7 +280,7 @@ def test_a_calm_line_is_judged_as_if_every_sample_were_fitted(data: st.DataObjec
     monkeypatched._surely_in_range = lambda _: False
     for i, delay in enumerate(delays):
         for one in (quick, slow):
-            one.add(look(10.0 * i, delay), i)
+            one.add(sample(10.0 * i, delay), i)
         assert quick.dump() == slow.dump()
 
 

@@ -1,11 +1,11 @@
-"""The verdict, row by row: what is found at a look, what a job holds back, and which finding comes first."""
+"""The verdict, row by row: what is found at a sample, what a job holds back, and which finding comes first."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from judge_builders import CALM, LIMITS, finding, folded, job, judged, look, looks, states, verdicts
+from judge_builders import CALM, LIMITS, finding, folded, job, judged, sample, samples, states, verdicts
 
 from check_delayed_repl.judge.findings import worst_first
 from check_delayed_repl.judge.jobs import NO_JOBS, JobsNow
@@ -39,26 +39,26 @@ def only(verdict: Verdict, condition: str) -> Finding:
 # --- never held back
 
 HARD: list[tuple[str, list[Record]]] = [
-    ("connect-failed", [look(10.0, error="connect-failed", message="access denied")]),
-    ("status-unreadable", [look(10.0, sql="")]),
-    ("io-error", [look(10.0, io="No", io_errno=1236)]),
-    ("sql-error", [look(10.0, sql="No", sql_errno=1062, sql_delay=7200)]),
-    ("heartbeat-unreadable", [look(10.0, 1.1e10)]),
-    ("heartbeat-from-future", [look(10.0, -1.01)]),
+    ("connect-failed", [sample(10.0, error="connect-failed", message="access denied")]),
+    ("status-unreadable", [sample(10.0, sql="")]),
+    ("io-error", [sample(10.0, io="No", io_errno=1236)]),
+    ("sql-error", [sample(10.0, sql="No", sql_errno=1062, sql_delay=7200)]),
+    ("heartbeat-unreadable", [sample(10.0, 1.1e10)]),
+    ("heartbeat-from-future", [sample(10.0, -1.01)]),
     (
         "source-heartbeat-dead",
-        [look(t, CALM + t, ts=1.0, relay_log=("b", int(t)), seconds_behind=7100) for t in (10.0, 40.0, 71.0)],
+        [sample(t, CALM + t, ts=1.0, relay_log=("b", int(t)), seconds_behind=7100) for t in (10.0, 40.0, 71.0)],
     ),
-    ("delay-setting-lost", [look(10.0, **NATIVE), look(20.0, sql_delay=0)]),
-    ("job-overrun", [job(-64801.0), look(10.0)]),
-    ("clock-stepped", [look(1000.0), look(10.0)]),
+    ("delay-setting-lost", [sample(10.0, **NATIVE), sample(20.0, sql_delay=0)]),
+    ("job-overrun", [job(-64801.0), sample(10.0)]),
+    ("clock-stepped", [sample(1000.0), sample(10.0)]),
 ]
 
 
 @pytest.mark.parametrize(("condition", "records"), HARD)
 @pytest.mark.parametrize("under_a_job", [False, True])
 def test_what_is_never_held_back(condition: str, records: list[Record], under_a_job: bool) -> None:
-    before: list[Record] = [look(0.0), *([STARTED] if under_a_job else [])]
+    before: list[Record] = [sample(0.0), *([STARTED] if under_a_job else [])]
     last = records[-1]
     assert isinstance(last, Sample)
     first = only(judged([*before, *records], now=last.t), condition)
@@ -66,23 +66,23 @@ def test_what_is_never_held_back(condition: str, records: list[Record], under_a_
 
 
 def test_a_job_may_run_for_as_long_as_its_limit_and_a_stepped_clock_has_a_text() -> None:
-    assert judged([job(-64790.0), look(10.0)]).condition == "active-backup"
-    assert only(judged([job(-64801.0), look(10.0)]), "job-overrun").message == (
+    assert judged([job(-64790.0), sample(10.0)]).condition == "active-backup"
+    assert only(judged([job(-64801.0), sample(10.0)]), "job-overrun").message == (
         "Job overrun: backup has been running for 64811 seconds (limit 64800, --max-backup-behind)"
     )
-    assert only(judged([look(1000.0), look(10.0)], now=10.0), "clock-stepped").message == (
+    assert only(judged([sample(1000.0), sample(10.0)], now=10.0), "clock-stepped").message == (
         "Clock stepped: a stored sample lies 990 seconds in the future (limit 2); wait for it, or take it out with "
         "delayed-repl history prune --future"
     )
 
 
-def test_looks_that_failed_do_not_find_the_relay_log_drained() -> None:
+def test_samples_that_failed_do_not_find_the_relay_log_drained() -> None:
     limits = LIMITS._replace(job_stops_server=("backup",))
-    drained = look(0.0, ts=1.0, io="Yes", sql="Yes", source_log=("b", 5), relay_log=("b", 5), sql_delay=7200)
+    drained = sample(0.0, ts=1.0, io="Yes", sql="Yes", source_log=("b", 5), relay_log=("b", 5), sql_delay=7200)
     records: list[Record] = [
         drained,
         job(0.0),
-        *(look(t, error="server-down", message="refused") for t in (10.0, 40.0, 70.0)),
+        *(sample(t, error="server-down", message="refused") for t in (10.0, 40.0, 70.0)),
     ]
     verdict = judged(records, limits)
     assert finding(verdict, "source-heartbeat-dead") is None
@@ -95,7 +95,7 @@ def test_a_dead_heartbeat_stays_dead_while_pt_slave_delay_waits() -> None:
     for i in range(40):
         runs = i % 6 == 0
         records.append(
-            look(
+            sample(
                 10.0 * i,
                 CALM + 10.0 * i,
                 ts=1.0,
@@ -114,18 +114,18 @@ def test_a_local_heartbeat_is_not_judged_where_there_is_none() -> None:
     limits = LIMITS._replace(local_heartbeat=False)
     cases: list[dict[str, Any]] = [{"local": -5.0}, {"local": 500.0}, {"local_missing": True}]
     for seen in cases:
-        assert judged([look(10.0, **seen)], limits).state == State.OK
+        assert judged([sample(10.0, **seen)], limits).state == State.OK
 
 
 @pytest.mark.parametrize(("mode", "lost"), [("auto", True), ("native", True), ("external", False)])
 def test_the_delay_setting_matters_where_the_server_itself_delays(mode: str, lost: bool) -> None:
     limits = LIMITS._replace(delay_mode=mode)
-    verdict = judged([look(0.0, **NATIVE), look(10.0, sql_delay=0)], limits)
+    verdict = judged([sample(0.0, **NATIVE), sample(10.0, sql_delay=0)], limits)
     assert (verdict.condition == "delay-setting-lost") == lost
 
 
 def test_the_delay_setting_is_lost_for_as_long_as_it_is() -> None:
-    records: list[Record] = [look(0.0, **NATIVE), *looks(10.0, 10000.0, sql_delay=0)]
+    records: list[Record] = [sample(0.0, **NATIVE), *samples(10.0, 10000.0, sql_delay=0)]
     assert judged(records).condition == "delay-setting-lost"
 
 
@@ -135,19 +135,23 @@ def test_the_delay_setting_is_lost_for_as_long_as_it_is() -> None:
 def failover(until: float) -> list[Record]:
     """The source is server 1, then server 2, whose heartbeat has yet to come through the delay line."""
     return [
-        *looks(0.0, 100.0, source_id=1, heartbeat_id=1),
-        *looks(110.0, until, source_id=2, heartbeat_id=1),
+        *samples(0.0, 100.0, source_id=1, heartbeat_id=1),
+        *samples(110.0, until, source_id=2, heartbeat_id=1),
     ]
 
 
 def test_a_second_failover_counts_anew() -> None:
-    records: list[Record] = [*failover(9000.0), *looks(9010.0, 9200.0, source_id=3, heartbeat_id=1)]
+    records: list[Record] = [*failover(9000.0), *samples(9010.0, 9200.0, source_id=3, heartbeat_id=1)]
     verdict = judged(records)
     assert "190 seconds" in only(verdict, "source-changed").message
 
 
-def test_a_failed_look_does_not_end_a_change_of_source() -> None:
-    records: list[Record] = [*failover(200.0), look(210.0, error="timeout"), look(220.0, source_id=2, heartbeat_id=1)]
+def test_a_failed_sample_does_not_end_a_change_of_source() -> None:
+    records: list[Record] = [
+        *failover(200.0),
+        sample(210.0, error="timeout"),
+        sample(220.0, source_id=2, heartbeat_id=1),
+    ]
     assert "110 seconds" in only(judged(records), "source-changed").message
 
 
@@ -155,7 +159,7 @@ def test_a_failed_look_does_not_end_a_change_of_source() -> None:
 
 
 def test_a_worker_must_have_looked_lately() -> None:
-    fold = folded([look(0.0)])
+    fold = folded([sample(0.0)])
     assert fold.verdict(60.0, worker=True).condition == "in-range"
     late = fold.verdict(60.1, worker=True)
     assert (late.state, late.condition) == (State.CRITICAL, "worker-missing")
@@ -171,7 +175,7 @@ def test_no_sample_at_all_is_a_missing_worker() -> None:
 
 
 def test_a_missing_worker_is_not_held_by_a_job() -> None:
-    assert folded([look(0.0), STARTED, look(10.0)]).verdict(100.0, worker=True).condition == "worker-missing"
+    assert folded([sample(0.0), STARTED, sample(10.0)]).verdict(100.0, worker=True).condition == "worker-missing"
 
 
 # --- the clock
@@ -179,9 +183,9 @@ def test_a_missing_worker_is_not_held_by_a_job() -> None:
 
 @pytest.mark.parametrize(("ahead", "stepped"), [(2.0, False), (2.1, True), (1e9, True)])
 def test_a_sample_from_the_future_is_a_clock_that_stepped(ahead: float, stepped: bool) -> None:
-    verdict = judged([look(0.0), look(10.0 + ahead), look(10.0)], now=10.0)
+    verdict = judged([sample(0.0), sample(10.0 + ahead), sample(10.0)], now=10.0)
     assert (verdict.condition == "clock-stepped") == stepped
-    assert judged([look(0.0), look(10.0 + ahead), look(11.0 + ahead)]).state == State.OK
+    assert judged([sample(0.0), sample(10.0 + ahead), sample(11.0 + ahead)]).state == State.OK
 
 
 # --- held by a job
@@ -197,10 +201,10 @@ HELD: list[tuple[str, list[dict[str, Any]]]] = [
 
 @pytest.mark.parametrize(("condition", "seen"), HELD)
 def test_what_a_job_holds_back(condition: str, seen: list[dict[str, Any]]) -> None:
-    records: list[Record] = [look(10.0 * i, **one) for i, one in enumerate(seen, 1)]
-    first = only(judged([look(0.0), *records]), condition)
+    records: list[Record] = [sample(10.0 * i, **one) for i, one in enumerate(seen, 1)]
+    first = only(judged([sample(0.0), *records]), condition)
     assert (first.state, first.held) == (State.CRITICAL, False)
-    under_a_job = judged([look(0.0), job(0.0), *records])
+    under_a_job = judged([sample(0.0), job(0.0), *records])
     held = finding(under_a_job, condition)
     assert held is not None
     assert (held.state, held.held, held.message) == (State.WARNING, True, first.message)
@@ -213,10 +217,10 @@ def test_what_a_job_holds_back_is_charged_to_it_and_critical_when_its_budget_is_
 ) -> None:
     limits = LIMITS._replace(max_backup_behind=100.0)
     steady = [*seen, *([seen[-1]] * 30)]
-    records: list[Record] = [look(0.0)]
+    records: list[Record] = [sample(0.0)]
     for i, one in enumerate(steady, 1):
         # A new job each time, so that none overruns by its own claim.
-        records += [job(10.0 * i, name="b"), look(10.0 * i, **one)]
+        records += [job(10.0 * i, name="b"), sample(10.0 * i, **one)]
     last = judged(records, limits)
     assert last.held["backup"] > 100.0
     spent = finding(last, condition)
@@ -225,7 +229,7 @@ def test_what_a_job_holds_back_is_charged_to_it_and_critical_when_its_budget_is_
 
 
 def test_an_error_is_said_once_and_not_as_a_stopped_thread_too() -> None:
-    verdict = judged([look(0.0, **NATIVE), look(10.0, io="No", io_errno=1, sql="No", sql_errno=2)])
+    verdict = judged([sample(0.0, **NATIVE), sample(10.0, io="No", io_errno=1, sql="No", sql_errno=2)])
     assert [f.condition for f in verdict.findings] == ["io-error", "sql-error", "in-range"]
 
 
@@ -233,7 +237,7 @@ def test_an_error_is_said_once_and_not_as_a_stopped_thread_too() -> None:
 
 
 def test_a_server_that_is_down_is_held_for_the_jobs_that_stop_it_alone() -> None:
-    down = look(10.0, error="server-down", message="connection refused")
+    down = sample(10.0, error="server-down", message="connection refused")
     limits = LIMITS._replace(job_stops_server=("deshard",))
     for line, of, state in (
         (None, limits, State.CRITICAL),
@@ -241,7 +245,7 @@ def test_a_server_that_is_down_is_held_for_the_jobs_that_stop_it_alone() -> None
         (job(0.0, kind="deshard"), LIMITS, State.CRITICAL),
         (job(0.0, kind="deshard"), limits, State.WARNING),
     ):
-        verdict = judged([look(0.0), *([line] if line else []), down], of)
+        verdict = judged([sample(0.0), *([line] if line else []), down], of)
         assert verdict.state == state
         found = finding(verdict, "server-down")
         assert found is not None
@@ -251,9 +255,9 @@ def test_a_server_that_is_down_is_held_for_the_jobs_that_stop_it_alone() -> None
 
 def test_a_server_that_stays_down_is_held_for_its_jobs_budget() -> None:
     limits = LIMITS._replace(job_stops_server=("backup",), max_backup_behind=100.0)
-    records: list[Record] = [look(0.0)]
+    records: list[Record] = [sample(0.0)]
     for t in range(10, 300, 10):
-        records += [job(float(t), name="b"), look(float(t), error="server-down")]
+        records += [job(float(t), name="b"), sample(float(t), error="server-down")]
     changes = states(records, limits)
     assert (10.0, State.WARNING, "active-backup") in changes
     critical = next(t for t, state, _ in changes if state == State.CRITICAL)
@@ -262,8 +266,8 @@ def test_a_server_that_stays_down_is_held_for_its_jobs_budget() -> None:
 
 def test_a_server_that_a_job_stops_for_long_is_held_though_nothing_is_fetched_meanwhile() -> None:
     limits = LIMITS._replace(job_stops_server=("backup",))
-    records: list[Record] = [look(0.0, io="Yes", sql="Yes", source_log=("b", 1), relay_log=("b", 1)), job(0.0)]
-    records += [look(t, error="server-down") for t in range(10, 1900, 10)]
+    records: list[Record] = [sample(0.0, io="Yes", sql="Yes", source_log=("b", 1), relay_log=("b", 1)), job(0.0)]
+    records += [sample(t, error="server-down") for t in range(10, 1900, 10)]
     assert judged(records, limits).state == State.WARNING
 
 
@@ -271,7 +275,7 @@ def test_a_server_that_a_job_stops_for_long_is_held_though_nothing_is_fetched_me
 
 
 def logs(until: float, **seen: Any) -> list[Sample]:
-    return looks(0.0, until, every=100.0, source_log=("b", 7), relay_log=("b", 3), **seen)
+    return samples(0.0, until, every=100.0, source_log=("b", 7), relay_log=("b", 3), **seen)
 
 
 @pytest.mark.parametrize(
@@ -288,7 +292,7 @@ def logs(until: float, **seen: Any) -> list[Sample]:
 def test_a_stale_source_log_is_held_while_the_io_thread_is_stopped_without_error(
     seen: dict[str, Any], held: bool
 ) -> None:
-    records: list[Record] = [*logs(1800.0), STARTED, look(1900.0, source_log=("b", 7), **seen)]
+    records: list[Record] = [*logs(1800.0), STARTED, sample(1900.0, source_log=("b", 7), **seen)]
     found = finding(judged(records), "source-log-stale")
     assert found is not None
     assert found.held == held
@@ -296,29 +300,29 @@ def test_a_stale_source_log_is_held_while_the_io_thread_is_stopped_without_error
 
 
 def test_a_relay_log_that_stands_still_is_held_by_any_job() -> None:
-    records = looks(0.0, 28800.0, every=600.0, relay_log=("b", 3), sql="Yes")
+    records = samples(0.0, 28800.0, every=600.0, relay_log=("b", 3), sql="Yes")
     assert judged(records).state == State.OK
-    records += looks(28900.0, 28900.0, relay_log=("b", 3), sql="Yes")
+    records += samples(28900.0, 28900.0, relay_log=("b", 3), sql="Yes")
     first = only(judged(records), "relay-log-stale")
     assert (first.state, first.held) == (State.CRITICAL, False)
     assert "28900 seconds (limit 28800, --max-relay-behind)" in first.message
-    held = finding(judged([*records, job(28900.0), look(28910.0, relay_log=("b", 3), sql="Yes")]), "relay-log-stale")
+    held = finding(judged([*records, job(28900.0), sample(28910.0, relay_log=("b", 3), sql="Yes")]), "relay-log-stale")
     assert held is not None
     assert held.held
 
 
 @pytest.mark.parametrize(("thread", "log"), [("io", "source_log"), ("sql", "relay_log")])
-def test_log_ages_count_from_the_first_look_that_finds_the_thread_running_again(thread: str, log: str) -> None:
+def test_log_ages_count_from_the_first_sample_that_finds_the_thread_running_again(thread: str, log: str) -> None:
     place: dict[str, Any] = {log: ("b", 1)}
     no, yes = place | {thread: "No"}, place | {thread: "Yes"}
-    stopped = [look(t, **no) for t in (100.0, 200.0)]
-    running = [look(t, **yes) for t in (300.0, 330.0)]
-    assert getattr(judged([look(0.0, **yes), *stopped, *running]), f"{log}_age") == 30.0
-    assert getattr(judged([look(0.0, **place), *stopped]), f"{log}_age") == 200.0
+    stopped = [sample(t, **no) for t in (100.0, 200.0)]
+    running = [sample(t, **yes) for t in (300.0, 330.0)]
+    assert getattr(judged([sample(0.0, **yes), *stopped, *running]), f"{log}_age") == 30.0
+    assert getattr(judged([sample(0.0, **place), *stopped]), f"{log}_age") == 200.0
 
 
 def test_a_source_log_whose_thread_is_found_running_again_is_not_stale_at_once() -> None:
-    records: list[Record] = [*logs(1800.0, io="No"), look(5000.0, io="Yes", source_log=("b", 7))]
+    records: list[Record] = [*logs(1800.0, io="No"), sample(5000.0, io="Yes", source_log=("b", 7))]
     assert finding(judged(records), "source-log-stale") is None
 
 
@@ -337,13 +341,13 @@ def test_a_source_log_whose_thread_is_found_running_again_is_not_stale_at_once()
 )
 @pytest.mark.parametrize("count", [1, 2, 3, 30])
 def test_both_bounds_are_in_range(delay: float, condition: str, count: int) -> None:
-    verdict = judged(looks(0.0, 10.0 * (count - 1), delay))
+    verdict = judged(samples(0.0, 10.0 * (count - 1), delay))
     assert verdict.condition == condition
     assert verdict.state == (State.OK if condition == "in-range" else State.CRITICAL)
 
 
 def test_a_line_that_fills() -> None:
-    changes = states(looks(0.0, 8000.0, lambda t: t))
+    changes = states(samples(0.0, 8000.0, lambda t: t))
     assert [(state, condition) for _, state, condition in changes] == [
         (State.CRITICAL, "delay-out-of-bounds"),
         (State.WARNING, "recovering-below-minimum"),
@@ -355,7 +359,7 @@ def test_a_line_that_fills() -> None:
 
 def test_a_trend_holds_for_its_budget_and_no_longer() -> None:
     limits = LIMITS._replace(max_trend_time=100.0)
-    seen = list(verdicts(looks(0.0, 400.0, lambda t: 12000.0 - 2.0 * t), limits))
+    seen = list(verdicts(samples(0.0, 400.0, lambda t: 12000.0 - 2.0 * t), limits))
     earlier = [None, *seen]
     changes = [(v.at, v.condition) for v, w in zip(seen, earlier, strict=False) if not w or w.condition != v.condition]
     assert changes[1][1] == "recovering-above-maximum"
@@ -369,29 +373,33 @@ def test_a_trend_holds_for_its_budget_and_no_longer() -> None:
 
 def test_nothing_counts_as_recovering_without_a_trend() -> None:
     for count in (1, 2):
-        verdict = judged(looks(0.0, 10.0 * (count - 1), lambda t: 12000.0 - 50.0 * t))
+        verdict = judged(samples(0.0, 10.0 * (count - 1), lambda t: 12000.0 - 50.0 * t))
         assert verdict.condition == "delay-out-of-bounds"
         assert "no trend yet" in verdict.message
 
 
-def test_a_look_that_failed_neither_ends_nor_starts_an_episode() -> None:
-    out = looks(0.0, 100.0, OUT)
-    failed = [look(t, error="timeout") for t in (110.0, 120.0)]
+def test_a_sample_that_failed_neither_ends_nor_starts_an_episode() -> None:
+    out = samples(0.0, 100.0, OUT)
+    failed = [sample(t, error="timeout") for t in (110.0, 120.0)]
     assert judged([*out, *failed]).episode_since == 0.0
-    assert judged([*out, *failed, look(130.0, OUT)]).episode_since == 0.0
-    assert judged([*looks(0.0, 100.0), *failed]).episode_since is None
+    assert judged([*out, *failed, sample(130.0, OUT)]).episode_since == 0.0
+    assert judged([*samples(0.0, 100.0), *failed]).episode_since is None
 
 
 def test_an_episode_begins_with_the_first_sample_that_is_out_or_held() -> None:
-    assert judged([look(0.0), STARTED, look(10.0, io="No"), look(20.0, io="No")]).episode_since == 10.0
-    assert judged([look(0.0), look(10.0, OUT), look(20.0, OUT), look(30.0, OUT)]).episode_since in (10.0, 20.0, 30.0)
-    assert judged(looks(0.0, 50.0)).episode_since is None
+    assert judged([sample(0.0), STARTED, sample(10.0, io="No"), sample(20.0, io="No")]).episode_since == 10.0
+    assert judged([sample(0.0), sample(10.0, OUT), sample(20.0, OUT), sample(30.0, OUT)]).episode_since in (
+        10.0,
+        20.0,
+        30.0,
+    )
+    assert judged(samples(0.0, 50.0)).episode_since is None
 
 
-def test_one_look_in_range_and_in_order_ends_an_episode() -> None:
-    records: list[Record] = [look(0.0), STARTED, *looks(10.0, 100.0, io="No")]
+def test_one_sample_in_range_and_in_order_ends_an_episode() -> None:
+    records: list[Record] = [sample(0.0), STARTED, *samples(10.0, 100.0, io="No")]
     assert judged(records).held["backup"] == 90.0
-    after = judged([*records, look(110.0, io="Yes")])
+    after = judged([*records, sample(110.0, io="Yes")])
     assert (after.episode_since, after.held["backup"]) == (None, 0.0)
 
 
@@ -523,8 +531,8 @@ def test_the_worst_comes_first_and_what_is_held_last() -> None:
 
 def test_everything_that_is_wrong_is_said() -> None:
     records: list[Record] = [
-        look(0.0, **NATIVE, source_log=("b", 1), relay_log=("b", 1)),
-        look(40000.0, OUT, io="No", sql="No", sql_delay=0, local=100.0, source_log=("b", 1), relay_log=("b", 1)),
+        sample(0.0, **NATIVE, source_log=("b", 1), relay_log=("b", 1)),
+        sample(40000.0, OUT, io="No", sql="No", sql_delay=0, local=100.0, source_log=("b", 1), relay_log=("b", 1)),
     ]
     assert [f.condition for f in judged(records).findings] == [
         "delay-setting-lost",
@@ -538,14 +546,14 @@ def test_everything_that_is_wrong_is_said() -> None:
 
 
 def test_a_thread_that_a_job_stops_is_not_the_condition() -> None:
-    records: list[Record] = [look(0.0, **NATIVE), STARTED, look(10.0, OUT, **NATIVE | {"sql": "No"})]
+    records: list[Record] = [sample(0.0, **NATIVE), STARTED, sample(10.0, OUT, **NATIVE | {"sql": "No"})]
     findings = judged(records).findings
     assert [(f.condition, f.held) for f in findings] == [("active-backup", False), ("sql-stopped", True)]
 
 
 def test_what_is_absent_is_not_judged() -> None:
-    assert [f.condition for f in judged([look(0.0)]).findings] == ["in-range"]
-    assert [f.condition for f in judged([look(0.0), look(1e6)], Limits()).findings] == ["in-range"]
+    assert [f.condition for f in judged([sample(0.0)]).findings] == ["in-range"]
+    assert [f.condition for f in judged([sample(0.0), sample(1e6)], Limits()).findings] == ["in-range"]
 
 
 # --- the delay line in words
@@ -816,7 +824,7 @@ def test_a_level_line_does_not_recover_however_little_is_asked_for() -> None:
     for level in (OLD, OLD._replace(low_marks=towards(0.0, correlation=-0.9))):
         assert recovering(level, ABOVE, limits) is None
     assert recovering(OLD._replace(trend=towards(-1e-6)), ABOVE, limits) == -1e-6
-    verdict = judged(looks(0.0, 600.0, 20000.0), limits)
+    verdict = judged(samples(0.0, 600.0, 20000.0), limits)
     assert (verdict.state, verdict.condition) == (State.CRITICAL, "delay-out-of-bounds")
 
 

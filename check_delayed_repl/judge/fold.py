@@ -47,7 +47,7 @@ from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import JobLine, Record, Sample
 from check_delayed_repl.words import plain
 
-FOLD_VERSION = 10
+FOLD_VERSION = 11
 """Changes with the rules: a cache that an older judge left is worth nothing."""
 BARE = Sample(0.0)[2:]
 """A sample of a delay alone, without time and delay."""
@@ -313,6 +313,7 @@ class Fold:
             age,
             *seen.log_ages(now),
             self.episode_since,
+            seen.dead_s > limits.max_seconds_behind,
         )
 
     def _judge_line(self, now_fit: Fit, side: int, jobs: JobsNow, held: dict[str, float], now: float) -> LineVerdict:

@@ -43,10 +43,12 @@ class Observed:
         self.passed_by_s = 0.0
         """By how much changes applied since then are younger than that heartbeat, as the server itself counts."""
         self.overtaken_s = 0.0
-        """For how long replication ran on without that heartbeat's advancing while younger changes were applied, or by
-        how much they were younger, where that is less. What has proved its writer dead does so until it advances."""
+        """For how long replication has run without that heartbeat's advancing while younger changes were applied, or by
+        how much they were younger, where that is less."""
         self.idle_s = 0.0
-        """For how long there was nothing left to apply, and that heartbeat did not advance."""
+        """For how long there has been nothing left to apply, and that heartbeat has not advanced."""
+        self.dead_s = 0.0
+        """The longest of these: what has proved its writer dead does so until it advances."""
         self.running_since: float | None = None
         """Since when no sample finds replication disturbed: a thread stopped or connecting, or the server gone."""
         self.drained_since: float | None = None
@@ -121,7 +123,7 @@ class Observed:
             later = self.heartbeat_since is None or t > self.heartbeat_since
             if known is None or known[0] != heartbeat[0] or s.ts > known[1] or (s.ts < known[1] and later):
                 self.heartbeat, self.heartbeat_since, self.heartbeat_relay_log = heartbeat, t, s.relay_log
-                self.passed_by_s = self.overtaken_s = self.idle_s = 0.0
+                self.passed_by_s = self.dead_s = 0.0
         if (s.error is not None or s.io is not None) and (s.io != "Yes" or (self.native and s.sql != "Yes")):
             self.running_since, self.passed_by_s = None, 0.0
             return
@@ -131,13 +133,13 @@ class Observed:
             self.passed_by_s = max(self.passed_by_s, s.delay - s.seconds_behind)
 
     def _unmoved(self, t: float) -> None:
-        since = self.heartbeat_since
-        if since is None:
-            return
-        if self.running_since is not None and self.passed_by_s > 0.0:
-            self.overtaken_s = max(self.overtaken_s, min(t - max(since, self.running_since), self.passed_by_s))
-        if self.drained_since is not None:
-            self.idle_s = max(self.idle_s, t - max(since, self.drained_since))
+        since, running, drained = self.heartbeat_since, self.running_since, self.drained_since
+        self.overtaken_s = self.idle_s = 0.0
+        if since is not None and running is not None:
+            self.overtaken_s = min(t - max(since, running), self.passed_by_s)
+        if since is not None and drained is not None:
+            self.idle_s = t - max(since, drained)
+        self.dead_s = max(self.dead_s, self.overtaken_s, self.idle_s)
 
     def _threads(self, s: Sample, job_active: bool) -> None:
         t = s.t

@@ -79,6 +79,8 @@ class Verdict(NamedTuple):
     relay_log_age: float | None
     episode_since: float | None
     """When the episode began; None outside one."""
+    heartbeat_dead: bool = False
+    """The source's heartbeat has not advanced since its writer was proved dead."""
 
     @property
     def state(self) -> State:

@@ -53,7 +53,7 @@ def _least_delay(verdict: Verdict, sample: Sample) -> float | None:
         return None
     server = _server_delay(sample)
     if server is None:
-        return None if "source-heartbeat-dead" in found else delay
+        return None if verdict.heartbeat_dead else delay
     if server == 0 and not sample.sql_delay and delay > SLACK:
         return None  # nothing waits and nothing is held back, and yet the heartbeat is old: one of them is wrong
     return min(delay, server)

@@ -83,11 +83,11 @@ def show(name: str, number: int) -> int:
     seed = f"{name}/{number}"
     line = rows.ROWS[name].draw(Random(seed))
     print(line.drawn)
-    for look in rows.judge(line, seed):
+    for sample in rows.judge(line, seed):
         print(
-            f"{look.t:8.1f} true {line.delay(look.t):10.2f} seen {look.delay:10.2f} {look.state.name:8} "
-            f"{look.condition:26} intercept {_number(look.intercept)} slope {_number(look.slope)} "
-            f"r {_number(look.correlation)} n {look.samples}"
+            f"{sample.t:8.1f} true {line.delay(sample.t):10.2f} seen {sample.delay:10.2f} {sample.state.name:8} "
+            f"{sample.condition:26} intercept {_number(sample.intercept)} slope {_number(sample.slope)} "
+            f"r {_number(sample.correlation)} n {sample.samples}"
         )
     return 0
 

@@ -43,7 +43,7 @@ RULES = (OURS, *PEERS)
 
 
 class Alarm(NamedTuple):
-    """A time in CRITICAL: seconds since 1970, the end being the first look that finds it over."""
+    """A time in CRITICAL: seconds since 1970, the end being the first sample that finds it over."""
 
     begin: float
     end: float
@@ -51,7 +51,7 @@ class Alarm(NamedTuple):
 
 
 class Bell:
-    """Turns looks that are CRITICAL or not into alarms."""
+    """Turns samples that are CRITICAL or not into alarms."""
 
     def __init__(self) -> None:
         self.alarms: list[Alarm] = []

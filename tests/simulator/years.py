@@ -127,7 +127,7 @@ class Machine:
         self.filters: tuple[str, ...] = ()
         self.relay_limited = False
         self.silent = False
-        """Nobody looks."""
+        """Nobody samples."""
         self.manager = True
         """pt-slave-delay is alive."""
         self.resting = False
@@ -169,7 +169,7 @@ class Machine:
             self.applied = min(wanted, self.applied + self.speed * EVERY, self.fetched)
         self.resting = self.applied >= min(wanted, self.fetched)
 
-    def look(self) -> Sample | None:
+    def sample(self) -> Sample | None:
         """What a sampler sees now, or that it sees nothing."""
         if self.silent:
             return None
@@ -516,7 +516,7 @@ class Year:
                     if since is not None and now - since >= AFTERMATH:
                         incident.end = now
                 ending = [(incident, since) for incident, since in ending if incident.end is None]
-                sample = machine.look()
+                sample = machine.sample()
                 if sample is None:
                     continue
                 wild_in -= 1.0
