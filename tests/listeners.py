@@ -141,6 +141,14 @@ def logged_in(caller: socket.socket, version: bytes = b"8.4.0") -> None:
     caller.sendall(okay(2))
 
 
+def asked_for_status(caller: socket.socket) -> None:
+    """A sample up to its first question."""
+    logged_in(caller)
+    heard(caller)
+    caller.sendall(okay(1))
+    heard(caller)
+
+
 def speaking(*answers: bytes) -> Talk:
     """Logs in and answers one statement after the other, the last answer for all that follow."""
 

@@ -22,6 +22,7 @@ from listeners import (
     SSL,
     STATUS_ANSWER,
     Talk,
+    asked_for_status,
     dripping,
     error,
     greeting,
@@ -83,10 +84,7 @@ def test_a_server_that_falls_silent_at_any_point() -> None:
         time.sleep(2)
 
     def within_the_status(caller: socket.socket) -> None:
-        logged_in(caller)
-        heard(caller)
-        caller.sendall(okay(1))
-        heard(caller)
+        asked_for_status(caller)
         caller.sendall(STATUS_ANSWER[:-9])
         time.sleep(2)
 
@@ -137,10 +135,7 @@ def test_a_name_service_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> N
 
 def flooding(begin: bytes, again: bytes) -> Talk:
     def talk(caller: socket.socket) -> None:
-        logged_in(caller)
-        heard(caller)
-        caller.sendall(okay(1))
-        heard(caller)
+        asked_for_status(caller)
         caller.sendall(begin)
         number = begin.count(b"def") + 3
         many = 4096 // len(again) + 1
@@ -207,10 +202,7 @@ def test_what_is_not_mysqls(words: bytes) -> None:
 )
 def test_answers_that_are_not_mysqls(answer: bytes) -> None:
     def talk(caller: socket.socket) -> None:
-        logged_in(caller)
-        heard(caller)
-        caller.sendall(okay(1))
-        heard(caller)
+        asked_for_status(caller)
         caller.sendall(answer)
         time.sleep(0.3)
 

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from listeners import greeting, heard, listening, logged_in, okay, packet, table
+from listeners import asked_for_status, greeting, heard, listening, packet, table
 
 from check_delayed_repl.observe.sample import Observer
 
@@ -80,10 +80,7 @@ print("reply too large" in sample.message, resource.getrusage(resource.RUSAGE_SE
 """
 
     def talk(caller: socket.socket) -> None:
-        logged_in(caller)
-        heard(caller)
-        caller.sendall(okay(1))
-        heard(caller)
+        asked_for_status(caller)
         whole = table([b"a"])
         column = whole[9 : 9 + int.from_bytes(whole[5:8], "little")]
         caller.sendall(packet(1, b"\xfd" + struct.pack("<I", many)[:3]))

@@ -6,6 +6,7 @@ import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partialmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -268,25 +269,12 @@ class Server(Machine):
             role = "REPLICA" if self._modern else "SLAVE"
             self.sql(f"{verb} {role} {what} {f'FOR CHANNEL {literal(channel)}' if channel else ''}")
 
-    def stop_sql(self, channel: str = "") -> None:
-        self.replication("STOP", "SQL_THREAD", channel)
-
-    def start_sql(self, channel: str = "") -> None:
-        self.replication("START", "SQL_THREAD", channel)
-
-    def stop_io(self, channel: str = "") -> None:
-        self.replication("STOP", "IO_THREAD", channel)
-
-    def start_io(self, channel: str = "") -> None:
-        self.replication("START", "IO_THREAD", channel)
-
-    def stop_all(self, channel: str = "") -> None:
-        """Stop both threads."""
-        self.replication("STOP", "", channel)
-
-    def start_all(self, channel: str = "") -> None:
-        """Start both threads."""
-        self.replication("START", "", channel)
+    stop_sql = partialmethod(replication, "STOP", "SQL_THREAD")
+    start_sql = partialmethod(replication, "START", "SQL_THREAD")
+    stop_io = partialmethod(replication, "STOP", "IO_THREAD")
+    start_io = partialmethod(replication, "START", "IO_THREAD")
+    stop_all = partialmethod(replication, "STOP", "")
+    start_all = partialmethod(replication, "START", "")
 
     def replicate_from(self, source: Server, delay: int, channel: str = "") -> None:
         """Make this a replica of `source`, `delay` seconds late: from wherever its GTIDs have got to, or without them

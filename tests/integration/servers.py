@@ -31,43 +31,24 @@ import trustme
 from testcontainers.core.network import Network
 
 from . import images
-from .machine import UNREACHABLE, NotInTime, free_port, meanwhile, wait_until
-from .pair import DELAY_S, Heartbeat, Pair
-from .server import (
-    GENERAL_LOG,
-    HEARTBEAT,
-    HEARTBEAT_TABLE,
-    MONITOR,
-    REPLICATION,
-    ROOT_PASSWORD,
-    Family,
-    Server,
-    account,
-    literal,
-)
-
-__all__ = [
-    "DELAY_S",
-    "GENERAL_LOG",
-    "HEARTBEAT",
-    "HEARTBEAT_TABLE",
-    "MONITOR",
-    "REPLICATION",
-    "ROOT_PASSWORD",
-    "UNREACHABLE",
-    "Certificate",
-    "Family",
-    "Heartbeat",
-    "Kit",
-    "NotInTime",
-    "Pair",
-    "Server",
-    "account",
-    "free_port",
-    "literal",
-    "meanwhile",
-    "wait_until",
-]
+from .machine import UNREACHABLE as UNREACHABLE
+from .machine import NotInTime as NotInTime
+from .machine import free_port as free_port
+from .machine import meanwhile as meanwhile
+from .machine import wait_until as wait_until
+from .pair import DELAY_S as DELAY_S
+from .pair import Heartbeat as Heartbeat
+from .pair import Pair as Pair
+from .server import GENERAL_LOG as GENERAL_LOG
+from .server import HEARTBEAT as HEARTBEAT
+from .server import HEARTBEAT_TABLE as HEARTBEAT_TABLE
+from .server import MONITOR as MONITOR
+from .server import REPLICATION as REPLICATION
+from .server import ROOT_PASSWORD as ROOT_PASSWORD
+from .server import Family as Family
+from .server import Server as Server
+from .server import account as account
+from .server import literal as literal
 
 RUN_VARIABLE = "CHECK_DELAYED_REPL_TEST_RUN"
 """Environment variable that holds the run's id, so that whoever started the run can clean up after it."""

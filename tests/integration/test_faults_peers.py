@@ -19,11 +19,11 @@ from listeners import (
     STATUS_ANSWER,
     Moody,
     Talk,
+    asked_for_status,
     error,
     greeting,
     heard,
     listening,
-    logged_in,
     okay,
     packet,
     silent,
@@ -70,10 +70,7 @@ def dripping(caller: socket.socket) -> None:
 
 
 def endless_rows(caller: socket.socket) -> None:
-    logged_in(caller)
-    heard(caller)
-    caller.sendall(okay(1))
-    heard(caller)
+    asked_for_status(caller)
     caller.sendall(table([b"a"])[:-9])
     number = 4
     while True:
