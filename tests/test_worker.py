@@ -218,7 +218,7 @@ def test_late_looks_keep_their_times(tmp_path: Path) -> None:
     history = tmp_path / "h.db"
     now = time.time()
     samples = [Sample(t=now - LATE_S - 100 + place * 50, delay=float(place)) for place in range(5)]
-    writer = Writer(str(history), 5.0, 1e9, [NAME, "other"])
+    writer = Writer(str(history), 5.0, 1e9)
     for sample in samples:
         writer.put(NAME, sample)
         writer.put("other", sample)
@@ -228,7 +228,7 @@ def test_late_looks_keep_their_times(tmp_path: Path) -> None:
 
 
 def test_the_oldest_looks_go_when_there_are_too_many(tmp_path: Path) -> None:
-    writer = Writer(str(tmp_path / "h.db"), 30.0, 1e9, [NAME])
+    writer = Writer(str(tmp_path / "h.db"), 30.0, 1e9)
     now = time.time()
     for place in range(MAX_WAITING + 3):
         writer.put(NAME, Sample(t=now + place * 1e-5, delay=float(place)))

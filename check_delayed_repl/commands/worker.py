@@ -70,8 +70,8 @@ def run(args: argparse.Namespace) -> int:
     threading.stack_size(_STACK_BYTES)
     publisher = _publisher(args, sampled)
     names = [replica.name for replica in sampled]
-    writer = Writer(args.history, max(replica.timeout for replica in sampled), args.keep, names, publisher)
-    scheduler = Scheduler(sampled, writer, args.count)
+    writer = Writer(args.history, max(replica.timeout for replica in sampled), args.keep, publisher)
+    scheduler = Scheduler(sampled, _newest(args, names), writer, args.count)
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: scheduler.stop())
@@ -154,19 +154,22 @@ class _Reload(threading.Thread):
         sampled = replicas(args)
         subjects = _subjects(args, sampled)
         names = [replica.name for replica in sampled]
-        self._scheduler.replace(sampled, self._newest([name for name in names if name not in self._names]))
+        self._scheduler.replace(sampled, _newest(self._args, [name for name in names if name not in self._names]))
         self._names = names
         if self._publisher is not None:
             self._publisher.replace(subjects)
 
-    def _newest(self, names: list[str]) -> dict[str, Sample | None]:
-        """What is known of replicas that come."""
-        found: dict[str, Sample | None] = {}
-        deadline = time.monotonic() + self._args.timeout
-        with contextlib.suppress(HistoryUnavailable), open_history(self._args.history, deadline) as history:
-            for name in names:
-                found[name] = history.newest_sample(name)
-        return found
+
+def _newest(args: argparse.Namespace, names: list[str]) -> dict[str, Sample | None]:
+    """What the history knows of replicas that are to be sampled, if it can be read."""
+    found: dict[str, Sample | None] = {}
+    with (
+        contextlib.suppress(HistoryUnavailable),
+        open_history(args.history, time.monotonic() + args.timeout) as history,
+    ):
+        for name in names:
+            found[name] = history.newest_sample(name)
+    return found
 
 
 def _allow_files(wanted: int) -> None:

@@ -14,7 +14,7 @@ import queue
 import select
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count as counted
 
 from check_delayed_repl.configfile import Replica
@@ -29,17 +29,20 @@ STOP_S = 0.7
 """How long samples on their way are waited for at the end; the history gets as much again."""
 IDLE_S = 60.0
 
+Newest = Mapping[str, "Sample | None"]
+"""The newest sample of each replica that tells a delay or a source, as far as the history has one."""
+
 
 class Scheduler:
     """Who is to be sampled when."""
 
-    def __init__(self, replicas: Sequence[Replica], writer: Writer, count: int | None = None) -> None:
+    def __init__(self, replicas: Sequence[Replica], newest: Newest, writer: Writer, count: int | None = None) -> None:
         self._writer = writer
         self._count = count
-        self._sampled = {replica.name: _Sampled(replica, writer, count) for replica in replicas}
+        self._sampled = {each.name: _Sampled(each, newest.get(each.name), writer, count) for each in replicas}
         self._due: list[tuple[float, int, _Sampled]] = []
         self._order = counted()
-        self._incoming: queue.SimpleQueue[tuple[list[Replica], dict[str, Sample | None]]] = queue.SimpleQueue()
+        self._incoming: queue.SimpleQueue[tuple[list[Replica], Newest]] = queue.SimpleQueue()
         self._leaving: list[_Sampled] = []
         self._pool = _Pool()
         self._wake = _Wake()
@@ -51,17 +54,14 @@ class Scheduler:
         self._stopping = True
         self._wake.set()
 
-    def replace(self, replicas: list[Replica], newest: dict[str, Sample | None]) -> None:
-        """Other replicas from now on; `newest`: the newest sample of those that come. May be called from any thread."""
+    def replace(self, replicas: list[Replica], newest: Newest) -> None:
+        """Other replicas from now on; `newest` of those that come. May be called from any thread."""
         self._incoming.put((replicas, newest))
         self._wake.set()
 
     def run(self) -> int:
         """Samples until `stop`, or until every replica has been sampled often enough; returns the exit status."""
         self._writer.start()
-        newest = self._writer.newest_samples(lambda: self._stopping)
-        for sampled, previous in zip(self._sampled.values(), newest, strict=True):
-            sampled.previous = previous
         log(f"taking samples of {_named(self._sampled.values())}")
         notify("READY=1")
         try:
@@ -103,7 +103,7 @@ class Scheduler:
             moment = start + sampled.replica.interval * place / len(entering)
             heapq.heappush(self._due, (moment, next(self._order), sampled))
 
-    def _replace(self, replicas: list[Replica], newest: dict[str, Sample | None]) -> None:
+    def _replace(self, replicas: list[Replica], newest: Newest) -> None:
         before, self._sampled = self._sampled, {}
         entering = []
         for replica in replicas:
@@ -111,8 +111,7 @@ class Scheduler:
             if sampled is not None and sampled.takes(replica):
                 del before[replica.name]
             else:
-                sampled = _Sampled(replica, self._writer, self._count)
-                sampled.previous = newest.get(replica.name) if sampled.previous is None else sampled.previous
+                sampled = _Sampled(replica, newest.get(replica.name), self._writer, self._count)
                 entering.append(sampled)
             self._sampled[replica.name] = sampled
         for sampled in before.values():
@@ -160,10 +159,10 @@ class _Wake:
 class _Sampled:
     """One replica that is sampled: when its turn is, and what was seen last."""
 
-    def __init__(self, replica: Replica, writer: Writer, count: int | None) -> None:
+    def __init__(self, replica: Replica, previous: Sample | None, writer: Writer, count: int | None) -> None:
         self.replica = replica
         self.observer = Observer(replica.target, kept=True)
-        self.previous: Sample | None = None
+        self.previous = previous
         """The newest sample with a delay or a source."""
         self.busy = False
         """A sample is on its way."""

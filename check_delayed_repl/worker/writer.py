@@ -6,7 +6,6 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from itertools import islice, takewhile
 from typing import Protocol
 
@@ -26,7 +25,6 @@ RETRY_S = (1.0, 30.0)
 """How long to wait before a history that failed is tried again: at first, and at most."""
 PRUNE_EVERY_S = 600.0
 PRUNE_AT_MOST = 100_000
-LOAD_S = 10.0
 
 
 class Listener(Protocol):
@@ -42,14 +40,11 @@ class Listener(Protocol):
 class Writer(threading.Thread):
     """Writes what was seen, many samples at a time, and remembers it while the history cannot be written."""
 
-    def __init__(
-        self, where: str | None, timeout: float, keep_s: float, names: list[str], listener: Listener | None = None
-    ) -> None:
+    def __init__(self, where: str | None, timeout: float, keep_s: float, listener: Listener | None = None) -> None:
         super().__init__(name="history", daemon=True)
         self._where = where
         self._timeout = timeout
         self._keep_s = keep_s
-        self._names = names
         self._listener = listener
         self._waiting: deque[tuple[str, Sample]] = deque()
         self._first = 0
@@ -58,8 +53,6 @@ class Writer(threading.Thread):
         self._changed = threading.Condition()
         self._ending: float | None = None
         """When to give up, once told to finish."""
-        self._newest: list[Sample | None] | None = None
-        self._read = threading.Event()
         self._failed = False
         self._history: History | None = None
         self._prune_at = time.monotonic() + PRUNE_EVERY_S / 10
@@ -73,13 +66,6 @@ class Writer(threading.Thread):
                 self._lost += 1
             self._waiting.append((name, sample))
             self._changed.notify()
-
-    def newest_samples(self, stopping: Callable[[], bool]) -> list[Sample | None]:
-        """The newest sample of each replica that tells a delay or a source; waits for the history, but not for long."""
-        deadline = time.monotonic() + LOAD_S
-        while not self._read.wait(0.05) and not stopping() and time.monotonic() < deadline:
-            pass
-        return self._newest or [None] * len(self._names)
 
     def finish(self, within_s: float | None) -> int:
         """Writes what is left, in the given time (None: in that of a sample); returns how many samples are lost."""
@@ -99,7 +85,6 @@ class Writer(threading.Thread):
                 pause = self._failure(str(error), pause)
             except Exception as error:  # noqa: BLE001  whatever it is, samples are kept until it can be written
                 pause = self._failure(f"internal error, {type(error).__name__}: {error}", pause)
-            self._read.set()
         self._forget()
 
     def _wait(self, pause: float) -> bool:
@@ -109,7 +94,7 @@ class Writer(threading.Thread):
                 self._changed.wait_for(lambda: self._ending is not None, pause)
             elif pause:
                 self._changed.wait(0.05)
-            elif self._newest is not None:
+            else:
                 self._changed.wait_for(lambda: self._waiting or self._ending is not None, PRUNE_EVERY_S / 10)
                 if self._ending is None and self._waiting:
                     self._changed.wait_for(lambda: self._ending is not None, GATHER_S)
@@ -162,18 +147,11 @@ class Writer(threading.Thread):
         return batch
 
     def _ready(self) -> History:
-        """The history, open, with the newest samples read from it."""
+        """The history, open."""
         if self._history is None:
             self._history = open_history(self._where, self._deadline())
             for warning in self._history.warnings:
                 log(f"warning: {warning}")
-        if self._newest is None:
-            newest: list[Sample | None] = []
-            for name in self._names:
-                self._history.deadline = self._deadline()
-                newest.append(self._history.newest_sample(name))
-            self._newest = newest
-            self._recovered()
         return self._history
 
     def _deadline(self) -> float:
