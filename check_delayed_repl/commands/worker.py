@@ -129,7 +129,6 @@ class _Reload(threading.Thread):
         self, args: argparse.Namespace, scheduler: Scheduler, publisher: Publisher | None, names: list[str]
     ) -> None:
         super().__init__(name="reload", daemon=True)
-        # Unlike a threading.Event, a signal handler may use it at any moment.
         self.wanted: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._args = args
         self._scheduler = scheduler

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import math
-import os
 import queue
-import select
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -42,22 +39,21 @@ class Scheduler:
         self._sampled = {each.name: _Sampled(each, newest.get(each.name), writer, count) for each in replicas}
         self._due: list[tuple[float, int, _Sampled]] = []
         self._order = counted()
-        self._incoming: queue.SimpleQueue[tuple[list[Replica], Newest]] = queue.SimpleQueue()
+        # Unlike a threading.Event, a signal handler may use it at any moment.
+        self._incoming: queue.SimpleQueue[tuple[list[Replica], Newest] | None] = queue.SimpleQueue()
         self._leaving: list[_Sampled] = []
         self._pool = _Pool()
-        self._wake = _Wake()
         self._stopping = False
         self._watchdog_s = watchdog_s()
 
     def stop(self) -> None:
         """Ends `run` soon. May be called from a signal handler."""
         self._stopping = True
-        self._wake.set()
+        self._incoming.put(None)
 
     def replace(self, replicas: list[Replica], newest: Newest) -> None:
         """Other replicas from now on; `newest` of those that come. May be called from any thread."""
         self._incoming.put((replicas, newest))
-        self._wake.set()
 
     def run(self) -> int:
         """Samples until `stop`, or until every replica has been sampled often enough; returns the exit status."""
@@ -80,8 +76,6 @@ class Scheduler:
             if self._watchdog_s and now >= alive:
                 notify("WATCHDOG=1")
                 alive = now + self._watchdog_s
-            while not self._incoming.empty():
-                self._replace(*self._incoming.get())
             due = self._due
             while due and due[0][0] <= now:
                 moment, _, sampled = heapq.heappop(due)
@@ -94,7 +88,10 @@ class Scheduler:
             wake = due[0][0] if due else now + 0.05
             if self._watchdog_s:
                 wake = min(wake, alive)
-            self._wake.wait(max(0.0, min(wake - time.monotonic(), 60.0)))
+            with contextlib.suppress(queue.Empty):
+                incoming = self._incoming.get(timeout=max(0.0, min(wake - time.monotonic(), 60.0)))
+                if incoming is not None:
+                    self._replace(*incoming)
 
     def _enter(self, entering: Collection[_Sampled]) -> None:
         """Spreads them over the interval, so that a thousand replicas are a steady trickle of samples."""
@@ -130,30 +127,6 @@ class Scheduler:
             if not sampled.busy and time.monotonic() < deadline + STOP_S:
                 sampled.observer.close()
         return lost
-
-
-class _Wake:
-    """Ends a wait. Unlike a threading.Event, a signal handler may set it at any moment."""
-
-    def __init__(self) -> None:
-        self._read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._poll = select.poll()
-        self._poll.register(self._read_fd, select.POLLIN)
-
-    def set(self) -> None:
-        with contextlib.suppress(OSError):
-            os.write(self._write_fd, b".")
-
-    def wait(self, timeout_s: float) -> None:
-        """Waits until it is set, but not longer than that."""
-        # Rounded up: a wait that ends too early would be taken up again and again.
-        if self._poll.poll(math.ceil(timeout_s * 1000)):
-            with contextlib.suppress(OSError):
-                os.read(self._read_fd, 4096)
-
-    def __del__(self) -> None:
-        os.close(self._read_fd)
-        os.close(self._write_fd)
 
 
 class _Sampled:
