@@ -6,7 +6,7 @@ import json
 import re
 from importlib.resources import files
 from string import Template
-from textwrap import indent
+from textwrap import fill, indent
 from typing import NamedTuple
 
 from check_delayed_repl.observe.dialect import Dialect
@@ -309,7 +309,10 @@ def _set_delay(p: _Plan) -> tuple[str, dict[str, str]]:
     if not say.needs_place:
         return "delay", {"client": say.client}
     status = f"SHOW SLAVE{say.before} STATUS"
-    note = f"\nIf Using_Gtid is No or Auto_Position 0 then, {say.back_to_gtid()}.\n" if _by_gtid(p.status) else ""
+    note = ""
+    if _by_gtid(p.status):
+        by_position = "Using_Gtid is No" if say.mariadb else "Auto_Position is 0"
+        note = f"\n{fill(f'If {by_position} then, {say.back_to_gtid()}.', 112)}\n"
     return "delay-place", {"client": say.client, "stop": say.stop(), "status": status, "note": note}
 
 
