@@ -24,7 +24,7 @@ CREATE DATABASE IF NOT EXISTS `percona`;
 CREATE TABLE IF NOT EXISTS `percona`.`heartbeat` (ts VARCHAR(26) NOT NULL, server_id INT UNSIGNED NOT NULL PRIMARY KEY)\
  ENGINE=InnoDB;
 
--- For check_delayed_repl. /etc/check_delayed_repl/monitor.cnf (mode 0640):
+-- For check_delayed_repl. Mode 0640, /etc/check_delayed_repl/monitor.cnf
 --   [client]
 --   user = delay_check
 --   password = RANDOM
@@ -32,7 +32,7 @@ CREATE USER IF NOT EXISTS 'delay_check'@'localhost' IDENTIFIED BY 'RANDOM';
 GRANT SELECT (server_id, ts) ON `percona`.`heartbeat` TO 'delay_check'@'localhost';
 GRANT REPLICATION CLIENT ON *.* TO 'delay_check'@'localhost';
 
--- For the replica's own heartbeat: pt-heartbeat-replica. /etc/check_delayed_repl/heartbeat-replica.cnf (mode 0640):
+-- For the replica's own heartbeat: pt-heartbeat-replica. Mode 0640, /etc/check_delayed_repl/heartbeat-replica.cnf
 --   [client]
 --   user = delay_beat_local
 --   password = RANDOM

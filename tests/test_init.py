@@ -92,7 +92,7 @@ def test_a_server_that_checks_passwords_takes_no_hash() -> None:
     files, _ = written(server("10.11.6-MariaDB", 2), server("10.11.6-MariaDB", 1, **strict))
     [secret] = re.findall("password = (.*)", files["heartbeat-source.cnf"])
     assert f"IDENTIFIED BY '{secret}'" in files["source.sql"]
-    assert "-- This server checks passwords, and so takes no hash: its binary log has this one" in files["source.sql"]
+    assert "-- This server checks passwords and takes no hash: its binary log has this one" in files["source.sql"]
 
 
 def test_a_replica_that_nothing_can_be_written_to() -> None:

@@ -22,7 +22,7 @@ from check_delayed_repl.options import (
     target_from,
 )
 from check_delayed_repl.setup import accounts
-from check_delayed_repl.setup.accounts import Server
+from check_delayed_repl.setup.accounts import Account, Server
 from check_delayed_repl.setup.asking import Facts
 from check_delayed_repl.words import clean
 
@@ -129,6 +129,7 @@ def run(args: argparse.Namespace) -> int:
         server = _told(args) or _asked(args)
         if server is None:
             return 1
+        lines += ["-- Two parts, for two servers: do not run both on one."] if shared else []
         lines += _on_server(server, here, args)
     if shared:
         lines += _on_history(shared, tuple(role for role in roles if role in USUAL), args)
@@ -200,7 +201,7 @@ def _on_server(told: Facts, roles: tuple[str, ...], args: argparse.Namespace) ->
             lines += ["", "-- No heartbeat of its own can be written here: give --no-local-heartbeat to the check."]
             continue
         role = accounts.BEAT if name == "heartbeat" and not replica else ROLES[name]
-        user, secret = args.account_user or role.user, accounts.password()
+        user = args.account_user or role.user
         host = args.account_host or ("localhost" if name == "heartbeat" else told.came_from)
         if len(user) > server.longest_user:
             raise UsageError(f"--account-user: {server.shown} takes {server.longest_user} characters at most")
@@ -211,14 +212,8 @@ def _on_server(told: Facts, roles: tuple[str, ...], args: argparse.Namespace) ->
             rights += [f"{accounts.READING} ON {what}" for what in args.reads or ()]
         else:
             rights = accounts.sampling_rights(server, dotted)
-        known = (user, host) in told.accounts
-        lines += [
-            "",
-            f"-- For {role.purpose}. {accounts.FOLDER}/{role.file} (mode 0640):",
-            f"--   [client]\n--   user = {user}",
-            f"--   # password = {accounts.KNOWN}" if known else f"--   password = {secret}",
-            *accounts.made(server, user, host, secret, rights, logged),
-        ]
+        account = Account(role, user, host, None if (user, host) in told.accounts else accounts.password())
+        lines += [*_option_file(account, role.file), *account.sql(server, rights, logged)]
         if name == "rescue" and not args.reads:
             lines.append("-- It may not count or dump what was saved: grants --for rescue --reads 'DB.*' lets it.")
     if sealed:
@@ -251,20 +246,15 @@ def _on_history(url: str, roles: tuple[str, ...], args: argparse.Namespace) -> l
         lines.append(re.sub(r"\s+", " ", statement) + ";")
     for name in roles:
         rights = _HISTORY_RIGHTS.get(name, {"job": f"INSERT ({', '.join(JOB_WRITER_COLUMNS)})"})
-        user, secret = args.account_user or ROLES[name].user, accounts.password()
-        where = f"{accounts.FOLDER}/{accounts.JOB.file} (mode 0640), which the URL names: ?defaults-file=…"
-        lines += [
-            "",
-            f"-- For {ROLES[name].purpose}. {where}",
-            f"--   [client]\n--   user = {user}\n--   password = {secret}",
-            # The server of a shared history is at least as new as IF NOT EXISTS.
-            *accounts.made(
-                Server("8.0.0"),
-                user,
-                args.account_host or "%",
-                secret,
-                [f"{right} ON {identifier(database)}.{identifier(table)}" for table, right in rights.items()],
-                logged=False,
-            ),
-        ]
+        user = args.account_user or ROLES[name].user
+        account = Account(ROLES[name], user, args.account_host or "%", accounts.password())
+        grants = [f"{right} ON {identifier(database)}.{identifier(table)}" for table, right in rights.items()]
+        # The server of a shared history is at least as new as IF NOT EXISTS.
+        made = account.sql(Server("8.0.0"), grants, logged=False)
+        lines += [*_option_file(account, f"{accounts.JOB.file}, which the URL names: ?defaults-file=…"), *made]
     return lines
+
+
+def _option_file(account: Account, file: str) -> list[str]:
+    about = ["", f"-- For {account.role.purpose}. Mode 0640, {accounts.FOLDER}/{file}"]
+    return [*about, *(f"--   {line}" for line in account.option_file())]

@@ -17,8 +17,6 @@ from check_delayed_repl.words import clean
 
 _MARKS = "-_.,:+="
 """Neither SQL nor an option file takes these for anything but themselves."""
-KNOWN = "that of the account, which was there already"
-"""In the place of a password."""
 POSITION_COLUMNS = {"file", "position"}
 """Columns of a heartbeat table for which pt-heartbeat asks for the server's own binary log."""
 APPLIED_COLUMNS = {*("relay_master_log_file", "exec_master_log_pos"), *("relay_source_log_file", "exec_source_log_pos")}
@@ -89,33 +87,48 @@ def password() -> str:
     return "".join(letters)
 
 
-def account(user: str, host: str) -> str:
-    return f"{quoted(user)}@{quoted(host)}"
+class Account(NamedTuple):
+    """One account. `secret` is None where it is there already, with a password of its own."""
 
+    role: Role
+    user: str
+    host: str
+    secret: str | None
 
-def made(server: Server, user: str, host: str, secret: str, rights: list[str], logged: bool) -> list[str]:
-    """Makes an account, unless it is there, and gives it its rights, each `RIGHTS ON OBJECT`. Where the binary log has
-    what is run (`logged`), and this server would write the password into it as it stands, it is given as a hash."""
-    who = account(user, host)
-    by = f"BY {quoted(secret)}"
-    if logged and (server.mariadb or server.old) and not server.no_hashes:
-        by = f"BY PASSWORD {quoted(native_hash(secret))}"
-    grants = [f"GRANT {right} TO {who};" for right in rights]
-    if logged and server.no_hashes:
-        grants.append(
-            "-- This server checks passwords, and so takes no hash: its binary log has this one as it stands."
+    @property
+    def name(self) -> str:
+        return f"{quoted(self.user)}@{quoted(self.host)}"
+
+    def option_file(self, socket: str = "") -> list[str]:
+        login = (
+            f"password = {self.secret}" if self.secret else "# password = that of the account, which was there already"
         )
-    if not server.old:
-        return [f"CREATE USER IF NOT EXISTS {who} IDENTIFIED {by};", *grants]
-    statement = f"CREATE USER {who} IDENTIFIED {by}"
-    there = f"(SELECT COUNT(*) FROM mysql.user WHERE User = {quoted(user)} AND Host = {quoted(host)}) > 0"  # noqa: S608
-    return [
-        f"SET @make = IF({there}, 'DO 0', {quoted(statement)});",
-        "PREPARE make FROM @make;",
-        "EXECUTE make;",
-        "DEALLOCATE PREPARE make;",
-        *grants,
-    ]
+        return ["[client]", *([f"socket = {socket}"] if socket else []), f"user = {self.user}", login]
+
+    def sql(self, server: Server, rights: list[str], logged: bool) -> list[str]:
+        """Makes it, unless it is there, and gives it its rights, each `RIGHTS ON OBJECT`. Where the binary log has what
+        is run (`logged`), and this server would write the password into it as it stands, it is given as a hash."""
+        grants = [f"GRANT {right} TO {self.name};" for right in rights]
+        if self.secret is None:
+            return grants
+        by = f"BY {quoted(self.secret)}"
+        if logged and server.no_hashes:
+            grants.append(
+                "-- This server checks passwords and takes no hash: its binary log has this one as it stands."
+            )
+        elif logged and (server.mariadb or server.old):
+            by = f"BY PASSWORD {quoted(native_hash(self.secret))}"
+        if not server.old:
+            return [f"CREATE USER IF NOT EXISTS {self.name} IDENTIFIED {by};", *grants]
+        where = f"User = {quoted(self.user)} AND Host = {quoted(self.host)}"
+        there = f"(SELECT COUNT(*) FROM mysql.user WHERE {where}) > 0"  # noqa: S608
+        return [
+            f"SET @make = IF({there}, 'DO 0', {quoted(f'CREATE USER {self.name} IDENTIFIED {by}')});",
+            "PREPARE make FROM @make;",
+            "EXECUTE make;",
+            "DEALLOCATE PREPARE make;",
+            *grants,
+        ]
 
 
 def native_hash(secret: str) -> str:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from check_delayed_repl.observe.dialect import Dialect
 from check_delayed_repl.setup import accounts
-from check_delayed_repl.setup.accounts import BEAT, CHECK, LOCAL_BEAT, RESCUE, Role
+from check_delayed_repl.setup.accounts import BEAT, CHECK, LOCAL_BEAT, RESCUE, Account, Role
 from check_delayed_repl.setup.asking import Facts, Row, Wanted
 from check_delayed_repl.setup.hindrances import filters_of, warnings
 from check_delayed_repl.words import clean, plain, span
@@ -36,10 +36,7 @@ class _Plan(NamedTuple):
     """super_read_only: everything comes through replication."""
     source_beats: bool
     local_beats: bool
-    hosts: dict[Role, str]
-    """The host parts of the accounts."""
-    secrets: dict[Role, str]
-    """The passwords of those that are to be made; the others are there already."""
+    who: dict[Role, Account]
 
     @property
     def source_server(self) -> accounts.Server:
@@ -116,8 +113,10 @@ def _plan(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) -> 
         replica.on("super_read_only"),
         source_beats,
         replica.beats_here,
-        hosts,
-        {role: accounts.password() for role, host in hosts.items() if (role.user, host) not in known},
+        {
+            role: Account(role, role.user, host, None if (role.user, host) in known else accounts.password())
+            for role, host in hosts.items()
+        },
     )
 
 
@@ -158,19 +157,15 @@ def _outside_accounts(p: _Plan, server: accounts.Server, logged: bool) -> list[s
     lines = _account(p, server, CHECK, accounts.sampling_rights(server, p.wanted.table), logged)
     rescuer = _account(p, server, RESCUE, accounts.rescue_rights(server, p.wanted.table), logged)
     if rescuer:
-        who = accounts.account(RESCUE.user, p.hosts[RESCUE])
-        rescuer += [f"-- To let it count and dump tables too: GRANT {accounts.READING} ON *.* TO {who};"]
+        who = p.who[RESCUE].name
+        rescuer.append(f"-- To let it count and dump tables too: GRANT {accounts.READING} ON *.* TO {who};")
     return lines + rescuer
 
 
 def _account(p: _Plan, server: accounts.Server, role: Role, rights: list[str], logged: bool) -> list[str]:
     """Makes an account, unless it was there."""
-    if role not in p.secrets:
-        return []
-    return [
-        f"-- For {role.purpose}.",
-        *accounts.made(server, role.user, p.hosts[role], p.secrets[role], rights, logged),
-    ]
+    account = p.who[role]
+    return [f"-- For {role.purpose}.", *account.sql(server, rights, logged)] if account.secret else []
 
 
 def _script(about: str, lines: list[str]) -> str:
@@ -181,10 +176,7 @@ def _script(about: str, lines: list[str]) -> str:
 
 
 def _option_file(p: _Plan, role: Role, socket: str = "") -> str:
-    lines = ["[client]", *([f"socket = {socket}"] if socket else []), f"user = {role.user}"]
-    secret = p.secrets.get(role)
-    lines.append(f"password = {secret}" if secret else f"# password = {accounts.KNOWN}")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*p.who[role].option_file(socket), ""])
 
 
 def unit(which: str, dotted: str) -> str:
@@ -298,8 +290,9 @@ def _beat(p: _Plan, which: str, role: Role) -> tuple[str, dict[str, str]]:
 
 def _of(p: _Plan, role: Role) -> dict[str, str]:
     """What steps say of an account."""
-    who = f"{role.user}@{p.hosts[role]}"
-    there = "" if role in p.secrets else f"The account {who} was there already: put its password into {role.file}.\n\n"
+    account = p.who[role]
+    who = f"{account.user}@{account.host}"
+    there = "" if account.secret else f"The account {who} was there already: put its password into {role.file}.\n\n"
     return {"account": who, "file": role.file, "folder": accounts.FOLDER, "there": there}
 
 
@@ -341,7 +334,7 @@ def _step(key: str, words: dict[str, str]) -> str:
 
 def _until_then(p: _Plan) -> list[str]:
     lines = []
-    if p.sealed and CHECK in p.secrets:
+    if p.sealed and p.who[CHECK].secret:
         lines.append("CRITICAL connect-failed, access denied: its account is still in the delay line.")
     if not p.source_beats:
         lines.append("CRITICAL heartbeat-missing: the source's first heartbeat is still in the delay line.")

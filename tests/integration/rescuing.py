@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from check_delayed_repl.setup.accounts import Server as Account
-from check_delayed_repl.setup.accounts import made, rescue_rights
+from check_delayed_repl.setup.accounts import RESCUE, Account, rescue_rights
+from check_delayed_repl.setup.accounts import Server as Described
 
 from .servers import ROOT_PASSWORD, Family, Kit, Pair, Server, account, literal, wait_until
 
@@ -221,11 +221,11 @@ class Scene:
 
     def rescuer(self, login: tuple[str, str]) -> list[str]:
         """Statements that make an account with the rights that `grants --for rescue` gives."""
-        server = Account(str(self.replica.value("SELECT VERSION()")))
+        server = Described(str(self.replica.value("SELECT VERSION()")))
         rights = rescue_rights(server, "percona.heartbeat")
         return [
             f"DROP USER IF EXISTS {account(login)}",
-            *made(server, login[0], "%", login[1], rights, logged=False),
+            *Account(RESCUE, login[0], "%", login[1]).sql(server, rights, logged=False),
         ]
 
     def kill_at(self, number: int, *arguments: str) -> str:
