@@ -19,17 +19,8 @@ import pytest
 from check_delayed_repl import config, history, tool
 from check_delayed_repl.arguments import Parser, UsageError
 from check_delayed_repl.commands import worker
-from check_delayed_repl.configfile import (
-    PUBLISH_KEYS,
-    REPLICA_KEYS,
-    TOP_KEYS,
-    File,
-    Publish,
-    Replica,
-    limits_of,
-    read_table,
-    read_toml,
-)
+from check_delayed_repl.configfile import File, Replica, limits_of, read_table, read_toml
+from check_delayed_repl.configkeys import PUBLISH_KEYS, REPLICA_KEYS, TOP_KEYS, Publish
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.options import limits_from, replica_name, target_from

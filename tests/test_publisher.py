@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from test_publish import subject
 
-from check_delayed_repl.configfile import Publish
+from check_delayed_repl.configkeys import Publish
 from check_delayed_repl.history import open_history
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.publish import publisher as module

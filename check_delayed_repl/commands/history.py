@@ -25,10 +25,6 @@ HELP = "take recordings out of the history and into it, remove what is old: expo
 _BATCH = 1000
 
 
-class Failed(HistoryUnavailable):
-    """What was asked for cannot be done."""
-
-
 ACTIONS = {
     "export": "write a replica's recording: JSON Lines in order of arrival",
     "import": """append a recording to the history, under the name of --replica
@@ -154,7 +150,7 @@ def _write_file(path: str, lines: Iterator[str]) -> None:
         if not special:
             os.replace(part, path)
     except OSError as error:
-        raise Failed(f"-o: cannot write {path}: {error.strerror}") from None
+        raise HistoryUnavailable(f"-o: cannot write {path}: {error.strerror}") from None
     finally:
         if not special and os.path.exists(part):
             os.unlink(part)
@@ -174,21 +170,21 @@ def _import(args: argparse.Namespace) -> None:
                 if begin is None and isinstance(record, Sample):
                     begin = record.t
         except RecordingError as error:
-            raise Failed(f"{_named(args.file)}: {error}: nothing was imported") from None
+            raise HistoryUnavailable(f"{_named(args.file)}: {error}: nothing was imported") from None
         except OSError as error:
-            raise Failed(f"{_named(args.file)} cannot be read: {error.strerror}") from None
+            raise HistoryUnavailable(f"{_named(args.file)} cannot be read: {error.strerror}") from None
         file.seek(0)
         with _opened(args) as history:
             newest = history.newest_sample_t(args.replica)
             if begin is not None and newest is not None and begin < newest:
-                raise Failed(
+                raise HistoryUnavailable(
                     f"--replica: the history has later samples of {args.replica} than the recording begins with,"
                     " and what is imported arrives after them: import it under another name"
                 )
             try:
                 samples, jobs = _append(history, args.replica, read(file), args.timeout)
             except RecordingError as error:
-                raise Failed(f"{_named(args.file)} was changed while it was imported: {error}") from None
+                raise HistoryUnavailable(f"{_named(args.file)} was changed while it was imported: {error}") from None
     print(f"imported {samples} samples and {jobs} job lines as {args.replica}")
 
 
@@ -217,7 +213,7 @@ def _readable_twice(path: str) -> IO[bytes]:
         shutil.copyfileobj(source, copy)
         copy.seek(0)
     except OSError as error:
-        raise Failed(f"{_named(path)} cannot be read: {error.strerror}") from None
+        raise HistoryUnavailable(f"{_named(path)} cannot be read: {error.strerror}") from None
     return copy
 
 

@@ -37,10 +37,6 @@ LISTED = 20
 _ID_LENGTH = 128
 
 
-class Refused(HistoryUnavailable):
-    """The history speaks against what was asked for."""
-
-
 class _Job(NamedTuple):
     name: str
     """The name that it was recorded under: the replica's, or its server's."""
@@ -137,7 +133,7 @@ def _start(history: History, args: argparse.Namespace) -> int:
     except OSError as error:
         # Nobody could ever finish it.
         history.add_job(args.replica, JobLine(history.now(), job, args.kind, now, void=True))
-        raise Refused(f"the job's id cannot be printed ({error.strerror}), so no job is recorded") from None
+        raise HistoryUnavailable(f"the job's id cannot be printed ({error.strerror}), so no job is recorded") from None
     return 0
 
 
@@ -146,11 +142,11 @@ def _end(history: History, args: argparse.Namespace, void: bool) -> int:
     now = history.now()
     if void and args.all:
         if not history.readable:
-            raise Refused(
+            raise HistoryUnavailable(
                 "void --all needs an account that may read the history: use the worker's, not the job writer's"
             )
         if next(history.job_lines(args.replica), None) is None:
-            raise Refused(f"no jobs are recorded for {args.replica}")
+            raise HistoryUnavailable(f"no jobs are recorded for {args.replica}")
         history.add_job(args.replica, JobLine(now, ALL_JOBS, void=True))
         return 0
     if not history.readable:
@@ -162,14 +158,14 @@ def _end(history: History, args: argparse.Namespace, void: bool) -> int:
         jobs = _jobs(history, args.replica)
         running = [name for name, (_, line) in jobs.items() if _status(line, now) == "running"]
         hint = f"running: {', '.join(running[-5:])}" if running else "none is running"
-        raise Refused(f"no job {args.id} is recorded for {args.replica} ({hint})")
+        raise HistoryUnavailable(f"no job {args.id} is recorded for {args.replica} ({hint})")
     line = job.line
     if args.kind is not None and line.kind is not None and line.kind != args.kind:
-        raise Refused(f"job {args.id} is of kind {line.kind}, not {args.kind}")
+        raise HistoryUnavailable(f"job {args.id} is of kind {line.kind}, not {args.kind}")
     if line.void:
-        raise Refused(f"job {args.id} is void already")
+        raise HistoryUnavailable(f"job {args.id} is void already")
     if not void and line.finished_at is not None and line.finished_at <= now and not line.unreadable:
-        raise Refused(f"job {args.id} is finished already, since {moment(line.finished_at, None)}")
+        raise HistoryUnavailable(f"job {args.id} is finished already, since {moment(line.finished_at, None)}")
     finished_at = line.finished_at
     if not void:
         # Clocks are set back by a little now and then; that alone does not make a record wrong.
@@ -197,14 +193,17 @@ def _warn_of_mistakes(history: History, args: argparse.Namespace) -> None:
     knows holds nothing back."""
     for warning in history.warnings:
         _warn(f"warning: {warning}")
-    kinds = {*BUILT_IN_KINDS, *_configured_kinds(args)}
+    kinds = set(BUILT_IN_KINDS)
+    if args.fleet is not None:
+        with suppress(UsageError):  # a mistake in a table is told by the check
+            kinds |= args.fleet.kinds()
     if history.readable:
         known = history.replicas()
         if not any(name == args.replica or name.startswith(args.replica + CHANNEL_SEPARATOR) for name in known):
-            names = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "") if known else ""
+            names = ", ".join([*known[:5], *(["..."] if len(known) > 5 else [])]) or "none yet"
             _warn(
-                f"warning: the history has no samples of a replica {args.replica}"
-                f" (it knows {names or 'none yet'}); the job is recorded all the same"
+                f"warning: the history has no samples of a replica {args.replica} (it knows {names}); the job is"
+                " recorded all the same"
             )
         kinds |= history.kinds(args.replica)
     if args.kind not in kinds and (history.readable or args.fleet is not None):
@@ -212,13 +211,6 @@ def _warn_of_mistakes(history: History, args: argparse.Namespace) -> None:
             f"warning: no check knows jobs of kind {args.kind} (known: {', '.join(sorted(kinds))}), so this one holds"
             f" no alarm back; give the check --max-job-behind {args.kind}=TIME"
         )
-
-
-def _configured_kinds(args: argparse.Namespace) -> set[str]:
-    """The kinds of job that the configuration file gives a limit to."""
-    with suppress(UsageError):  # a mistake in a table is told by the check
-        return args.fleet.kinds() if args.fleet is not None else set()
-    return set()
 
 
 def _new_id(kind: str) -> str:

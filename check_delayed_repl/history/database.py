@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 class HistoryUnavailable(Exception):
-    """The history cannot be read or written. The message is one line that says what to do; it holds no password."""
+    """The history cannot be used, or not for what was asked. The message is one line that says what to do; it holds no
+    password."""
 
 
 class Database:

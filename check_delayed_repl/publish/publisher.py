@@ -11,7 +11,7 @@ from contextlib import suppress
 from math import inf
 from ssl import SSLError
 
-from check_delayed_repl.configfile import Publish
+from check_delayed_repl.configkeys import Publish
 from check_delayed_repl.history import HistoryUnavailable
 from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
 from check_delayed_repl.publish import openmetrics

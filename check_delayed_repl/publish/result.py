@@ -7,7 +7,8 @@ from itertools import repeat
 from socket import gethostname
 from typing import NamedTuple
 
-from check_delayed_repl.configfile import Publish, Replica
+from check_delayed_repl.configfile import Replica
+from check_delayed_repl.configkeys import Publish
 from check_delayed_repl.judge.outcome import Verdict
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.report import nagios
