@@ -56,7 +56,8 @@ _HINTS = (
     *"@*$",
 )
 # Between two words of SQL: blanks, comments, and the frame of comments that are executed.
-_GAP = r"(?:[\s\x00-\x1f]|/\*!\d*|\*/|/\*(?!!).*?\*/|(?:--|\#)[^\n]*\n)*"
+_COMMENT = r"(?>/\*(?!!).*?\*/|(?:--|\#)[^\n]*\n)"
+_GAP = rf"(?:[\s\x00-\x1f]|/\*!\d*|\*/|{_COMMENT})*+"
 # A text in quotes, whichever way the statement itself is quoted; one that was cut off goes on to the end.
 _QUOTED = r"""(?:
       (?P<escapes>\\+)(?P<mark>['"]).*?(?:(?<!\\)(?P=escapes)(?P=mark)|\Z)
@@ -78,7 +79,7 @@ _ALSO = rf"(?::|\(|\blike\b|\bin{_GAP}\()"
 _SQL = rf"""(?isx)
     (?P<rest> {_CALL} | {_LISTED} | \bbearer\s+(?=\S*\d) ).*
     | (?P<before>
-      (?:[`"']\w{{0,60}}?{_SURE}\\*[`"']|{_SURE}){_GAP}(?:\bFOR\b(?:'[^']*'|"[^"]*"|`[^`]*`|[^='"`]){{0,300}}(?==))?
+      (?:[`"']\w{{0,60}}?{_SURE}\\*[`"']|{_SURE}){_GAP}(?:\bFOR\b(?:{_COMMENT}|'[^']*'|"[^"]*"|`[^`]*`|[^='"`]){{0,300}}+(?==))?
         (?:(?P<equals>{_EQUALS})|{_ALSO})?{_GAP}
       | {_NAME}\\*[`"']?{_GAP}(?:(?P<equals2>{_EQUALS})|{_ALSO}){_GAP}
       | (?<!\w)(?:BY|AS|USING|REPLACE){_GAP}

@@ -69,6 +69,11 @@ def is_hard(sample: Sample) -> bool:
     )
 
 
+def kind(identity: str) -> str:
+    """What kind of identity it is: another kind, as after an upgrade, is no other server."""
+    return identity.rpartition(":")[0].partition(":")[0]
+
+
 class Account:
     """Follows the verdicts at the samples, one by one, and raises AssertionError where a promise is broken."""
 
@@ -86,6 +91,7 @@ class Account:
         self.critical = False
         self.setting: int | None = None
         """The server's own delay setting."""
+        self.server: str | None = None
 
     def clone(self) -> Account:
         other = copy.copy(self)
@@ -102,6 +108,10 @@ class Account:
             self.held[exception] = self.held.get(exception, 0.0) + passed
         failed = sample.error is not None
         anew = self.episode is not None and verdict.episode_since != self.episode
+        if sample.server is not None:
+            if self.server is not None and kind(self.server) == kind(sample.server) and self.server != sample.server:
+                self.setting = None  # that of another server is no change of this one's
+            self.server = sample.server
         if sample.sql_delay is not None:
             # A planned change of the delay begins anew, also what was held while no episode had begun yet.
             fits = self.limits.min_delay_time <= sample.sql_delay <= self.limits.max_delay_time

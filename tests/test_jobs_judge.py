@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from judge_builders import LIMITS, finding, job, judged, sample, samples, states, verdicts
 
-from check_delayed_repl.judge.jobs import NO_JOBS, Jobs, JobsNow
+from check_delayed_repl.judge.jobs import MAX_JOBS, NO_JOBS, Jobs, JobsNow
 from check_delayed_repl.judge.outcome import JobView, State
 from check_delayed_repl.records import JobLine, Record
 
@@ -457,3 +457,12 @@ def test_a_job_that_was_forgotten_and_finishes_again_grants_nothing() -> None:
     verdict = judged(records)
     assert verdict.state == State.CRITICAL
     assert finding(verdict, "job-record-invalid") is not None
+
+
+def test_a_flood_lasts_though_all_the_jobs_that_found_a_place_are_over() -> None:
+    jobs = Jobs(LIMITS)
+    for i in range(MAX_JOBS + 1):
+        jobs.add(job(0.0, 5.0 if i < MAX_JOBS else None, name=f"j{i}"))
+    jobs.take_effect(10.0)
+    jobs.forget(1e6)
+    assert jobs.at(1e6) == NO_JOBS._replace(flooded=True)

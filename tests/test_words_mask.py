@@ -135,6 +135,16 @@ def quoted(mark: str, parts: list[str]) -> str:
     outer=st.booleans(),
     upper=st.booleans(),
 )
+@example(
+    ["SET PASSWORD FOR 'a'@'%'", "=", "PASSWORD("],
+    ["/* it's */ ", " ", "/* it's */ ", " "],
+    "''",
+    ["="],
+    0,
+    "",
+    False,
+    False,
+)
 @example(["SET PASSWORD", "="], [" "] * 4, "'", ["q"], 0, ", 'b'@'%' IDENTIFIED BY 'Zq7'", True, False)
 def test_no_password_in_any_quoting(
     words: list[str], gap: list[str], mark: str, parts: list[str], cut: int, after: str, outer: bool, upper: bool
