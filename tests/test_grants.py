@@ -82,7 +82,10 @@ def test_everything(capsys: pytest.CaptureFixture[str]) -> None:
         (("--family", "mysql", "--server-version", "5.7.40", "--for", "heartbeat"), "GRANT SUPER ON *.*"),
         (("--family", "mariadb", "--for", "heartbeat"), "GRANT READ_ONLY ADMIN, BINLOG ADMIN ON *.*"),
         (("--family", "mariadb", "--for", "heartbeat", "--on", "source"), "@'localhost' IDENTIFIED BY PASSWORD '*"),
-        (("--family", "mariadb", "--for", "rescue"), "GRANT SLAVE MONITOR, REPLICATION SLAVE ADMIN, PROCESS ON *.*"),
+        (
+            ("--family", "mariadb", "--for", "rescue"),
+            "GRANT SLAVE MONITOR, REPLICATION SLAVE ADMIN, CONNECTION ADMIN, PROCESS ON *.*",
+        ),
         (("--family", "mysql", "--for", "rescue"), "REPLICATION_SLAVE_ADMIN, SYSTEM_VARIABLES_ADMIN, PERSIST_RO"),
         (("--family", "mysql", "--server-version", "8.0.11", "--for", "rescue"), "CONNECTION_ADMIN ON *.* TO"),
         (

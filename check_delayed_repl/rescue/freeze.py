@@ -93,7 +93,7 @@ class Freeze(Action):
         """What has become of the transaction that was being applied."""
         if self._args.let_finish and not mariadb:
             return "What was being applied has been finished."
-        if stopped.refused:
+        if stopped.refused and not mariadb:
             return (
                 "If something was being applied, it has been FINISHED, not rolled back: this account may not kill"
                 f" appliers ({stopped.refused})."
@@ -105,13 +105,13 @@ class Freeze(Action):
     def _stop(self, session: Session) -> Stopped:
         channel, finish = self._target.channel, self._args.let_finish
         try:
-            return stop_now(session, channel, finish)
+            return stop_now(session, channel, finish, self._voice.say)
         except Refused as error:
             if error.number != _SYNTAX:
                 raise
         # A proxy greets with a version of its own.
         session.prepare()
-        return stop_now(session, channel, finish)
+        return stop_now(session, channel, finish, self._voice.say)
 
     def _dry_freeze(self, session: Session) -> bool:
         session.prepare()

@@ -61,9 +61,12 @@ def checks(session: Session, state: State) -> Iterator[Check]:
         yield Check("ok", "replication can be kept from starting by itself after a restart")
     if not state.mariadb and state.workers > 1 and not state.ordered:
         yield Check("warn", "parallel appliers do not commit in order: a stop in between can leave gaps")
-    if not state.mariadb and state.rights is not None and not state.rights & {"SUPER", "ALL PRIVILEGES"}:
-        for right in sorted({"CONNECTION_ADMIN", "SYSTEM_USER"} - state.rights):
-            if state.say.numbers >= (8, 0, 16):
+    if state.rights is not None and not state.rights & {"SUPER", "ALL PRIVILEGES"}:
+        kills = {"CONNECTION ADMIN"} if state.mariadb else {"CONNECTION_ADMIN", "SYSTEM_USER"}
+        for right in sorted(kills - state.rights):
+            if state.mariadb:
+                yield Check("warn", f"without {right} a freeze must wait for an applier that waits for a lock")
+            elif state.say.numbers >= (8, 0, 16):
                 yield Check("warn", f"without {right} a transaction that is being applied is finished, not rolled back")
 
 

@@ -19,7 +19,10 @@ from check_delayed_repl.rescue.state import Channel, Session, State, channels, p
 LOCK = "check_delayed_repl.rescue"
 BUSY_S = 0.2
 """How long a STOP may take before appliers are killed (again)."""
+MARIADB_S = 1.0
+"""...on MariaDB, which rolls back by itself."""
 POLL_S = 0.1
+NO_SUCH_THREAD = 1094
 
 Say = Callable[[str], None]
 
@@ -34,40 +37,44 @@ class Stopped(NamedTuple):
     """Why appliers could not be killed, so that what they were applying has been finished."""
 
 
-def stop_now(session: Session, channel: str | None, finish: bool) -> Stopped:
+def stop_now(session: Session, channel: str | None, finish: bool, say: Say) -> Stopped:
     """Stops the SQL thread, of every channel where none is named, at once.
 
-    A transaction that is being applied is rolled back: MariaDB does so by itself, MySQL would finish it first, so its
-    appliers are killed; not with `finish`. Raises Refused and SampleFailed.
+    A transaction that is being applied is rolled back: MariaDB does so by itself, unless the applier waits for a lock;
+    MySQL would finish it first. So appliers are killed; not with `finish`. Raises Refused and SampleFailed.
     """
-    statements = [stop_statement(session.version, channel)]
-    if is_mariadb(session.version) or finish:
-        session.ask(statements[0], "stopping the SQL thread", patience=86400)
-        return Stopped(statements)
-    done, refused = _kill(session, channel)
+    statement = stop_statement(session.version, channel)
+    mariadb = is_mariadb(session.version)
+    stopped = Stopped([]) if mariadb or finish else _kill(session, channel)
     error: list[BaseException] = []
 
     def stop() -> None:
         try:
-            session.ask(statements[0], "stopping the SQL thread", patience=86400)
+            session.ask(statement, "stopping the SQL thread", patience=86400)
         except (Refused, SampleFailed) as problem:
             error.append(problem)
 
     stopping = threading.Thread(target=stop, daemon=True)
     stopping.start()
-    stopping.join(BUSY_S)
+    stopping.join(MARIADB_S if mariadb else BUSY_S)
     other: Session | None = None
     while stopping.is_alive():
-        # A transaction began in between.
-        other = other or Session(session.target, session.timeout)
-        more, refused = _kill(other, channel)
-        done += more
+        # A transaction began in between, or its applier waits.
+        if not finish and not stopped.refused:
+            other = other or Session(session.target, session.timeout)
+            more = _kill(other, channel)
+            stopped = Stopped([*stopped.statements, *more.statements], more.refused)
+            if stopped.refused:
+                say(
+                    f"{statement} has been sent, and waits for what is being applied, perhaps for a lock that somebody"
+                    f" holds: end that session. This account may not end the applier ({stopped.refused})."
+                )
         stopping.join(BUSY_S)
     if other is not None:
         other.close()
     if error:
         raise error[0]
-    return Stopped(done + statements, refused)
+    return Stopped([*dict.fromkeys(stopped.statements), statement], stopped.refused)
 
 
 def stop_statement(version: str, channel: str | None) -> str:
@@ -79,26 +86,35 @@ def stop_statement(version: str, channel: str | None) -> str:
 
 
 def _kill(session: Session, channel: str | None) -> Stopped:
-    """Kills MySQL's appliers that are in the middle of a transaction, as far as the account may."""
-    which = ""
-    if channel is not None and version_numbers(session.version) >= (8, 0, 0):
-        which = (
+    """Ends appliers that are in the middle of a transaction, or wait for a lock, as far as the account may."""
+    kill = "KILL"
+    busy = (
+        "(PROCESSLIST_STATE NOT LIKE 'Waiting%' OR PROCESSLIST_STATE LIKE 'Waiting for%lock')"
+        " AND PROCESSLIST_STATE NOT LIKE '%has read all relay log%'"
+    )
+    names = "'thread/sql/replica_worker', 'thread/sql/slave_worker', 'thread/sql/replica_sql', 'thread/sql/slave_sql'"
+    sql = (
+        "SELECT PROCESSLIST_ID FROM performance_schema.threads"  # noqa: S608
+        f" WHERE PROCESSLIST_ID IS NOT NULL AND NAME IN ({names}) AND {busy}"
+    )
+    if is_mariadb(session.version):
+        # Its error is then that of a query, which nobody needs to clear.
+        kill, busy = "KILL QUERY", busy.replace("PROCESSLIST_STATE", "STATE")
+        sql = f"SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND IN ('Slave_worker', 'Slave_SQL') AND {busy}"  # noqa: S608
+    elif channel is not None and version_numbers(session.version) >= (8, 0, 0):
+        sql += (
             " AND THREAD_ID IN (SELECT THREAD_ID FROM performance_schema.replication_applier_status_by_worker"  # noqa: S608
             f" WHERE CHANNEL_NAME = {text(channel)})"
         )
-    sql = (
-        "SELECT PROCESSLIST_ID FROM performance_schema.threads WHERE PROCESSLIST_ID IS NOT NULL AND NAME IN"  # noqa: S608
-        " ('thread/sql/replica_worker', 'thread/sql/slave_worker', 'thread/sql/replica_sql', 'thread/sql/slave_sql')"
-        " AND PROCESSLIST_STATE NOT LIKE 'Waiting%' AND PROCESSLIST_STATE NOT LIKE '%has read all relay log%'" + which
-    )
     done: list[str] = []
     try:
         for row in session.ask(sql, "looking for busy appliers").rows:
-            statement = f"KILL {int(row[0] or 0)}"
+            statement = f"{kill} {int(row[0] or 0)}"
             session.ask(statement, "rolling back what is being applied")
             done.append(statement)
     except Refused as error:
-        return Stopped(done, f"error {error.number}: {error.text}")
+        if error.number != NO_SUCH_THREAD:
+            return Stopped(done, f"error {error.number}: {error.text}")
     return Stopped(done)
 
 

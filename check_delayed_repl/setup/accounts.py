@@ -187,7 +187,10 @@ READING = "SELECT, SHOW VIEW, TRIGGER"
 def rescue_rights(server: Server, dotted: str) -> list[str]:
     """What delayed-repl rescue takes on a replica. It may not read data: that is given by `READING`."""
     if server.mariadb:
-        return ["SLAVE MONITOR, REPLICATION SLAVE ADMIN, PROCESS ON *.*", f"SELECT ON {table_name(dotted)}"]
+        return [
+            "SLAVE MONITOR, REPLICATION SLAVE ADMIN, CONNECTION ADMIN, PROCESS ON *.*",
+            f"SELECT ON {table_name(dotted)}",
+        ]
     rights = ["REPLICATION CLIENT", "REPLICATION SLAVE", "PROCESS"]
     if server.before(8, 0, 0):
         rights.append("SUPER")

@@ -182,11 +182,6 @@ class Scene:
             self.command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
 
-    def applying(self) -> bool:
-        """Whether an applier is in the middle of a DELETE."""
-        rows = self.replica.rows("SHOW PROCESSLIST")
-        return any(word in str(row) for row in rows for word in ("row changes (delete)", "Delete_rows_log_event"))
-
     def json(self, *arguments: str, code: int = 0) -> dict[str, Any]:
         result = self.run(*arguments, "--output", "json")
         assert result.code == code, (arguments, result)
