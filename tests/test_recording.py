@@ -145,42 +145,25 @@ def test_any_value_anywhere_gives_a_record_or_an_error_with_its_line(value: obje
     [
         ("nonsense", "not JSON (Expecting value at column 1)"),
         ("[1]", "expected object, got array"),
-        ("null", "expected object, got null"),
-        ('{"type":"sample","t":1.0,"delay":1.0} {}', "not JSON (Extra data at column 39)"),
         ('{"type":"sample","t":1.0,"delay":1.0', "not JSON (Expecting ',' delimiter at column 37)"),
         ('{"t":1.0,"delay":1.0}', "object missing required field type"),
         ('{"type":"verdict","t":1.0}', "type: invalid value 'verdict'"),
         ('{"type":["sample"],"t":1.0,"delay":1.0}', "type: expected str, got list"),
         ('{"type":"sample","delay":1.0}', "object missing required field t"),
         ('{"type":"sample","t":null,"delay":1.0}', "t: expected float, got null"),
-        ('{"type":"sample","t":true,"delay":1.0}', "t: expected float, got bool"),
-        ('{"type":"sample","t":"1","delay":1.0}', "t: expected float, got str"),
         ('{"type":"sample","t":NaN,"delay":1.0}', "t: number out of range"),
-        ('{"type":"sample","t":1e999,"delay":1.0}', "t: number out of range"),
-        ('{"type":"sample","t":1.0,"delay":-Infinity}', "delay: number out of range"),
-        ('{"type":"sample","t":1.0,"delay":1' + "0" * 400 + "}", "delay: number out of range"),
         ('{"type":"sample","t":1.0,"delay":1' + "0" * 5000 + "}", "delay: number out of range"),
-        ('{"type":"sample","t":1.0,"delay":[1.0]}', "delay: expected float / null, got array"),
         ('{"type":"sample","t":1.0}', "a sample with neither delay nor error"),
-        ('{"type":"sample","t":1.0,"delay":null,"error":null}', "a sample with neither delay nor error"),
         ('{"type":"sample","t":1.0,"error":"in-range"}', "error 'in-range' is not the name of a condition"),
-        ('{"type":"sample","t":1.0,"error":1}', "error: expected str / null, got int"),
         ('{"type":"sample","t":1.0,"delay":1.0,"local":"x"}', "local: expected float / null, got str"),
-        ('{"type":"sample","t":1.0,"delay":1.0,"io":1}', "io: expected str / null, got int"),
         ('{"type":"sample","t":1.0,"delay":1.0,"io_errno":1.5}', "io_errno: expected int / null, got float"),
-        ('{"type":"sample","t":1.0,"delay":1.0,"io_errno":false}', "io_errno: expected int / null, got bool"),
         ('{"type":"sample","t":1.0,"delay":1.0,"sql_delay":9223372036854775808}', "sql_delay: number out of range"),
         ('{"type":"sample","t":1.0,"delay":1.0,"source_log":"bin.1"}', "source_log: expected array / null, got str"),
         ('{"type":"sample","t":1.0,"delay":1.0,"relay_log":["b",null]}', "relay_log[1]: expected int, got null"),
-        ('{"type":"sample","t":1.0,"delay":1.0,"server":7}', "server: expected str / null, got int"),
-        ('{"type":"sample","t":1.0,"delay":1.0,"io_state":[]}', "io_state: expected str / null, got array"),
         ('{"type":"sample","t":1.0,"delay":1.0,"filters":"a=b"}', "filters: expected object / array / null, got str"),
         ('{"type":"sample","t":1.0,"delay":1.0,"filters":["a"]}', "filters: expected texts of the form COLUMN=VALUE"),
-        ('{"type":"sample","t":1.0,"delay":1.0,"filters":{"a":1}}', "filters[...]: expected str, got int"),
-        ('{"type":"sample","t":1.0,"delay":1.0,"relay_limited":1}', "relay_limited: expected bool / null, got int"),
         ('{"type":"job","t":1.0,"kind":"backup","started_at":1.0}', "object missing required field id"),
         ('{"type":"job","t":1.0,"id":7,"kind":"backup","started_at":1.0}', "id: expected str, got int"),
-        ('{"type":"job","t":"now","id":"b1"}', "t: expected float, got str"),
         ("[" * 100_000, "not JSON that can be read: nested too deeply"),
         ("\ufeff" + EXAMPLE.splitlines()[0], "not JSON (Unexpected UTF-8 BOM"),
     ],
@@ -217,7 +200,7 @@ def test_a_job_line_may_leave_to_an_earlier_one_what_that_said() -> None:
     assert list(read(lines)) == [JobLine(2.0, "b1", finished_at=2.0), JobLine(3.0, "b1", void=True)]
 
 
-def test_whole_numbers_and_floats_are_what_the_field_is() -> None:
+def test_whole_numbers_and_floats_are_what_the_field_is_and_a_local_of_null_is_missing() -> None:
     (sample,) = read(['{"type":"sample","t":1700000000,"delay":7200,"sql_delay":7200.0,"local":null}'])
     assert repr(sample) == repr(Sample(1700000000.0, 7200.0, sql_delay=7200, local_missing=True))
 
@@ -234,15 +217,6 @@ def test_filters_are_read_as_a_list_and_as_an_object() -> None:
     assert as_list == as_object == Sample(1.0, 1.0, filters=("Replicate_Do_DB=a=b",))
     assert none == Sample(1.0, 1.0, filters=())
     assert dumps(as_object).endswith('"filters":["Replicate_Do_DB=a=b"]}')
-
-
-def test_local_absent_is_not_judged_and_null_is_missing() -> None:
-    absent, missing = read(
-        ['{"type":"sample","t":1.0,"delay":1.0}', '{"type":"sample","t":1.0,"delay":1.0,"local":null}']
-    )
-    assert isinstance(absent, Sample)
-    assert isinstance(missing, Sample)
-    assert (absent.local_missing, missing.local_missing) == (False, True)
 
 
 def test_empty_lines_may_stand_at_the_end_alone() -> None:
