@@ -25,7 +25,7 @@ LIMITS = Limits(
 )
 T = 1_700_000_000.0
 
-# What a hostile recording may have in one look, or from one look on.
+# What a hostile recording may have in one sample, or from one sample on.
 ODDITIES: dict[str, list[Any]] = {
     "error": ["timeout", "server-down", "heartbeat-missing"],
     "delay": [None, -5.0, 0.0, 99.9, 100.0, 104.0, 150.0, 196.0, 200.0, 200.1, 900.0, 1e12, -1e300, 1e300],
@@ -69,11 +69,11 @@ class Line:
         """Fields that are odd now and then."""
         self.frozen: tuple[str, ...] = ()
         self.thaw = 0.0
-        """How likely a frozen field moves at a look all the same."""
+        """How likely a frozen field moves at a sample all the same."""
         self._position = 1000
         self._held: dict[str, Any] = {}
 
-    def look(self, step: float = 10.0, **once: Any) -> Sample:
+    def sample(self, step: float = 10.0, **once: Any) -> Sample:
         self.t += step
         self.level += self.leak * step
         delay = self.level + self._random.random() * self.jitter
@@ -107,29 +107,29 @@ class Line:
 
 
 def recording(seed: int, length: int) -> list[Record]:
-    """Some hundred looks that begin calm, and in which anything may happen, `length` times.
+    """Some hundred samples that begin calm, and in which anything may happen, `length` times.
 
     Chance, rather than a strategy, draws what happens: a strategy's favourites are short and plain.
     """
     chance = random.Random(seed)
     line = Line(chance, chance.random() < 0.2, chance.random() < 0.4, chance.random() < 0.5)
-    records: list[Record] = [line.look() for _ in range(10)]
+    records: list[Record] = [line.sample() for _ in range(10)]
     for _ in range(length):
         match chance.choice(
             ["once", "from now", "step", "level", "freeze", "noise", "job", "jobs", "stutter", "sparse"]
         ):
             case "once":
                 name = chance.choice(sorted(ODDITIES))
-                records.append(line.look(**{name: chance.choice(ODDITIES[name])}))
+                records.append(line.sample(**{name: chance.choice(ODDITIES[name])}))
             case "from now":
                 name = chance.choice(sorted(ODDITIES))
                 line.odd[name] = chance.choice(ODDITIES[name])
             case "sparse":
-                records += [line.look(chance.choice([10.0, 31.0, 61.0, 700.0])) for _ in range(30)]
+                records += [line.sample(chance.choice([10.0, 31.0, 61.0, 700.0])) for _ in range(30)]
             case "noise":
                 line.noise = tuple(chance.sample(sorted(ODDITIES), chance.randrange(3)))
             case "step":
-                records.append(line.look(chance.choice(STEPS)))
+                records.append(line.sample(chance.choice(STEPS)))
             case "level":
                 line.level = chance.choice([90.0, 100.0, 103.0, 110.0, 150.0, 190.0, 196.0, 250.0])
                 line.jitter = chance.choice([0.0, 0.1, 1.5, 5.0, 20.0])
@@ -142,12 +142,12 @@ def recording(seed: int, length: int) -> list[Record]:
             case "jobs":
                 kind = chance.choice(["backup", "deshard", "dump"])
                 records.append(JobLine(line.t, "j", kind, line.t))
-                records += [line.look() for _ in range(chance.randrange(50))]
+                records += [line.sample() for _ in range(chance.randrange(50))]
                 records.append(JobLine(line.t, "j", kind, line.t - 60.0, line.t + chance.choice([-1.0, 0.0, 50.0])))
             case "stutter":
-                records += [line.look(0.0) for _ in range(chance.randrange(1, 5))]
+                records += [line.sample(0.0) for _ in range(chance.randrange(1, 5))]
         step = chance.choice([10.0, 10.0, 10.0, 1.0, 20.0, 65.0])
-        records += [line.look(step) for _ in range(chance.choice([0, 1, 8, 9, 30, 60]))]
+        records += [line.sample(step) for _ in range(chance.choice([0, 1, 8, 9, 30, 60]))]
         if chance.random() < 0.5:
             line.odd, line.noise, line.frozen = {}, (), ()
             line.level, line.leak, line.jitter = 150.0, 0.0, chance.choice([1.5, 1.5, 8.0])

@@ -60,7 +60,7 @@ def line(count: int, **columns: Any) -> list[Record]:
     records: list[Record] = []
     for i in range(count):
         fields = {name: value(i) if callable(value) else value for name, value in columns.items()}
-        records.append(made.look(fields.pop("step", 10.0), **{"sql_remaining": 3, **fields}))
+        records.append(made.sample(fields.pop("step", 10.0), **{"sql_remaining": 3, **fields}))
     return records
 
 

@@ -37,7 +37,7 @@ SCALED = (
     *("--max-backup-behind", "2m", "--max-deshard-behind", "2m", "--max-recovery-time", "60"),
     *("--max-trend-time", "40", "--window", "15"),
 )
-"""The replicas are delayed by ten seconds and looked at every second."""
+"""The replicas are delayed by ten seconds and sampled every second."""
 SPECIAL = {
     "a-backup-stops-the-server": ("--job-stops-server", "backup"),
     "failover-to-another-source": ("--max-delay-time", "20", "--max-job-behind", "failover=60"),
@@ -199,7 +199,7 @@ def test_a_clock_that_was_set_back_is_no_dead_heartbeat(name: str) -> None:
 
 def test_a_sample_that_does_not_ask_for_the_local_heartbeat_is_no_good_news() -> None:
     """Another check, with --no-local-heartbeat, samples in between while the local heartbeat is stale."""
-    name = "mysql-a-look-that-does-not-ask-for-the-local-heartbeat"
+    name = "mysql-a-sample-that-does-not-ask-for-the-local-heartbeat"
     assert [sample.local for sample, _ in samples(name)].count(None) == 1
     assert [m[1:] for m in moments(name)] == [
         ("OK", "in-range"),

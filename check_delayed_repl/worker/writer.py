@@ -130,8 +130,8 @@ class Writer(threading.Thread):
     def _keep(history: History, batch: list[tuple[str, Sample]]) -> list[tuple[str, Sample]]:
         """Stores the samples from the front of `batch` on that can be stored in one transaction; returns them.
 
-        A shared history has its own clock, and takes a sample's age for true up to a limit alone. Looks that waited for
-        longer are brought in with their times, corrected by what the two clocks differ in now.
+        A shared history has its own clock, and takes a sample's age for true up to a limit alone. What waited
+        for longer is brought in with its time, corrected by what the two clocks differ in now.
         """
         now = time.time()
         name, sample = batch[0]

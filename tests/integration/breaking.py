@@ -18,7 +18,7 @@ from .checking import Scene
 from .servers import HEARTBEAT_TABLE, MONITOR, Pair, Server, account, literal, wait_until
 
 THROUGH_S = 13
-"""Seconds until a look has seen what a change on the source did on the replica."""
+"""Seconds until a sample has seen what a change on the source did on the replica."""
 TOO_MANY_CONNECTIONS = 1040
 FEW_CONNECTIONS = 20
 """What a crowded server may have at most."""

@@ -220,18 +220,18 @@ def judged_at_each(records: Iterable[Record], options: Sequence[str]) -> list[Mo
     return moments
 
 
-def until(look: Callable[[], Outcome], accepted: Callable[[Outcome], bool], within_s: float, what: str) -> Outcome:
+def until(run: Callable[[], Outcome], accepted: Callable[[Outcome], bool], within_s: float, what: str) -> Outcome:
     """Run the check until its outcome is accepted; raises NotInTime with what it said instead."""
     said: list[tuple[str, str]] = []
 
-    def looks() -> Outcome | None:
-        outcome = look()
+    def accepted_one() -> Outcome | None:
+        outcome = run()
         if not said or said[-1] != outcome.what:
             said.append(outcome.what)
         return outcome if accepted(outcome) else None
 
     try:
-        return wait_until(looks, within_s, what, interval_s=0.3)
+        return wait_until(accepted_one, within_s, what, interval_s=0.3)
     except NotInTime as error:
         raise NotInTime(f"{error}; the check said {said}") from None
 
@@ -334,14 +334,14 @@ class Scene:
         within_s: float,
         *options: str,
         name: str | None = None,
-        look: Callable[..., Outcome] | None = None,
+        run: Callable[..., Outcome] | None = None,
     ) -> Outcome:
-        """Run the check (`judged`, or `look`) until it says so."""
+        """Run the check (`judged`, or `run`) until it says so."""
 
         def says(outcome: Outcome) -> bool:
             return outcome.what == (state, condition)
 
-        return until(lambda: (look or self.judged)(*options, name=name), says, within_s, f"{state} {condition}")
+        return until(lambda: (run or self.judged)(*options, name=name), says, within_s, f"{state} {condition}")
 
     # Jobs
 
@@ -395,10 +395,10 @@ class Scene:
     def look_after(self, t: float) -> None:
         """Wait until a sample is later than `t`: what comes and goes between two samples leaves no trace."""
 
-        def looked() -> bool:
+        def followed() -> bool:
             return any(isinstance(record, Sample) and record.t > t for record in self.recording())
 
-        wait_until(looked, 15, "a sample has followed")
+        wait_until(followed, 15, "a sample has followed")
 
     def _exported(self, name: str) -> str:
         return tool("history", "export", "--history", self.history, "--replica", name)

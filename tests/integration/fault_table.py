@@ -45,7 +45,7 @@ class Row(NamedTuple):
     """Empty in a twin."""
     seconds: float = 0
     """From the cause to the first sample that told."""
-    looks: int = 0
+    samples: int = 0
     """How many samples that took, with the one that told."""
     back_s: float = 0
     """From mending to OK."""
@@ -91,7 +91,7 @@ def cell(fault: Row | None) -> str:
     if fault is None or fault.state == "OK":
         return "stays OK" if fault else "-"
     state = "" if fault.state == "CRITICAL" else f" ({fault.state})"
-    return f"`{fault.condition}`{state} · {fault.looks} · {fault.back_s:.0f} s"
+    return f"`{fault.condition}`{state} · {fault.samples} · {fault.back_s:.0f} s"
 
 
 def twin_of(twins: Sequence[Row]) -> str:

@@ -146,7 +146,7 @@ class Lone:
             title,
             condition=it.condition,
             seconds=seconds,
-            looks=max(1, round(seconds / INTERVAL_S)),
+            samples=max(1, round(seconds / INTERVAL_S)),
             back_s=time.time() - mended,
             twin=twin,
             family=self.family,

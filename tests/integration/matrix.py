@@ -148,16 +148,16 @@ class Watched:
 
         it.wait_for(recovered, back, "OK again")
         moments = self.scene.replay(*options, name=name)
-        first, looks = detection(it, moments, mended)
-        late = f"detected after {first - it.cause_t:.1f} s, by the {looks}th sample\n{story(moments)}"
+        first, samples = detection(it, moments, mended)
+        late = f"detected after {first - it.cause_t:.1f} s, by the {samples}th sample\n{story(moments)}"
         assert first - it.cause_t <= within + BUSY_S, late
-        assert looks <= within + 2, late
+        assert samples <= within + 2, late
         assert_never_ok(it, moments, first, mended)
         back_s = recovery(moments, it.mending_t or mended, mended)
         assert back_s <= back + BUSY_S, f"OK again {back_s:.1f} s after mending\n{story(moments)}"
         seen = next((m.condition for m in moments if m.t == first), conditions[0])
         fault_table.write(
-            fault_table.Row(number, title, self.family, self.version, state, seen, first - it.cause_t, looks, back_s)
+            fault_table.Row(number, title, self.family, self.version, state, seen, first - it.cause_t, samples, back_s)
         )
 
     @contextmanager
@@ -247,7 +247,7 @@ def record(
     *,
     condition: str,
     seconds: float,
-    looks: int,
+    samples: int,
     back_s: float,
     twin: str,
     state: str = "CRITICAL",
@@ -255,5 +255,5 @@ def record(
     version: str = "",
 ) -> None:
     """Write the row of a fault that no `Watched.fault` can show, and its `twin` in words, which stayed OK."""
-    fault_table.write(fault_table.Row(number, title, family, version, state, condition, seconds, looks, back_s))
+    fault_table.write(fault_table.Row(number, title, family, version, state, condition, seconds, samples, back_s))
     fault_table.write(fault_table.Row(number, twin, family, version, "OK", "", twin=True))

@@ -23,7 +23,7 @@ DELAY_S = 10
 TROUBLE = (NotInTime, *UNREACHABLE, docker.errors.APIError)
 SLAVE_DELAY = ("slave_delay", "slave-delay-secret")
 SLAVE_DELAY_INTERVAL_S = 3
-"""How often pt-slave-delay looks: the delay is a saw-tooth between DELAY_S and a second more than both together."""
+"""How often pt-slave-delay acts: the delay is a saw-tooth between DELAY_S and a second more than both together."""
 
 
 class Companion(Machine):
@@ -150,7 +150,7 @@ class Pair:
 
     @property
     def options(self) -> list[str]:
-        """The connection options with which a check looks at the replica as the least-privilege user."""
+        """The connection options with which a check reaches the replica as the least-privilege user."""
         return [
             *("--host", self.replica.host, "--port", str(self.replica.port)),
             *("--user", MONITOR[0], "--password", MONITOR[1]),

@@ -17,7 +17,7 @@ from .matrix import Watched, essential, on
 from .servers import Certificate, Server, account
 
 SLACK_S = 5.0
-"""A look, the next one where a session has just ended, and a busy machine."""
+"""A sample, the next one where a session has just ended, and a busy machine."""
 WITH_TLS = ("mysql", "mariadb", "mariadb118")
 """Families whose TLS today's clients speak."""
 SHORT_S = 8

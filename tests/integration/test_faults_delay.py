@@ -14,7 +14,7 @@ from .servers import Server, meanwhile
 SLOW_ON_THE_REPLICA = "SLEEP(IF(@@GLOBAL.server_id = 2, {}, 0))"
 """An expression that takes so many seconds where a statement is applied, and none on the source."""
 ANNOUNCED = ("OK", "WARNING")
-"""What a look may say while a job is recorded."""
+"""What a check may say while a job is recorded."""
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def test_delay_setting(watched: Watched) -> None:
 
 @essential
 def test_drained_between_two_samples(watched: Watched) -> None:
-    """What waited is applied at once, and the delay is back before anybody looks: a backup does not account for it."""
+    """What waited is applied at once, and the delay is back at the next sample: a backup does not account for it."""
     scene, replica = watched.scene, watched.replica
     with watched.twin("5.9", "for so long to a little less, and back", state=ANNOUNCED, watch=5), job(scene):
         replica.set_delay(9)

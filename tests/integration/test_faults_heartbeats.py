@@ -1,7 +1,7 @@
 """Heartbeats that stop, lie, or are not where they should be. Group 6 of the faults.
 
 What is written on the source is seen on the replica one delay later, so that most faults here are told after the delay
-and one look, and are over one delay after they are mended.
+and one sample, and are over one delay after they are mended.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .matrix import Watched
 from .servers import DELAY_S, HEARTBEAT, HEARTBEAT_TABLE, Heartbeat, Pair, Server, account, wait_until
 
 THROUGH_S = DELAY_S + 6
-"""Seconds within which the replica shows a change on the source: the delay, a look, and slack for a busy machine."""
+"""Seconds within which the replica shows a change on the source: the delay, a sample, and slack for a busy machine."""
 MAX_BEHIND_S = 5
 """The --max-seconds-behind that these tests run with."""
 UTC_NOW = "DATE_FORMAT(UTC_TIMESTAMP(), '%Y-%m-%dT%H:%i:%s.000000')"
@@ -241,7 +241,7 @@ def test_time_zones(
         with watched.fault(
             f"6.{8 + group}", f"Heartbeat: clocks go {change}, unknown to the check", turn, within=6, name="untold"
         ) as turning:
-            assert now() < zones.turns_t, "the clocks have turned before anybody could look"
+            assert now() < zones.turns_t, "the clocks have turned before anybody could take a sample"
             with (
                 watched.twin(f"6.{4 + group}", "the check is told the zone", name="told"),
                 watched.twin(f"6.{8 + group}", "the check is told the zone", name="told", watch=DELAY_S + 3),

@@ -164,7 +164,14 @@ def test_two_workers(running: Running) -> None:
     assert len(samples) > 1.4 * 6 / INTERVAL_S
     intact(lone)
     matrix.record(
-        "9.5", "Two workers at once", state="OK", condition="in-range", seconds=0, looks=0, back_s=0, twin="one worker"
+        "9.5",
+        "Two workers at once",
+        state="OK",
+        condition="in-range",
+        seconds=0,
+        samples=0,
+        back_s=0,
+        twin="one worker",
     )
 
 
@@ -249,7 +256,7 @@ def test_deleted(running: Running) -> None:
 
 
 def test_folder_deleted(running: Running) -> None:
-    """Looks are kept in memory for as long as there is nowhere to write them."""
+    """Samples are kept in memory for as long as there is nowhere to write them."""
     lone, _ = running
     folder = Path(lone.where).parent
     with lone.fault(
@@ -460,8 +467,8 @@ def test_older_schema(lone: Lone) -> None:
         lone.stays_ok(1)
     intact(lone)
     matrix.record(
-        "9.16", "History of an older schema: brought up to date", state="OK", condition="in-range", seconds=0, looks=0,
-        back_s=0, twin="of this schema",
+        "9.16", "History of an older schema: brought up to date", state="OK", condition="in-range", seconds=0,
+        samples=0, back_s=0, twin="of this schema",
     )  # fmt: skip
 
 

@@ -159,7 +159,7 @@ def peer(number: str, folder: Path) -> Iterator[tuple[Moody, Lone]]:
 @essential
 @pytest.mark.parametrize("number", PEERS, ids=[title.replace(" ", "-") for title, _, _ in PEERS.values()])
 def test_check(number: str, tmp_path: Path) -> None:
-    """The check that looks itself: well, hostile, well again."""
+    """The check that takes samples itself: well, hostile, well again."""
     _, _, conditions = PEERS[number]
     with peer(number, tmp_path) as (moody, lone):
         assert lone.inline().what == ("OK", "in-range")
@@ -202,7 +202,7 @@ def test_worker(tmp_path: Path) -> None:
         for moody in moods.values():
             moody.turn(well=False)
         wait_until(
-            lambda: all(len(since(lone, number, turned)) >= 8 for number in PEERS), 40, "eight looks", interval_s=1
+            lambda: all(len(since(lone, number, turned)) >= 8 for number in PEERS), 40, "eight samples", interval_s=1
         )
         mended = time.time()
         for moody in moods.values():
@@ -223,10 +223,10 @@ def since(lone: Lone, name: str, begin: float) -> list[tuple[float, str, str]]:
 
 
 def recovered(lone: Lone, name: str, begin: float) -> float | None:
-    """The first look after `begin` from which on at least two are OK and none is anything else."""
-    looks = since(lone, name, begin)
-    for place, (t, _, _) in enumerate(looks):
-        rest = looks[place:]
+    """The first sample after `begin` from which on at least two are OK and none is anything else."""
+    samples = since(lone, name, begin)
+    for place, (t, _, _) in enumerate(samples):
+        rest = samples[place:]
         if len(rest) >= 2 and all(state == "OK" for _, state, _ in rest):
             return t
     return None
@@ -235,12 +235,12 @@ def recovered(lone: Lone, name: str, begin: float) -> float | None:
 def row(lone: Lone, number: str, turned: float, mended: float) -> None:
     """One peer's fault as the worker saw it: told at once and until it is over."""
     title, _, conditions = PEERS[number]
-    during = [look for look in since(lone, number, turned) if look[0] < mended]
+    during = [sample for sample in since(lone, number, turned) if sample[0] < mended]
     place, (first, state, condition) = next(
-        (place, look) for place, look in enumerate(during, 1) if look[2] in conditions
+        (place, sample) for place, sample in enumerate(during, 1) if sample[2] in conditions
     )
     assert state == "CRITICAL"
-    # The look that was on its way when the peer turned may have seen it well.
+    # The sample that was on its way when the peer turned may have seen it well.
     assert place <= 3, f"{title}: {during}"
     assert all(state == "CRITICAL" for _, state, _ in during[place:]), f"{title}: {during}"
     back = recovered(lone, number, mended)
@@ -250,7 +250,7 @@ def row(lone: Lone, number: str, turned: float, mended: float) -> None:
         f"The peer {title}",
         condition=condition,
         seconds=first - turned,
-        looks=place,
+        samples=place,
         back_s=back - mended,
         twin="it answers as a replica does",
     )

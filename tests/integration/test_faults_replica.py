@@ -42,7 +42,7 @@ def test_replica_restarts(watched: Watched) -> None:
 
 def test_replica_hangs(watched: Watched) -> None:
     replica = watched.replica
-    with watched.twin("4.2", "it hangs for less than a look may take"):
+    with watched.twin("4.2", "it hangs for less than a sample may take"):
         for _ in range(3):
             replica.pause()
             time.sleep(0.2)
@@ -71,7 +71,7 @@ def test_out_of_connections(watched: Watched) -> None:
         watched.fault("4.4", "Replica: out of connections", "connect-failed", within=6) as it,
         crowded(replica) as crowd,
     ):
-        # Who looks by a connection of its own is let in no more; the worker, once it has lost its own.
+        # Who samples by a connection of its own is let in no more; the worker, once it has lost its own.
         assert watched.scene.inline().condition == "connect-failed"
         crowd.shut_out(WORKER[0])
         it.caused()

@@ -183,15 +183,15 @@ def test_satellites_share_a_history_and_judge_the_same(cluster: Cluster) -> None
         for pair in pairs:
             del pair["worker_age"], pair["source_log_age"], pair["relay_log_age"]  # how long ago, seen from now
         text = [lines[0].partition(" | ")[0] for lines in (one, other)]
-        # Between the two a look may have been added; then they are asked again.
+        # Between the two a sample may have been added; then they are asked again.
         return one if text[0] == text[1] and pairs[0] == pairs[1] and one[1:] == other[1:] else None
 
-    wait_until(agreed, 30, "both satellites judge the same looks alike")
+    wait_until(agreed, 30, "both satellites judge the same samples alike")
     exported = f"{TOOL} history export --replica db8/customers --history '{url(CHECK)}'"
     samples = cluster.satellites["satellite1"].station.run(exported, user=USER).output.count('"sample"')
     time.sleep(4)
     after = cluster.satellites["satellite2"].station.run(exported, user=USER).output.count('"sample"')
-    assert after - samples >= 5, "two workers look once a second each"
+    assert after - samples >= 5, "two workers take a sample a second each"
 
 
 def test_an_agent_that_is_cut_off_is_told_of(cluster: Cluster, line: Pair, kit: Kit) -> None:

@@ -124,11 +124,11 @@ def never_stopping(replica: Server) -> Iterator[None]:
     over = threading.Event()
     seen: list[tuple[str | None, str | None]] = []
 
-    def look() -> None:
+    def watch() -> None:
         while not over.wait(0.5):
             seen.append(replica.threads())
 
-    watcher = threading.Thread(target=look)
+    watcher = threading.Thread(target=watch)
     watcher.start()
     try:
         yield

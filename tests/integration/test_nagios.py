@@ -1,7 +1,7 @@
 """Nagios Core runs the check with the files of examples/nagios, and what it does is read from its own files: the state
 from status.dat, who was told from what its notification command wrote.
 
-Three hosts stand for the one replica: db7 looks at it inline, db8 judges what the worker saw, db9 is told its results.
+Three hosts stand for the one replica: db7 is sampled inline, db8 judges what the worker saw, db9 is told its results.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ def test_no_password_of_a_statement_that_failed_is_printed(scene: Scene) -> None
     secret = "hb-secret-9x"
     scene.pair.replica.unlogged("CREATE USER twice@'%' IDENTIFIED BY 'another'")
     scene.pair.source.sql(f"CREATE USER twice@'%' IDENTIFIED BY '{secret}'")
-    printed = [scene.expect("CRITICAL", "sql-error", 60, look=scene.inline).text]
+    printed = [scene.expect("CRITICAL", "sql-error", 60, run=scene.inline).text]
     assert scene.pair.kind == "mysql" or "twice" in printed[0]
     where = [*scene.check_options, "--history", scene.history, "--replica", scene.name, *SCALED]
     commands = (

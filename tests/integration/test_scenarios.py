@@ -197,25 +197,25 @@ def tls(scene: Scene) -> None:
         "SET GLOBAL require_secure_transport = ON",
     )
 
-    def look(mode: str, *options: str, by_name: bool = False, who: tuple[str, str] = CHECK) -> Outcome:
+    def seen(mode: str, *options: str, by_name: bool = False, who: tuple[str, str] = CHECK) -> Outcome:
         where = ("--host", "localhost") if by_name else ()
         return scene.inline("--ssl-mode", mode, *where, *options, who=who)
 
     ours, others = ("--ssl-ca", str(material.ca)), ("--ssl-ca", str(material.other_ca))
     client = ("--ssl-cert", str(material.client.cert), "--ssl-key", str(material.client.key))
     try:
-        assert look("preferred").what == OK
-        assert look("required").what == OK
-        assert look("verify-ca", *ours).what == OK
-        assert look("VERIFY_IDENTITY", *ours, by_name=True).what == OK
-        assert look("required", *client, who=PROBE).what == OK
+        assert seen("preferred").what == OK
+        assert seen("required").what == OK
+        assert seen("verify-ca", *ours).what == OK
+        assert seen("VERIFY_IDENTITY", *ours, by_name=True).what == OK
+        assert seen("required", *client, who=PROBE).what == OK
         for outcome, word in (
-            (look("disabled"), "--ssl-mode"),
-            (look("verify-ca", *others), "TLS failed"),
-            (look("verify-identity", *others, by_name=True), "TLS failed"),
-            (look("verify-identity", *ours), "TLS failed"),  # by its address, which is not in the certificate
-            (look("verify-ca", "--ssl-ca", str(scene.folder / "no-such.pem")), "no-such.pem"),
-            (look("required", who=PROBE), "access denied"),
+            (seen("disabled"), "--ssl-mode"),
+            (seen("verify-ca", *others), "TLS failed"),
+            (seen("verify-identity", *others, by_name=True), "TLS failed"),
+            (seen("verify-identity", *ours), "TLS failed"),  # by its address, which is not in the certificate
+            (seen("verify-ca", "--ssl-ca", str(scene.folder / "no-such.pem")), "no-such.pem"),
+            (seen("required", who=PROBE), "access denied"),
         ):
             assert outcome.what == ("CRITICAL", "connect-failed"), outcome.text
             assert word in outcome.message

@@ -182,7 +182,7 @@ def test_the_timer_prunes(machine: Station) -> None:
     assert "delayed-repl-prune.timer" in machine.run("systemctl list-timers --no-pager").output
     ran = machine.run("systemctl start delayed-repl-prune", check=False)
     assert ran.status == 0, machine.run("journalctl -u delayed-repl-prune --no-pager -o cat").output
-    assert machine.run(export, user=USER, check=False).output.strip() == "1", "the newest look stays"
+    assert machine.run(export, user=USER, check=False).output.strip() == "1", "the newest sample stays"
 
 
 def test_it_stops_cleanly(machine: Station) -> None:
