@@ -111,7 +111,8 @@ INVALID = [
     (job(100.0, kind=None), "never started"),
     (JobLine(0.0, "b1", "backup", None, None, unreadable="started_at 'x' is no number"), "started_at 'x'"),
     (job(210.1), "starts 60 seconds in the future"),
-    (job(1e300), "in the future"),
+    (job(1e300), "starts 10000000000 seconds in the future"),
+    (job(-1e300), "starts centuries ago"),
 ]
 
 

@@ -16,6 +16,8 @@ MAX_START_AHEAD = 60.0
 """Seconds that a job's start may lie ahead of now, and count as now: clocks differ a little between machines."""
 MAX_STARTED_BEFORE = 86400.0
 """Seconds that a rescue's claimed start may lie before its record; else it counts from when that has arrived."""
+CENTURIES = 1e10
+"""Seconds: a job that began longer ago than this did not."""
 MAX_JOBS = 2000
 """Jobs of one replica that are considered; more than that are a flood..."""
 RESCUES = 20
@@ -176,7 +178,9 @@ class Jobs:
         if job.finished_at is not None and job.finished_at < job.started_at:
             return "finishes before it starts"
         if job.started_at > now + MAX_START_AHEAD:
-            return f"starts {job.started_at - now:.0f} seconds in the future"
+            return f"starts {min(job.started_at - now, CENTURIES):.0f} seconds in the future"
+        if job.started_at < now - CENTURIES:
+            return "starts centuries ago"
         return ""
 
     def dump(self) -> list[object]:
