@@ -18,6 +18,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from check_delayed_repl import plugin
+from check_delayed_repl.config import parsed, replicas
 from check_delayed_repl.configfile import Replica
 from check_delayed_repl.configkeys import Publish
 from check_delayed_repl.history import open_history
@@ -30,9 +32,10 @@ from check_delayed_repl.publish import openmetrics
 from check_delayed_repl.publish.commandfile import LINE_BYTES, CommandFile, line
 from check_delayed_repl.publish.judging import Judging
 from check_delayed_repl.publish.mailbox import Mailbox, NotDelivered
-from check_delayed_repl.publish.result import Result, Subject
+from check_delayed_repl.publish.result import Result, Subject, subjects
 from check_delayed_repl.publish.result import subject as subject_of
 from check_delayed_repl.records import JobLine, Sample, job_names
+from check_delayed_repl.tool import command_parser
 
 T = 1_700_000_000.0
 LIMITS = Limits(job_limits=(("migration", 600.0),))
@@ -293,3 +296,39 @@ def test_folds_are_kept_for_whoever_judges_next(tmp_path: Path) -> None:
         connection.close()
         assert kept == arrival
     judging.close()
+
+
+def test_the_text_and_perfdata_are_the_checks_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For every replica of a file with limits of its own, jobs, channels and failed samples."""
+    config = tmp_path / "config.toml"
+    config.write_text(
+        "history = 'h.db'\n[publish]\nprometheus-file = 'x.prom'\n[defaults]\nhost = 'h'\nmax-last-seen = 90\n"
+        "max-job-behind = { migration = 600 }\n"
+        "[[replica]]\nreplica = 'well'\n[[replica]]\nreplica = 'h'\nchannel = ''\nmin-delay-time = 8000\n"
+        "[[replica]]\nreplica = 'h#orders'\ndelay = '1h'\n"
+        "[[replica]]\nreplica = 'failed'\n[[replica]]\nreplica = 'never'\n"
+    )
+    config.chmod(0o600)
+    args = parsed(command_parser("worker")[0], ["--config", str(config)])
+    published = subjects(replicas(args), args.fleet.publish)
+    now = time.time()
+    monkeypatch.setattr("check_delayed_repl.history.sqlite.time.time", lambda: now)
+    with open_history(str(tmp_path / "h.db"), time.monotonic() + 60) as history:
+        for age in range(900, -1, -10):
+            seen = Sample(now - age, 7200.0 + age % 30, local=0.4, io="Yes", sql="Yes", sql_delay=7200, source_id=1)
+            history.add_samples([(name, seen) for name in ("well", "h", "h#orders")])
+            history.add_samples([("failed", Sample(now - age, error="timeout", message="no answer | in\ntime"))])
+        for name, kind in (("h", "backup"), ("h#orders", "migration")):
+            history.add_job(name, JobLine(now - 50, f"job of {name}", kind, now - 50))
+        history.add_samples([(name, Sample(now - 1, 7201.0, local=0.4)) for name in ("well", "h", "h#orders")])
+    judging = Judging(str(tmp_path / "h.db"))
+    conditions = set()
+    for name, verdict in judging.verdicts(published).items():
+        (subject_of_it,) = (each for each in published if each.name == name)
+        status = plugin.run(["--config", str(config), "--replica", name, "--sampling", "worker"])
+        assert (status, capsys.readouterr().out) == (int(verdict.state), Result(subject_of_it, verdict).output())
+        conditions.add(verdict.condition)
+    judging.close()
+    assert conditions == {"in-range", "active-backup", "timeout", "worker-missing"}
