@@ -6,6 +6,7 @@ changes no verdict.
 
 from __future__ import annotations
 
+from itertools import islice
 from time import monotonic
 from zlib import crc32
 
@@ -13,9 +14,13 @@ from check_delayed_repl.history import History
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import Verdict
 from check_delayed_repl.limits import Limits
+from check_delayed_repl.records import Record, Sample
 
 SAVE_EVERY = 20_000
 """Records folded between two saves, so that a long first folding is not lost to a timeout."""
+BLOCK = 64
+WORTH_LOOKING = 20
+"""Records that are folded together, and so many at least that it is worth finding out whether all of them are calm."""
 WORTH_KEEPING = 1_000
 WORTH_KEEPING_S = 300.0
 """Records, and seconds of samples, that are folded again and again rather than kept: a save is a transaction."""
@@ -40,15 +45,33 @@ def folded(history: History, replica: str, limits: Limits) -> tuple[Fold, int]:
     """All that has arrived, folded, and the last arrival number among it. Raises as `judged` does."""
     fold, arrival = _kept(history, replica, limits)
     unsaved, kept = 0, fold.clock
-    for number, record in history.records(replica, arrival):
+    records = history.records(replica, arrival)
+    while block := list(islice(records, BLOCK)):
         if unsaved >= SAVE_EVERY and monotonic() < history.deadline:
             keep(history, replica, fold, arrival)
             unsaved, kept = 0, fold.clock
-        fold.add(record, number)
-        arrival, unsaved = number, unsaved + 1
+        _add(fold, block)
+        arrival, unsaved = block[-1][0], unsaved + len(block)
     if unsaved >= WORTH_KEEPING or fold.clock - kept >= WORTH_KEEPING_S:
         keep(history, replica, fold, arrival)
     return fold, arrival
+
+
+def _add(fold: Fold, block: list[tuple[int, Record]]) -> None:
+    """Folds records, all at once where they are calm."""
+    if len(block) >= WORTH_LOOKING:
+        # Left to those who have much to fold.
+        from check_delayed_repl.judge.calm import calm
+
+        if fold.last is None:
+            fold.add(block[0][1], block[0][0])
+            del block[0]
+        samples = [record for _, record in block if isinstance(record, Sample)]
+        if len(samples) == len(block) and calm(samples, fold):
+            fold.pass_over(samples)
+            return
+    for arrival, record in block:
+        fold.add(record, arrival)
 
 
 def keep(history: History, replica: str, fold: Fold, arrival: int) -> None:
