@@ -113,7 +113,7 @@ CONDITIONS = (
         "worker-missing",
         HARD,
         "Worker was not seen",
-        "The verdict rests on samples of a worker, and the last one is too old, or there was never one. "
+        "The verdict is based on samples of a worker, and the last one is too old, or there was never one. "
         "What has happened since is not known.",
     ),
     Condition(
@@ -283,7 +283,7 @@ CONDITIONS = (
         BESIDE,
         "Replica changed",
         "Another server answers under this name than before: it was replaced, or the name was moved. "
-        "Trend and log ages begin anew.",
+        "Trend and log ages start over.",
     ),
     Condition(
         "replication-filtered",
