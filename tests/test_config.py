@@ -198,9 +198,8 @@ def test_which_replica(written: Written, tmp_path: Path) -> None:
     assert target_from(checked("--config", path, "--replica", "db1:3306")).host == "db1"
     with pytest.raises(UsageError, match=r"--replica: which one.*has db1:3306, two"):
         checked("--config", path)
-    store = history.open_history(str(tmp_path / "h.db"), time.monotonic() + 10)
-    store.add_sample("gone", Sample(time.time(), delay=1.0))
-    store.close()
+    with history.open_history(str(tmp_path / "h.db"), time.monotonic() + 10) as store:
+        store.add_sample("gone", Sample(time.time(), delay=1.0))
     with pytest.raises(UsageError, match=r"no replica 'tow'.*db1:3306, two; the history has gone"):
         checked("--config", path, "--replica", "tow")
     for field in ("-H", "-P", "-S", "--channel", "--replica"):
@@ -427,10 +426,9 @@ def test_what_another_user_may_not_read(closed: str, mode: int, says: str) -> No
 
 
 def test_every_command_takes_it(tool: Command, plugin: Command, written: Written, tmp_path: Path) -> None:
-    store = history.open_history(str(tmp_path / "h.db"), time.monotonic() + 10)
-    now = time.time()
-    store.add_samples(("a", Sample(now - age, delay=3603.0 + age % 3)) for age in range(580, -1, -10))
-    store.close()
+    with history.open_history(str(tmp_path / "h.db"), time.monotonic() + 10) as store:
+        now = time.time()
+        store.add_samples(("a", Sample(now - age, delay=3603.0 + age % 3)) for age in range(580, -1, -10))
     path = written("history = 'h.db'\n[[replica]]\nreplica = 'a'\nhost = '127.0.0.1'\nport = 1\ndelay = '1h'\n")
     run = plugin("--config", path, "--sampling", "worker", "-v")
     assert run.stdout.startswith("DELAYED_REPL OK - Replication delay 360")
@@ -441,9 +439,8 @@ def test_every_command_takes_it(tool: Command, plugin: Command, written: Written
     started = tool("job", "start", "--config", path, "--kind", "backup")
     assert (started.returncode, started.stderr) == (0, "")
     assert started.stdout.strip() in tool("job", "list", "--config", path).stdout
-    store = history.open_history(str(tmp_path / "h.db"), time.monotonic() + 10)
-    store.add_sample("a", Sample(time.time(), delay=3603.0))
-    store.close()
+    with history.open_history(str(tmp_path / "h.db"), time.monotonic() + 10) as store:
+        store.add_sample("a", Sample(time.time(), delay=3603.0))
     assert "active-backup" in tool("diagnose", "--config", path, "--no-look").stdout
     assert "60" in tool("backtest", "--config", path).stdout
     assert len(tool("history", "export", "--config", path).stdout.splitlines()) == 61

@@ -110,10 +110,9 @@ def test_json_of_a_server_that_is_down(told: Command, nobody: list[str], tmp_pat
 
 def test_a_worker_that_is_gone(told: Command, tmp_path: Path) -> None:
     file = tmp_path / "history.db"
-    store = history.open_history(str(file), time.monotonic() + 10)
-    now = time.time()
-    store.add_samples(("db1", Sample(now - age, delay=7203.0)) for age in range(900, 300, -10))
-    store.close()
+    with history.open_history(str(file), time.monotonic() + 10) as store:
+        now = time.time()
+        store.add_samples(("db1", Sample(now - age, delay=7203.0)) for age in range(900, 300, -10))
     where = ("--no-sample", "--history", str(file), "--replica", "db1", "--exit-code")
     done = told("diagnose", *where, "--sampling", "worker")
     assert done.returncode == 2

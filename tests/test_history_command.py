@@ -34,9 +34,8 @@ def recording(tmp_path: Path) -> str:
 
 
 def store(where: str, replica: str, *records: Record) -> None:
-    history = open_history(where, time.monotonic() + 10)
-    history.add_records(replica, records)
-    history.close()
+    with open_history(where, time.monotonic() + 10) as history:
+        history.add_records(replica, records)
 
 
 def test_import_and_export_are_each_other_s_reverse(tool: Command, where: str, recording: str) -> None:

@@ -305,9 +305,8 @@ def test_a_file_of_the_first_release_is_read_and_written_on(path: str, monkeypat
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_damaged_file_gives_one_line_or_its_records(path: str, seed: int) -> None:
-    history = opened(path)
-    history.add_records(R, [full(float(number)) for number in range(500)])
-    history.close()
+    with opened(path) as history:
+        history.add_records(R, [full(float(number)) for number in range(500)])
     chance = random.Random(seed)
     content = bytearray(Path(path).read_bytes())
     if seed % 3 == 0:

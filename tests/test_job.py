@@ -31,9 +31,8 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 def where(tmp_path: Path) -> str:
     """A history that knows the replica."""
     path = str(tmp_path / "history.db")
-    history = opened(path)
-    history.add_sample(R, Sample(time.time(), 1.0))
-    history.close()
+    with opened(path) as history:
+        history.add_sample(R, Sample(time.time(), 1.0))
     return path
 
 
@@ -42,16 +41,13 @@ def opened(where: str) -> History:
 
 
 def add(where: str, *records: Record) -> None:
-    history = opened(where)
-    history.add_records(R, records)
-    history.close()
+    with opened(where) as history:
+        history.add_records(R, records)
 
 
 def lines(where: str, replica: str = R) -> list[JobLine]:
-    history = opened(where)
-    found = [line for _, line in history.job_lines(replica)]
-    history.close()
-    return found
+    with opened(where) as history:
+        return [line for _, line in history.job_lines(replica)]
 
 
 def job(where: str, replica: str = R) -> JobLine:
@@ -114,9 +110,8 @@ def test_an_unknown_id(tool: Command, where: str) -> None:
 
 
 def test_a_job_of_the_server_is_finished_where_it_was_recorded(tool: Command, where: str) -> None:
-    history = opened(where)
-    history.add_sample("db2#a", Sample(time.time(), 1.0))
-    history.close()
+    with opened(where) as history:
+        history.add_sample("db2#a", Sample(time.time(), 1.0))
     done = tool("job", "start", "--history", where, "--replica", "db2", "--kind", "backup")
     assert (done.returncode, done.stderr) == (0, "")
     assert tool("job", "finish", done.stdout.strip(), "--history", where, "--replica", "db2#a").returncode == 0
@@ -286,26 +281,13 @@ def test_without_standard_error_nothing_else_is_written_to(where: str, script: s
 def test_closed_descriptors_are_nobody_s(where: str, closed: str) -> None:
     """What is printed must not end in the file that happens to be opened next."""
     assert shell(f"$JOB run $WITH -- sh -c 'echo out; echo err >&2; :' {closed}", where).returncode == 0
-    history = opened(where)
     assert job(where).finished_at is not None
-    history.close()
 
 
 def test_a_password_is_not_handed_on_to_the_command(where: str) -> None:
     for place, shown in (("mysql://me:s3cret@127.0.0.1:1/h", ""), ("mysql:/me:s3cret@h/d", ""), (where, where)):
         environment = ENVIRONMENT | {"CHECK_DELAYED_REPL_HISTORY": place}
-        command = [
-            *TOOL,
-            "run",
-            "--replica",
-            R,
-            "--kind",
-            "backup",
-            "--",
-            "sh",
-            "-c",
-            "echo $CHECK_DELAYED_REPL_HISTORY",
-        ]
+        command = [*TOOL, "run", "--replica", R, "--kind", "backup", "sh", "-c", "echo $CHECK_DELAYED_REPL_HISTORY"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
         assert done.stdout == shown + "\n"
         assert "s3cret" not in done.stderr

@@ -120,9 +120,8 @@ def test_a_server_that_is_down_is_said_and_remembered(plugin: Command, sampled: 
     assert "[CRITICAL server-down]" in run.stdout
     assert " delay=U intercept=720" in line
     assert run.returncode == 2
-    store = history.open_history(sampled, time.monotonic() + 10)
-    *_, (_, newest) = store.records("db1")
-    store.close()
+    with history.open_history(sampled, time.monotonic() + 10) as store:
+        *_, (_, newest) = store.records("db1")
     assert isinstance(newest, Sample)
     assert newest.error == "server-down"
 

@@ -88,9 +88,8 @@ def test_without_a_file_every_replica_of_the_history(tool: Command, fleet: str, 
 
 def test_long_words_are_folded_into_their_columns(tool: Command, tmp_path: Path) -> None:
     name = "replica-with-a-long-name." * 4
-    store = history.open_history(str(tmp_path / "h.db"), time.monotonic() + 30)
-    store.add_sample(name, Sample(time.time(), 7200.0))
-    store.close()
+    with history.open_history(str(tmp_path / "h.db"), time.monotonic() + 30) as store:
+        store.add_sample(name, Sample(time.time(), 7200.0))
     head, *rows = tool("status", "--history", str(tmp_path / "h.db")).stdout.splitlines()
     begin, end = head.index("replica"), head.index("condition") - 1
     assert "".join(row[begin:end].strip() for row in rows) == name

@@ -58,10 +58,8 @@ def told_to_end(worker: subprocess.Popen[str], number: int = signal.SIGTERM) -> 
 
 
 def kept(history: Path, replica: str = NAME) -> list[Sample]:
-    opened = open_history(str(history), time.monotonic() + 5)
-    samples = [record for _, record in opened.records(replica) if isinstance(record, Sample)]
-    opened.close()
-    return samples
+    with open_history(str(history), time.monotonic() + 5) as opened:
+        return [record for _, record in opened.records(replica) if isinstance(record, Sample)]
 
 
 def reaching(target: Target) -> list[str]:
@@ -241,10 +239,9 @@ def test_the_oldest_looks_go_when_there_are_too_many(tmp_path: Path) -> None:
 
 def test_what_was_known_before_a_restart_is_known_after_it(tmp_path: Path) -> None:
     history = tmp_path / "h.db"
-    opened = open_history(str(history), time.monotonic() + 5)
-    # Since that sample the source has changed, and its heartbeat is on its way.
-    opened.add_sample(NAME, Sample(t=time.time() - 5, delay=9.0, source_id=3, heartbeat_id=3))
-    opened.close()
+    with open_history(str(history), time.monotonic() + 5) as opened:
+        # Since that sample the source has changed, and its heartbeat is on its way.
+        opened.add_sample(NAME, Sample(t=time.time() - 5, delay=9.0, source_id=3, heartbeat_id=3))
     with listening(HEALTHY) as target:
         assert ended(started(history, *reaching(target), "--count", "1"))[0] == 0
     newest = kept(history)[-1]
