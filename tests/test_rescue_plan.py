@@ -53,6 +53,12 @@ FORWARD = [
         id="mysql: an IO thread that is about to give up gets its tries again",
     ),
     pytest.param(
+        state(MYSQL, io="No", io_errno=13114, io_error="purged"), facts(), {},
+        [PERSIST, f"{CHANGE}0, {PLACE} = 500, SOURCE_AUTO_POSITION = 0", f"START REPLICA SQL_THREAD {UNTIL}",
+         f"{CHANGE}{HELD_S}, {PLACE} = 900, SOURCE_AUTO_POSITION = 0"],
+        id="mysql: an IO thread that its source has nothing for any more, and the place keeps the relay log",
+    ),
+    pytest.param(
         state(MYSQL, delay=0)._replace(stays_stopped=True), facts(phase="forwarding", target="x"), {},
         [f"START REPLICA SQL_THREAD {UNTIL}", f"{CHANGE}{HELD_S}"],
         id="mysql: begun before",
@@ -130,7 +136,6 @@ def test_forward(server: State, record: Facts, changes: dict[str, object], expec
         (state(MARIADB, sql="Yes"), {"target": transaction(5)}, "the SQL thread runs"),
         (state(sql_errno=1062, sql_error="Duplicate"), {}, "error 1062"),
         (state(MARIADB, sql_errno=1062), {"repeated": True}, "error 1062"),
-        (state(io="No", io_errno=1236, io_error="purged"), {}, "throw the relay log away"),
         (state()._replace(rights=frozenset({"REPLICATION CLIENT"})), {}, "lacks REPLICATION SLAVE"),
     ],
 )  # fmt: skip
@@ -192,7 +197,8 @@ def test_hold_only_where_nothing_can_be_lost(server: State, expected: list[str] 
         (state(delay=HELD_S), None, 60, [f"{CHANGE}60", "START REPLICA SQL_THREAD"]),
         (state(sql_errno=1062), facts(), None, None),
         (state(sql_errno=1317), facts(), None, ["START REPLICA SQL_THREAD"]),
-        (state(delay=HELD_S, io="No", io_errno=1236), facts(), None, None),
+        (state(delay=HELD_S, io="No", io_errno=1236), facts(), None,
+         [f"{CHANGE}7200, {PLACE} = 500, SOURCE_AUTO_POSITION = 0", "START REPLICA"]),
     ],
 )  # fmt: skip
 def test_resume(server: State, record: Facts | None, delay: int | None, expected: list[str] | None) -> None:

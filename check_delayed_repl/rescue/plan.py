@@ -108,26 +108,20 @@ class _Steps:
     def add(self, name: str, sql: str, needs_io: bool = False, until: Transaction | None = None) -> None:
         self.found.append(Step(name, sql, needs_io, until))
 
-    def prepare(self) -> Refusal | None:
-        """Lets stand still what must before the delay is set, and run what must; or says why that cannot be."""
+    def prepare(self) -> None:
+        """Lets stand still what must before the delay is set, and run what must."""
         channel, say = self._channel, self._say
         if self._pins:
             if channel.sql != "No" or channel.io != "No":
                 self.add("stop both", say.stop())
-            return None
+            return
         if channel.sql != "No":
             self.add("stop applier", say.stop(SQL))
         if not channel.io_lives:
-            if channel.io_errno and channel.tries_left is None:
-                return Refusal(
-                    "the IO thread is stopped by an error, and to set the delay without it would throw the relay log"
-                    f" away (error {channel.io_errno}: {channel.io_error})"
-                )
             if channel.io != "No":
                 # It is about to give up: begun anew, it has all its tries before it.
                 self.add("stop fetching", say.stop(IO))
             self.add("start fetching", say.start(IO))
-        return None
 
     def delay(self, name: str, seconds: int, place: Place | None) -> None:
         """Sets the delay, with the place where the relay log goes on where this server must be told it."""
@@ -182,18 +176,18 @@ def forward(state: State, facts: Facts | None, name: str, found: Waiting) -> Pla
     return _forward(state, facts, found, found.first, target)
 
 
-def _forward(
-    state: State, facts: Facts | None, found: Waiting, first: Transaction, target: Transaction
-) -> Plan | Refusal:
+def _forward(state: State, facts: Facts | None, found: Waiting, first: Transaction, target: Transaction) -> Plan:
     channel, steps, notes = state.channel, _Steps(state), list[str]()
     fetching = state.pins and (facts.fetching if facts else channel.io != "No")
+    if state.stuck:
+        fetching = False
+        notes.append(f"the IO thread stays stopped, as it is by error {channel.io_errno}: {channel.io_error}")
     if fetching and (twice := _fetches_twice(channel, found.end)):
         fetching = False
         notes.append(twice)
     there = first.relay == target.relay
     if not (there and state.held):
-        if refusal := steps.prepare():
-            return refusal
+        steps.prepare()
         if not there:
             safe = bool(state.stays_stopped)
             if not safe and state.may_persist:
@@ -261,8 +255,7 @@ def resume(
     if channel.sql == "No" or channel.delay != wanted:
         change = channel.delay != wanted or (state.pins and channel.io == "No" and channel.gtid)
         if change:
-            if refusal := steps.prepare():
-                return refusal
+            steps.prepare()
             # What RESET has left empty holds nothing that a place could keep.
             steps.delay(
                 "set the delay", wanted, first.relay if first else channel.relay if channel.fetched.file else None
@@ -273,6 +266,12 @@ def resume(
         steps.add("start again after a restart", f"RESET PERSIST {_skip_variable(state)}")
     if state.mariadb and facts and facts.gtid and (steps.found or not channel.gtid) and channel.fetched.file:
         notes.append(back_to_gtid(state))
+    elif facts and facts.gtid and state.pins and not state.mariadb:
+        say = state.say
+        notes.append(
+            "the channel stays with file and position. Once nothing waits here any more, it may ask by GTID again:"
+            f" {say.stop()}; {say.change(None, back=True)}; {say.start()}"
+        )
     if behind:
         notes.append(behind)
     return Plan(tuple(steps.found), tuple(notes))

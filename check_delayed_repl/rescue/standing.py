@@ -66,7 +66,7 @@ def executed(state: State, name: str, first: Transaction | None, at: str | None 
     place = Place(file, int(pos))
     if first is not None:
         return place.order < first.source.order
-    return place.order < (channel.fetched if state.pins else channel.applied).order
+    return place.order < (channel.fetched if state.mariadb else channel.applied).order
 
 
 def forgotten(state: State, facts: Facts | None) -> str:

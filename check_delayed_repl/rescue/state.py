@@ -136,9 +136,15 @@ class State(NamedTuple):
         return self.say.mariadb
 
     @property
+    def stuck(self) -> bool:
+        """The IO thread has stopped with an error, and starting it would not last."""
+        channel = self.channel
+        return channel.io == "No" and bool(channel.io_errno) and channel.tries_left is None
+
+    @property
     def pins(self) -> bool:
         """CHANGE keeps the relay log only where it names a place in it, with both threads stopped."""
-        return self.say.needs_place
+        return self.say.needs_place or self.stuck
 
     @property
     def held(self) -> bool:

@@ -232,3 +232,24 @@ def test_a_source_that_is_gone_and_an_io_thread_that_gave_up(scene: Scene) -> No
     assert target in left
     assert scene.json("resume", "--execute", "--delay", "1")["phase"] == "resumed"
     wait_until(lambda: "app.orders" not in scene.tables(scene.replica), 30, "the rest is applied")
+
+
+def test_a_source_that_has_lost_its_logs(scene: Scene) -> None:
+    """The IO thread stops with an error; what waits here is kept all the same."""
+    if scene.mariadb:
+        pytest.skip("its statements name the place anyway")
+    before = scene.tables(scene.source)
+    scene.source.sql(MISTAKES["drop"], "INSERT INTO app.stock (v, n) VALUES ('x', 1)")
+    wait_until(lambda: len(scene.find("--all")) >= 2, 20, "it is fetched")
+    scene.replica.stop_io()
+    scene.source.sql("RESET BINARY LOGS AND GTIDS")
+    scene.replica.start_io()
+    wait_until(lambda: scene.replica.threads()[0] == "No", 30, "the IO thread has stopped")
+    assert scene.json("freeze")["held"] is False
+    target = scene.find("--kind", "drop")[0]["target"]
+    done = scene.json("forward", target, "--execute")
+    assert (done["phase"], done["held"]) == ("forwarded", True)
+    assert scene.tables(scene.replica) == before
+    assert scene.json("resume", "--execute", "--delay", "1")["phase"] == "resumed"
+    wait_until(lambda: "app.orders" not in scene.tables(scene.replica), 30, "the rest is applied")
+    assert scene.tables(scene.replica)["app.stock"] == scene.tables(scene.source)["app.stock"]
