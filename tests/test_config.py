@@ -460,7 +460,7 @@ def test_every_command_that_names_a_replica_names_the_file() -> None:
     for name in tool.COMMANDS:
         parser = Parser(name)
         tool._load(name).add_arguments(parser)
-        if name not in ("grants", "job", "history", "explain", "init", "rescue"):
+        if name not in ("job", "history", "explain", "init", "rescue"):
             assert " --config FILE " in parser.format_help(), name
 
 

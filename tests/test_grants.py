@@ -191,7 +191,7 @@ def test_a_server_that_cannot_be_asked(capsys: pytest.CaptureFixture[str]) -> No
         out, err = capsys.readouterr()
         assert out == ""
         assert err.startswith(f"delayed-repl: 127.0.0.1:{target.port}: ")
-        assert err.endswith("; or describe the server with --family\n")
+        assert err.endswith("; log in as an administrator (-u), or describe the server (--family)\n")
         assert PASSWORD not in err
     # What it says of itself is not trusted to be a version.
     with listening(HEALTHY, HEALTHY) as target:

@@ -183,7 +183,8 @@ def _asked(args: argparse.Namespace) -> Facts | None:
         return facts(target_from(args), args.timeout, watch_s=0.0)
     except (SampleFailed, Refused, ValueError) as error:
         text = error.message if isinstance(error, SampleFailed) else f"{name}: does not tell its version"
-        print(f"delayed-repl: {clean(text)}; or describe the server with --family", file=sys.stderr)
+        hint = "log in as an administrator (-u), or describe the server (--family)"
+        print(f"delayed-repl: {clean(text)}; {hint}", file=sys.stderr)
         return None
 
 
