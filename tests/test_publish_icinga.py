@@ -161,6 +161,7 @@ def test_an_object_whose_results_fail_is_tried_again_and_holds_nobody_up(icinga:
         ((200, '{"results":[]}'), "HTTP 200: not the API"),
         ((200, '{"results":"x"}'), "HTTP 200: not the API"),
         ((200, "x" * 10_000_000), "HTTP 200: not the API"),
+        ((200, "[" * 60_000), "recursion"),
         ((502, "Bad Gateway \x1b[31m"), "HTTP 502: Bad Gateway"),
         (b"SSH-2.0-OpenSSH\r\n", "SSH-2.0"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000_000, "got more than"),

@@ -107,7 +107,7 @@ class Icinga:
             try:
                 status, said = connection.post(*self._request(result))
                 batch.answered(result, status, said)
-            except (OSError, http.client.HTTPException, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, no result may be lost
                 batch.failed(result, error)
                 connection.close()
                 return
