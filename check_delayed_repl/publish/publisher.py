@@ -163,7 +163,7 @@ class Publisher(threading.Thread):
             for each in subjects
             if (latest := self._latest.get(each.name)) is None
             or latest.judged <= aged
-            or latest.published <= unpublished
+            or latest.published < unpublished
         ]
 
     def _take(self, subjects: tuple[Subject, ...], verdicts: dict[str, Verdict], *, final: bool) -> None:
