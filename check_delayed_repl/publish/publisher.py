@@ -169,13 +169,15 @@ class Publisher(threading.Thread):
     def _take(self, subjects: tuple[Subject, ...], verdicts: dict[str, Verdict], *, final: bool) -> None:
         """Puts new verdicts in the place of old ones; those that are not `final` are made anew in the next round."""
         now = time.monotonic()
-        before, self._latest = self._latest, {}
+        taken = {}
         for each in subjects:
-            latest = self._latest[each.name] = before.get(each.name) or _Latest()
+            latest = taken[each.name] = self._latest.get(each.name) or _Latest()
             verdict = verdicts.get(each.name)
             if verdict is not None:
                 latest.result = Result(each, verdict)
                 latest.judged = now if final else -inf
+        # At once: whoever asks for the metrics meanwhile gets the whole fleet.
+        self._latest = taken
 
     def _publish(self, latest: _Latest) -> None:
         """Hands a verdict over where it says something new, or where the last one was long ago."""
