@@ -46,26 +46,12 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(
-        self,
-        prog: str | None = None,
-        description: str | None = None,
-        usage: str | None = None,
-        epilog: str | None = None,
-        add_help: bool = True,
-        **others: Any,
+        self, prog: str | None = None, usage: str | None = None, add_help: bool = True, **settings: Any
     ) -> None:
         """As in argparse; without `add_help`, call `add_help_options` on the group that is to have them."""
         # argparse's own usage would list every option. A given width also saves importing shutil.
-        super().__init__(
-            prog,
-            usage or "%(prog)s [options]",
-            description,
-            epilog,
-            add_help=False,
-            allow_abbrev=False,
-            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, 2, 34, HELP_WIDTH),
-            **others,
-        )
+        settings["formatter_class"] = lambda prog: argparse.RawDescriptionHelpFormatter(prog, 2, 34, HELP_WIDTH)
+        super().__init__(prog, usage or "%(prog)s [options]", add_help=False, allow_abbrev=False, **settings)
         self.color = False  # Python 3.14 would colour the help
         if add_help:
             self.add_help_options(self)

@@ -8,25 +8,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 
-from check_delayed_repl.arguments import (
-    UsageError,
-    channel,
-    correlation,
-    duration,
-    filled,
-    interval,
-    job_limit,
-    number,
-    option_file,
-    port,
-    positive_duration,
-    replication_filter,
-    server_id,
-    ssl_mode,
-    table,
-    timeout,
-    timezone,
-)
+from check_delayed_repl import arguments
+from check_delayed_repl.arguments import UsageError
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
 from check_delayed_repl.limits import Limits, option
 from check_delayed_repl.observe.target import SSL_MODES, Target
@@ -50,7 +33,7 @@ class Option(NamedTuple):
     help: str
     metavar: str | None = None
     """What stands for its value; None: a switch."""
-    type: Callable[[str], Any] = filled
+    type: Callable[[str], Any] = arguments.filled
     dest: str = ""
     choices: tuple[str, ...] | None = None
     repeatable: bool = False
@@ -105,7 +88,7 @@ COMPLETE_FILE = {"bash": "_shtab_compgen_files", "zsh": "_files"}
 # What is not given is None.
 ADDRESS = (
     Option("-H --host", "host name or address; beats a socket from an option file", "HOST"),
-    Option("-P --port", "TCP port (default 3306)", "PORT", port),
+    Option("-P --port", "TCP port (default 3306)", "PORT", arguments.port),
     Option("-S --socket", "connect through this Unix socket", "FILE"),
 )
 LOGIN = (
@@ -117,10 +100,10 @@ LOGIN = (
         "--defaults-file",
         "option file to read host, port, socket, user, password and ssl-* from; command-line options take precedence",
         "FILE",
-        option_file,
+        arguments.option_file,
     ),
     Option("--defaults-group", "group of the option file (default client)", "GROUP"),
-    Option("--ssl-mode", f"{', '.join(SSL_MODES)} (default preferred)", "MODE", ssl_mode, choices=SSL_MODES),
+    Option("--ssl-mode", f"{', '.join(SSL_MODES)} (default preferred)", "MODE", arguments.ssl_mode, choices=SSL_MODES),
     Option("--ssl-ca", "certificates of the authorities to trust", "FILE"),
     Option("--ssl-cert", "the client's certificate", "FILE"),
     Option("--ssl-key", "the client's key", "FILE"),
@@ -129,14 +112,14 @@ LOGIN = (
         "replication channel (MySQL) or connection name (MariaDB); needed where there are several ('' for the one "
         "without a name)",
         "NAME",
-        channel,
+        arguments.channel,
     ),
     Option(
         "-t --timeout",
         "one deadline for name resolution, connection, queries and history together"
         f" (default {plain(DEFAULTS['timeout'])})",
         "TIME",
-        timeout,
+        arguments.timeout,
     ),
 )
 NAME = Option(
@@ -160,18 +143,20 @@ REPLICA_IS = (
     ),
 )
 HEARTBEATS = (
-    Option("--heartbeat-table", "table that pt-heartbeat writes (default percona.heartbeat)", "DB.TABLE", table),
+    Option(
+        "--heartbeat-table", "table that pt-heartbeat writes (default percona.heartbeat)", "DB.TABLE", arguments.table
+    ),
     Option(
         "--master-server-id --source-server-id",
         "read this server's heartbeat; needed in a chain (default: the replica's own source)",
         "ID",
-        server_id,
+        arguments.server_id,
     ),
     Option(
         "--heartbeat-timezone",
         "IANA time zone of the heartbeat writers, where they run without --utc (default UTC)",
         "ZONE",
-        timezone,
+        arguments.timezone,
     ),
     *REPLICA_IS,
 )
@@ -181,7 +166,7 @@ CONNECTION = (*ADDRESS, *LOGIN, NAME)
 def _seconds(field: str, purpose: str, alias: str = "") -> Option:
     default = getattr(_DEFAULTS, field)
     in_words = f"{plain(default)}, or {plain(default / 3600)}h" if default >= 3600 else plain(default)
-    return Option(f"{option(field)} {alias}", f"{purpose} (default {in_words})", "TIME", duration, field)
+    return Option(f"{option(field)} {alias}", f"{purpose} (default {in_words})", "TIME", arguments.duration, field)
 
 
 LIMITS = (
@@ -190,7 +175,7 @@ LIMITS = (
         "the delay that is meant: allows three to five quarters of it, and raises --max-trend-time and"
         " --max-relay-behind to fit where they are not given",
         "TIME",
-        positive_duration,
+        arguments.positive_duration,
     ),
     _seconds("min_delay_time", "the delay may not be shorter"),
     _seconds("max_delay_time", "the delay may not be longer"),
@@ -210,7 +195,7 @@ LIMITS = (
         "--max-job-behind",
         "a further kind of job, and how long one may run and hold an alarm back; repeatable",
         "KIND=TIME",
-        job_limit,
+        arguments.job_limit,
         "job_limits",
         repeatable=True,
     ),
@@ -224,14 +209,17 @@ LIMITS = (
         "--allow-filter",
         "a replication filter that is meant, as the status shows it: Replicate_Ignore_DB=scratch; repeatable",
         "COLUMN=VALUE",
-        replication_filter,
+        arguments.replication_filter,
         "allowed_filters",
         repeatable=True,
     ),
 )
 TREND = (
     Option(
-        "--window", f"how far back the line is fitted (default {plain(_DEFAULTS.window)})", "TIME", positive_duration
+        "--window",
+        f"how far back the line is fitted (default {plain(_DEFAULTS.window)})",
+        "TIME",
+        arguments.positive_duration,
     ),
     Option(
         "--fit",
@@ -244,13 +232,13 @@ TREND = (
         "seconds of delay per second towards the range that count as recovering"
         f" (default {plain(_DEFAULTS.min_recovery_slope)})",
         "SLOPE",
-        number,
+        arguments.number,
     ),
     Option(
         "--min-correlation",
         f"correlation that a slope needs to be believed, 0 to 1 (default {plain(_DEFAULTS.min_correlation)})",
         "R",
-        correlation,
+        arguments.correlation,
     ),
 )
 HISTORY = Option(
@@ -267,9 +255,11 @@ SAMPLING = Option(
     choices=("inline", "worker"),
 )
 OUTPUT = Option("--output", "text (default) or json", "FORMAT", choices=("text", "json"))
-WAIT = Option("-t --timeout", f"how long the history may take (default {plain(DEFAULTS['timeout'])})", "TIME", timeout)
-KEEP = Option("--keep", "delete samples older than this (default 30d)", "TIME", positive_duration)
-INTERVAL = Option("--interval", "time from one sample to the next (default 10)", "TIME", interval)
+WAIT = Option(
+    "-t --timeout", f"how long the history may take (default {plain(DEFAULTS['timeout'])})", "TIME", arguments.timeout
+)
+KEEP = Option("--keep", "delete samples older than this (default 30d)", "TIME", arguments.positive_duration)
+INTERVAL = Option("--interval", "time from one sample to the next (default 10)", "TIME", arguments.interval)
 CONFIG = Option(
     "--config",
     "TOML file with replicas and their options (default $CHECK_DELAYED_REPL_CONFIG; where neither it nor -H, -S or"
@@ -311,11 +301,6 @@ def add_config_option(parser: argparse.ArgumentParser, group: argparse._ActionsC
     """The configuration file, and what of it the command needs: see `config.parsed`."""
     CONFIG.add_to(group)
     parser.set_defaults(picks=picks)
-
-
-def add_history_option(group: argparse._ActionsContainer) -> None:
-    """Where the history is; None stands for the default, which `history.open_history` knows."""
-    HISTORY.add_to(group)
 
 
 # --- from arguments to values ---

@@ -19,12 +19,12 @@ from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
 from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.options import (
+    HISTORY,
     KEEP,
     OUTPUT,
     SAMPLING,
     add_config_option,
     add_connection_options,
-    add_history_option,
     add_judging_options,
     add_options,
     limits_from,
@@ -62,12 +62,14 @@ RESERVE = 1.0
 
 
 def build_parser() -> Parser:
-    parser = Parser("check_delayed_repl", DESCRIPTION, "%(prog)s -H HOST [options]", EPILOG, add_help=False)
+    parser = Parser(
+        "check_delayed_repl", "%(prog)s -H HOST [options]", add_help=False, description=DESCRIPTION, epilog=EPILOG
+    )
     add_config_option(parser, parser.add_argument_group("the configuration file"), "one")
     add_connection_options(parser)
     add_judging_options(parser)
     group = parser.add_argument_group("history and output")
-    add_history_option(group)
+    HISTORY.add_to(group)
     add_options(group, SAMPLING, KEEP, OUTPUT)
     group.add_argument("-v", "--verbose", action="count", default=0, help=VERBOSE_HELP)
     parser.add_help_options(group)

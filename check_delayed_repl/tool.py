@@ -118,7 +118,9 @@ def top_parser() -> Parser:
     entries = [(f"  {name:<12}", _load(name).HELP) for name in COMMANDS]
     lines = [fill(text, HELP_WIDTH, initial_indent=start, subsequent_indent=" " * 14) for start, text in entries]
     description = "\n".join([DESCRIPTION, "", "commands:", *lines])
-    parser = Parser(PROG, description, "%(prog)s [--debug] COMMAND [options]", EPILOG, add_help=False)
+    parser = Parser(
+        PROG, "%(prog)s [--debug] COMMAND [options]", add_help=False, description=description, epilog=EPILOG
+    )
     group = parser.add_argument_group("options")
     group.add_argument("--debug", action="store_true", help="show where an internal error happened")
     parser.add_help_options(group)
@@ -128,7 +130,7 @@ def top_parser() -> Parser:
 def command_parser(name: str) -> tuple[Parser, ModuleType]:
     """A command's parser and its module."""
     command = _load(name)
-    parser = Parser(f"{PROG} {name}", command.HELP)
+    parser = Parser(f"{PROG} {name}", description=command.HELP)
     command.add_arguments(parser)
     return parser, command
 

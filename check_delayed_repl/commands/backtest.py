@@ -16,10 +16,10 @@ from check_delayed_repl.configfile import limits_of
 from check_delayed_repl.history import one_replica, open_existing
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.options import (
+    HISTORY,
     REPLICA_IS,
     WAIT,
     add_config_option,
-    add_history_option,
     add_judging_options,
     add_options,
     limits_from,
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a recording (history export writes one); - is standard input",
     )
     group = parser.add_argument_group("instead of a file")
-    add_history_option(group)
+    HISTORY.add_to(group)
     group.add_argument(
         "--replica", type=filled, metavar="NAME", help="the replica; needed where the history knows several"
     )

@@ -12,11 +12,11 @@ from check_delayed_repl.diagnose.screen import console, joined
 from check_delayed_repl.diagnose.session import Session
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.options import (
+    HISTORY,
     OUTPUT,
     SAMPLING,
     add_config_option,
     add_connection_options,
-    add_history_option,
     add_judging_options,
     limits_from,
     replica_name,
@@ -67,7 +67,7 @@ def add_shared_options(
     add_connection_options(parser)
     add_judging_options(parser)
     samples = parser.add_argument_group("samples")
-    add_history_option(samples)
+    HISTORY.add_to(samples)
     SAMPLING.add_to(samples)
     samples.add_argument(
         "--since", type=positive_duration, metavar="TIME", help="how much of the history to draw (default: the window)"

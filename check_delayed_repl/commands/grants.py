@@ -15,9 +15,9 @@ from check_delayed_repl.history import LOCATION_VARIABLE
 from check_delayed_repl.observe.heartbeat import identifier, table_name
 from check_delayed_repl.observe.replication import is_mariadb
 from check_delayed_repl.options import (
+    HISTORY,
     add_config_option,
     add_connection_options,
-    add_history_option,
     replica_name,
     target_from,
 )
@@ -87,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DB.TABLE",
         help="with --for rescue: what its account may count and dump too, DB.* and *.* as well; repeatable",
     )
-    add_history_option(group)
+    HISTORY.add_to(group)
     add_config_option(parser, group, "any")
     group = parser.add_argument_group("without asking the server")
     group.add_argument("--family", choices=tuple(NEWEST), help="the server's family; nothing is connected to")

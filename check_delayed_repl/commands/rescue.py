@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from check_delayed_repl.arguments import UsageError, duration, filled, whole
-from check_delayed_repl.options import add_config_option, add_connection_options, add_history_option
+from check_delayed_repl.options import HISTORY, add_config_option, add_connection_options
 from check_delayed_repl.rescue.statements import KINDS
 
 HELP = "get lost data back: freeze, find the mistake, forward to just before it, resume"
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         one = actions.add_parser(name, help=about, usage=usage, description=f"{about[0].upper()}{about[1:]}.")
         _ADDERS[name](one)
         group = one.add_argument_group("output and records")
-        add_history_option(group)
+        HISTORY.add_to(group)
         group.add_argument(
             "--state", type=filled, metavar="DIR", help="where the record of a rescue is (default: beside the history)"
         )

@@ -18,10 +18,10 @@ from check_delayed_repl.history.folding import folded
 from check_delayed_repl.judge.outcome import State, Verdict
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.options import (
+    HISTORY,
     OUTPUT,
     WAIT,
     add_config_option,
-    add_history_option,
     add_judging_options,
     add_options,
     limits_from,
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group("which replicas")
     add_config_option(parser, group, "many")
-    add_history_option(group)
+    HISTORY.add_to(group)
     WAIT.add_to(group)
     group = parser.add_argument_group("how to show them")
     add_options(group, OUTPUT)

@@ -15,11 +15,11 @@ from check_delayed_repl.config import replicas, reread
 from check_delayed_repl.configfile import Replica
 from check_delayed_repl.history import HistoryUnavailable, open_history
 from check_delayed_repl.options import (
+    HISTORY,
     INTERVAL,
     KEEP,
     add_config_option,
     add_connection_options,
-    add_history_option,
     add_options,
 )
 from check_delayed_repl.records import Sample
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the worker")
     add_config_option(parser, group, "many")
     group.add_argument("--check", action="store_true", help="check the configuration file and end")
-    add_history_option(group)
+    HISTORY.add_to(group)
     add_options(group, INTERVAL, KEEP)
     group.add_argument(
         "--count", type=_count, metavar="N", help="end after N samples of each replica (default: never end)"
