@@ -8,16 +8,17 @@ import queue
 import signal
 import sys
 import threading
-
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from check_delayed_repl.arguments import whole
 from check_delayed_repl.commands.diagnose import add_shared_options
 from check_delayed_repl.diagnose.screen import console, joined
 from check_delayed_repl.diagnose.session import Session
-from check_delayed_repl.diagnose.text import Screen
 from check_delayed_repl.options import limits_from, replica_name
 from check_delayed_repl.records import Sample
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 HELP = "diagnose as a live view, with countdowns to back in range and to the end of each budget"
 
@@ -59,6 +60,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _frames(session: Session, args: argparse.Namespace) -> None:
     """A frame for each sample, one below the other."""
+    from rich.text import Text  # not at the top: man pages are made where it is not installed
+
+    from check_delayed_repl.diagnose.text import Screen
+
     shown = console(args.color)
     for count, sample in enumerate(session.each(args.interval), 1):
         session.take(sample)
@@ -99,6 +104,10 @@ def _live(session: Session, args: argparse.Namespace) -> None:
 
 
 def _frame(session: Session, args: argparse.Namespace, columns: int, rows: int) -> list[Text]:
+    from rich.text import Text
+
+    from check_delayed_repl.diagnose.text import Screen
+
     if not session.own and not session.sampled and not session.worker:
         return [Text(f"Taking the first sample of {session.replica}...")]
     screen = Screen(session.picture(args.since), max(NARROWEST, min(columns, WIDEST)))
