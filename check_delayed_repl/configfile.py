@@ -22,6 +22,7 @@ import argparse
 import os
 import stat
 from contextlib import suppress
+from functools import cached_property
 
 from check_delayed_repl.arguments import UsageError, did_you_mean, unreadable
 from check_delayed_repl.configkeys import PUBLISH_KEYS, REPLICA_KEYS, TOP_KEYS, Publish
@@ -50,6 +51,13 @@ MAX_BYTES = 16 << 20
 
 NUMERIC = ("TIME", "PORT", "ID", "SLOPE", "R", "KIND=TIME")
 """What may stand as bare numbers, by what an option calls its value."""
+
+
+def by_key(options: Iterable[Option]) -> dict[str, Option]:
+    return {key: each for each in options for key in each.keys}
+
+
+_TOP, _REPLICA, _PUBLISH = map(by_key, (TOP_KEYS, REPLICA_KEYS, PUBLISH_KEYS))
 
 
 class Replica(NamedTuple):
@@ -88,17 +96,17 @@ class File:
             raise UsageError(f"{path}: replica: must be tables, [[replica]], one for each replica")
         if "replica" in defaults:
             raise UsageError(f"{path}: [defaults]: replica: a name can only be one replica's own")
-        check_keys(document, TOP_KEYS, path, ", [defaults], [[replica]], [publish]")
-        top = self._read(document, TOP_KEYS, path)
+        check_keys(document, _TOP, path, ", [defaults], [[replica]], [publish]")
+        top = self._read(document, _TOP, path)
         self.history: str | None = top.get("history")
         self.keep: float | None = top.get("keep")
         self._tables: list[dict[str, Any]] = replicas
         for place, entry in enumerate(replicas):
-            check_keys(entry, REPLICA_KEYS, self.which(place))
+            check_keys(entry, _REPLICA, self.which(place))
         self._defaults: dict[str, Any] = defaults
-        check_keys(defaults, REPLICA_KEYS, f"{path}: [defaults]")
+        check_keys(defaults, _REPLICA, f"{path}: [defaults]")
         self._publish = publish
-        check_keys(publish, PUBLISH_KEYS, f"{path}: [publish]")
+        check_keys(publish, _PUBLISH, f"{path}: [publish]")
 
     def __len__(self) -> int:
         """How many replicas there are."""
@@ -107,16 +115,16 @@ class File:
     def which(self, place: int) -> str:
         return f"{self.path}: replica {place + 1}"
 
-    @property
+    @cached_property
     def defaults(self) -> Values:
         """What [defaults] sets. Raises UsageError."""
-        return self._read(self._defaults, REPLICA_KEYS, f"{self.path}: [defaults]")
+        return self._read(self._defaults, _REPLICA, f"{self.path}: [defaults]")
 
     @property
     def publish(self) -> Publish:
         """Raises UsageError."""
         which = f"{self.path}: [publish]"
-        values = self._read(self._publish, PUBLISH_KEYS, which)
+        values = self._read(self._publish, _PUBLISH, which)
         values["icinga2_url"] = tuple(values.get("icinga2_url", ()))
         found = Publish(**values)
         if found.icinga2_url and not (found.icinga2_user and found.icinga2_password_file):
@@ -133,12 +141,12 @@ class File:
         shows = any("password" in table for table in (self._defaults, *self._tables)) and found.st_mode & stat.S_IROTH
         return EXPOSED.format(self.path) if shows else ""
 
-    def _read(self, table: dict[str, Any], options: Iterable[Option], which: str) -> Values:
-        return read_table(table, options, which, self._folder)
+    def _read(self, table: dict[str, Any], known: dict[str, Option], which: str) -> Values:
+        return read_table(table, known, which, self._folder)
 
     def table(self, place: int) -> Values:
         """What the table of one replica sets, without [defaults]. Raises UsageError."""
-        return self._read(self._tables[place], REPLICA_KEYS, self.which(place))
+        return self._read(self._tables[place], _REPLICA, self.which(place))
 
     def name(self, place: int) -> str:
         """A replica's name in the history. Raises UsageError."""
@@ -165,12 +173,9 @@ class File:
 
     def kinds(self) -> set[str]:
         """The kinds of job that any table gives a limit to. Raises UsageError."""
-        limits = [
-            self._read(
-                {key: raw for key, raw in table.items() if key.replace("_", "-") == "max-job-behind"}, LIMITS, self.path
-            )
-            for table in (self._defaults, *self._tables)
-        ]
+        keys = ("max-job-behind", "max_job_behind")
+        tables = ({key: table[key] for key in keys if key in table} for table in (self._defaults, *self._tables))
+        limits = [self._read(table, _REPLICA, self.path) for table in tables]
         return {kind for values in limits for kind, _ in values.get("job_limits", ())}
 
     def find(self, name: str) -> int | None:
@@ -196,19 +201,17 @@ class File:
         return found
 
 
-def check_keys(table: dict[str, Any], options: Iterable[Option], which: str, others: str = "") -> None:
+def check_keys(table: dict[str, Any], known: dict[str, Option], which: str, others: str = "") -> None:
     """Raises UsageError where a key is none of the options' names; `others` are keys beside these, for its message."""
-    known = _by_key(options)
     for key in table:
         if key.replace("_", "-") not in known:
             hint = did_you_mean(key, known, f": there are {', '.join(known)}{others}" if others else "")
             raise UsageError(f"{which}: {key!r}: there is no such key{hint}")
 
 
-def read_table(table: dict[str, Any], options: Iterable[Option], which: str, folder: str = "") -> Values:
+def read_table(table: dict[str, Any], known: dict[str, Option], which: str, folder: str = "") -> Values:
     """A table's values by the fields that they set; relative paths count from `folder`. Raises UsageError."""
-    check_keys(table, options, which)
-    known = _by_key(options)
+    check_keys(table, known, which)
     values: Values = {}
     for key, raw in table.items():
         each = known[key.replace("_", "-")]
@@ -219,10 +222,6 @@ def read_table(table: dict[str, Any], options: Iterable[Option], which: str, fol
         except argparse.ArgumentTypeError as error:
             raise UsageError(f"{which}: {key}: {error}") from None
     return values
-
-
-def _by_key(options: Iterable[Option]) -> dict[str, Option]:
-    return {key: each for each in options for key in each.keys}
 
 
 def _value(each: Option, raw: object, folder: str) -> Any:
@@ -324,8 +323,8 @@ def limits_of(path: str, args: argparse.Namespace) -> Limits:
     which = f"--compare: {path}"
     if not found.st_size:  # as a --suggest that failed leaves what it was written to
         raise UsageError(f"{which}: is empty")
-    values = read_table(document, (*LIMITS, *TREND, *REPLICA_IS), which)
-    fields = {each.field for each in REPLICA_KEYS}
+    values = read_table(document, by_key((*LIMITS, *TREND, *REPLICA_IS)), which)
+    fields = {each.field for each in _REPLICA.values()}
     base = {field: value for field, value in vars(args).items() if field in fields and value is not None}
     try:
         return limits_from(namespace(merged(base, values)))
