@@ -10,7 +10,7 @@ from check_delayed_repl.rescue import find, plan, ready, standing, tables
 from check_delayed_repl.rescue.base import SEE, TEXTS, Action, Gone
 from check_delayed_repl.rescue.plan import Plan, Refusal, Waiting
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
-from check_delayed_repl.rescue.relaylog import Place, Transaction
+from check_delayed_repl.rescue.relaylog import Transaction
 from check_delayed_repl.rescue.report import clock, when
 from check_delayed_repl.rescue.run import Failed, current, lock
 from check_delayed_repl.rescue.standing import Next
@@ -36,17 +36,18 @@ class Rescue(Action):
             facts = None
         clock_ = find.times(session, state, self._fetched(state))
         wanted = find.Filter(tuple(self._tables), tuple(args.kind or ()), args.since, args.until, args.all)
-        summary, found = find.listed(session, state, facts, clock_, wanted, args.limit)
-        voice.found(summary, found)
+        listing = find.listed(session, state, facts, clock_, wanted, args.limit)
+        found = listing.found
+        voice.found(listing)
         if voice.as_json:
             return None
         for table in () if found else wanted.tables:
-            if why := tables.unknown(session, table, summary.tables):
+            if why := tables.unknown(session, table, listing.scan.tables):
                 voice.say(f"Mistyped? {why}.")
         if found:
             one = found[0].transaction
             self._next(Next("the plan for the first of these", ("forward", one.gtid or str(one.source))))
-        elif summary.first is None:
+        elif listing.first is None:
             self._next(SEE)
         else:
             self._next(Next("everything that waits", ("find", "--all", "--limit", "0")))
@@ -203,12 +204,11 @@ class Rescue(Action):
         record, facts = self._record(state)
         over = facts is not None and facts.phase == "resumed"
         active = None if over else facts
-        first: Transaction | None = None
-        end: Place | None = None
-        for one in find.Scan(session, state, active):
-            first, end = first or one, one.source_end
+        scan = find.Scan(session, state, active)
+        for _ in scan:
             if not state.pins:
                 break
+        first, end = scan.first, scan.end
         self._stand(state, facts, first)
         if over and facts is not None and report.phase == "resumed" and args.delay in (None, facts.delay):
             voice.say("Resumed already: nothing is to be done.")

@@ -134,33 +134,37 @@ class Filter(NamedTuple):
         return moment.time is None or self.until is None or moment.time - error <= self.until
 
 
-class Summary(NamedTuple):
-    """Of all that waits."""
-
-    first: Found | None
-    transactions: int
-    size: int
-    fitting: int
-    tables: set[str]
-    """What it is about, as far as that is not too much."""
-    broken: str
-    """Why not all of it could be read."""
-
-
 class Scan:
-    """All that waits and has not been applied, in order. Iterating raises Refused and SampleFailed."""
+    """All that waits, in order; what its fields say is of what has been read so far. Iterating raises Refused and
+    SampleFailed.
+    """
 
     def __init__(self, session: Session, state: State, facts: Facts | None) -> None:
         channel = state.channel
         self._reader = Reader(pager(session, channel), state.server_id, channel.applied, session.target.heartbeat_table)
         self._state, self._facts = state, facts
+        self.first: Transaction | None = None
+        self.count = self.size = self.beats = 0
+        self.end: Place | None = None
+        """How far it goes, in the source's binary log."""
+        self.tables: set[str] = set()
+        """What it is about, as far as that is not too much."""
 
     def __iter__(self) -> Iterator[Transaction]:
-        begun = False
+        return (one for one, waits in self.all() if waits)
+
+    def all(self) -> Iterator[tuple[Transaction, bool]]:
+        """Each with whether it waits; not so where it has been applied though it stands behind the server's place."""
         for one in self._reader.transactions(self._state.channel.relay):
-            if one.gtid is None or not _applied(self._state, self._facts, one.gtid, begun):
-                begun = True
-                yield one
+            self.beats, self.end = one.beats, one.source_end
+            waits = one.gtid is None or not _applied(self._state, self._facts, one.gtid, self.first is not None)
+            if waits:
+                self.first = self.first or one
+                self.count += 1
+                self.size += one.size
+                if len(self.tables) < MOST_TABLES:
+                    self.tables.update(one.tables)
+            yield one, waits
 
     @property
     def broken(self) -> str:
@@ -185,49 +189,44 @@ def _applied(state: State, facts: Facts | None, gtid: str, begun: bool) -> bool:
     return not begun and facts is not None and facts.phase == "forwarding" and state.executed.has(gtid)
 
 
-def listed(
-    session: Session, state: State, facts: Facts | None, clock: Times, wanted: Filter, limit: int
-) -> tuple[Summary, list[Found]]:
-    """What waits and fits, the most destructive first; at most `limit`, where it is not 0."""
-    first: Transaction | None = None
-    count = size = fitting = beats = 0
-    tables: set[str] = set()
+class Listing(NamedTuple):
+    """What waits and fits, the most destructive first, of all that was scanned."""
+
+    found: list[Found]
+    fitting: int
+    scan: Scan
+    first: Found | None
+
+
+def listed(session: Session, state: State, facts: Facts | None, clock: Times, wanted: Filter, limit: int) -> Listing:
+    """At most `limit`, where it is not 0."""
+    fitting = 0
     kept: list[tuple[tuple[int, int, int], Transaction]] = []
     untimed = wanted._replace(since=None, until=None)
-    timed = wanted.since is not None or wanted.until is not None
+    timed = untimed != wanted
     if timed:
         _calibrate(session, state, facts, clock)
     scan = Scan(session, state, facts)
     for one in scan:
-        first = first or one
-        count += 1
-        size += one.size
-        beats = one.beats
-        _gather(tables, one)
         if not untimed.fits(one, UNKNOWN) or (timed and not wanted.fits(one, clock.of(one))):
             continue
         fitting += 1
-        item = (tuple(-part for part in _rank(one, count)), one)
+        item = (tuple(-part for part in _rank(one, scan.count)), one)
         if limit and len(kept) >= limit:
             heapq.heappushpop(kept, item)  # type: ignore[misc]
         else:
             heapq.heappush(kept, item)  # type: ignore[misc]
-    clock.ends(beats, state)
+    clock.ends(scan.beats, state)
     found = [Found(one, clock.of(one)) for _, one in sorted(kept, key=lambda item: item[0], reverse=True)]
-    return Summary(Found(first, clock.of(first)) if first else None, count, size, fitting, tables, scan.broken), found
-
-
-def _gather(tables: set[str], one: Transaction) -> None:
-    if len(tables) < MOST_TABLES:
-        tables.update(one.tables)
+    return Listing(found, fitting, scan, Found(scan.first, clock.of(scan.first)) if scan.first else None)
 
 
 def _calibrate(session: Session, state: State, facts: Facts | None, clock: Times) -> None:
     """Counts the heartbeats that wait, where times decide what is taken."""
-    beats = 0
-    for one in Scan(session, state, facts):
-        beats = one.beats
-    clock.ends(beats, state)
+    scan = Scan(session, state, facts)
+    for _ in scan:
+        pass
+    clock.ends(scan.beats, state)
 
 
 def _rank(one: Transaction, number: int) -> tuple[int, int, int]:
@@ -248,42 +247,31 @@ def locate(
     before: float | None = None,
 ) -> Waiting:
     """Finds a target by its name, or the first transaction that may be of the time `before` or later."""
-    channel = state.channel
-    reader = Reader(pager(session, channel), state.server_id, channel.applied, session.target.heartbeat_table)
-    first: Transaction | None = None
     target: Transaction | None = None
     marks: list[Transaction] = []
     matches = count = size = 0
     applied = beyond = repeated = False
-    beats = 0
-    end: Place | None = None
-    tables: set[str] = set()
     if name is None:
         _calibrate(session, state, facts, clock)
-    for one in reader.transactions(channel.relay):
-        beats, end = one.beats, one.source_end
+    scan = Scan(session, state, facts)
+    for one, waits in scan.all():
         named = one.named(name) if name is not None else before is not None and _may_be_at(clock.of(one), before)
-        if one.gtid is not None and _applied(state, facts, one.gtid, first is not None):
-            repeated = repeated or first is None
+        if not waits:
+            repeated = repeated or scan.first is None
             beyond = beyond or target is not None
             applied = applied or (named and name is not None)
-            continue
-        first = first or one
-        _gather(tables, one)
-        if named and name is None and target is not None:
-            continue
-        matches += named
-        if named and target is None:
-            target = one
-        if target is None:
-            count += 1
-            size += one.size
+        elif named and (name is not None or target is None):
+            matches += 1
+            target = target or one
+        elif target is None:
+            count, size = scan.count, scan.size
             if not marks or marks[-1].beats != one.beats:
                 marks.append(one)
     if name is not None:
-        clock.ends(beats, state)
+        clock.ends(scan.beats, state)
+    repeated = repeated and state.mariadb
     found = Waiting(
-        first, target, matches, applied, beyond, repeated and state.mariadb, None, 0, count, size, end, tables
+        scan.first, target, matches, applied, beyond, repeated, None, 0, count, size, scan.end, scan.tables, scan.broken
     )
     return _with_cut(found, marks, clock, state, facts) if target is not None else found
 

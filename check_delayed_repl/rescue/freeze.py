@@ -187,12 +187,12 @@ class Freeze(Action):
             else:
                 voice.say(f"In time: changes of {clock(args.before)} have not been applied here.")
         if self._tables:
-            summary, found = find.listed(session, state, facts, clock_, find.Filter(tuple(self._tables)), 1)
-            if found:
-                one = found[0].transaction
+            listing = find.listed(session, state, facts, clock_, find.Filter(tuple(self._tables)), 1)
+            if listing.found:
+                one = listing.found[0].transaction
                 voice.say(f"In time: {one.kind} of {', '.join(one.tables)} waits, as {one.gtid or one.source}.")
             else:
-                doubts = {name: tables.unknown(session, name, summary.tables) for name in self._tables}
+                doubts = {name: tables.unknown(session, name, listing.scan.tables) for name in self._tables}
                 wrong = [why for why in doubts.values() if why]
                 self._tables = [name for name, why in doubts.items() if not why]
                 self._late.append(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from check_delayed_repl.rescue.find import Found, Moment, Summary
+from check_delayed_repl.rescue.find import Found, Listing, Moment
 from check_delayed_repl.words import moment as shown_moment
 from check_delayed_repl.words import one_line, plain, plural, size
 
@@ -87,26 +87,27 @@ class Voice:
         for statement in statements:
             self.say(f"    {statement};")
 
-    def found(self, summary: Summary, found: list[Found]) -> None:
+    def found(self, listing: Listing) -> None:
         """What waits: a line each, or an object each."""
+        found, scan = listing.found, listing.scan
         if self.as_json:
             for one in found:
                 self._print(json.dumps(as_object(one), ensure_ascii=False))
             return
-        if summary.first is None and summary.broken:
-            self.say(f"What waits here cannot be read: {summary.broken}.")
-        elif summary.first is None:
+        if listing.first is None and scan.broken:
+            self.say(f"What waits here cannot be read: {scan.broken}.")
+        elif listing.first is None:
             self.say("Nothing waits here: all that was fetched has been applied.")
         else:
-            first = summary.first
+            first = listing.first
             self.say(
                 f"The oldest waiting change: {when(first.moment)}, at {first.transaction.source}."
                 " Older changes have been applied here."
             )
-            waiting = plural(summary.transactions, "transaction")
-            if summary.broken:
-                self.say(f"NOT ALL OF IT: {summary.broken}.")
-            self.say(f"{waiting} of {size(summary.size)} wait, {summary.fitting} of them as asked for.")
+            waiting = plural(scan.count, "transaction")
+            if scan.broken:
+                self.say(f"NOT ALL OF IT: {scan.broken}.")
+            self.say(f"{waiting} of {size(scan.size)} wait, {listing.fitting} of them as asked for.")
         if not found:
             self.say("None of them is what you look for. That does not mean that it is safe: it may have been applied")
             self.say("before, or not be fetched yet.")
@@ -119,8 +120,8 @@ class Voice:
             self.say(f"    {events}{'' if it.whole else ', not whole yet'}")
             if it.statement:
                 self.say(f"    {one_line(it.statement, 200)}")
-        if summary.fitting > len(found):
-            self.say(f"... and {summary.fitting - len(found)} more (--limit 0 shows all)")
+        if listing.fitting > len(found):
+            self.say(f"... and {listing.fitting - len(found)} more (--limit 0 shows all)")
 
 
 def as_object(one: Found) -> dict[str, Any]:
