@@ -281,6 +281,7 @@ def test_the_samples_of_another_server_stay_out_after_loading() -> None:
         ((), (), (), None),
         (None, ("Do_DB=a",), (), W),
         (("Do_DB=a",), ("Do_DB=a",), (), W),
+        (("Do_DB=a", "Do_Table=b.c"), ("Do_DB=a",), (), W),
         ((), ("Do_DB=a",), (), C),
         (("Do_DB=a",), ("Do_DB=a", "Do_Table=b.c"), (), C),
         (("Do_DB=a",), ("Do_DB=a,b",), (), C),
