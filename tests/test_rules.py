@@ -407,3 +407,10 @@ def test_the_hold_of_a_rescue_was_never_meant_as_a_delay() -> None:
     for setting, is_lost in ((0, True), (3600, False)):
         begun_held = judged([sample(0.0, **held), sample(10.0, 3600.0, sql_delay=setting, sql="Yes")])
         assert ("delay-setting-lost" in conditions(begun_held)) == is_lost
+
+
+@pytest.mark.parametrize(("every", "gap", "state"), [(10.0, 1480.0, OK), (10.0, 590.0, C), (300.0, 300.0, C)])
+def test_a_line_is_not_where_it_was_before_a_long_gap(every: float, gap: float, state: State) -> None:
+    """The end of a spike is all that was known; regular samples are no gaps, however far between."""
+    spike = samples(0.0, 5.0 * every, lambda t: 9040.0 + t / every)
+    assert judged([*spike, sample(5.0 * every + gap, 8930.0)]).state == state

@@ -8,7 +8,8 @@ or starts. One line across such a break predicts nonsense, so the fit covers the
 * A sample back on the line ends the trial: what was off was a wild sample, a dip or a spike, and is left out.
 * The samples on trial win, and the straight end of the line so far becomes the stretch, once they have lasted a tenth
   of the window, or could not be on the way back in that time any more (a delay rises at most one second a second), or
-  outlast a stretch that is itself that young, or the line falls too fast to wait for. One sample alone never wins.
+  outlast a stretch that is itself that young, or the line falls too fast to wait for. One sample alone wins only
+  where nothing was sampled for long before it.
 * A stretch that bends, too gently for any sample to be off, is cut at the bend.
 * On a saw-tooth, each tooth of which is a stretch, the teeth's band stands for the line: samples outside it go on trial
   in the same way, for a spike on top of a tooth looks like a thread that has stopped.
@@ -204,7 +205,10 @@ def _stretch(points: Sequence[Point], window: float, noise: float) -> tuple[Sequ
         if not trial:
             first_off = off
         trial.append(points[i])
-        if len(trial) < 2:
+        gap = t - stretch[-1][0]
+        # Nobody knows where the line went while nothing was sampled for longer than all that it rests on.
+        unseen = gap > max(window, stretch[-1][0] - stretch[0][0])
+        if len(trial) < 2 and not unseen:
             continue
         lasted = t - trial[0][0]
         rise = max(0.0, 1.0 - slope)
@@ -213,11 +217,11 @@ def _stretch(points: Sequence[Point], window: float, noise: float) -> tuple[Sequ
         else:
             # It may have begun to rise before the newest sample on the line, as far as that lies above the line; and
             # it has, where its first sample off the line is higher than the time between allows.
-            lost = off > rise * (t - stretch[-1][0]) + max(0.0, last_off) + tolerance
+            lost = off > rise * gap + max(0.0, last_off) + tolerance
             lasted += max(0.0, first_off - jitter_of(noise))
         stale = slope < STEEP
         outlasts = len(trial) >= len(stretch) and lasted >= stretch[-1][0] - stretch[0][0] - 1e-6
-        if lost or stale or lasted >= trial_time - 1e-6 or outlasts:
+        if unseen or lost or stale or lasted >= trial_time - 1e-6 or outlasts:
             if len(stretch) > 2:
                 ended = least_squares(stretch)
                 # A line on its way down may pause for up to a trial, and rises then.
