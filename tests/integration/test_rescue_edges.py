@@ -315,6 +315,16 @@ def test_rights_that_are_missing_are_named_before_anything_is_done(scene: Scene)
     refused = scene.json("freeze", code=1)
     assert refused["done"] == []
     assert refused["statements"][0].startswith("STOP ")
+    assert not scene.history.exists()
+    assert not scene.state_folder.exists()
+    # Nor is it one of those who could start replication again.
+    scene.login = ("root", ROOT_PASSWORD)
+    with scene.replica.session("poor", "poor-secret") as poor, scene.replica.session() as root:
+        poor("SELECT 1")
+        root("SELECT 1")
+        said = scene.run("freeze").out
+        assert "Connected too, may start it: root@" in said
+        assert "poor@" not in said
 
 
 def test_times_and_a_statement_of_any_size(scene: Scene) -> None:
@@ -497,7 +507,8 @@ def test_half_a_gigabyte(scene: Scene) -> None:
     asking.start()
     measured = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:]);"
-        " print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)"
+        " used = resource.getrusage(resource.RUSAGE_CHILDREN);"
+        " print(used.ru_utime + used.ru_stime, used.ru_maxrss // 1024)"
     )
     began = time.monotonic()
     command = [sys.executable, "-c", measured, *scene.command("find", "--table", "app.orders")]
@@ -510,5 +521,7 @@ def test_half_a_gigabyte(scene: Scene) -> None:
         replica.sql("SET GLOBAL max_relay_log_size = 262144")
     said = done.stdout
     assert "drop  app.orders" in said, done
-    print(f"{seconds:.1f} s, {said.split()[-1]} MiB, {max(took):.2f} s at most for a status")
-    assert (seconds < 10, int(said.split()[-1]) < 100, max(took) < 0.5) == (True, True, True)
+    cpu, memory = float(said.split()[-2]), int(said.split()[-1])
+    print(f"{seconds:.1f} s, {cpu:.1f} s of CPU, {memory} MiB, {max(took):.2f} s at most for a status")
+    # On a busy machine it takes longer, but not more of it.
+    assert (cpu < 10, memory < 100, max(took) < 0.5) == (True, True, True)
