@@ -129,7 +129,16 @@ def test_a_fault_of_the_judge_is_no_ok(fleet: Fleet, monkeypatch: pytest.MonkeyP
         broken.setattr("check_delayed_repl.judge.fold.Fold.verdict", lambda *_, **__: 1 / 0)
         fleet.expect(a="internal-error", b="internal-error")
         time.sleep(0.5)
-    assert fleet.said == ["publishing: internal error, ZeroDivisionError: division by zero"]
+    told = ["publishing: internal error, ZeroDivisionError: division by zero"]
+    assert fleet.said == told
+    fleet.expect(a="in-range", b="in-range")
+    with monkeypatch.context() as broken:
+        broken.setattr(fleet.publisher, "_publish", lambda _: {}["one of publishing"])
+        wait_for(lambda: len(fleet.said) > 1)
+        # No verdict of before may stand.
+        wait_for(lambda: "delayed_repl_state" not in fleet.metrics.read_text())
+    assert fleet.said == [*told, "publishing: internal error, KeyError: 'one of publishing'"]
+    fleet.monitor.taken.clear()
     fleet.expect(a="in-range", b="in-range")
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from math import inf
 from ssl import SSLError
 
@@ -124,7 +125,13 @@ class Publisher(threading.Thread):
                 self._lock.wait_for(lambda: self._stored or self._ending, JUDGE_S)
                 self._stored = False
                 ending, trouble, subjects = self._ending, self._trouble, self._subjects
-            self._round(subjects, trouble)
+            for step in (partial(self._round, subjects, trouble), self._write_metrics):
+                try:
+                    step()
+                except Exception as error:  # noqa: BLE001 - the next round may do better; old verdicts must not stand
+                    self._latest = {}
+                    self._write_at = 0.0
+                    self._tell(f"{type(error).__name__}: {error}")
             with self._lock:
                 self._lock.wait_for(lambda: self._ending, began + ROUND_S - time.monotonic())
         self._end()
@@ -140,9 +147,7 @@ class Publisher(threading.Thread):
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not pass for what was judged before
             condition, trouble = "internal-error", f"{type(error).__name__}: {error}"
             self._judging.close()
-        if condition == "internal-error" and trouble != self._told:
-            self._log(f"publishing: internal error, {trouble}")
-        self._told = trouble
+            self._tell(trouble)
         self._errors["history"] += bool(trouble)
         self._mine = self._lease(trouble)
         if trouble:
@@ -151,7 +156,12 @@ class Publisher(threading.Thread):
         if self._mine:
             for latest in self._latest.values():
                 self._publish(latest)
-        self._write_metrics()
+
+    def _tell(self, fault: str) -> None:
+        """Of many that are alike, the first."""
+        if fault != self._told:
+            self._log(f"publishing: internal error, {fault}")
+        self._told = fault
 
     def _due(self, subjects: tuple[Subject, ...]) -> list[str]:
         """The replicas to be judged whether anything has arrived for them or not."""
