@@ -19,7 +19,7 @@ from check_delayed_repl.records import Record, Sample
 SAVE_EVERY = 20_000
 """Records folded between two saves, so that a long first folding is not lost to a timeout."""
 BLOCK = 64
-WORTH_LOOKING = 20
+LEAST_BLOCK = 20
 """Records that are folded together, and so many at least that it is worth finding out whether all of them are calm."""
 WORTH_KEEPING = 1_000
 WORTH_KEEPING_S = 300.0
@@ -59,7 +59,7 @@ def folded(history: History, replica: str, limits: Limits) -> tuple[Fold, int]:
 
 def _add(fold: Fold, block: list[tuple[int, Record]]) -> None:
     """Folds records, all at once where they are calm."""
-    if len(block) >= WORTH_LOOKING:
+    if len(block) >= LEAST_BLOCK:
         # Left to those who have much to fold.
         from check_delayed_repl.judge.calm import calm
 

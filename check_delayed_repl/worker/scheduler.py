@@ -108,7 +108,8 @@ class Scheduler:
             if sampled is not None and sampled.takes(replica):
                 del before[replica.name]
             else:
-                sampled = _Sampled(replica, newest.get(replica.name), self._writer, self._count)
+                previous = newest.get(replica.name) if sampled is None else sampled.previous
+                sampled = _Sampled(replica, previous, self._writer, self._count)
                 entering.append(sampled)
             self._sampled[replica.name] = sampled
         for sampled in before.values():
