@@ -64,7 +64,7 @@ def test_one_channel_of_two(orders: Watched, billing: Server) -> None:
             orders.fault(
                 "11.1", "Channels: a second one, and none named", "not-a-replica", within=SLACK_S, name="unnamed"
             ) as it,
-            orders.twin("11.1", "the one to look at is named"),
+            orders.twin("11.1", "the one to sample is named"),
         ):
             replica.replicate_from(billing, DELAY_S, "billing")
             it.caused()
