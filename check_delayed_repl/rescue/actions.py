@@ -160,7 +160,7 @@ class Rescue(Action):
         for note in planned.notes:
             voice.say(f"Mind: {note}.")
         if not planned.steps:
-            voice.say("The server stands there already, and is held: nothing is to be done.")
+            voice.say("The server stands there already, and is held: nothing to do.")
 
     def _roll(
         self,
@@ -211,7 +211,7 @@ class Rescue(Action):
         first, end = scan.first, scan.end
         self._stand(state, facts, first)
         if over and facts is not None and report.phase == "resumed" and args.delay in (None, facts.delay):
-            voice.say("Resumed already: nothing is to be done.")
+            voice.say("Resumed already: nothing to do.")
             return True
         delay = None if args.delay is None else round(args.delay)
         planned = plan.resume(state, active, first, delay, end)
@@ -290,7 +290,8 @@ class Rescue(Action):
         first = find.oldest(session, state, active)
         self._stand(state, facts, first)
         channel = state.channel
-        voice.say(f"Phase: {report.phase}{', held' if state.held else ', NOT HELD'}.")
+        held = "" if report.phase in ("normal", "resumed") else ", held" if state.held else ", NOT HELD"
+        voice.say(f"Phase: {report.phase}{held}.")
         voice.say(
             f"SQL thread {channel.sql}, IO thread {channel.io}, delay {channel.delay} s,"
             f" applied up to {report.position or 'an unknown place'}, relay log at {channel.relay}."

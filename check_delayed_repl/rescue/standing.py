@@ -138,7 +138,7 @@ def next_step(state: State, facts: Facts | None, first: Transaction | None) -> N
     behind = passed(state, facts, first)
     if now in ("normal", "resumed"):
         if facts is None:
-            return Next("nothing is to be done; on the bad day", ("freeze",))
+            return Next("nothing to do; on the bad day", ("freeze",))
         if behind:
             return Next("restore the delay, and end the rescue", ("resume",))
         return Next("stop it again at once", ("freeze",))
