@@ -97,7 +97,7 @@ def test_at_each_change_and_at_least_every_interval(fleet: Fleet) -> None:
     wait_for(lambda: sum(one.subject.name == "b" for one in fleet.monitor.taken) >= 3)
     assert time.monotonic() - began > 1.5 * INTERVAL_S
     moments = [one.verdict.at for one in fleet.monitor.taken if one.subject.name == "b"]
-    assert all(0.8 < later - earlier < 10 for earlier, later in pairwise(moments))
+    assert all(later - earlier > 0.5 * INTERVAL_S for earlier, later in pairwise(moments))
 
 
 def test_a_job_of_others_and_its_budget_are_seen_without_a_sample(fleet: Fleet) -> None:
