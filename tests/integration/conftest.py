@@ -33,6 +33,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 # Tests of a file share their machines, those of each family theirs.
                 families = [name for name in EVERY_FAMILY if item.get_closest_marker(name)]
                 item.add_marker(pytest.mark.xdist_group("-".join([item.path.stem, *families])))
+            essential = item.get_closest_marker("essential")
+            if essential and essential.args and family_of(item) not in essential.args:
+                item.add_marker(pytest.mark.long)
             if not runs_here(item):
                 left_out.append(item)
     # What takes longest begins first.
@@ -42,11 +45,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
 
 
+def family_of(item: pytest.Item) -> str | None:
+    """The family of servers that a fault is about to be caused on."""
+    callspec = getattr(item, "callspec", None)
+    family: str | None = callspec.params.get("fault_family") if callspec else None
+    return family
+
+
 def runs_here(item: pytest.Item) -> bool:
     """Whether a test is for the family that it is about to run on."""
     marker = item.get_closest_marker("on")
-    callspec = getattr(item, "callspec", None)
-    family = callspec.params.get("fault_family") if callspec else None
+    family = family_of(item)
     if family == "mysql" and "external" in getattr(item, "fixturenames", ()):
         return False  # pt-slave-delay does not work with it
     return marker is None or family is None or family in marker.args

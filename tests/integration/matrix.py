@@ -39,7 +39,7 @@ SETTLED = 3
 on = pytest.mark.on
 """``@on("mariadb", "mysql56")``: the test runs on these families alone."""
 essential = pytest.mark.essential
-"""The test belongs to the plain run, on one MySQL and one MariaDB."""
+"""The test belongs to the plain run, on one MySQL and one MariaDB; ``@essential("mysql")``: on that one alone."""
 
 
 class Fault:

@@ -100,7 +100,7 @@ def address_of(server: Server) -> str:
     return str(network["IPAddress"])
 
 
-@essential
+@essential("mariadb")
 def test_a_name_that_moves(watched: Watched) -> None:
     """The old server goes on, and so would a connection to it."""
     scene = watched.scene
@@ -140,7 +140,7 @@ def lose(watched: Watched) -> None:
     wait_until(lambda: seen() == "Yes", 60, "a sample finds it running")
 
 
-@essential
+@essential("mysql")
 @on("mysql", "mariadb", "mariadb118")
 def test_an_io_thread_that_is_lost_again_and_again(watched: Watched) -> None:
     """As on a bad network, or with two replicas that have one server id."""

@@ -54,7 +54,7 @@ def remove(replica: Server, channel: str) -> None:
         replica.sql(f"RESET REPLICA ALL FOR CHANNEL '{channel}'")
 
 
-@essential
+@essential("mysql")
 @on(*FAMILIES)
 def test_one_channel_of_two(orders: Watched, billing: Server) -> None:
     scene, replica = orders.scene, orders.replica

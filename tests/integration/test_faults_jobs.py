@@ -122,7 +122,7 @@ def test_a_job_is_forgotten(watched: Watched) -> None:
             scene.finish(job)
 
 
-@essential
+@essential("mysql")
 def test_job_run_is_killed(watched: Watched) -> None:
     scene, replica = watched.scene, watched.replica
     with watched.fault(
@@ -186,7 +186,7 @@ def written_again_and_again(write: Callable[[int], None]) -> Iterator[None]:
         writer.join(30)
 
 
-@essential
+@essential("mariadb")
 def test_records_that_are_rewritten(watched: Watched) -> None:
     """Whoever writes the records wants no alarm for ever, though the SQL thread stands still."""
     scene, replica = watched.scene, watched.replica

@@ -52,6 +52,12 @@ class Hosts:
     def all(self) -> tuple[Station, Station, Station]:
         return self.monitoring, self.source, self.replica
 
+    def close(self) -> None:
+        """Remove all of them: a kernel has room for some tens of systemds."""
+        for host in self.all:
+            host.close()
+        self.pair.close()
+
     def init(self, *options: str) -> dict[str, str]:
         """The files that init writes: called as the README says, but for names and the delay."""
         command = re.findall(r"(?m)^    .*delayed-repl (init .*)$", README.read_text())[0]
@@ -175,7 +181,7 @@ def test_from_nothing_to_ok(site: Site, kit: Kit, kind: Family) -> None:
     assert "It is written already" in again["README.txt"]
     assert "There is nothing to do" in again["replica.sql"]
     assert "was there already" in again["README.txt"]
-    pair.close()
+    hosts.close()
 
 
 def test_where_heartbeats_are_there_already(site: Site, kit: Kit, kind: Family) -> None:
@@ -187,7 +193,7 @@ def test_where_heartbeats_are_there_already(site: Site, kit: Kit, kind: Family) 
         hosts.follow(files["README.txt"])
         hosts.becomes_ok()
     assert no_errant_transaction(pair)
-    pair.close()
+    hosts.close()
 
 
 def test_where_the_delay_has_to_be_set_first(site: Site, kit: Kit, kind: Family) -> None:
@@ -199,4 +205,4 @@ def test_where_the_delay_has_to_be_set_first(site: Site, kit: Kit, kind: Family)
     assert pair.replica.status()["SQL_Delay"] == DELAY_S
     hosts.becomes_ok()
     assert no_errant_transaction(pair)
-    pair.close()
+    hosts.close()

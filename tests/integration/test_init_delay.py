@@ -13,9 +13,9 @@ from .servers import ROOT_PASSWORD, Family, Kit, wait_until
 
 DELAY_S = 6
 EVERY_PAIR = [
-    pytest.param(family, gtid, marks=getattr(pytest.mark, family), id=f"{family}-{'gtid' if gtid else 'position'}")
+    pytest.param(family, gtid, marks=[getattr(pytest.mark, family), *more], id=f"{family}-{how}")
     for family in ("mariadb", "mysql", "mysql56", "mariadb118")
-    for gtid in (False, True)
+    for gtid, how, more in ((False, "position", [pytest.mark.long]), (True, "gtid", []))
 ]
 
 
