@@ -197,6 +197,24 @@ def test_links(path: str, tmp_path: Path) -> None:
         assert not precious.exists()
 
 
+def test_what_is_beside_it_may_go_at_any_moment(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process that ends its transaction removes its journal."""
+    opened(path).add_sample(R, full(1.0))
+    lstat = os.lstat
+
+    def lstat_and_gone(place: str) -> os.stat_result:
+        found = lstat(place)
+        if place.endswith("-journal"):
+            os.unlink(place)
+        return found
+
+    Path(f"{path}-journal").touch()
+    monkeypatch.setattr(os, "lstat", lstat_and_gone)
+    monkeypatch.setattr(os.path, "exists", lambda _: True)
+    assert stored(opened(path)) == [full(1.0)]
+    assert not Path(f"{path}-journal").is_file()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone can make a file for another user")
 def test_a_link_that_somebody_else_made(path: str, tmp_path: Path) -> None:
     target = tmp_path / "target.db"

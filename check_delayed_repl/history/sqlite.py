@@ -200,7 +200,7 @@ class SQLiteHistory(History):
             self.warnings.append(f"history {self.name} may be written by everybody: chmod o-w {self.name}")
         real = os.path.realpath(self._path)
         for end in ("-wal", "-shm", "-journal"):
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 beside = os.lstat(real + end)
                 if not stat.S_ISREG(beside.st_mode) or beside.st_nlink > 1:
                     raise HistoryUnavailable(
@@ -208,13 +208,14 @@ class SQLiteHistory(History):
                     )
         replaced = {}
         for place in (os.path.abspath(self._path), real, f"{real}-wal", f"{real}-shm", f"{real}-journal"):
-            while os.path.exists(place) and (folder := os.path.dirname(place)) != place:
-                around, owner = os.stat(folder).st_mode, os.lstat(place).st_uid
-                if around & stat.S_IWOTH and not around & stat.S_ISVTX:
-                    replaced[folder] = f"everybody, who may write to its folder: chmod o-w {folder}"
-                elif around & stat.S_IWOTH and owner not in (0, os.geteuid()):
-                    replaced[folder] = f"user {_user(owner)}, whose {place} is: name another file with --history"
-                place = folder
+            with suppress(OSError):  # SQLite's own files come and go; a folder above may be closed to this user
+                while (folder := os.path.dirname(place)) != place:
+                    owner, around = os.lstat(place).st_uid, os.stat(folder).st_mode
+                    if around & stat.S_IWOTH and not around & stat.S_ISVTX:
+                        replaced[folder] = f"everybody, who may write to its folder: chmod o-w {folder}"
+                    elif around & stat.S_IWOTH and owner not in (0, os.geteuid()):
+                        replaced[folder] = f"user {_user(owner)}, whose {place} is: name another file with --history"
+                    place = folder
         self.warnings += (f"history {self.name} may be replaced by {who}" for who in replaced.values())
 
     def _create_file(self, folder: str) -> None:
