@@ -137,7 +137,7 @@ class Line:
 @pytest.fixture(
     params=[
         pytest.param((True, "alive"), id="gtid-alive", marks=pytest.mark.long),
-        pytest.param((True, "dead"), id="gtid-dead"),
+        pytest.param((True, "dead"), id="gtid-dead", marks=pytest.mark.essential("mariadb")),
         pytest.param((False, "alive"), id="pos-alive"),
         pytest.param((False, "dead"), id="pos-dead", marks=pytest.mark.long),
     ]

@@ -58,7 +58,7 @@ def limited(kit: Kit, fault_family: Family, tmp_path: Path, request: pytest.Fixt
     pair.close()
 
 
-@essential
+@essential("mysql")
 def test_the_relay_log_is_at_its_limit(limited: Watched) -> None:
     """The delay is right, and the newest changes are on the source alone."""
     source = limited.source
