@@ -46,10 +46,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def family_of(item: pytest.Item) -> str | None:
-    """The family of servers that a fault is about to be caused on."""
+    """The family of servers that a test is about to run on."""
     callspec = getattr(item, "callspec", None)
-    family: str | None = callspec.params.get("fault_family") if callspec else None
-    return family
+    names = ("fault_family", "family", "kind")
+    return next((callspec.params[name] for name in names if name in callspec.params), None) if callspec else None
 
 
 def runs_here(item: pytest.Item) -> bool:

@@ -184,6 +184,7 @@ def test_from_nothing_to_ok(site: Site, kit: Kit, kind: Family) -> None:
     hosts.close()
 
 
+@pytest.mark.essential("mysql")
 def test_where_heartbeats_are_there_already(site: Site, kit: Kit, kind: Family) -> None:
     pair = kit.pair(kind, delay=DELAY_S)
     hosts = Hosts(site, pair)
@@ -196,6 +197,7 @@ def test_where_heartbeats_are_there_already(site: Site, kit: Kit, kind: Family) 
     hosts.close()
 
 
+@pytest.mark.essential("mariadb")
 def test_where_the_delay_has_to_be_set_first(site: Site, kit: Kit, kind: Family) -> None:
     pair = kit.pair(kind, delay=DELAY_S)
     hosts = Hosts(site, pair)

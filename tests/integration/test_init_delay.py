@@ -15,7 +15,7 @@ DELAY_S = 6
 EVERY_PAIR = [
     pytest.param(family, gtid, marks=[getattr(pytest.mark, family), *more], id=f"{family}-{how}")
     for family in ("mariadb", "mysql", "mysql56", "mariadb118")
-    for gtid, how, more in ((False, "position", [pytest.mark.long]), (True, "gtid", []))
+    for gtid, how, more in ((False, "position", [pytest.mark.long]), (True, "gtid", [pytest.mark.essential("mariadb")]))
 ]
 
 
