@@ -43,7 +43,7 @@ QUICK = (
 )
 SLOW = (
     "test_resume.py",
-    "test_backtest_calm.py",
+    "test_judge_calm.py",
     "test_real_recordings.py",
     "test_small_model.py",
     "test_theorem.py",
