@@ -20,7 +20,7 @@ from listeners import HEALTHY, PASSWORD, dripping, error, greeting, listening, s
 from check_delayed_repl.history import open_history
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.records import Sample
-from check_delayed_repl.worker.writer import LATE_S, MAX_WAITING, Writer
+from check_delayed_repl.worker.writer import MAX_WAITING, Writer
 
 NAME = "db7"
 
@@ -210,19 +210,6 @@ def test_looks_that_are_lost_are_told(tmp_path: Path) -> None:
         )
     assert status == 1
     assert lines[-1] == "delayed-repl: worker: stopped; 2 samples are lost, because the history could not be written"
-
-
-def test_late_looks_keep_their_times(tmp_path: Path) -> None:
-    history = tmp_path / "h.db"
-    now = time.time()
-    samples = [Sample(t=now - LATE_S - 100 + place * 50, delay=float(place)) for place in range(5)]
-    writer = Writer(str(history), 5.0, 1e9)
-    for sample in samples:
-        writer.put(NAME, sample)
-        writer.put("other", sample)
-    writer.start()
-    assert writer.finish(None) == 0
-    assert kept(history) == kept(history, "other") == samples
 
 
 def test_the_oldest_looks_go_when_there_are_too_many(tmp_path: Path) -> None:

@@ -106,8 +106,8 @@ _IDLE_S = 1.0
 _ADOPTED_AT_ONCE = 500
 _SHARE = 20
 _NAMES_AT_ONCE = 100
-_LATE_S = 3600.0
-"""A sample that is stored so many seconds after it was taken still keeps its time."""
+_LATE_S = 40 * 86400.0
+"""A sample that is stored so many seconds after it was taken still keeps its time; beyond that a clock was stepped."""
 
 URL_FORM = "mysql://user@host:port/database?defaults-file=FILE"
 

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from itertools import islice, takewhile
+from itertools import islice
 from typing import Protocol
 
 from check_delayed_repl.history import History, HistoryUnavailable, open_history
@@ -19,8 +19,6 @@ MAX_WAITING = 50_000
 BATCH = 2_000
 GATHER_S = 0.2
 """How long samples are gathered before they are written together."""
-LATE_S = 1800.0
-"""A sample that waited longer than this to be written is late, see Writer._keep."""
 RETRY_S = (1.0, 30.0)
 """How long to wait before a history that failed is tried again: at first, and at most."""
 PRUNE_EVERY_S = 600.0
@@ -47,8 +45,6 @@ class Writer(threading.Thread):
         self._keep_s = keep_s
         self._listener = listener
         self._waiting: deque[tuple[str, Sample]] = deque()
-        self._first = 0
-        """How many samples have left the front of the queue, written or not."""
         self._lost = 0
         self._changed = threading.Condition()
         self._ending: float | None = None
@@ -60,10 +56,6 @@ class Writer(threading.Thread):
     def put(self, name: str, sample: Sample) -> None:
         """Takes a sample to be written; never waits."""
         with self._changed:
-            if len(self._waiting) >= MAX_WAITING:
-                self._waiting.popleft()
-                self._first += 1
-                self._lost += 1
             self._waiting.append((name, sample))
             self._changed.notify()
 
@@ -78,6 +70,9 @@ class Writer(threading.Thread):
     def run(self) -> None:
         pause = 0.0
         while self._wait(pause):
+            while len(self._waiting) > MAX_WAITING:
+                self._waiting.popleft()
+                self._lost += 1
             try:
                 self._write()
                 pause = 0.0
@@ -107,16 +102,11 @@ class Writer(threading.Thread):
         history = self._ready()
         while self._waiting:
             with self._changed:
-                first = self._first
                 batch = list(islice(self._waiting, BATCH))
             history.deadline = self._deadline()
-            batch = self._keep(history, batch)
-            with self._changed:
-                # While the batch was written, the queue may have had to let go of some of it.
-                self._lost -= self._first - first
-                for _ in range(first + len(batch) - self._first):
-                    self._waiting.popleft()
-                self._first = first + len(batch)
+            history.add_samples(batch)
+            for _ in batch:
+                self._waiting.popleft()
             self._recovered()
             if self._listener is not None:
                 self._listener.stored()
@@ -125,26 +115,6 @@ class Writer(threading.Thread):
             self._prune_at = now + PRUNE_EVERY_S
             history.deadline = self._deadline()
             prune(history, self._keep_s, at_most=PRUNE_AT_MOST)
-
-    @staticmethod
-    def _keep(history: History, batch: list[tuple[str, Sample]]) -> list[tuple[str, Sample]]:
-        """Stores the samples from the front of `batch` on that can be stored in one transaction; returns them.
-
-        A shared history has its own clock, and takes a sample's age for true up to a limit alone. What waited
-        for longer is brought in with its time, corrected by what the two clocks differ in now.
-        """
-        now = time.time()
-        name, sample = batch[0]
-        if now - sample.t <= LATE_S:
-            batch = list(takewhile(lambda pair: now - pair[1].t <= LATE_S, batch))
-            history.add_samples(batch)
-            return batch
-        batch = list(takewhile(lambda pair: pair[0] == name and now - pair[1].t > LATE_S, batch))
-        ahead = history.now() - time.time()
-        # Clocks that differ by next to nothing are the same clock.
-        ahead = ahead if abs(ahead) > 0.01 else 0.0
-        history.add_records(name, [sample._replace(t=sample.t + ahead) for _, sample in batch])
-        return batch
 
     def _ready(self) -> History:
         """The history, open."""
