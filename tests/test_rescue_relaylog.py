@@ -191,6 +191,8 @@ def test_a_transaction_that_goes_on_in_the_next_file_has_all_its_bytes() -> None
         ("use `a`; TRUNCATE /* all of it */ TABLE `we``ird`", Effect("truncate", ("a.we`ird",), True)),
         ("use `a`; alter table t add column x int, drop column y", Effect("alter", ("a.t",), True)),
         ("use `a`; ALTER TABLE t ADD COLUMN x INT", Effect("alter", ("a.t",), False)),
+        ("use `a`; alter table t drop partition p", Effect("alter", ("a.t",), True)),
+        ("use `a`; alter table t comment 'drop it'", Effect("alter", ("a.t",), False)),
         ("use `a`; rename table t to b.u, v to w", Effect("rename", ("a.t", "b.u", "a.v", "a.w"), True)),
         ("use `a`; CREATE OR REPLACE TABLE t (i int)", Effect("create", ("a.t",), True)),
         ("use `a`; create table if not exists t (i int)", Effect("create", ("a.t",), False)),
