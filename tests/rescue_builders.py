@@ -44,10 +44,6 @@ def state(version: str = "9.7.4", **changes: object) -> State:
         slave_pos="",
         stays_stopped=None if "MariaDB" in version else False,
         may_persist="MariaDB" not in version and not version.startswith("5."),
-        recovery=False,
-        workers=4,
-        ordered=True,
-        space_limit=0,
         rights=None,
     )
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from check_delayed_repl.commands.rescue import Unclear, moment
+from check_delayed_repl.config import parsed
 from check_delayed_repl.tool import command_parser
 
 
@@ -28,3 +30,12 @@ def test_what_is_wrong_with_a_question_does_not_keep_a_freeze_from_stopping() ->
     assert [isinstance(name, Unclear) for name in args.tables] == [True, False]
     assert isinstance(args.before, Unclear)
     assert "'noon' is no time" in args.before
+
+
+def test_the_delay_that_is_meant_is_not_taken_for_the_one_to_set(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('[[replica]]\nreplica = "db7"\nhost = "db7"\ndelay = "2h"\n')
+    config.chmod(0o600)
+    parser, _ = command_parser("rescue")
+    assert parsed(parser, ["resume", "--config", str(config)]).new_delay is None
+    assert parsed(parser, ["resume", "--config", str(config), "--delay", "1h"]).new_delay == 3600

@@ -27,7 +27,7 @@ CHANGE = "CHANGE REPLICATION SOURCE TO SOURCE_DELAY = "
 def waiting(server: State, **changes: object) -> Waiting:
     """Number 9 is the target, and 5 the oldest that waits."""
     usual = Waiting(first=transaction(5), target=transaction(9), matches=1, transactions=4, size=400)
-    return usual._replace(**changes)  # type: ignore[arg-type]
+    return replace(usual, **changes)  # type: ignore[arg-type]
 
 
 def statements(planned: Plan | Refusal) -> list[str]:
@@ -137,6 +137,7 @@ def test_forward(server: State, record: Facts, changes: dict[str, object], expec
         (state(sql_errno=1062, sql_error="Duplicate"), {}, "error 1062"),
         (state(MARIADB, sql_errno=1062), {"repeated": True}, "error 1062"),
         (state()._replace(rights=frozenset({"REPLICATION CLIENT"})), {}, "lacks REPLICATION SLAVE"),
+        (state(), {"passes": "0-1-7"}, "0-1-7, the target so far, waits before x"),
     ],
 )  # fmt: skip
 def test_forward_refuses(server: State, changes: dict[str, object], reason: str) -> None:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from check_delayed_repl.arguments import UsageError, duration, filled, whole
-from check_delayed_repl.options import HISTORY, add_config_option, add_connection_options
+from check_delayed_repl.arguments import UsageError, duration, port, whole
+from check_delayed_repl.options import (
+    HISTORY,
+    OUTPUT,
+    Option,
+    add_actions,
+    add_config_option,
+    add_connection_options,
+    add_options,
+)
 from check_delayed_repl.rescue.statements import KINDS
 
 HELP = "get lost data back: freeze, find the mistake, forward to just before it, resume"
@@ -30,99 +37,15 @@ ACTIONS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "%(prog)s ACTION [options]"
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, title="actions")
-    for name, about in ACTIONS.items():
-        usage = "%(prog)s [TARGET] [options]" if name == "forward" else None
-        one = actions.add_parser(name, help=about, usage=usage, description=f"{about[0].upper()}{about[1:]}.")
-        _ADDERS[name](one)
-        group = one.add_argument_group("output and records")
-        HISTORY.add_to(group)
-        group.add_argument(
-            "--state", type=filled, metavar="DIR", help="where the record of a rescue is (default: beside the history)"
-        )
-        group.add_argument(
-            "--output", choices=("text", "json"), default="text", metavar="FORMAT", help="text (default) or json"
-        )
+    for name, one in zip(ACTIONS, add_actions(parser, "action", ACTIONS), strict=True):
+        if name == "forward":
+            one.usage = "%(prog)s [TARGET] [options]"
+            target = "a GTID or FILE:POS, as find prints it"
+            one.add_argument("target", nargs="?", type=_target, metavar="TARGET", help=target)
+        add_options(one.add_argument_group(_TITLES.get(name, "what to do")), *_OPTIONS[name])
+        add_options(one.add_argument_group("output and records"), HISTORY, _STATE, OUTPUT)
         add_config_option(one, one.add_argument_group("the configuration file"), "rescue")
         add_connection_options(one)
-
-
-def _add_ready(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("the source, to see whether it still has its binary logs")
-    for name, metavar in (("host", "HOST"), ("socket", "FILE"), ("user", "USER"), ("password", "PASSWORD")):
-        group.add_argument(f"--source-{name}", type=filled, metavar=metavar)
-    group.add_argument("--source-port", type=lambda value: whole(value, 1, 65535, "a port"), metavar="PORT")
-    group.add_argument("--source-defaults-file", type=filled, metavar="FILE")
-
-
-def _add_freeze(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what to do")
-    group.add_argument("--dry-run", action="store_true", help="show the statements, and change nothing")
-    group.add_argument("--keep", action="store_true", help="stop again every second until interrupted")
-    group.add_argument(
-        "--let-finish", action="store_true", help="let the transaction that is being applied finish (MySQL)"
-    )
-    # What is wrong with these must not keep anybody from stopping.
-    about = "say whether changes of this table still wait; repeatable"
-    group.add_argument(
-        "--table", action="append", dest="tables", type=_or_unclear(_table), metavar="DB.TABLE", help=about
-    )
-    about = "say whether what came at this time still waits"
-    group.add_argument("--before", type=_or_unclear(moment), metavar="TIME", help=about)
-
-
-def _add_find(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what to show")
-    _add_table(group, "changes of this table (DB.* for all of a database); repeatable")
-    group.add_argument("--kind", action="append", choices=KINDS, metavar="KIND", help=f"{', '.join(KINDS)}; repeatable")
-    group.add_argument("--since", type=moment, metavar="TIME", help="of this time or later")
-    group.add_argument("--until", type=moment, metavar="TIME", help="of this time or earlier")
-    group.add_argument(
-        "--limit",
-        type=lambda value: whole(value, 0, 10**9, "a number of transactions"),
-        default=20,
-        metavar="N",
-        help="at most so many (default 20; 0: all)",
-    )
-    group.add_argument("--all", action="store_true", help="harmless ones too")
-
-
-def _add_forward(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "target", nargs="?", type=_target, metavar="TARGET", help="a GTID or FILE:POS, as find prints it"
-    )
-    group = parser.add_argument_group("what to do")
-    group.add_argument(
-        "--before", type=moment, metavar="TIME", help="in place of TARGET: the first change of this time"
-    )
-    group.add_argument("--execute", action="store_true", help="do it (default: show the plan)")
-    _add_table(group, "a table to bring back: says how to dump it; repeatable")
-    group.add_argument("--verify", action="store_true", help="COUNT and CHECKSUM TABLE of each --table afterwards")
-
-
-def _add_resume(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what to do")
-    group.add_argument("--execute", action="store_true", help="do it (default: show the plan)")
-    group.add_argument("--delay", type=duration, metavar="TIME", help="the delay to set (default: what it was)")
-
-
-def _add_status(parser: argparse.ArgumentParser) -> None:
-    _add_table(parser.add_argument_group("what to show"), "a table to bring back: says how to dump it; repeatable")
-
-
-_ADDERS = {
-    "ready": _add_ready,
-    "freeze": _add_freeze,
-    "find": _add_find,
-    "forward": _add_forward,
-    "resume": _add_resume,
-    "status": _add_status,
-}
-
-
-def _add_table(group: argparse._ArgumentGroup, about: str) -> None:
-    group.add_argument("--table", action="append", dest="tables", type=_table, metavar="DB.TABLE", help=about)
 
 
 class Unclear(str):
@@ -158,23 +81,73 @@ def _target(text: str) -> str:
 
 
 def moment(text: str) -> float:
-    """Seconds since 1970, from these or from `2026-11-23 10:41:05`, in UTC unless a zone is named."""
+    """Seconds since 1970, from these, from `2026-11-23 10:41:05` (in UTC unless a zone is named) or from a time of day,
+    the last time that it was."""
     if re.fullmatch(r"\d{9,11}(\.\d+)?", text, re.ASCII):
         return float(text)
-    if re.fullmatch(r"\d\d?:\d\d(:\d\d(\.\d+)?)?", text, re.ASCII):
-        # A time of day alone: the last time that it was.
-        now = datetime.now(UTC)
-        text = f"{now.date()}T{text.zfill(5) if len(text) < 6 else text}"
-        with contextlib.suppress(ValueError):
-            found = datetime.fromisoformat(text).replace(tzinfo=UTC)
-            return (found if found <= now else found - timedelta(days=1)).timestamp()
+    now = datetime.now(UTC)
+    time_of_day = re.fullmatch(r"\d\d?:\d\d(:\d\d(\.\d+)?)?", text, re.ASCII)
     try:
-        found = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(f"{now.date()}T{'0' * (text[1] == ':')}{text}" if time_of_day else text)
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no time: give seconds since 1970, or 2026-11-23T10:41:05 (UTC, or with +01:00 behind it)"
         ) from None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    return (found - timedelta(days=1) if time_of_day and found > now else found).timestamp()
+
+
+def _limit(text: str) -> int:
+    return whole(text, 0, 10**9, "a number of transactions")
+
+
+def _tables(about: str, kind: Callable[[str], Any] = _table) -> Option:
+    return Option("--table", f"{about}; repeatable", "DB.TABLE", kind, "tables", repeatable=True)
+
+
+_STATE = Option("--state", "where the record of a rescue is (default: beside the history)", "DIR")
+_EXECUTE = Option("--execute", "do it (default: show the plan)", switch=True)
+_BRING_BACK = _tables("a table to bring back: says how to dump it")
+_OPTIONS = {
+    "ready": (
+        Option("--source-host", "host name or address", "HOST"),
+        Option("--source-socket", "connect through this Unix socket", "FILE"),
+        Option("--source-user", "user to log in as", "USER"),
+        Option("--source-password", "password; better put it into an option file", "PASSWORD"),
+        Option("--source-port", "TCP port (default 3306)", "PORT", port),
+        Option("--source-defaults-file", "option file to read these from", "FILE"),
+    ),
+    "freeze": (
+        Option("--dry-run", "show the statements, and change nothing", switch=True),
+        Option("--keep", "stop again every second until interrupted", dest="stop_again", switch=True),
+        Option("--let-finish", "let the transaction that is being applied finish (MySQL)", switch=True),
+        # What is wrong with these must not keep anybody from stopping.
+        _tables("say whether changes of this table still wait", _or_unclear(_table)),
+        Option("--before", "say whether what came at this time still waits", "TIME", _or_unclear(moment)),
+    ),
+    "find": (
+        _tables("changes of this table (DB.* for all of a database)"),
+        Option("--kind", f"{', '.join(KINDS)}; repeatable", "KIND", choices=KINDS, repeatable=True),
+        Option("--since", "of this time or later", "TIME", moment),
+        Option("--until", "of this time or earlier", "TIME", moment),
+        Option("--limit", "at most so many (default 20; 0: all)", "N", _limit),
+        Option("--all", "harmless ones too", switch=True),
+    ),
+    "forward": (
+        Option("--before", "in place of TARGET: the first change of this time", "TIME", moment),
+        _EXECUTE,
+        _BRING_BACK,
+        Option("--verify", "COUNT and CHECKSUM TABLE of each --table afterwards", switch=True),
+    ),
+    # Not the delay that is meant, which a configuration file may say.
+    "resume": (_EXECUTE, Option("--delay", "the delay to set (default: what it was)", "TIME", duration, "new_delay")),
+    "status": (_BRING_BACK,),
+}
+_TITLES = {
+    "ready": "the source, to see whether it still has its binary logs",
+    "find": "what to show",
+    "status": "what to show",
+}
 
 
 def run(args: argparse.Namespace) -> int:

@@ -79,6 +79,9 @@ class Refused(Exception):
         self.text = text
         """One line, free of control characters."""
 
+    def __str__(self) -> str:
+        return f"error {self.number}: {self.text}"
+
 
 class Answer(NamedTuple):
     """The rows of one statement, with the values as bytes."""

@@ -148,13 +148,14 @@ class Dialect(NamedTuple):
     def back_to_gtid(self) -> str:
         """For a person: when and how a channel that a place has turned to file and position may go back to GTIDs."""
         back = f"{self.stop()}; {self.change(None, back=True)}; {self.start()}"
+        stays = "the channel stays with file and position."
         if not self.mariadb:
-            return f"to go back to GTIDs, which fetches what waits once more, where the source still has it: {back}"
+            return f"{stays} Once nothing waits here any more, it may ask by GTID again: {back}"
         return (
-            "the channel stays with file and position. To go back to GTIDs, wait until a transaction that was fetched"
-            " after now has been applied, see that @@gtid_slave_pos names it and that the source still has its binary"
-            f" logs since then; only then: {back}."
-            " Earlier, gtid_slave_pos may name what was fetched, and all that waits would be lost without an error"
+            f"{stays} To go back to GTIDs, wait until a transaction that was fetched after now has been applied, see"
+            f" that @@gtid_slave_pos names it and that the source still has its binary logs since then; only then:"
+            f" {back}. Earlier, gtid_slave_pos may name what was fetched, and all that waits would be lost without an"
+            " error"
         )
 
     def applier_errors(self) -> str:

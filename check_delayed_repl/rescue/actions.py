@@ -3,249 +3,253 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 from check_delayed_repl.observe.connection import Refused
 from check_delayed_repl.rescue import find, plan, ready, standing, tables
-from check_delayed_repl.rescue.base import SEE, TEXTS, Action, Gone
+from check_delayed_repl.rescue.base import Action
 from check_delayed_repl.rescue.plan import Plan, Refusal, Waiting
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
 from check_delayed_repl.rescue.relaylog import Transaction
-from check_delayed_repl.rescue.report import clock, when
-from check_delayed_repl.rescue.run import Failed, current, lock
-from check_delayed_repl.rescue.standing import Next
-from check_delayed_repl.rescue.state import Session, State, identity, read
-from check_delayed_repl.words import one_line, plural, size, span
+from check_delayed_repl.rescue.report import when
+from check_delayed_repl.rescue.run import Failed, current, lock, wait
+from check_delayed_repl.rescue.standing import FREEZE, GRANTS, SEE, Next
+from check_delayed_repl.rescue.state import State, channels, identity, read
+from check_delayed_repl.words import one_line, plain, plural, size, span, utc
+
+LISTED = 20
+"""Transactions that find shows where nobody says how many."""
+
+
+class Gone(Failed):
+    """The server has no such channel."""
 
 
 class Rescue(Action):
     """find, forward, resume, status or ready."""
 
+    _state: State
+    _record: Record
+    _facts: Facts | None = None
+    """As they were last, of a rescue that is over too."""
+
+    @property
+    def _active(self) -> Facts | None:
+        """The facts of a rescue that is not over."""
+        return self._facts if self._facts and self._facts.phase != "resumed" else None
+
     def _act(self) -> bool | None:
-        session = self._session = Session(self._target, self._args.timeout)
-        session.prepare()
-        done: bool | None = getattr(self, f"_{self._args.action}")(session)
+        self._session.connect()
+        try:
+            self._look()
+        except Gone as gone:
+            return self._gone(gone)
+        done: bool | None = getattr(self, f"_{self._args.action}")(self._state)
         return done
 
-    def _find(self, session: Session) -> bool | None:
-        args, voice = self._args, self._voice
-        state = self._one(session)
+    def _look(self) -> None:
+        """Reads the state of the channel that is named, or of the only one, and the record. Raises Gone and Failed."""
+        args, every, name = self._args, channels(self._session), self._target.channel
+        if name is None and len(every) > 1:
+            same = [args.action, *filter(None, [getattr(args, "target", None)])]
+            same += ["--before", plain(args.before)] if getattr(args, "before", None) is not None else []
+            same += ["--execute"] if getattr(args, "execute", False) else []
+            self._next(Next("one of", tuple(same)), *(one.name for one in every))
+            listed = ", ".join(one.name or "''" for one in every)
+            raise Failed(f"there are {len(every)} channels: name one with --channel: {listed}")
+        chosen = [one for one in every if name is None or one.name.lower() == name.lower()]
+        if not every:
+            raise Gone("no replication channel is configured on this server")
+        if not chosen:
+            raise Gone(f"there is no channel {name!r}: there are {', '.join(one.name or repr('') for one in every)}")
+        self._state = read(self._session, chosen[0])
+        self._record = Record(self._folder, self._state.identity, chosen[0].name)
         try:
-            _, facts = self._record(state)
-        except RecordError:
-            facts = None
-        clock_ = find.times(session, state, self._fetched(state))
-        wanted = find.Filter(tuple(self._tables), tuple(args.kind or ()), args.since, args.until, args.all)
-        listing = find.listed(session, state, facts, clock_, wanted, args.limit)
-        found = listing.found
+            self._facts = self._record.load()
+        except RecordError as error:
+            if args.action in ("forward", "resume"):
+                raise
+            self._report.reasons.append(f"the record is of no use: {error}")
+
+    def _search(self) -> find.Search:
+        return find.Search(self._session, self._state, self._active, self._fetched(self._state))
+
+    def _refuse(self, refusal: Refusal) -> bool:
+        self._voice.say("Refused, and nothing was changed:")
+        self._report.reasons.append(one_line(refusal.reason))
+        self._next(refusal.then)
+        return False
+
+    def _lock(self) -> None:
+        if holder := lock(self._session, self._state.channel.name):
+            raise Failed(f"another rescue acts here: {holder}")
+
+    def _show_facts(self, facts: Facts | None) -> None:
+        if facts is None:
+            self._voice.say("There is no record of a rescue.")
+            return
+        delay = "unknown" if facts.delay is None else f"{facts.delay} s"
+        how = "GTID" if facts.gtid else "file and position"
+        io = "ran" if facts.fetching else "was stopped"
+        target = f", target {facts.target}" if facts.target else ""
+        self._voice.say(
+            f"From the record: {facts.phase}, begun {utc(facts.started)}; before that the delay was {delay},"
+            f" by {how}, and the IO thread {io}{target}."
+        )
+
+    def _find(self, _: State) -> None:
+        args, voice = self._args, self._voice
+        wanted = find.Filter(tuple(self._tables), tuple(args.kind or ()), args.since, args.until, bool(args.all))
+        listing = self._search().listed(wanted, LISTED if args.limit is None else args.limit)
         voice.found(listing)
         if voice.as_json:
-            return None
-        for table in () if found else wanted.tables:
-            if why := tables.unknown(session, table, listing.scan.tables):
-                voice.say(f"Mistyped? {why}.")
-        if found:
-            one = found[0].transaction
-            self._next(Next("the plan for the first of these", ("forward", one.gtid or str(one.source))))
-        elif listing.first is None:
-            self._next(SEE)
+            return
+        if listing.found:
+            one = listing.found[0].transaction
+            self._next(Next("the plan for the first of these", ("forward", one.name)))
         else:
-            self._next(Next("everything that waits", ("find", "--all", "--limit", "0")))
+            for table in self._tables:
+                if why := tables.unknown(self._session, table, listing.scan.tables):
+                    voice.say(f"Mistyped? {why}.")
+            self._next(Next("everything that waits", ("find", "--all", "--limit", "0")) if listing.first else SEE)
         voice.say(f"\nNext: {self._report.next}")
-        return None
 
     # --- forward ---
 
-    def _forward(self, session: Session) -> bool:
-        args, voice, report = self._args, self._voice, self._report
-        while True:
-            state = self._one(session)
-            record, facts = self._record(state)
-            active = facts if facts is not None and facts.phase != "resumed" else None
-            clock_ = find.times(session, state, self._fetched(state))
-            found = find.locate(session, state, active, clock_, args.target, args.before)
-            name = args.target or self._named(found, args.before)
-            planned = plan.forward(state, active, name, found)
-            self._stand(state, active, found.first)
-            if isinstance(planned, Plan) and active and active.target and active.target != name:
-                planned = self._other_target(session, state, active, clock_, name, planned)
-            doubts = {table: tables.unknown(session, table, found.tables) for table in self._tables}
-            if isinstance(planned, Plan) and any(doubts.values()):
-                self._tables = [table for table, why in doubts.items() if not why]
-                planned = Refusal("; ".join(filter(None, doubts.values())), ("find",))
-            if isinstance(planned, Refusal):
-                return self._refuse(planned)
-            if not planned.join or not args.execute:
-                break
-            voice.say("A forward is on its way; waiting for it.")
+    def _forward(self, state: State) -> bool:
+        args, voice, report, active = self._args, self._voice, self._report, self._active
+        search = self._search()
+        found = search.locate(args.target, args.before)
+        if args.target is None and found.target is None:
+            raise Failed(f"nothing of {utc(args.before)} or later waits here, or its time is unknown")
+        name = args.target or (found.target.name if found.target else "")
+        planned = plan.forward(state, active, name, found)
+        self._stand(state, active, found.first)
+        doubts = {table: tables.unknown(self._session, table, found.tables) for table in self._tables}
+        if isinstance(planned, Plan) and any(doubts.values()):
+            self._tables = [table for table, why in doubts.items() if not why]
+            planned = Refusal("; ".join(filter(None, doubts.values())), standing.FIND)
+        if isinstance(planned, Refusal):
+            return self._refuse(planned)
+        if planned.join and args.execute:
             assert state.channel.until is not None
-            waiter = self._runner(session, state, active or self._new_facts(state), record)
-            waiter.wait(state.channel.until)
+            voice.say("A forward is on its way; waiting for it.")
+            wait(self._session, state.channel.name, state.channel.until, voice)
+            self._look()
+            return self._forward(self._state)
         assert found.target is not None
-        moment = clock_.of(found.target)
+        moment = search.of(found.target)
         self._show_facts(active)
-        self._show_plan(found, moment, planned)
+        self._show_plan(found, found.target, moment, planned)
         for table in self._tables:
-            if tables.access(session, table) == "denied":
+            if tables.access(self._session, table) == "denied":
                 voice.say(f"Mind: this account may not read {table}: the dump and --verify need SELECT on it.")
         report.dump = tables.dump_command(state, self._target, self._tables)
         if not args.execute:
             report.statements = [step.sql for step in planned.steps]
             if args.verify:
                 voice.say(f"And then COUNT and CHECKSUM TABLE of {', '.join(self._tables)}.")
-            self._next(
-                Next("do it", ("forward", name, "--execute"))
-                if planned.steps
-                else standing.next_step(state, active, found.first)
-            )
+            do_it = Next("do it", ("forward", name, "--execute"))
+            self._next(do_it if planned.steps else standing.next_step(state, active, found.first))
             return True
         if planned.steps or active is None or (active.phase, active.target) != ("forwarded", name):
-            self._roll(session, state, record, active, name, found.target, moment, planned)
-        state = self._one(session)
-        facts = record.load()
-        first = find.oldest(session, state, facts)
+            self._roll(name, found.target, moment, planned)
+        self._look()
+        first = find.oldest(self._session, self._state, self._facts)
         if first is None or not first.named(name):
             raise Failed(
                 f"the server does not stand in front of {name}: it stands at {first.source if first else 'the end'}"
             )
-        self._stand(state, facts, first)
+        self._stand(self._state, self._facts, first)
         voice.say(f"Forwarded to just before {name}, at {first.source}, and held there.")
-        self._next(standing.next_step(state, facts, first))
-        return self._verify(session) if args.verify else True
+        self._next(standing.next_step(self._state, self._facts, first))
+        return self._verify() if args.verify else True
 
-    def _verify(self, session: Session) -> bool:
+    def _verify(self) -> bool:
         """Whether every table could be counted. The forward is done all the same."""
         report = self._report
         for table in self._tables:
             try:
-                rows = [*tables.verified(session, table)]
+                rows = [*tables.verified(self._session, table)]
                 report.tables += rows
                 if not rows:
                     report.reasons.append(f"{table} is not verified: this account sees no table there")
             except Refused as error:
-                report.reasons.append(f"{table} is not verified (error {error.number}: {error.text})")
+                report.reasons.append(f"{table} is not verified ({error})")
         return not report.reasons
 
-    def _named(self, found: Waiting, before: float | None) -> str:
-        if found.target is None:
-            raise Failed(f"nothing of {clock(before or 0)} or later waits here, or its time is unknown")
-        return found.target.gtid or str(found.target.source)
-
-    def _other_target(
-        self, session: Session, state: State, facts: Facts, clock_: find.Times, name: str, planned: Plan
-    ) -> Plan | Refusal:
-        """One target at a time: an earlier one that still waits would be applied on the way to this one."""
-        assert facts.target is not None
-        earlier = find.locate(session, state, facts, clock_, facts.target)
-        new = find.locate(session, state, facts, clock_, name)
-        if earlier.target and new.target and earlier.target.relay.order < new.target.relay.order:
-            return Refusal(
-                f"{facts.target}, the target so far, waits before {name} and would be applied: skip it first"
-            )
-        return planned
-
-    def _show_plan(self, found: Waiting, moment: find.Moment, planned: Plan) -> None:
+    def _show_plan(self, found: Waiting, target: Transaction, moment: find.Moment, planned: Plan) -> None:
         voice = self._voice
-        assert found.target is not None
-        target = found.target
         voice.say(
             f"Target: {target.kind} of {', '.join(target.tables) or 'no table'}, {when(moment)}, at {target.source},"
             f" in the relay log at {target.relay}."
         )
-        seconds = max(found.size / 50e6, found.transactions / 2000)
+        seconds = max(1.0, found.size / 50e6, found.transactions / 2000)
         voice.say(
             f"To apply before it: {plural(found.transactions, 'transaction')}, {size(found.size)},"
-            f" perhaps {span(max(1.0, seconds))} (the applier's own speed decides)."
+            f" perhaps {span(seconds)} (the applier's own speed decides)."
         )
-        for note in planned.notes:
-            voice.say(f"Mind: {note}.")
+        voice.mind(planned.notes)
         if not planned.steps:
             voice.say("The server stands there already, and is held: nothing to do.")
 
-    def _roll(
-        self,
-        session: Session,
-        state: State,
-        record: Record,
-        facts: Facts | None,
-        name: str,
-        target: Transaction,
-        moment: find.Moment,
-        planned: Plan,
-    ) -> None:
-        self._lock(session, state)
-        fresh = facts is None
-        facts = facts or self._begin(record, state)
+    def _roll(self, name: str, target: Transaction, moment: find.Moment, planned: Plan) -> None:
+        self._lock()
+        fresh = self._active is None
+        facts = self._begin(self._record, self._state)
         facts.phase, facts.target = "forwarding", name
         facts.target_time, facts.target_place = moment.time, str(target.source)
-        record.save(facts)
+        self._record.save(facts)
         if fresh:
             self._note_job(facts, finished=False)
-        self._runner(session, state, facts, record).run(planned)
+        self._runner(facts, self._record).run(planned)
         facts.phase, facts.place = "forwarded", facts.target_place
-        record.save(facts)
-
-    def _lock(self, session: Session, state: State) -> None:
-        if holder := lock(session, state.channel.name):
-            raise Failed(f"another rescue acts here: {holder}")
-
-    def _new_facts(self, state: State) -> Facts:
-        channel = state.channel
-        return Facts(state.identity, channel.name, "forwarding", state.now, None, channel.gtid, channel.io != "No")
+        self._record.save(facts)
 
     # --- resume ---
 
-    def _resume(self, session: Session) -> bool:
-        args, voice, report = self._args, self._voice, self._report
-        try:
-            state = self._one(session)
-        except Gone as gone:
-            return self._gone(session, gone)
-        record, facts = self._record(state)
-        over = facts is not None and facts.phase == "resumed"
-        active = None if over else facts
-        scan = find.Scan(session, state, active)
+    def _resume(self, state: State) -> bool:
+        args, voice, report, active = self._args, self._voice, self._report, self._active
+        scan = find.Scan(self._session, state, active)
         for _ in scan:
             if not state.pins:
                 break
-        first, end = scan.first, scan.end
-        self._stand(state, facts, first)
-        if over and facts is not None and report.phase == "resumed" and args.delay in (None, facts.delay):
+        first = scan.first
+        self._stand(state, self._facts, first)
+        if self._facts and report.phase == "resumed" and args.new_delay in (None, self._facts.delay):
             voice.say("Resumed already: nothing to do.")
             return True
-        delay = None if args.delay is None else round(args.delay)
-        planned = plan.resume(state, active, first, delay, end)
+        delay = None if args.new_delay is None else round(args.new_delay)
+        planned = plan.resume(state, active, first, delay, scan.end)
         if isinstance(planned, Refusal):
             return self._refuse(planned)
         self._show_facts(active)
         wanted = delay if delay is not None else active.delay if active else None
         voice.say(f"The delay will be {wanted} s again.")
         if active and active.target and not standing.passed(state, active, first):
-            voice.say(self._due(active, wanted, state.now))
-        for note in planned.notes:
-            voice.say(f"Mind: {note}.")
+            voice.say(self._due(active, wanted))
+        voice.mind(planned.notes)
         if not args.execute:
             report.statements = [step.sql for step in planned.steps]
             self._next(Next("do it", ("resume", "--execute")))
             return True
-        self._lock(session, state)
-        active = active or self._begin(record, state)
+        self._lock()
+        active = active or self._begin(self._record, state)
         if active.delay is None or delay is not None:
             active.delay = wanted
-        self._runner(session, state, active, record).run(planned)
-        channel = current(session, state.channel.name)
+        self._runner(active, self._record).run(planned)
+        channel = current(self._session, state.channel.name)
         if channel.sql == "No" or channel.delay != wanted:
             raise Failed(f"the SQL thread does not run, or the delay is {channel.delay} s: {channel.sql_error}")
-        self._end(record, active)
-        self._stand(read(session, channel), active, first)
+        self._end(self._record, active)
+        self._stand(read(self._session, channel), active, first)
         voice.say("Replication goes on.")
         return True
 
-    def _due(self, facts: Facts, delay: int | None, now: float) -> str:
+    def _due(self, facts: Facts, delay: int | None) -> str:
         if facts.target_time is None or delay is None:
             return f"When {facts.target} will be applied here is not known."
-        due = facts.target_time + delay
-        at = "AT ONCE: its delay is over" if due <= now else f"about {clock(due)}, in {span(due - now)}"
+        left = facts.target_time + delay - self._state.now
+        at = "AT ONCE: its delay is over" if left <= 0 else f"about {utc(facts.target_time + delay)}, in {span(left)}"
         return f"{facts.target} will be applied here {at}."
 
     def _end(self, record: Record, facts: Facts) -> None:
@@ -254,86 +258,69 @@ class Rescue(Action):
         record.save(facts)
         self._note_job(facts, finished=True)
 
-    def _gone(self, session: Session, gone: Gone) -> bool:
-        """There is no such channel: somebody has promoted the server, or made it forget its source. Raises Failed."""
-        report = self._report
-        record = Record(self._folder, identity(session), self._target.channel or "")
+    def _gone(self, gone: Gone) -> bool:
+        """There is no such channel: somebody has promoted the server, or made it forget its source. Raises Gone where
+        no rescue is in progress."""
+        args, report = self._args, self._report
+        record = Record(self._folder, identity(self._session), self._target.channel or "")
         facts = record.load()
         if facts is None or facts.phase == "resumed":
             raise gone
         report.phase = "normal"
         self._voice.say(f"A rescue is in progress, but {gone}: somebody has said RESET ... ALL.")
         self._show_facts(facts)
-        if self._args.action == "resume" and self._args.execute:
+        if args.action == "resume" and args.execute:
             self._end(record, facts)
             report.phase = "resumed"
             self._voice.say("The rescue is over: its record and its job have ended. Nothing was started.")
             return True
         report.reasons.append("what waited here is gone; it can only be fetched again, from a source that still has it")
         self._next(Next("end the rescue's record and job, which starts nothing", ("resume", "--execute")))
-        return True
+        return args.action in ("status", "resume")
 
     # --- status and ready ---
 
-    def _status(self, session: Session) -> bool:
-        voice, report = self._voice, self._report
-        try:
-            state = self._one(session)
-        except Gone as gone:
-            return self._gone(session, gone)
-        facts: Facts | None = None
-        try:
-            _, facts = self._record(state)
-        except RecordError as error:
-            report.reasons.append(f"the record is of no use: {error}")
-        active = facts if facts is not None and facts.phase != "resumed" else None
-        first = find.oldest(session, state, active)
-        self._stand(state, facts, first)
-        channel = state.channel
+    def _status(self, state: State) -> bool:
+        voice, report, active, channel = self._voice, self._report, self._active, state.channel
+        first = find.oldest(self._session, state, active)
+        self._stand(state, self._facts, first)
         held = "" if report.phase in ("normal", "resumed") else ", held" if state.held else ", NOT HELD"
         voice.say(f"Phase: {report.phase}{held}.")
         voice.say(
             f"SQL thread {channel.sql}, IO thread {channel.io}, delay {channel.delay} s,"
             f" applied up to {report.position or 'an unknown place'}, relay log at {channel.relay}."
         )
-        self._show_facts(facts)
-        report.reasons += [one_line(line) for line in standing.differences(state, facts, first)]
-        for when_, name, what in facts.steps if facts else ():
-            voice.say(f"  {clock(when_)}  {name}: {what}")
+        self._show_facts(self._facts)
+        report.reasons += [one_line(line) for line in standing.differences(state, self._facts, first)]
+        for t, name, what in self._facts.steps if self._facts else ():
+            voice.say(f"  {utc(t)}  {name}: {what}")
         for danger, statements in standing.by_hand(state, active, first):
             voice.say(f"{danger}:")
             voice.statements(statements)
         if report.phase == "forwarded":
-            there = [name for name in self._tables if tables.access(session, name) != "absent"]
+            there = [name for name in self._tables if tables.access(self._session, name) != "absent"]
             report.reasons += [f"there is no {name} here" for name in self._tables if name not in there]
             report.dump = tables.dump_command(state, self._target, there)
         self._next(standing.next_step(state, active, first))
         return True
 
-    def _ready(self, session: Session) -> bool:
-        state = self._one(session)
-        checks = [*ready.checks(session, state), *self._source(state)]
-        for check in checks:
-            self._voice.say(f"[{check.level}] {check.text}")
-        report = self._report
-        report.reasons += [one_line(f"{one.level}: {one.text}") for one in checks if one.level != "ok"]
-        self._stand(state, None, None)
-        fine = all(one.level != "FAIL" for one in checks)
-        if not self._voice.as_json:
-            self._voice.say("A rescue would work here." if fine else "A rescue would NOT work here.")
-            report.reasons = []
-        if plan.missing(state):
-            self._next(Next(TEXTS["grants"], ("grants", "--for", "rescue")))
-        else:
-            self._next(Next("on the bad day", ("freeze",)))
-        return fine
-
-    def _source(self, state: State) -> Iterator[ready.Check]:
-        args = self._args
+    def _ready(self, state: State) -> bool:
+        args, report = self._args, self._report
+        checks = [*ready.checks(self._session, state)]
         given = {field: getattr(args, f"source_{field}") for field in ("host", "port", "socket", "user", "password")}
         given["defaults_file"] = args.source_defaults_file
-        if all(value is None for value in given.values()):
-            yield ready.Check("warn", "whether the source still has its binary logs is not known (give --source-...)")
-            return
-        target = self._target._replace(**given, defaults_group="client", channel=None)
-        yield ready.source_logs(target, args.timeout, state)
+        if any(given.values()):
+            source = self._target._replace(**given, defaults_group="client", channel=None)
+            checks.append(ready.source_logs(source, args.timeout, state.channel.applied.file))
+        else:
+            why = "whether the source still has its binary logs is not known (give --source-...)"
+            checks.append(ready.Check("warn", why))
+        for check in checks:
+            self._voice.say(f"[{check.level}] {check.text}")
+        self._stand(state, None, None)
+        fine = all(one.level != "FAIL" for one in checks)
+        if self._voice.as_json:
+            report.reasons += [one_line(f"{one.level}: {one.text}") for one in checks if one.level != "ok"]
+        self._voice.say("A rescue would work here." if fine else "A rescue would NOT work here.")
+        self._next(GRANTS if plan.missing(state) else FREEZE._replace(text="on the bad day"))
+        return fine

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from check_delayed_repl.given import call_from, joined
 from check_delayed_repl.history import LOCATION_VARIABLE, History, HistoryUnavailable, default_file, open_history
@@ -13,34 +14,22 @@ from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.options import replica_name, target_from
 from check_delayed_repl.records import CHANNEL_SEPARATOR, JobLine
-from check_delayed_repl.rescue.plan import Refusal
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place, Transaction
-from check_delayed_repl.rescue.report import Report, Voice, clock
+from check_delayed_repl.rescue.report import Report, Voice
 from check_delayed_repl.rescue.run import Failed, Runner
-from check_delayed_repl.rescue.standing import Next, phase
-from check_delayed_repl.rescue.state import Session, State, channels, read
-from check_delayed_repl.words import one_line, plain
+from check_delayed_repl.rescue.standing import SEE, Next, phase
+from check_delayed_repl.rescue.state import Session, State
+from check_delayed_repl.words import plain
+
+T = TypeVar("T")
 
 KIND = "rescue"
 HISTORY_S = 3.0
 """How long the history may keep a rescue waiting."""
 FETCHED_S = 3 * 86400.0
 """How far back the history's fetched places are of use."""
-
-
-TEXTS = {
-    "grants": "as an administrator, run what this prints",
-    "freeze": "stop it again at once",
-    "find": "find it in what waits",
-    "status": "see where it stands",
-}
-SEE = Next(TEXTS["status"], ("status",))
 TAKE_TABLES = ("find", "forward", "status")
-
-
-class Gone(Failed):
-    """The server has no such channel."""
 
 
 class Action:
@@ -54,7 +43,7 @@ class Action:
         self._tables: list[str] = getattr(args, "tables", None) or []
         self._voice = Voice(args.output == "json")
         self._report = Report()
-        self._session: Session | None = None
+        self._session = Session(self._target, args.timeout)
 
     def _act(self) -> bool | None:
         """Whether it is done or planned; None where all has been said. Raises what `run` turns into reasons."""
@@ -63,6 +52,7 @@ class Action:
     def run(self) -> int:
         """The exit status: 0 done or planned, 1 refused or failed."""
         report = self._report
+        done: bool | None = False
         try:
             done = self._act()
         except KeyboardInterrupt:
@@ -70,21 +60,15 @@ class Action:
                 "interrupted: what the server has begun it goes on with, up to where it was told to stop"
             )
             self._next(SEE)
-            done = False
-        except Refused as error:
-            report.reasons.append(f"error {error.number}: {error.text}")
-            done = False
-        except (SampleFailed, OptionFileError, Failed, RecordError) as error:
-            report.reasons.append(getattr(error, "message", None) or str(error))
+        except (Refused, SampleFailed, OptionFileError, Failed, RecordError) as error:
+            report.reasons.append(str(error))
             if not report.next:
                 self._next(SEE)
-            done = False
         finally:
-            if self._session is not None:
-                self._session.close()
+            self._session.close()
         if done is not None:
             self._voice.finish(report)
-        return 0 if done or done is None else 1
+        return 1 if done is False else 0
 
     def _ours(self, words: Sequence[str], channel: str | None = None) -> str:
         """A command for the same replica, with the options that this one was given. `words`: of a rescue's action and
@@ -95,8 +79,8 @@ class Action:
         more = [word for name in self._tables for word in ("--table", name)] if words[0] in TAKE_TABLES else []
         if words[0] == "forward" and getattr(args, "verify", False):
             more.append("--verify")
-        if words[0] == "resume" and getattr(args, "delay", None) is not None:
-            more += ["--delay", plain(args.delay)]
+        if words[0] == "resume" and getattr(args, "new_delay", None) is not None:
+            more += ["--delay", plain(args.new_delay)]
         more += [*self._call.connection, *(("--channel", channel) if channel is not None else ())]
         more += [*(("--state", args.state) if args.state else ()), *self._call.history]
         return joined(("delayed-repl", "rescue", *words, *more))
@@ -104,101 +88,46 @@ class Action:
     def _next(self, step: Next, *channels: str) -> None:
         """The next step into the report; for each of several channels, where none was named."""
         lines = [self._ours(step.command, name) for name in channels] or [self._ours(step.command)]
-        self._report.next = "\n    ".join([f"{step.text}:", *lines])
+        between = " " if self._voice.as_json else "\n    "
+        self._report.next = between.join([f"{step.text}:", *lines])
 
-    def _one(self, session: Session) -> State:
-        """The state of the channel that is named, or of the only one. Raises Gone and Failed."""
-        every = channels(session)
-        name = self._target.channel
-        if name is None and len(every) > 1:
-            args = self._args
-            same = [args.action, *filter(None, [getattr(args, "target", None)])]
-            same += ["--before", plain(args.before)] if getattr(args, "before", None) is not None else []
-            same += ["--execute"] if getattr(args, "execute", False) else []
-            self._next(Next("one of", tuple(same)), *(one.name for one in every))
-            listed = ", ".join(one.name or "''" for one in every)
-            raise Failed(f"there are {len(every)} channels: name one with --channel: {listed}")
-        for one in every:
-            if name is None or one.name.lower() == name.lower():
-                return read(session, one)
-        if not every:
-            raise Gone("no replication channel is configured on this server")
-        raise Gone(f"there is no channel {name!r}: there are {', '.join(one.name or repr('') for one in every)}")
-
-    def _record(self, state: State) -> tuple[Record, Facts | None]:
-        """The record, and its facts unless it is of a rescue that is over. Raises RecordError."""
-        record = Record(self._folder, state.identity, state.channel.name)
-        return record, record.load()
-
-    def _history(self, create: bool = False) -> History | None:
-        """The history, where it is there, or named and to be created; None, with a word, where it cannot be used."""
+    def _from_history(self, use: Callable[[History], T], otherwise: T, create: bool = False) -> T:
+        """What `use` makes of the history, where it is there, or named and to be created; `otherwise`, with a word,
+        where it cannot be used."""
         where = self._args.history or os.environ.get(LOCATION_VARIABLE)
         try:
-            if not (where and (create or "://" in where)) and not os.path.exists(where or default_file()):
-                return None
-            return open_history(self._args.history, time.monotonic() + HISTORY_S)
+            if (where and (create or "://" in where)) or os.path.exists(where or default_file()):
+                with open_history(self._args.history, time.monotonic() + HISTORY_S) as history:
+                    return use(history)
         except HistoryUnavailable as error:
             self._voice.say(f"The history cannot be used: {error}")
-            return None
+        return otherwise
 
     def _fetched(self, state: State) -> list[tuple[Place, float]]:
         """Places in the source's log, each with when the history has seen it fetched."""
-        history = self._history()
-        if history is None:
-            return []
-        try:
-            if not history.readable:
-                return []
-            samples = history.window(replica_name(self._args), state.now - FETCHED_S, 1 << 62)
-            return [(Place(*one.source_log), one.t) for one in samples if one.source_log]
-        except HistoryUnavailable as error:
-            self._voice.say(f"The history cannot be read: {error}")
-            return []
-        finally:
-            history.close()
 
-    def _names(self, history: History, facts: Facts) -> list[str]:
-        """The replica's names in the history: this command's own, and those under which the same server was sampled."""
-        own = replica_name(self._args)
-        if not history.readable:
-            return [own]
-        others = [
-            name
-            for name in history.replicas()
-            if name != own
-            and name.partition(CHANNEL_SEPARATOR)[2] in ("", facts.channel)
-            and (sample := history.newest_sample(name)) is not None
-            and sample.server == facts.server
-        ]
-        return [own, *others]
+        def places(history: History) -> list[tuple[Place, float]]:
+            name, since = replica_name(self._args), state.now - FETCHED_S
+            samples = history.window(name, since, 1 << 62) if history.readable else ()
+            return [(Place(*one.source_log), one.t) for one in samples if one.source_log]
+
+        return self._from_history(places, [])
 
     def _note_job(self, facts: Facts, finished: bool) -> None:
-        """Tells the history that a rescue is in progress, or over."""
-        history = self._history(create=True)
-        if history is None:
-            return
-        try:
-            now = history.now()
-            started = min(facts.started, now)
-            for name in self._names(history, facts):
-                history.add_job(name, JobLine(now, facts.job, KIND, started, now if finished else None))
-        except HistoryUnavailable as error:
-            self._voice.say(f"The history does not know of it: {error}")
-        finally:
-            history.close()
+        """Tells the history that a rescue is in progress, or over: under this command's own name for the replica, and
+        under those by which the same server was sampled."""
 
-    def _show_facts(self, facts: Facts | None) -> None:
-        if facts is None:
-            self._voice.say("There is no record of a rescue.")
-            return
-        delay = "unknown" if facts.delay is None else f"{facts.delay} s"
-        how = "GTID" if facts.gtid else "file and position"
-        io = "ran" if facts.fetching else "was stopped"
-        target = f", target {facts.target}" if facts.target else ""
-        self._voice.say(
-            f"From the record: {facts.phase}, begun {clock(facts.started)}; before that the delay was {delay},"
-            f" by {how}, and the IO thread {io}{target}."
-        )
+        def note(history: History) -> None:
+            own, now = replica_name(self._args), history.now()
+            job = JobLine(now, facts.job, KIND, min(facts.started, now), now if finished else None)
+            history.add_job(own, job)
+            for name in history.replicas() if history.readable else ():
+                of_channel = name.partition(CHANNEL_SEPARATOR)[2] in ("", facts.channel)
+                sample = history.newest_sample(name) if of_channel and name != own else None
+                if sample is not None and sample.server == facts.server:
+                    history.add_job(name, job)
+
+        self._from_history(note, None, create=True)
 
     def _stand(self, state: State, facts: Facts | None, first: Transaction | None) -> None:
         """Where the server stands, into the report."""
@@ -208,24 +137,14 @@ class Action:
         place = first.source if first else state.channel.fetched
         report.position = str(place) if place.file else None
 
-    def _refuse(self, refusal: Refusal) -> bool:
-        self._voice.say("Refused, and nothing was changed:")
-        self._report.reasons.append(one_line(refusal.reason))
-        self._next(Next(TEXTS[refusal.then[0]], refusal.then))
-        return False
-
-    def _runner(self, session: Session, state: State, facts: Facts, record: Record) -> Runner:
-        runner = Runner(session, state, facts, record, self._voice.say, self._voice.progress)
-        self._report.done = runner.done
-        return runner
+    def _runner(self, facts: Facts, record: Record) -> Runner:
+        return Runner(self._session, facts, record, self._voice, self._report.done)
 
     def _begin(self, record: Record, state: State) -> Facts:
         """The facts of the rescue that goes on, or of one that begins now. Raises RecordError."""
         facts = record.load()
         if facts is not None and facts.phase != "resumed":
             return facts
-        if facts is not None:
-            record.put_aside(facts)
         channel = state.channel
         delay = None if state.held else channel.delay
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(state.now))

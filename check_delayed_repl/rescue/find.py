@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -23,8 +23,6 @@ BEAT_S = 1.0
 ERROR_S = 2.0
 MARGIN_S = (5.0, 600.0)
 """How long a delay that still holds the target must go on doing so, in seconds: at least, and at most."""
-
-
 MOST_TABLES = 10_000
 
 
@@ -37,71 +35,6 @@ class Moment(NamedTuple):
 
 
 UNKNOWN = Moment(None, None)
-
-
-class Times:
-    """Gives transactions their times: by the heartbeats that wait before them, else by the history's fetched places."""
-
-    def __init__(
-        self,
-        applied_beat: float | None,
-        fetched: Iterable[tuple[Place, float]],
-        local: Callable[[str], float | None],
-    ) -> None:
-        """`applied_beat` is the time of the heartbeat that was applied last; `fetched` are places in the source's log,
-        each with when it was seen to be fetched; `local` reads a heartbeat's text.
-        """
-        self._applied = applied_beat
-        self._local = local
-        self._interval, self._error = BEAT_S, ERROR_S
-        self._fetched = sorted((place.order, t) for place, t in fetched)
-
-    def ends(self, beats: int, state: State) -> None:
-        """All `beats` heartbeats that wait have been counted. Where fetching goes on, the last of them is of now, and
-        their interval follows; where none waits, the applied one tells nothing of what came after it.
-        """
-        if self._applied is None:
-            return
-        if state.channel.io != "Yes":
-            self._applied = self._applied if beats else None
-            return
-        span = state.now - self._applied
-        if beats >= 10 and abs(span - beats * BEAT_S) > span / 10:
-            self._interval = span / beats
-        self._error = max(ERROR_S, 2 * self._interval, abs(span - beats * self._interval))
-
-    def of(self, one: Transaction) -> Moment:
-        if one.beat_ts is not None and (t := self._local(one.beat_ts)) is not None:
-            return Moment(t + self._interval / 2, ERROR_S)
-        if self._applied is not None:
-            return Moment(self._applied + (one.beats + 0.5) * self._interval, self._error)
-        at = bisect_left(self._fetched, (one.source_end.order, 0.0))
-        if 0 < at < len(self._fetched):
-            before, after = self._fetched[at - 1][1], self._fetched[at][1]
-            if after >= before:
-                return Moment((before + after) / 2, (after - before) / 2)
-        return UNKNOWN
-
-
-def times(session: Session, state: State, fetched: Iterable[tuple[Place, float]]) -> Times:
-    """Reads the applied heartbeat. Raises SampleFailed where there is no answer."""
-    target = session.target
-    zone = ZoneInfo(target.heartbeat_timezone) if target.heartbeat_timezone else None
-
-    def local(text: str) -> float | None:
-        found = heartbeat.times(text.encode(), zone)
-        return found[0] if found else None
-
-    applied = None
-    try:
-        beats = heartbeat.read_heartbeats(lambda sql, why: session.ask(sql, why), target.heartbeat_table)
-        rows = beats.beats.get(target.master_server_id or state.channel.source_id, [])
-        age = heartbeat.age(rows, zone, None) if rows else None
-        applied = age[1] if age else None
-    except (SampleFailed, Refused):
-        if not session.connection.open:
-            raise
-    return Times(applied, fetched, local)
 
 
 class Found(NamedTuple):
@@ -141,7 +74,8 @@ class Scan:
 
     def __init__(self, session: Session, state: State, facts: Facts | None) -> None:
         channel = state.channel
-        self._reader = Reader(pager(session, channel), state.server_id, channel.applied, session.target.heartbeat_table)
+        page, beats = pager(session, channel.name), session.target.heartbeat_table
+        self._reader = Reader(page, state.server_id, channel.applied, beats)
         self._state, self._facts = state, facts
         self.first: Transaction | None = None
         self.count = self.size = self.beats = 0
@@ -198,35 +132,136 @@ class Listing(NamedTuple):
     first: Found | None
 
 
-def listed(session: Session, state: State, facts: Facts | None, clock: Times, wanted: Filter, limit: int) -> Listing:
-    """At most `limit`, where it is not 0."""
-    fitting = 0
-    kept: list[tuple[tuple[int, int, int], Transaction]] = []
-    untimed = wanted._replace(since=None, until=None)
-    timed = untimed != wanted
-    if timed:
-        _calibrate(session, state, facts, clock)
-    scan = Scan(session, state, facts)
-    for one in scan:
-        if not untimed.fits(one, UNKNOWN) or (timed and not wanted.fits(one, clock.of(one))):
-            continue
-        fitting += 1
-        item = (tuple(-part for part in _rank(one, scan.count)), one)
-        if limit and len(kept) >= limit:
-            heapq.heappushpop(kept, item)  # type: ignore[misc]
-        else:
-            heapq.heappush(kept, item)  # type: ignore[misc]
-    clock.ends(scan.beats, state)
-    found = [Found(one, clock.of(one)) for _, one in sorted(kept, key=lambda item: item[0], reverse=True)]
-    return Listing(found, fitting, scan, Found(scan.first, clock.of(scan.first)) if scan.first else None)
+class Search:
+    """Looks for transactions in what waits, and gives them their times: by the heartbeats that wait before them, else
+    by the history's fetched places.
+    """
+
+    def __init__(
+        self, session: Session, state: State, facts: Facts | None, fetched: Iterable[tuple[Place, float]]
+    ) -> None:
+        """`fetched` are places in the source's log, each with when it was seen to be fetched. Reads the applied
+        heartbeat, and raises SampleFailed where there is no answer.
+        """
+        self._session, self._state, self._facts = session, state, facts
+        self._fetched = sorted((place.order, t) for place, t in fetched)
+        self._interval, self._error = BEAT_S, ERROR_S
+        target = session.target
+        self._zone = ZoneInfo(target.heartbeat_timezone) if target.heartbeat_timezone else None
+        self._applied: float | None = None
+        """The time of the heartbeat that was applied last."""
+        try:
+            beats = heartbeat.read_heartbeats(session.ask, target.heartbeat_table)
+            rows = beats.beats.get(target.master_server_id or state.channel.source_id, [])
+            if rows and (age := heartbeat.age(rows, self._zone, None)):
+                self._applied = age[1]
+        except (SampleFailed, Refused):
+            if not session.connection.open:
+                raise
+
+    def of(self, one: Transaction) -> Moment:
+        if one.beat_ts is not None and (found := heartbeat.times(one.beat_ts.encode(), self._zone)):
+            return Moment(found[0] + self._interval / 2, ERROR_S)
+        if self._applied is not None:
+            return Moment(self._applied + (one.beats + 0.5) * self._interval, self._error)
+        at = bisect_left(self._fetched, (one.source_end.order, 0.0))
+        if 0 < at < len(self._fetched):
+            before, after = self._fetched[at - 1][1], self._fetched[at][1]
+            if after >= before:
+                return Moment((before + after) / 2, (after - before) / 2)
+        return UNKNOWN
+
+    def listed(self, wanted: Filter, limit: int) -> Listing:
+        """At most `limit`, where it is not 0."""
+        fitting = 0
+        kept: list[tuple[tuple[int, int, int], Transaction]] = []
+        untimed = wanted._replace(since=None, until=None)
+        timed = untimed != wanted
+        if timed:
+            self._count_beats()
+        scan = self._scan()
+        for one in scan:
+            if not untimed.fits(one, UNKNOWN) or (timed and not wanted.fits(one, self.of(one))):
+                continue
+            fitting += 1
+            item = (tuple(-part for part in _rank(one, scan.count)), one)
+            if limit and len(kept) >= limit:
+                heapq.heappushpop(kept, item)  # type: ignore[misc]
+            else:
+                heapq.heappush(kept, item)  # type: ignore[misc]
+        self._calibrate(scan.beats)
+        found = [Found(one, self.of(one)) for _, one in sorted(kept, key=lambda item: item[0], reverse=True)]
+        return Listing(found, fitting, scan, Found(scan.first, self.of(scan.first)) if scan.first else None)
+
+    def locate(self, name: str | None, before: float | None = None) -> Waiting:
+        """Finds a target by its name, or the first transaction that may be of the time `before` or later."""
+        found = Waiting()
+        marks: list[Transaction] = []
+        if name is None:
+            self._count_beats()
+        scan = self._scan()
+        for one, waits in scan.all():
+            named = one.named(name) if name is not None else before is not None and _may_be_at(self.of(one), before)
+            if not waits:
+                found.repeated = found.repeated or (scan.first is None and self._state.mariadb)
+                found.beyond = found.beyond or found.target is not None
+                found.applied = found.applied or (named and name is not None)
+            elif named and (name is not None or found.target is None):
+                found.matches += 1
+                found.target = found.target or one
+            elif found.target is None:
+                found.transactions, found.size = scan.count, scan.size
+                if self._facts and self._facts.target and one.named(self._facts.target):
+                    found.passes = self._facts.target
+                if not marks or marks[-1].beats != one.beats:
+                    marks.append(one)
+        if name is not None:
+            self._calibrate(scan.beats)
+        found.first, found.end, found.tables, found.broken = scan.first, scan.end, scan.tables, scan.broken
+        self._cut(found, marks)
+        return found
+
+    def _cut(self, found: Waiting, marks: list[Transaction]) -> None:
+        """Adds where a delay that still holds the target gets to, with a margin for somebody to come and see."""
+        state, facts = self._state, self._facts
+        moment = self.of(found.target) if found.target else UNKNOWN
+        if moment.time is None:
+            return
+        usual = (facts.delay or 0) if facts else 0 if state.held else state.channel.delay
+        margin = min(max(usual / 12, MARGIN_S[0]), MARGIN_S[1])
+        delay = math.ceil(state.now - moment.time + (moment.error or 0.0) + margin)
+        due = state.now - delay - 1
+        cut = next((one for one in marks if (t := self.of(one).time) is not None and t > due), None)
+        if delay > 0 and cut and found.first and cut.relay != found.first.relay:
+            found.cut, found.cut_delay = cut, delay
+
+    def _scan(self) -> Scan:
+        return Scan(self._session, self._state, self._facts)
+
+    def _count_beats(self) -> None:
+        """Counts the heartbeats that wait, where times decide what is taken."""
+        scan = self._scan()
+        for _ in scan:
+            pass
+        self._calibrate(scan.beats)
+
+    def _calibrate(self, beats: int) -> None:
+        """All `beats` heartbeats that wait have been counted. Where fetching goes on, the last of them is of now, and
+        their interval follows; where none waits, the applied one tells nothing of what came after it.
+        """
+        if self._applied is None:
+            return
+        if self._state.channel.io != "Yes":
+            self._applied = self._applied if beats else None
+            return
+        span = self._state.now - self._applied
+        if beats >= 10 and abs(span - beats * BEAT_S) > span / 10:
+            self._interval = span / beats
+        self._error = max(ERROR_S, 2 * self._interval, abs(span - beats * self._interval))
 
 
-def _calibrate(session: Session, state: State, facts: Facts | None, clock: Times) -> None:
-    """Counts the heartbeats that wait, where times decide what is taken."""
-    scan = Scan(session, state, facts)
-    for _ in scan:
-        pass
-    clock.ends(scan.beats, state)
+def _may_be_at(moment: Moment, before: float) -> bool:
+    return moment.time is not None and moment.time + (moment.error or 0.0) >= before
 
 
 def _rank(one: Transaction, number: int) -> tuple[int, int, int]:
@@ -236,62 +271,3 @@ def _rank(one: Transaction, number: int) -> tuple[int, int, int]:
     if one.kind in ("delete", "update"):
         return (KINDS.index("delete"), -one.size, number)
     return (KINDS.index(one.kind), 0, number)
-
-
-def locate(
-    session: Session,
-    state: State,
-    facts: Facts | None,
-    clock: Times,
-    name: str | None,
-    before: float | None = None,
-) -> Waiting:
-    """Finds a target by its name, or the first transaction that may be of the time `before` or later."""
-    target: Transaction | None = None
-    marks: list[Transaction] = []
-    matches = count = size = 0
-    applied = beyond = repeated = False
-    if name is None:
-        _calibrate(session, state, facts, clock)
-    scan = Scan(session, state, facts)
-    for one, waits in scan.all():
-        named = one.named(name) if name is not None else before is not None and _may_be_at(clock.of(one), before)
-        if not waits:
-            repeated = repeated or scan.first is None
-            beyond = beyond or target is not None
-            applied = applied or (named and name is not None)
-        elif named and (name is not None or target is None):
-            matches += 1
-            target = target or one
-        elif target is None:
-            count, size = scan.count, scan.size
-            if not marks or marks[-1].beats != one.beats:
-                marks.append(one)
-    if name is not None:
-        clock.ends(scan.beats, state)
-    repeated = repeated and state.mariadb
-    found = Waiting(
-        scan.first, target, matches, applied, beyond, repeated, None, 0, count, size, scan.end, scan.tables, scan.broken
-    )
-    return _with_cut(found, marks, clock, state, facts) if target is not None else found
-
-
-def _may_be_at(moment: Moment, before: float) -> bool:
-    return moment.time is not None and moment.time + (moment.error or 0.0) >= before
-
-
-def _with_cut(found: Waiting, marks: list[Transaction], clock: Times, state: State, facts: Facts | None) -> Waiting:
-    """Adds where a delay that still holds the target gets to, with a margin for somebody to come and see."""
-    assert found.target is not None
-    moment = clock.of(found.target)
-    if moment.time is None:
-        return found
-    usual = (facts.delay or 0) if facts else 0 if state.held else state.channel.delay
-    margin = min(max(usual / 12, MARGIN_S[0]), MARGIN_S[1])
-    error = moment.error or 0.0
-    delay = math.ceil(state.now - moment.time + error + margin)
-    due = state.now - delay - 1
-    cut = next((one for one in marks if (t := clock.of(one).time) is not None and t > due), None)
-    if delay <= 0 or cut is None or found.first is None or cut.relay == found.first.relay:
-        return found
-    return found._replace(cut=cut, cut_delay=delay)

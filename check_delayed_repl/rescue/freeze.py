@@ -2,60 +2,55 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 import time
+from contextlib import suppress
 
-from check_delayed_repl.history import HistoryUnavailable
+from check_delayed_repl.history import History
 from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.observe.replication import is_mariadb
 from check_delayed_repl.options import replica_name
 from check_delayed_repl.records import JobLine, merge_job
-from check_delayed_repl.rescue import find, plan, ready, standing, tables
+from check_delayed_repl.rescue import find, plan, ready, tables
 from check_delayed_repl.rescue.base import KIND, Action
 from check_delayed_repl.rescue.plan import Plan, Refusal
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
-from check_delayed_repl.rescue.relaylog import Place, Transaction
-from check_delayed_repl.rescue.report import clock, when
-from check_delayed_repl.rescue.run import Failed, Runner, Stopped, current, lock, stop_now, stop_statement
-from check_delayed_repl.rescue.standing import Next
-from check_delayed_repl.rescue.state import HELD_S, Channel, Session, State, channels, read
-from check_delayed_repl.words import one_line, span
+from check_delayed_repl.rescue.relaylog import Place
+from check_delayed_repl.rescue.report import when
+from check_delayed_repl.rescue.run import Failed, Stopped, current, lock, stop_now, stop_statement
+from check_delayed_repl.rescue.standing import FIND, Next
+from check_delayed_repl.rescue.state import HELD_S, Channel, channels, read
+from check_delayed_repl.words import one_line, span, utc
 
 KEEP_S = 1.0
-_SYNTAX = 1064
 PASTE = ("STOP REPLICA SQL_THREAD", "STOP SLAVE SQL_THREAD", "STOP ALL SLAVES SQL_THREAD")
 """For MySQL from 8.0.22 on, for older ones, for MariaDB."""
+LEFT = "What is left to try: backups, other replicas, the source's binary logs"
 
 
 class Freeze(Action):
     """Refuses nothing that a stop would help."""
 
-    def __init__(self, args: argparse.Namespace, folder: str) -> None:
-        super().__init__(args, folder)
-        self._late: list[str] = []
-        """Why it is too late for what somebody fears for."""
-
     def _act(self) -> bool:
-        args, report, voice = self._args, self._report, self._voice
+        args, report, voice, session = self._args, self._report, self._voice, self._session
         began = time.monotonic()
         try:
-            session = self._session = Session(self._target, args.timeout)
+            with suppress(Refused):  # what could not be prepared keeps nobody from stopping
+                session.connect()
             if args.dry_run:
-                return self._dry_freeze(session)
-            stopped = self._stop(session)
+                return self._dry_freeze()
+            stopped = self._stop()
         except (Refused, SampleFailed, OptionFileError) as error:
-            reason = f"error {error.number}: {error.text}" if isinstance(error, Refused) else str(error)
             voice.say("NOT stopped. Paste one of these into a client on the replica:")
-            report.reasons.append(reason)
-            report.statements = (
-                [stop_statement(self._session.version, self._target.channel)] if self._session else [*PASTE]
-            )
+            report.reasons.append(str(error))
+            known = session.version
+            report.statements = [stop_statement(known, self._target.channel)] if known else [*PASTE]
             return False
         report.done = stopped.statements
+        self._late: list[str] = []
+        """Why it is too late for what somebody fears for: it comes first, and is known last."""
         if self._tables or args.before is not None:
-            # Whether it is too late comes first, and is known last.
             voice.progress("stopped; looking for what was asked for")
             voice.keep()
         try:
@@ -63,31 +58,33 @@ class Freeze(Action):
             voice.statements(stopped.statements)
             for unclear in args.unclear:
                 voice.say(f"Not looked for: {unclear}.")
-            session.prepare()
             voice.say(self._fate(stopped, is_mariadb(session.version)))
-            for channel in self._channels(session):
+            every = self._channels()
+            for channel in every:
                 try:
-                    self._frozen(session, channel)
+                    self._frozen(channel)
                 except Refused as error:
-                    report.reasons.append(f"what waits cannot be told (error {error.number}: {error.text})")
+                    report.reasons.append(f"what waits cannot be told ({error})")
         finally:
             voice.progress("")
             voice.release(*(f"{reason[0].upper()}{reason[1:]}." for reason in self._late))
             report.reasons[:0] = self._late if voice.as_json else []
-        if report.phase == "unknown" and not self._channels(session):
+        if not every:
             report.reasons.append("no replication channel is configured on this server: there was nothing to stop")
             return False
-        report.held = {HELD_S} == {one.delay for one in self._channels(session)}
+        report.held = {HELD_S} == {one.delay for one in self._channels()}
         for line in ready.who_could_start(session, self._active_jobs()):
             voice.say(line)
-        names = [one.name for one in self._channels(session)]
-        self._next(standing.FIND, *(names if len(names) > 1 else ()))
-        if args.keep:
-            self._keep(session)
+        self._next(FIND, *(one.name for one in every if len(every) > 1))
+        if args.stop_again:
+            self._keep()
         return True
 
-    def _channels(self, session: Session) -> list[Channel]:
-        return [one for one in channels(session) if self._target.channel in (None, one.name)]
+    def _channels(self) -> list[Channel]:
+        return [one for one in channels(self._session) if self._target.channel in (None, one.name)]
+
+    def _stop(self) -> Stopped:
+        return stop_now(self._session, self._target.channel, bool(self._args.let_finish), self._voice)
 
     def _fate(self, stopped: Stopped, mariadb: bool) -> str:
         """What has become of the transaction that was being applied."""
@@ -102,52 +99,34 @@ class Freeze(Action):
             return "What was being applied has been rolled back; DDL and tables without transactions cannot be."
         return "No transaction had to be rolled back."
 
-    def _stop(self, session: Session) -> Stopped:
-        channel, finish = self._target.channel, self._args.let_finish
-        try:
-            return stop_now(session, channel, finish, self._voice.say)
-        except Refused as error:
-            if error.number != _SYNTAX:
-                raise
-        # A proxy greets with a version of its own.
-        session.prepare()
-        return stop_now(session, channel, finish, self._voice.say)
-
-    def _dry_freeze(self, session: Session) -> bool:
-        session.prepare()
+    def _dry_freeze(self) -> bool:
         report = self._report
         self._next(Next("stop", ("freeze",)))
-        report.statements = [stop_statement(session.version, self._target.channel)]
-        for channel in channels(session):
-            if self._target.channel not in (None, channel.name):
-                continue
-            state = read(session, channel)
+        report.statements = [stop_statement(self._session.version, self._target.channel)]
+        for channel in self._channels():
+            state = read(self._session, channel)
             held = plan.hold(state._replace(channel=channel._replace(sql="No")))
-            if isinstance(held, Plan):
-                report.statements += [step.sql for step in held.steps]
+            report.statements += [step.sql for step in held.steps] if isinstance(held, Plan) else []
             self._stand(state, None, None)
         self._voice.say("freeze would run:")
         return True
 
-    def _frozen(self, session: Session, channel: Channel) -> None:
+    def _frozen(self, channel: Channel) -> None:
         """After the stop: records, holds where that is safe, and says what is true of one channel."""
-        voice, report = self._voice, self._report
+        session, voice, report = self._session, self._voice, self._report
         state = read(session, channel)
         name = f"Channel {channel.name!r}: " if channel.name else ""
         facts: Facts | None = None
-        record = Record(self._folder, state.identity, channel.name)
         held = "held before" if state.held else "NOT HELD: any START, and a restart of the server, undoes this"
         try:
+            record = Record(self._folder, state.identity, channel.name)
             facts = self._begin(record, state)
-            holder = lock(session, channel.name)
-            if holder:
+            if holder := lock(session, channel.name):
                 raise Failed(f"another rescue acts here: {holder}")
             planned = plan.hold(state)
             if isinstance(planned, Refusal):
                 raise Failed(planned.reason)
-            runner = Runner(session, state, facts, record, voice.say, voice.progress)
-            runner.run(planned)
-            report.done += runner.done
+            self._runner(facts, record).run(planned)
             held = f"HELD: neither START nor a restart applies anything here (the delay is {HELD_S} s)"
         except RecordError as error:
             voice.say(f"{name}The record cannot be kept: {error}. Note down: the delay was {channel.delay} s.")
@@ -158,91 +137,79 @@ class Freeze(Action):
         if facts is not None:
             self._note_job(facts, finished=False)
         state = read(session, current(session, channel.name))
-        clock_ = find.times(session, state, self._fetched(state))
+        search = find.Search(session, state, facts, self._fetched(state))
         first = find.oldest(session, state, facts)
         self._stand(state, facts, first)
+        moment = search.of(first) if first else find.UNKNOWN
         if first is None:
             voice.say(f"{name}Nothing waits: all that was fetched has been applied.")
         else:
-            moment = clock_.of(first)
             ago = f", {span(state.now - moment.time)} ago" if moment.time is not None else ""
             voice.say(f"{name}The oldest waiting change: {when(moment)}{ago}, at {first.source}.")
-        voice.say(f"{name}{ready.room(state, clock_.of(first).time if first else None)}")
+        voice.say(f"{name}{ready.room(session, state, moment.time)}")
         if state.channel.sql_errno and state.channel.sql_errno != plan.KILLED:
             voice.say(f"{name}An SQL error stands: {one_line(state.channel.sql_error)}")
-        self._look_for(session, state, facts, clock_, first)
-
-    def _look_for(
-        self, session: Session, state: State, facts: Facts | None, clock_: find.Times, first: Transaction | None
-    ) -> None:
-        """Whether what somebody fears for still waits."""
-        args, voice = self._args, self._voice
-        left = "What is left to try: backups, other replicas, the source's binary logs"
-        if args.before is not None:
-            moment = clock_.of(first) if first else find.UNKNOWN
-            if moment.time is None:
-                voice.say("Whether it is too late cannot be told: times are unknown.")
-            elif moment.time - (moment.error or 0) > args.before:
-                self._late.append(f"too late: changes of {clock(args.before)} have been applied here. {left}")
-            else:
-                voice.say(f"In time: changes of {clock(args.before)} have not been applied here.")
+        if self._args.before is not None:
+            self._look_for_time(moment, self._args.before)
         if self._tables:
-            listing = find.listed(session, state, facts, clock_, find.Filter(tuple(self._tables)), 1)
-            if listing.found:
-                one = listing.found[0].transaction
-                voice.say(f"In time: {one.kind} of {', '.join(one.tables)} waits, as {one.gtid or one.source}.")
-            else:
-                doubts = {name: tables.unknown(session, name, listing.scan.tables) for name in self._tables}
-                wrong = [why for why in doubts.values() if why]
-                self._tables = [name for name, why in doubts.items() if not why]
-                self._late.append(
-                    f"too late, {'not fetched yet or mistyped' if wrong else 'or not fetched yet'}: nothing that"
-                    f" destroys {', '.join(doubts)} waits here{' (' + '; '.join(wrong) + ')' if wrong else ''}. {left}"
-                )
+            self._look_for_tables(search)
+
+    def _look_for_time(self, oldest: find.Moment, before: float) -> None:
+        if oldest.time is None:
+            self._voice.say("Whether it is too late cannot be told: times are unknown.")
+        elif oldest.time - (oldest.error or 0) > before:
+            self._late.append(f"too late: changes of {utc(before)} have been applied here. {LEFT}")
+        else:
+            self._voice.say(f"In time: changes of {utc(before)} have not been applied here.")
+
+    def _look_for_tables(self, search: find.Search) -> None:
+        listing = search.listed(find.Filter(tuple(self._tables)), 1)
+        if listing.found:
+            one = listing.found[0].transaction
+            self._voice.say(f"In time: {one.kind} of {', '.join(one.tables)} waits, as {one.name}.")
+            return
+        doubts = {name: tables.unknown(self._session, name, listing.scan.tables) for name in self._tables}
+        wrong = "; ".join(filter(None, doubts.values()))
+        self._tables = [name for name, why in doubts.items() if not why]
+        self._late.append(
+            f"too late, {'not fetched yet or mistyped' if wrong else 'or not fetched yet'}: nothing that"
+            f" destroys {', '.join(doubts)} waits here{f' ({wrong})' if wrong else ''}. {LEFT}"
+        )
 
     def _active_jobs(self) -> list[str]:
         """Planned work that is going on, by the history."""
-        history = self._history()
-        if history is None:
-            return []
-        try:
+
+        def active(history: History) -> list[str]:
             jobs: dict[str, JobLine] = {}
             for _, line in history.job_lines(replica_name(self._args)) if history.readable else ():
                 jobs[line.id] = merge_job(jobs.get(line.id), line)
-            return [
-                f"{line.kind} {line.id}"
-                for line in jobs.values()
-                if line.finished_at is None and not line.void and line.kind != KIND
-            ]
-        except HistoryUnavailable:
-            return []
-        finally:
-            history.close()
+            going_on = (one for one in jobs.values() if one.finished_at is None and not one.void and one.kind != KIND)
+            return [f"{line.kind} {line.id}" for line in going_on]
 
-    def _keep(self, session: Session) -> None:
+        return self._from_history(active, [])
+
+    def _keep(self) -> None:
         """Stops again and again, where something else starts again and again: pt-slave-delay, a backup's end."""
-        voice = self._voice
+        session, voice = self._session, self._voice
         voice.say("Stopping again every second, until interrupted (Ctrl-C). End the program that starts it again: each")
         voice.say("time, changes can be applied for up to a second. pt-slave-delay goes on with what it thinks is due.")
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
         seen: dict[str, Place] = {}
-        try:
+        with suppress(KeyboardInterrupt):
             while True:
                 time.sleep(KEEP_S)
                 try:
                     if not session.connection.open:
                         session.connect()
-                        session.prepare()
-                    every = self._channels(session)
+                    every = self._channels()
                     if any(one.sql != "No" for one in every):
-                        self._report.done += self._stop(session).statements
-                        voice.say(f"{clock(time.time())}: somebody had started it; stopped again")
+                        self._report.done += self._stop().statements
+                        voice.say(f"{utc(time.time())}: somebody had started it; stopped again")
                     for one in every:
                         if one.relay.order > seen.setdefault(one.name, one.relay).order:
-                            voice.say(f"{clock(time.time())}: CHANGES HAVE BEEN APPLIED meanwhile, up to {one.applied}")
+                            voice.say(f"{utc(time.time())}: CHANGES HAVE BEEN APPLIED meanwhile, up to {one.applied}")
                         seen[one.name] = one.relay
                 except SampleFailed as error:
-                    voice.say(f"{clock(time.time())}: {error}")
-        except KeyboardInterrupt:
-            voice.say("No more stopping.")
+                    voice.say(f"{utc(time.time())}: {error}")
+        voice.say("No more stopping.")

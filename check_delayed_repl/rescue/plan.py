@@ -8,17 +8,29 @@ GTIDs does it at START after both were stopped; naming a place turns GTIDs off f
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from check_delayed_repl.observe.dialect import quoted
 from check_delayed_repl.rescue.record import Facts
 from check_delayed_repl.rescue.relaylog import Place, Transaction
-from check_delayed_repl.rescue.standing import executed, forgotten, passed, skipped_or_lost
-from check_delayed_repl.rescue.state import HELD_S, Channel, State
+from check_delayed_repl.rescue.standing import (
+    FREEZE,
+    GRANTS,
+    SEE,
+    Next,
+    executed,
+    forgotten,
+    passed,
+    skipped_or_lost,
+)
+from check_delayed_repl.rescue.state import HELD_S, Channel, State, in_variables
 
 KILLED = 1317
 """The error that an applier stops with when it is killed, as freeze does."""
 SQL, IO, BOTH = "SQL_THREAD", "IO_THREAD", ""
+STAY_STOPPED = "stay stopped after a restart"
+"""The step that only a resume takes back."""
 
 
 class Step(NamedTuple):
@@ -41,11 +53,11 @@ class Plan(NamedTuple):
 
 class Refusal(NamedTuple):
     reason: str
-    then: tuple[str, ...] = ("status",)
-    """The command that comes next."""
+    then: Next = SEE
 
 
-class Waiting(NamedTuple):
+@dataclass
+class Waiting:
     """What a scan of the relay log has found for a target."""
 
     first: Transaction | None = None
@@ -57,6 +69,8 @@ class Waiting(NamedTuple):
     """The target has been applied."""
     beyond: bool = False
     """Parallel appliers have applied something behind the target already."""
+    passes: str = ""
+    """An earlier forward's target, which waits before this one."""
     repeated: bool = False
     """The server's own place lies before what it has applied, as after a crash."""
     cut: Transaction | None = None
@@ -73,10 +87,6 @@ class Waiting(NamedTuple):
     """Why not all of it could be read."""
 
 
-def _skip_variable(state: State) -> str:
-    return "skip_replica_start" if state.say.numbers >= (8, 0, 26) else "skip_slave_start"
-
-
 def missing(state: State) -> list[str]:
     """The rights that acting needs and the account has not."""
     if state.rights is None or {"ALL PRIVILEGES", "SUPER"} & state.rights:
@@ -89,9 +99,15 @@ def missing(state: State) -> list[str]:
     return sorted(needed - state.rights)
 
 
-def _lacking(state: State) -> Refusal | None:
-    lacking = missing(state)
-    return Refusal(f"the account lacks {', '.join(lacking)}", ("grants", "--for", "rescue")) if lacking else None
+def _hindered(state: State, repeated: bool = False) -> Refusal | None:
+    """What forbids any plan: a right that is missing, an SQL error that is pending. `repeated`: one that comes of what
+    has been applied before, as after a crash, is none."""
+    channel = state.channel
+    if lacking := missing(state):
+        return Refusal(f"the account lacks {', '.join(lacking)}", GRANTS)
+    if channel.sql_errno not in (0, KILLED) and not repeated:
+        return Refusal(f"an SQL error is pending (error {channel.sql_errno}): {channel.sql_error}")
+    return None
 
 
 class _Steps:
@@ -164,14 +180,14 @@ def forward(state: State, facts: Facts | None, name: str, found: Waiting) -> Pla
         return Refusal(f"{name} is not whole: its end has not been fetched")
     if found.beyond:
         return Refusal(f"parallel appliers have applied transactions behind {name}: the gap cannot be filled exactly")
-    if lacking := _lacking(state):
-        return lacking
+    if found.passes:
+        return Refusal(f"{found.passes}, the target so far, waits before {name} and would be applied: skip it first")
     if channel.sql != "No" and not state.held:
         if channel.until and channel.until.order <= target.relay.order:
             return Plan(join=True)
-        return Refusal(f"the SQL thread runs again, and {name} has not been applied yet", ("freeze",))
-    if channel.sql_errno not in (0, KILLED) and not (found.repeated and facts and facts.phase == "forwarding"):
-        return Refusal(f"an SQL error is pending (error {channel.sql_errno}): {channel.sql_error}")
+        return Refusal(f"the SQL thread runs again, and {name} has not been applied yet", FREEZE)
+    if hindered := _hindered(state, bool(found.repeated and facts and facts.phase == "forwarding")):
+        return hindered
     assert found.first is not None
     return _forward(state, facts, found, found.first, target)
 
@@ -191,7 +207,7 @@ def _forward(state: State, facts: Facts | None, found: Waiting, first: Transacti
         if not there:
             safe = bool(state.stays_stopped)
             if not safe and state.may_persist:
-                steps.add("stay stopped after a restart", f"SET PERSIST_ONLY {_skip_variable(state)} = ON")
+                steps.add(STAY_STOPPED, f"SET PERSIST_ONLY skip_{in_variables(state.say.numbers)}_start = ON")
                 safe = True
             if not safe:
                 notes.append(_risk(found))
@@ -239,15 +255,13 @@ def resume(
         return Refusal("there is no record of the delay that was set before: say it with --delay TIME")
     if channel.until:
         return Refusal("a forward is on its way: wait for it, or freeze")
-    if channel.sql_errno not in (0, KILLED):
-        return Refusal(f"an SQL error is pending (error {channel.sql_errno}): {channel.sql_error}")
+    if hindered := _hindered(state):
+        return hindered
     if lost := forgotten(state, facts):
         return Refusal(lost)
     behind = passed(state, facts, first)
     if facts and behind and channel.relay.pos == 4 and skipped_or_lost(state, facts, first):
         return Refusal(behind)
-    if lacking := _lacking(state):
-        return lacking
     fetching = facts.fetching if facts else True
     if state.pins and fetching and (twice := _fetches_twice(channel, end)):
         fetching = False
@@ -263,26 +277,9 @@ def resume(
         both = fetching and (channel.io == "No" or (change and state.pins))
         steps.add("start", state.say.start(BOTH if both else SQL))
     if facts and facts.persisted and state.stays_stopped:
-        steps.add("start again after a restart", f"RESET PERSIST {_skip_variable(state)}")
-    if state.mariadb and facts and facts.gtid and (steps.found or not channel.gtid) and channel.fetched.file:
-        notes.append(back_to_gtid(state))
-    elif facts and facts.gtid and state.pins and not state.mariadb:
-        say = state.say
-        notes.append(
-            "the channel stays with file and position. Once nothing waits here any more, it may ask by GTID again:"
-            f" {say.stop()}; {say.change(None, back=True)}; {say.start()}"
-        )
+        steps.add("start again after a restart", f"RESET PERSIST skip_{in_variables(state.say.numbers)}_start")
+    if facts and facts.gtid and state.pins and (steps.found or not channel.gtid) and channel.fetched.file:
+        notes.append(state.say.back_to_gtid())
     if behind:
         notes.append(behind)
     return Plan(tuple(steps.found), tuple(notes))
-
-
-def back_to_gtid(state: State) -> str:
-    """When and how a MariaDB that was forwarded may ask its source by GTID again."""
-    say = state.say
-    return (
-        "the channel stays with file and position. To go back to GTIDs too early loses all that waits, without an"
-        " error, as gtid_slave_pos may name what was fetched: wait until a transaction that was fetched after now has"
-        " been applied, see that @@gtid_slave_pos names it and that the source still has its binary logs since then;"
-        f" only then: {say.stop()}; {say.change(None, back=True)}; {say.start()}"
-    )

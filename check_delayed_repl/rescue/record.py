@@ -22,8 +22,6 @@ _MAX_BYTES = 1 << 20
 Time = Annotated[float, msgspec.Meta(ge=0, lt=1e11)]
 """Seconds since 1970, by the server's clock."""
 Word = Annotated[str, msgspec.Meta(pattern=r"\A[\w ./:@#-]{0,300}\Z")]
-
-
 Spot = Annotated[str, msgspec.Meta(pattern=r"\A[^\s:'\"\\\\]{1,200}:\d{1,19}\Z")]
 
 
@@ -95,7 +93,9 @@ class Record:
         """Written whole and synced. Raises RecordError."""
         new = f"{self.path}.new"
         try:
-            self._make_folder()
+            if not os.path.lexists(self._folder):
+                os.makedirs(os.path.dirname(self._folder) or ".", mode=0o700, exist_ok=True)
+                os.mkdir(self._folder, 0o700)
             self._check_folder()
             descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
@@ -110,18 +110,6 @@ class Record:
                 os.close(folder)
         except OSError as error:
             raise RecordError(f"{error.filename or self._folder}: {error.strerror}") from None
-
-    def put_aside(self, facts: Facts) -> None:
-        """Keeps the record of a rescue that is over under the time of its beginning."""
-        try:
-            os.replace(self.path, self.path.removesuffix(".json") + f"-{int(facts.started)}.json")
-        except OSError as error:
-            raise RecordError(f"{self.path}: {error.strerror}") from None
-
-    def _make_folder(self) -> None:
-        if not os.path.lexists(self._folder):
-            os.makedirs(os.path.dirname(self._folder) or ".", mode=0o700, exist_ok=True)
-            os.mkdir(self._folder, 0o700)
 
     def _check_folder(self) -> None:
         found = os.lstat(self._folder)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -92,6 +93,11 @@ class Transaction:
     text: str | None = None
     """The statement that the row events being read are of."""
 
+    @property
+    def name(self) -> str:
+        """Its GTID, else its place in the source's binary log."""
+        return self.gtid or str(self.source)
+
     def named(self, target: str) -> bool:
         """Whether `target` names it: by its GTID, or by its place in the source's binary log."""
         return target.lower() == (self.gtid or "").lower() or target == str(self.source)
@@ -144,7 +150,7 @@ class Reader:
         self._beats = 0
         self._beat_ts: str | None = None
         self._next: str | None = None
-        self.end = Place("", 0)
+        self.end = NOWHERE
         """How far the relay log has been read: at last its end."""
         self.broken = ""
         """Why it could not be read to its end."""
@@ -182,7 +188,9 @@ class Reader:
                 self._limit = max(SMALLEST_PAGE, limit // 8)
                 return self._fetch(file, pos, skip)
             self.broken = f"{file} cannot be read behind {pos}, and neither can what follows it: {error.text}"
-            return self._first(file, pos, skip), False
+            with suppress(Unreadable):
+                return self._page(file, pos, skip, 1) or [], False
+            return [], False
         if rows is None or len(rows) < limit:
             return rows, False
         took = max(time.monotonic() - began, 1e-3)
@@ -190,30 +198,21 @@ class Reader:
         self._limit = max(SMALLEST_PAGE, min(MAX_PAGE, int(limit * min(4, PAGE_S / took, PAGE_BYTES / size))))
         return rows, True
 
-    def _first(self, file: str, pos: int, skip: int) -> list[Row]:
-        """The one event before an unreadable one."""
-        try:
-            return self._page(file, pos, skip, 1) or []
-        except Unreadable:
-            return []
-
     def _file(self, file: str, pos: int, rows: list[Row], full: bool) -> Iterator[Transaction]:
         """The transactions that end in one file, whose first page is there."""
         skip = 0
         while full:
-            cut = next((at for at in range(len(rows) - 1, 0, -1) if _is_start(rows[at][2])), 0)
-            if skip and not cut and _is_start(rows[0][2]):
-                pos, skip = _int(rows[0][1]), 0
-            elif cut:
-                yield from self._take(file, rows[:cut], rows[cut])
-                pos, skip = _int(rows[cut][1]), 0
-            elif (self._open and self._open.packed) or any(row[2] == b"Transaction_payload" for row in rows):
+            first = 0 if skip else 1
+            cut = next((at for at in range(len(rows) - 1, first - 1, -1) if _is_start(rows[at][2])), None)
+            packed = (self._open and self._open.packed) or any(row[2] == b"Transaction_payload" for row in rows)
+            if cut is None and packed:
                 # Its events have no places of their own: they are counted from where the transaction begins.
                 yield from self._take(file, rows, None)
                 skip += len(rows)
             else:
-                yield from self._take(file, rows[:-1], rows[-1])
-                pos, skip = _int(rows[-1][1]), 0
+                cut = len(rows) - 1 if cut is None else cut
+                yield from self._take(file, rows[:cut], rows[cut])
+                pos, skip = _int(rows[cut][1]), 0
             more, full = self._fetch(file, pos, skip)
             rows = more or []
         yield from self._take(file, rows, None)

@@ -6,13 +6,12 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from check_delayed_repl.rescue.find import Found, Listing, Moment
-from check_delayed_repl.words import moment as shown_moment
-from check_delayed_repl.words import one_line, plain, plural, size
+from check_delayed_repl.words import one_line, plain, plural, size, utc
 
 
 @dataclass
@@ -62,6 +61,11 @@ class Voice:
         lines, self._kept = [*first, *(self._kept or ())], None
         for line in lines:
             self.say(line)
+
+    def mind(self, notes: Iterable[str]) -> None:
+        """What one must know before."""
+        for note in notes:
+            self.say(f"Mind: {note}.")
 
     def progress(self, line: str) -> None:
         if self._progress:
@@ -145,12 +149,4 @@ def when(moment: Moment) -> str:
     """`2026-11-23 10:41:05 UTC (±2 s)`."""
     if moment.time is None or moment.error is None:
         return "time unknown"
-    from datetime import UTC
-
-    return f"{shown_moment(moment.time, UTC)} (±{plain(moment.error, 0)} s)"
-
-
-def clock(t: float) -> str:
-    from datetime import UTC
-
-    return shown_moment(t, UTC)
+    return f"{utc(moment.time)} (±{plain(moment.error, 0)} s)"

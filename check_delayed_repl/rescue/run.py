@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Literal, NamedTuple
 
 from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.dialect import Dialect
 from check_delayed_repl.observe.dialect import quoted as text
 from check_delayed_repl.observe.replication import is_mariadb, version_numbers
-from check_delayed_repl.rescue.plan import Plan, Step
+from check_delayed_repl.rescue.plan import STAY_STOPPED, Plan, Step
 from check_delayed_repl.rescue.record import Facts, Record
 from check_delayed_repl.rescue.relaylog import Place, begins_at, next_start
-from check_delayed_repl.rescue.state import Channel, Session, State, channels, pager
+from check_delayed_repl.rescue.report import Voice
+from check_delayed_repl.rescue.state import Channel, Session, channels, pager
 
 LOCK = "check_delayed_repl.rescue"
 BUSY_S = 0.2
@@ -23,8 +24,6 @@ MARIADB_S = 1.0
 """...on MariaDB, which rolls back by itself."""
 POLL_S = 0.1
 NO_SUCH_THREAD = 1094
-
-Say = Callable[[str], None]
 
 
 class Failed(Exception):
@@ -37,7 +36,7 @@ class Stopped(NamedTuple):
     """Why appliers could not be killed, so that what they were applying has been finished."""
 
 
-def stop_now(session: Session, channel: str | None, finish: bool, say: Say) -> Stopped:
+def stop_now(session: Session, channel: str | None, finish: bool, voice: Voice) -> Stopped:
     """Stops the SQL thread, of every channel where none is named, at once.
 
     A transaction that is being applied is rolled back: MariaDB does so by itself, unless the applier waits for a lock;
@@ -61,11 +60,14 @@ def stop_now(session: Session, channel: str | None, finish: bool, say: Say) -> S
     while stopping.is_alive():
         # A transaction began in between, or its applier waits.
         if not finish and not stopped.refused:
-            other = other or Session(session.target, session.timeout)
+            if other is None:
+                other = Session(session.target, session.timeout)
+                with suppress(Refused):
+                    other.connect()
             more = _kill(other, channel)
             stopped = Stopped([*stopped.statements, *more.statements], more.refused)
             if stopped.refused:
-                say(
+                voice.say(
                     f"{statement} has been sent, and waits for what is being applied, perhaps for a lock that somebody"
                     f" holds: end that session. This account may not end the applier ({stopped.refused})."
                 )
@@ -114,7 +116,7 @@ def _kill(session: Session, channel: str | None) -> Stopped:
             done.append(statement)
     except Refused as error:
         if error.number != NO_SUCH_THREAD:
-            return Stopped(done, f"error {error.number}: {error.text}")
+            return Stopped(done, str(error))
     return Stopped(done)
 
 
@@ -139,13 +141,11 @@ def current(session: Session, name: str) -> Channel:
 
 
 class Runner:
-    """Carries out one plan after the other on one channel; `done` are the statements so far."""
+    """Carries out plans on one channel, and adds to `done` what it has executed."""
 
-    def __init__(self, session: Session, state: State, facts: Facts, record: Record, say: Say, progress: Say) -> None:
-        self._session, self._state = session, state
-        self._facts, self._record = facts, record
-        self._say, self._progress = say, progress
-        self.done: list[str] = []
+    def __init__(self, session: Session, facts: Facts, record: Record, voice: Voice, done: list[str]) -> None:
+        self._session, self._channel = session, facts.channel
+        self._facts, self._record, self._voice, self._done = facts, record, voice, done
 
     def run(self, plan: Plan) -> None:
         """Raises Failed, SampleFailed (the server went away) and RecordError."""
@@ -158,54 +158,47 @@ class Runner:
         self._record.save(self._facts)
 
     def _step(self, step: Step) -> None:
-        self._say(f"{step.sql};")
+        session = self._session
+        self._voice.say(f"{step.sql};")
         if step.needs_io:
             self._need_io()
-        if step.until is not None and not begins_at(pager(self._session, self._state.channel), step.until):
+        if step.until and not begins_at(pager(session, self._channel), step.until):
             raise Failed(f"the target is not at {step.until.relay} any more: nothing was started")
-        if step.name == "stay stopped after a restart":
+        if step.name == STAY_STOPPED:
             self._facts.persisted = True
         self.note(step.name, "begun")
         try:
-            self._session.ask(step.sql, step.name, patience=3600)
+            session.ask(step.sql, step.name, patience=3600)
         except Refused as error:
             self.note(step.name, "failed")
-            raise Failed(f"{step.sql}: error {error.number}: {error.text}") from None
-        self.done.append(step.sql)
-        if step.until is not None:
-            self.wait(step.until.relay)
+            raise Failed(f"{step.sql}: {error}") from None
+        self._done.append(step.sql)
+        if step.until:
+            wait(session, self._channel, step.until.relay, self._voice)
         self.note(step.name, "done")
 
     def _need_io(self) -> None:
-        channel = current(self._session, self._state.channel.name)
         end = time.monotonic() + 5
-        while not channel.io_lives and time.monotonic() < end:
+        while not (channel := current(self._session, self._channel)).io_lives and time.monotonic() < end:
             time.sleep(POLL_S)
-            channel = current(self._session, self._state.channel.name)
         if not channel.io_lives or channel.sql != "No":
             what = "the IO thread does not run" if channel.sql == "No" else "the SQL thread runs again"
             raise Failed(f"{what}: to set the delay now could throw the relay log away")
 
-    def wait(self, stop: Place) -> None:
-        """Until the SQL thread has stopped in front of `stop`, and nowhere else."""
-        began = time.monotonic()
-        session, name = self._session, self._state.channel.name
-        start = current(session, name).relay
-        while (channel := current(session, name)).sql != "No":
-            self._show_progress(start.pos, channel, stop, time.monotonic() - began)
-            time.sleep(POLL_S)
-        self._progress("")
-        if channel.sql_errno:
-            raise Failed(f"the SQL thread stopped with error {channel.sql_errno}: {channel.sql_error}")
-        if channel.relay == stop or next_start(pager(session, channel), channel.relay) == stop:
-            return
+
+def wait(session: Session, name: str, stop: Place, voice: Voice) -> None:
+    """Until the channel's SQL thread has stopped in front of `stop`. Raises Failed where it stopped elsewhere."""
+    began, start = time.monotonic(), current(session, name).relay
+    while (channel := current(session, name)).sql != "No":
+        took, rest = time.monotonic() - began, ""
+        left, applied = stop.pos - channel.relay.pos, channel.relay.pos - start.pos
+        if channel.relay.file == stop.file:
+            rest = f", {left} bytes left" + (f", about {left * took / applied:.0f} s" if applied > 0 else "")
+        voice.progress(f"at {channel.relay}, {took:.0f} s so far{rest}")
+        time.sleep(POLL_S)
+    voice.progress("")
+    if channel.sql_errno:
+        raise Failed(f"the SQL thread stopped with error {channel.sql_errno}: {channel.sql_error}")
+    if stop not in (channel.relay, next_start(pager(session, name), channel.relay)):
         where = "before" if channel.relay.order < stop.order else "BEHIND"
         raise Failed(f"the SQL thread stopped {where} the target, at {channel.relay} in place of {stop}")
-
-    def _show_progress(self, first: int, channel: Channel, stop: Place, took: float) -> None:
-        if channel.relay.file != stop.file:
-            self._progress(f"at {channel.relay}, {took:.0f} s so far")
-            return
-        left, applied = stop.pos - channel.relay.pos, channel.relay.pos - first
-        rest = f", about {left * took / applied:.0f} s left" if applied > 0 else ""
-        self._progress(f"at {channel.relay}, {left} bytes left{rest}")

@@ -10,6 +10,20 @@ from check_delayed_repl.rescue.relaylog import Place, Transaction
 from check_delayed_repl.rescue.state import HELD_S, Gtids, State
 
 
+class Next(NamedTuple):
+    """The one safe next step."""
+
+    text: str
+    command: tuple[str, ...]
+    """The action of a rescue, or another command, and what follows it."""
+
+
+SEE = Next("see where it stands", ("status",))
+FREEZE = Next("stop it again at once", ("freeze",))
+FIND = Next("find the mistake in what waits", ("find",))
+GRANTS = Next("as an administrator, run what this prints", ("grants", "--for", "rescue"))
+
+
 def phase(state: State, facts: Facts | None, first: Transaction | None) -> str:
     """normal, frozen, forwarding, forwarded or resumed; `first` is the oldest transaction that waits."""
     begun = facts is not None and facts.phase in ("forwarding", "forwarded")
@@ -121,27 +135,16 @@ def differences(state: State, facts: Facts | None, first: Transaction | None) ->
         yield "nobody knows what the delay was: resume needs --delay"
 
 
-class Next(NamedTuple):
-    """The one safe next step."""
-
-    text: str
-    command: tuple[str, ...] = ()
-    """The action of a rescue, and what follows it."""
-
-
-FIND = Next("find the mistake in what waits", ("find",))
-
-
 def next_step(state: State, facts: Facts | None, first: Transaction | None) -> Next:
     """`facts` are those of a rescue that is not over."""
     now, target = phase(state, facts, first), facts.target if facts else None
     behind = passed(state, facts, first)
     if now in ("normal", "resumed"):
         if facts is None:
-            return Next("nothing to do; on the bad day", ("freeze",))
+            return FREEZE._replace(text="nothing to do; on the bad day")
         if behind:
             return Next("restore the delay, and end the rescue", ("resume",))
-        return Next("stop it again at once", ("freeze",))
+        return FREEZE
     if forgotten(state, facts):
         return Next("set that place by hand; then", ("resume",))
     if facts and behind and skipped_or_lost(state, facts, first):

@@ -117,12 +117,6 @@ class State(NamedTuple):
     """Whether replication stays stopped after a restart; None where the server does not tell (MariaDB)."""
     may_persist: bool
     """Whether this server can be made to stay stopped after a restart, by this account."""
-    recovery: bool
-    """relay_log_recovery: a restart throws the relay log away."""
-    workers: int
-    ordered: bool
-    """Parallel appliers commit in the source's order."""
-    space_limit: int
     rights: frozenset[str] | None
     """The account's rights on everything; None where they cannot be told."""
 
@@ -154,20 +148,21 @@ class State(NamedTuple):
 class Session:
     """The connection of one command. `timeout` is how long the server may take for one answer, in seconds."""
 
+    connection: Connection
+
     def __init__(self, target: Target, timeout: float) -> None:
-        """Raises SampleFailed and OptionFileError."""
         self.target, self.timeout = target, timeout
-        self.connect()
-        self.version = self.connection.server_version
-        """As the greeting says; a proxy's may be wrong."""
+        self.version = ""
+        """What the server calls itself; empty before the first connection."""
 
     def connect(self) -> None:
-        self.connection: Connection = connect(self.target, time.monotonic() + self.timeout, raw=True)
-
-    def prepare(self) -> None:
-        """Makes the session ours, and asks the server for its true version. Raises Refused and SampleFailed."""
-        self.ask(_SESSION, "preparing the session")
+        """Begins anew. Raises SampleFailed and OptionFileError; and Refused where there is a connection, but not all of
+        the session is as we want it."""
+        self.connection = connect(self.target, time.monotonic() + self.timeout, raw=True)
+        self.version = self.connection.server_version
+        # A proxy greets with a version of its own.
         self.version = self.value("SELECT VERSION()", "asking for its version") or self.version
+        self.ask(_SESSION, "preparing the session")
 
     def ask(self, sql: str, purpose: str, patience: float = 0.0) -> Answer:
         """Raises Refused, or SampleFailed where there is no answer within the timeout or `patience`."""
@@ -192,7 +187,6 @@ class Session:
         except SampleFailed:
             if limit > SMALL_PAGE and wire.trouble is not None and wire.trouble.kind == "flood":
                 self.connect()
-                self.prepare()
                 raise TooMuch from None
             raise
         finally:
@@ -210,15 +204,14 @@ class Session:
             return None
 
     def close(self) -> None:
-        self.connection.close()
+        if self.version:
+            self.connection.close()
 
 
 def channels(session: Session) -> list[Channel]:
     """Every channel. Raises Refused and SampleFailed."""
-    if is_mariadb(session.version):
-        statement = "SHOW ALL SLAVES STATUS"
-    else:
-        statement = "SHOW REPLICA STATUS" if version_numbers(session.version) >= (8, 0, 22) else "SHOW SLAVE STATUS"
+    say = Dialect(session.version)
+    statement = "SHOW ALL SLAVES STATUS" if say.mariadb else f"SHOW {say.replica} STATUS"
     return [_channel(row) for row in session.rows(statement, "reading the replication status")]
 
 
@@ -266,14 +259,12 @@ def read(session: Session, channel: Channel) -> State:
     variable = session.variable
     mariadb = is_mariadb(session.version)
     numbers = version_numbers(session.version)
-    server_id = variable("server_id") or "0"
     executed = variable("gtid_binlog_state" if mariadb else "gtid_executed") or ""
-    old = "replica" if not mariadb and numbers >= (8, 0, 26) else "slave"
     rights = _rights(session)
     stays = None if mariadb else False
     may_persist = False
     if not mariadb and numbers >= (8, 0, 0):
-        skip = f"skip_{old}_start"
+        skip = f"skip_{in_variables(numbers)}_start"
         stays = variable(skip) == "1"
         with suppress(Refused):
             kept = f"SELECT VARIABLE_VALUE FROM performance_schema.persisted_variables WHERE VARIABLE_NAME = '{skip}'"  # noqa: S608
@@ -286,19 +277,20 @@ def read(session: Session, channel: Channel) -> State:
     return State(
         version=session.version,
         identity=identity(session),
-        server_id=int(server_id),
+        server_id=int(variable("server_id") or 0),
         now=float(session.value("SELECT UNIX_TIMESTAMP(SYSDATE(6))", "reading its clock") or 0),
         channel=channel,
         executed=Gtids.of(executed),
         slave_pos=(variable("gtid_slave_pos") or "") if mariadb else "",
         stays_stopped=stays,
         may_persist=may_persist,
-        recovery=variable("relay_log_recovery") == "1",
-        workers=int(variable(f"{old}_parallel_{'threads' if mariadb else 'workers'}") or 0),
-        ordered=mariadb or variable(f"{old}_preserve_commit_order") == "1",
-        space_limit=int(variable("relay_log_space_limit") or 0),
         rights=rights,
     )
+
+
+def in_variables(numbers: tuple[int, int, int]) -> str:
+    """What a MySQL of this version calls itself in the names of variables."""
+    return "replica" if numbers >= (8, 0, 26) else "slave"
 
 
 def _rights(session: Session) -> frozenset[str] | None:
@@ -310,15 +302,14 @@ def _rights(session: Session) -> frozenset[str] | None:
     rights: set[str] = set()
     for row in answer.rows:
         found = re.match(r"GRANT (.*?) ON \*\.\* TO ", (row[0] or b"").decode("utf-8", "replace"))
-        rights |= set(found[1].split(", ") if found and "(" not in found[1] else ())
         rights |= set(found[1].split(",") if found else ())
     return frozenset(right.strip() for right in rights)
 
 
-def pager(session: Session, channel: Channel) -> Callable[[str, int, int, int], list[Row] | None]:
+def pager(session: Session, channel: str) -> Callable[[str, int, int, int], list[Row] | None]:
     """What a relaylog.Reader reads pages with."""
     # Without its name MariaDB shows no event of a named connection, and no error.
-    say = Dialect(session.version, channel.name)
+    say = Dialect(session.version, channel)
 
     def page(file: str, pos: int, skip: int, limit: int) -> list[Row] | None:
         sql = f"SHOW RELAYLOG{say.before} EVENTS IN {quoted(file)} FROM {pos} LIMIT {skip}, {limit}{say.behind}"
