@@ -308,7 +308,7 @@ def test_what_destroys_comes_after_its_danger_and_cannot_be_pasted_by_accident()
     for version in (MYSQL, MARIADB, OLD):
         for record, oldest in ((None, 5), (facts(), 5), (rolled, 5), (facts(), None)):
             found = [*by_hand(state(version), record, transaction(oldest) if oldest else None)]
-            resets = [one for hand in found for one in hand.statements if "RESET" in one]
+            resets = [one for _, sql in found for one in sql if "RESET" in one]
             assert all(one.startswith("-- ") for one in resets)
             assert bool(resets) is (record is rolled or oldest is None)
         assert [*by_hand(state(version, sql="Yes"), rolled, transaction(5))] == []

@@ -10,7 +10,6 @@ from check_delayed_repl.rescue.base import Action
 from check_delayed_repl.rescue.plan import Plan, Refusal, Waiting
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
 from check_delayed_repl.rescue.relaylog import Transaction
-from check_delayed_repl.rescue.report import when
 from check_delayed_repl.rescue.run import Failed, current, lock, wait
 from check_delayed_repl.rescue.standing import FREEZE, GRANTS, SEE, Next
 from check_delayed_repl.rescue.state import State, channels, identity, read
@@ -140,9 +139,8 @@ class Rescue(Action):
         moment = search.of(found.target)
         self._show_facts(active)
         self._show_plan(found, found.target, moment, planned)
-        for table in self._tables:
-            if tables.access(self._session, table) == "denied":
-                voice.say(f"Mind: this account may not read {table}: the dump and --verify need SELECT on it.")
+        denied = [table for table in self._tables if tables.access(self._session, table) == "denied"]
+        voice.mind(f"this account may not read {table}: the dump and --verify need SELECT on it" for table in denied)
         report.dump = tables.dump_command(state, self._target, self._tables)
         if not args.execute:
             report.statements = [step.sql for step in planned.steps]
@@ -180,7 +178,7 @@ class Rescue(Action):
     def _show_plan(self, found: Waiting, target: Transaction, moment: find.Moment, planned: Plan) -> None:
         voice = self._voice
         voice.say(
-            f"Target: {target.kind} of {', '.join(target.tables) or 'no table'}, {when(moment)}, at {target.source},"
+            f"Target: {target.kind} of {', '.join(target.tables) or 'no table'}, {moment}, at {target.source},"
             f" in the relay log at {target.relay}."
         )
         seconds = max(1.0, found.size / 50e6, found.transactions / 2000)

@@ -17,6 +17,7 @@ from check_delayed_repl.rescue.relaylog import Place, Reader, Transaction
 from check_delayed_repl.rescue.state import NO_SUCH_FILE, Session, State, pager
 from check_delayed_repl.rescue.statements import KINDS
 from check_delayed_repl.rescue.tables import touches
+from check_delayed_repl.words import plain, utc
 
 BEAT_S = 1.0
 """pt-heartbeat's own interval."""
@@ -32,6 +33,10 @@ class Moment(NamedTuple):
     time: float | None
     error: float | None
     """How far off that may be, in seconds."""
+
+    def __str__(self) -> str:
+        """`2026-11-23 10:41:05 UTC (±2 s)`."""
+        return "time unknown" if self.time is None else f"{utc(self.time)} (±{plain(self.error or 0, 0)} s)"
 
 
 UNKNOWN = Moment(None, None)
@@ -59,7 +64,7 @@ class Filter(NamedTuple):
             return False
         if self.kinds and one.kind not in self.kinds:
             return False
-        if self.tables and not touches(one, self.tables):
+        if self.tables and not touches(one.tables, self.tables):
             return False
         error = moment.error or 0.0
         if moment.time is not None and self.since is not None and moment.time + error < self.since:

@@ -17,7 +17,6 @@ from check_delayed_repl.rescue.base import KIND, Action
 from check_delayed_repl.rescue.plan import Plan, Refusal
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place
-from check_delayed_repl.rescue.report import when
 from check_delayed_repl.rescue.run import Failed, Stopped, current, lock, stop_now, stop_statement
 from check_delayed_repl.rescue.standing import FIND, Next
 from check_delayed_repl.rescue.state import HELD_S, Channel, channels, read
@@ -145,7 +144,7 @@ class Freeze(Action):
             voice.say(f"{name}Nothing waits: all that was fetched has been applied.")
         else:
             ago = f", {span(state.now - moment.time)} ago" if moment.time is not None else ""
-            voice.say(f"{name}The oldest waiting change: {when(moment)}{ago}, at {first.source}.")
+            voice.say(f"{name}The oldest waiting change: {moment}{ago}, at {first.source}.")
         voice.say(f"{name}{ready.room(session, state, moment.time)}")
         if state.channel.sql_errno and state.channel.sql_errno != plan.KILLED:
             voice.say(f"{name}An SQL error stands: {one_line(state.channel.sql_error)}")

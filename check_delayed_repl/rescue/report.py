@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from check_delayed_repl.rescue.find import Found, Listing, Moment
-from check_delayed_repl.words import one_line, plain, plural, size, utc
+from check_delayed_repl.rescue.find import Found, Listing
+from check_delayed_repl.words import one_line, plural, size
 
 
 @dataclass
@@ -105,7 +105,7 @@ class Voice:
         else:
             first = listing.first
             self.say(
-                f"The oldest waiting change: {when(first.moment)}, at {first.transaction.source}."
+                f"The oldest waiting change: {first.moment}, at {first.transaction.source}."
                 " Older changes have been applied here."
             )
             waiting = plural(scan.count, "transaction")
@@ -119,7 +119,7 @@ class Voice:
         self.say()
         for one in found:
             it = one.transaction
-            self.say(f"{it.gtid or it.source}  {when(one.moment)}  {it.kind}  {', '.join(it.tables) or '-'}")
+            self.say(f"{it.name}  {one.moment}  {it.kind}  {', '.join(it.tables) or '-'}")
             events = f"{plural(it.events, 'event')}, {size(it.size)}, at {it.source}"
             self.say(f"    {events}{'' if it.whole else ', not whole yet'}")
             if it.statement:
@@ -131,7 +131,7 @@ class Voice:
 def as_object(one: Found) -> dict[str, Any]:
     it = one.transaction
     return {
-        "target": it.gtid or str(it.source),
+        "target": it.name,
         "time": one.moment.time,
         "time_error": one.moment.error,
         "kind": it.kind,
@@ -143,10 +143,3 @@ def as_object(one: Found) -> dict[str, Any]:
         "source_position": str(it.source),
         "relay_position": str(it.relay),
     }
-
-
-def when(moment: Moment) -> str:
-    """`2026-11-23 10:41:05 UTC (±2 s)`."""
-    if moment.time is None or moment.error is None:
-        return "time unknown"
-    return f"{utc(moment.time)} (±{plain(moment.error, 0)} s)"

@@ -126,10 +126,9 @@ def lock(session: Session, channel: str) -> str | None:
     if session.value(f"SELECT GET_LOCK({name}, 0)", "taking the lock") == "1":
         return None
     holder = session.value(f"SELECT IS_USED_LOCK({name})", "asking who has the lock") or "?"
-    for row in session.rows("SHOW PROCESSLIST", "asking who has the lock"):
-        if row["id"] == holder:
-            return f"connection {holder}, {row['user']} from {row['host']}"
-    return f"connection {holder}"
+    connected = session.rows("SHOW PROCESSLIST", "asking who has the lock")
+    who = [f", {row['user']} from {row['host']}" for row in connected if row["id"] == holder]
+    return "".join([f"connection {holder}", *who])
 
 
 def current(session: Session, name: str) -> Channel:

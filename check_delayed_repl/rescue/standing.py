@@ -158,36 +158,29 @@ def next_step(state: State, facts: Facts | None, first: Transaction | None) -> N
     return Next("bring back what was lost, compare, merge; then", ("resume",))
 
 
-class ByHand(NamedTuple):
-    """Something for a person to do with a client, the dangers first."""
+_SKIP = (
+    "To go on without {}, for good: what comes after it may fail (1062 after a TRUNCATE, whose ids the source has given"
+    " out again; 1050 for a table that was made anew). Skip it, then resume"
+)
+_PROMOTE = (
+    "To promote this server, where the source is lost: RESET throws away ALL that still waits here, for good. Skip the"
+    " target and resume first, unless nothing behind it is wanted. Fence the old source: it has the mistake and all"
+    " since. Take the dashes away to run it"
+)
 
-    danger: str
-    statements: tuple[str, ...]
 
-
-def by_hand(state: State, facts: Facts | None, first: Transaction | None) -> Iterator[ByHand]:
-    """How to skip the target, and how to promote this server: only where either makes sense."""
+def by_hand(state: State, facts: Facts | None, first: Transaction | None) -> Iterator[tuple[str, list[str]]]:
+    """How to skip the target, and how to promote this server, only where either makes sense: the dangers, and the
+    statements for a person to run with a client."""
     if facts is None or state.channel.sql != "No":
         return
-    say = state.say
-    forwarded = first is not None and phase(state, facts, first) == "forwarded"
+    say, forwarded = state.say, phase(state, facts, first) == "forwarded"
     if forwarded and first is not None:
-        name = first.gtid or str(first.source)
-        skip: tuple[str, ...]
         if first.gtid and not state.mariadb and state.channel.gtid:
-            skip = (f"SET GTID_NEXT='{first.gtid}'", "BEGIN", "COMMIT", "SET GTID_NEXT='AUTOMATIC'")
+            skip = [f"SET GTID_NEXT='{first.gtid}'", "BEGIN", "COMMIT", "SET GTID_NEXT='AUTOMATIC'"]
         else:
-            skip = (say.stop(), say.change(HELD_S, first.end), say.start("IO_THREAD"))
-        yield ByHand(
-            f"To go on without {name}, for good: what comes after it may fail (1062 after a TRUNCATE, whose ids the"
-            " source has given out again; 1050 for a table that was made anew). Skip it, then resume",
-            skip,
-        )
+            skip = [say.stop(), say.change(HELD_S, first.end), say.start("IO_THREAD")]
+        yield _SKIP.format(first.name), skip
     if forwarded or (first is None and state.channel.fetched.file and not skipped_or_lost(state, facts, first)):
         reset = f"RESET {say.replica}{say.before} ALL{say.behind}"
-        yield ByHand(
-            "To promote this server, where the source is lost: RESET throws away ALL that still waits here, for good."
-            " Skip the target and resume first, unless nothing behind it is wanted. Fence the old source: it has the"
-            " mistake and all since. Take the dashes away to run it",
-            tuple(f"-- {one}" for one in (say.stop(), reset, "SET GLOBAL read_only = 0")),
-        )
+        yield _PROMOTE, [f"-- {one}" for one in (say.stop(), reset, "SET GLOBAL read_only = 0")]

@@ -8,14 +8,13 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Collection, Iterator, Sequence
-from difflib import get_close_matches
 from typing import Any, Literal
 
+from check_delayed_repl.arguments import did_you_mean
 from check_delayed_repl.observe.connection import Refused
 from check_delayed_repl.observe.dialect import quoted as text
 from check_delayed_repl.observe.heartbeat import identifier
 from check_delayed_repl.observe.target import Target
-from check_delayed_repl.rescue.relaylog import Transaction
 from check_delayed_repl.rescue.state import Session, State
 
 SIDE = "_rescue"
@@ -24,9 +23,9 @@ _ABSENT = (1049, 1051, 1109, 1146)
 _DENIED = (1044, 1045, 1142, 1143, 1227)
 
 
-def touches(one: Transaction, tables: Collection[str]) -> bool:
-    """Whether a transaction is about one of these tables."""
-    for table in (name.lower() for name in one.tables):
+def touches(changed: Collection[str], tables: Collection[str]) -> bool:
+    """Whether one of these tables is among what has been changed."""
+    for table in (name.lower() for name in changed):
         for wanted in (name.lower() for name in tables):
             database = wanted.partition(".")[0]
             if table in (wanted, f"{database}.*") or (wanted.endswith(".*") and table.startswith(f"{database}.")):
@@ -55,18 +54,10 @@ def access(session: Session, table: str) -> Literal["readable", "absent", "denie
 def unknown(session: Session, table: str, waiting: Collection[str]) -> str:
     """Why a name must be mistyped: nothing that waits touches it (`waiting` are the names of what does), and it is not
     here. Empty where one of both is so."""
-    database, _, name = table.partition(".")
-    if table in waiting or f"{database}.*" in waiting:
-        return ""
-    if name == "*" and any(one.startswith(f"{database}.") for one in waiting):
-        return ""
-    found = access(session, table)
-    if found == "readable":
+    if touches(waiting, (table,)) or (found := access(session, table)) == "readable":
         return ""
     here = "there is no such table here" if found == "absent" else "this account may not see whether it is here"
-    close = get_close_matches(table, waiting, 1, 0.7)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{table}: nothing that waits touches it, and {here}{hint}"
+    return f"{table}: nothing that waits touches it, and {here}{did_you_mean(table, waiting, '')}"
 
 
 def verified(session: Session, table: str) -> Iterator[dict[str, Any]]:
