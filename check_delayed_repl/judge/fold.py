@@ -41,7 +41,7 @@ from check_delayed_repl.judge.line import (
 from check_delayed_repl.judge.observed import Observed, tuples
 from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
 from check_delayed_repl.judge.straight import Point
-from check_delayed_repl.judge.trend import NO_FIT, Fit
+from check_delayed_repl.judge.trend import NO_FIT, NO_TREND, Fit
 from check_delayed_repl.judge.window import Window
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import JobLine, Record, Sample
@@ -133,7 +133,7 @@ class Fold:
             self._latest = (*self._latest, record.delay)[-REAL_VALUE_SAMPLES:]
             self._window.add(t, record.delay)
         self._judge_sample(record, jobs, arrival)
-        self._window.trim(self.clock, self.clock - self.reach)
+        self._window.trim(self.clock)
 
     def _charge(self, held: dict[str, float], until: float) -> None:
         if self.holding and until > self.clock:
@@ -258,11 +258,11 @@ class Fold:
         self._runs = {}
         points = [(s.t, s.delay) for s in samples if s.delay is not None]
         self._latest = (*self._latest, *[d for _, d in points[-REAL_VALUE_SAMPLES:]])[-REAL_VALUE_SAMPLES:]
-        self._window.extend(points)
+        self._window.points += points
         has_trend = self.was_up or any(len(self._window.at(t)) >= MIN_TREND for t, _ in points)
         self._in_range(samples[0].t, has_trend)
         self._in_range(last.t, has_trend)
-        self._window.trim(self.clock, self.clock - self.reach)
+        self._window.trim(self.clock)
 
     # --- judging
 
@@ -329,12 +329,11 @@ class Fold:
 
     def line(self, now: float) -> tuple[Sequence[Point], Fit, int]:
         """What the delay line is judged by: the window's samples, their fit, and which side of the bounds it is on."""
-        now_fit = self._window.fit(now)
-        if now_fit is None:
-            now_fit = NO_FIT
-            if self._latest:
-                now_fit = NO_FIT._replace(trend=NO_FIT.trend._replace(intercept=self._latest[-1]))
-        return self._window.at(now), now_fit, side_of(now_fit, self._side, self.limits)
+        points = self._window.at(now)
+        now_fit = self._window.fit(points)
+        if not points and self._latest:
+            now_fit = NO_FIT._replace(trend=NO_TREND._replace(intercept=self._latest[-1]))
+        return points, now_fit, side_of(now_fit, self._side, self.limits)
 
     def _last_known_when(self, now: float) -> str:
         """What to add to a text about a delay that the newest sample did not see."""

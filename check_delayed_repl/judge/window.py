@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from math import inf, sqrt
 
 from check_delayed_repl.judge.straight import Point
-from check_delayed_repl.judge.trend import Fit, fit
+from check_delayed_repl.judge.trend import NO_FIT, Fit, fit
 from check_delayed_repl.limits import Limits
 
 MIN_FITTED = 6
@@ -26,30 +26,23 @@ class Window:
         self.points: list[Point] = []
         self.begun = -inf
         """No sample from before this counts: it was another server's."""
-        self._fitted: tuple[float, Fit | None] | None = None
-        """The fit at the newest sample, so that judging at that very moment need not make it again."""
+        self._fitted: tuple[Sequence[Point], Fit] = ((), NO_FIT)
+        """What was fitted last, so that judging right after a sample need not fit the same samples again."""
 
     def add(self, t: float, delay: float) -> None:
         if t >= self.begun:
             insort(self.points, (t, delay))
-        self._fitted = None
-
-    def extend(self, points: Iterable[Point]) -> None:
-        """Later ones than all so far."""
-        self.points += points
-        self._fitted = None
 
     def begin(self, t: float) -> None:
         """What is older than `t` counts no more."""
         self.begun = t
-        self.trim(t, t)
+        self.trim(t)
 
-    def trim(self, clock: float, horizon: float) -> None:
-        """Drop what lies before `horizon`; `clock` is the greatest t so far."""
+    def trim(self, clock: float) -> None:
+        """Drop what no trend reaches back to any more; `clock` is the greatest t so far."""
+        horizon = max(self.begun, clock - self.reach)
         if self.points and self.points[0][0] < horizon:
             del self.points[: bisect_left(self.points, (horizon, -inf))]
-        if self._fitted is not None and self._fitted[0] < clock:
-            self._fitted = None  # what is trimmed may lie in the window that ends there
 
     def restore(self, points: Iterable[Point]) -> None:
         """The delays of before, of which those that count are kept."""
@@ -65,12 +58,10 @@ class Window:
             start = max(min(start, end - MIN_FITTED), min(start, reach))
         return points[start:end]
 
-    def fit(self, now: float) -> Fit | None:
-        """The trend at `now`; None where no sample is left to fit."""
-        if self._fitted is None or self._fitted[0] != now:
-            points = self.at(now)
-            limits = self._limits
-            self._fitted = (now, fit(points, limits.window, limits.fit == "segment") if points else None)
+    def fit(self, points: Sequence[Point]) -> Fit:
+        """The trend of the samples of one moment, as `at` gives them."""
+        if points != self._fitted[0]:
+            self._fitted = (points, fit(points, self._limits.window, self._limits.fit == "segment"))
         return self._fitted[1]
 
     def surely_in_range(self, now: float) -> bool:
