@@ -47,7 +47,7 @@ from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import JobLine, Record, Sample
 from check_delayed_repl.words import plain
 
-FOLD_VERSION = 12
+FOLD_VERSION = 13
 """Changes with the rules: a cache that an older judge left is worth nothing."""
 BARE = Sample(0.0)[2:]
 """A sample of a delay alone, without time and delay."""
@@ -345,9 +345,6 @@ class Fold:
 
     def dump(self) -> str:
         """All but the window's samples, which the history has, as JSON."""
-        kept = {name: getattr(self, name) for name in vars(Fold(self.limits)).keys() - _NOT_PLAIN}
-        if self.last is None:
-            kept["clock"] = None
         return json.dumps(
             {
                 "version": FOLD_VERSION,
@@ -355,9 +352,9 @@ class Fold:
                 "jobs": self._jobs.dump(),
                 "arriving": self._arriving and self._arriving.dump(),
                 "seen": self.seen.dump(),
-                "begun": self._window.begun if self._window.begun > -inf else None,
+                "begun": self._window.begun,
                 "last": self.last,
-                "kept": kept,
+                "kept": {name: value for name, value in vars(self).items() if name not in _NOT_PLAIN},
             },
             separators=(",", ":"),
         )
@@ -373,7 +370,7 @@ class Fold:
             fold._jobs = Jobs.load(limits, data["jobs"])
             fold._arriving = None if data["arriving"] is None else Jobs.load(limits, data["arriving"])
             fold.seen.load(data["seen"])
-            fold._window.begun = -inf if data["begun"] is None else data["begun"]
+            fold._window.begun = data["begun"]
             fold.last = Sample._make(tuples(value) for value in data["last"])
             for name in vars(fold).keys() - _NOT_PLAIN:
                 setattr(fold, name, tuples(data["kept"][name]))

@@ -184,20 +184,14 @@ class Jobs:
         return ""
 
     def dump(self) -> list[object]:
-        jobs = [[line, _finite(arrived), explains] for line, arrived, explains in self._live.values()]
-        return [_finite(self._clock), self._beyond_open, _finite(self._beyond_until), jobs]
+        return [self._clock, self._beyond_open, self._beyond_until, list(self._live.values())]
 
     @classmethod
     def load(cls, limits: Limits, values: list[Any]) -> Jobs:
         """Raises TypeError or ValueError where these are not what `dump` gave."""
         jobs = cls(limits)
-        clock, jobs._beyond_open, until, rows = values
-        jobs._clock, jobs._beyond_until = -inf if clock is None else clock, -inf if until is None else until
+        jobs._clock, jobs._beyond_open, jobs._beyond_until, rows = values
         for fields, arrived, explains in rows:
             line = JobLine(*fields)
-            jobs._live[line.id] = Job(line, inf if arrived is None else arrived, explains)
+            jobs._live[line.id] = Job(line, arrived, explains)
         return jobs
-
-
-def _finite(value: float) -> float | None:
-    return value if -inf < value < inf else None
