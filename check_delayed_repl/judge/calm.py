@@ -29,12 +29,12 @@ def calm(block: Sequence[Sample], fold: Fold) -> bool:
     """
     last, seen, limits = fold.last, fold.seen, fold.limits
     times = [s.t for s in block]
-    if last is None or times[0] <= fold.clock or not all(map(lt, times, times[1:])) or not fold.at_rest(times[0]):
+    delays = [s.delay for s in block if s.delay is not None]
+    if last is None or len(delays) < len(block):
+        return False
+    if times[0] <= fold.clock or not all(map(lt, times, times[1:])) or not fold.at_rest(times[0], delays):
         return False
     if {*map(STILL, block)} != {STILL(last)} or last.io not in (None, "Yes"):
-        return False
-    delays = [s.delay for s in block if s.delay is not None]
-    if len(delays) < len(block) or not fold.stays_in_range(times[0], delays):
         return False
     threads = {last.sql, *[s.sql for s in block]}
     if len(threads) > 1 and (native(seen, limits) or not threads <= {"Yes", "No"}):

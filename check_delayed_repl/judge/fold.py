@@ -222,13 +222,14 @@ class Fold:
             or not self._window.surely_in_range(t)
         )
 
-    def at_rest(self, t: float) -> bool:
-        """No episode, nothing charged, and from `t` on no job that is active or has to be reported.
+    def at_rest(self, t: float, delays: Sequence[float]) -> bool:
+        """No episode, nothing charged, from `t` on no job that is active or has to be reported, and with these delays
+        from then on the line stays in range beyond doubt.
 
-        Then a sample in range that finds nothing wrong only moves the time, the window and what has been seen.
+        Then a sample that finds nothing wrong only moves the time, the window and what has been seen.
         """
         jobs = self._jobs.at(t)
-        return not (
+        return self.was_up and not (
             self._arriving is not None
             or self.holding
             or self._held
@@ -236,17 +237,14 @@ class Fold:
             or self.episode_since is not None
             or jobs.flooded
             or any(job.status != "completed" for job in jobs.views)
+            or not self._window.stays_in_range(t, delays)
         )
-
-    def stays_in_range(self, t: float, delays: Sequence[float]) -> bool:
-        """The line is in range beyond doubt at every one of the next samples, the first of which is taken at `t`."""
-        return self._window.stays_in_range(t, delays)
 
     def pass_over(self, samples: Sequence[Sample]) -> None:
         """What `add` of each of these samples comes to.
 
-        The fold must be `at_rest`, and every sample later than the one before it, without a finding, of the same server
-        with the same settings, and in range beyond doubt.
+        The fold must be `at_rest`, and every sample later than the one before it, without a finding, and of the same
+        server with the same settings.
         """
         rests = [sample[2:] for sample in samples]
         # Of samples that saw a delay and nothing else, the first one says it all.
@@ -259,9 +257,8 @@ class Fold:
         points = [(s.t, s.delay) for s in samples if s.delay is not None]
         self._latest = (*self._latest, *[d for _, d in points[-REAL_VALUE_SAMPLES:]])[-REAL_VALUE_SAMPLES:]
         self._window.points += points
-        has_trend = self.was_up or any(len(self._window.at(t)) >= MIN_TREND for t, _ in points)
-        self._in_range(samples[0].t, has_trend)
-        self._in_range(last.t, has_trend)
+        self._in_range(samples[0].t)
+        self._in_range(last.t)
         self._window.trim(self.clock)
 
     # --- judging
