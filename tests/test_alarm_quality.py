@@ -14,7 +14,7 @@ import pytest
 from simulator import rows, score
 from simulator.years import Incident, Year
 
-from check_delayed_repl.backtest.replay import StateChange, replay
+from check_delayed_repl.backtest.replay import Replay
 from check_delayed_repl.history.recording import dumps, read
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.records import JobLine, Sample
@@ -149,7 +149,7 @@ def test_bells_ring_once_for_one_time_in_critical() -> None:
 def test_the_projects_own_rule_is_the_judge_itself() -> None:
     year = Year(2, 1, seed="x")
     alarms = score.judge(year)[score.OURS]
-    rulings = [r for r in replay(iter(Year(2, 1, seed="x")), year.profile.limits) if isinstance(r, StateChange)]
+    rulings = list(Replay(year.profile.limits).feed(Year(2, 1, seed="x")))
     entries = [
         b.t
         for a, b in zip([None, *rulings], rulings, strict=False)

@@ -12,13 +12,14 @@ import subprocess
 import sys
 import termios
 import tracemalloc
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from check_delayed_repl.backtest.replay import StateChange, Summary, replay
+from check_delayed_repl.backtest.replay import Replay, StateChange, Summary
 from check_delayed_repl.commands import backtest
 from check_delayed_repl.history.recording import dumps, read
 from check_delayed_repl.judge.fold import Fold, judge
@@ -107,13 +108,13 @@ def _said(verdict: dict[str, Any]) -> tuple[str, str]:
 
 
 def changes_of(records: list[Record], limits: Limits | None = None) -> list[StateChange]:
-    return [item for item in replay(records, limits or Limits()) if isinstance(item, StateChange)]
+    return list(Replay(limits or Limits()).feed(records))
 
 
 def summary_of(records: list[Record], limits: Limits | None = None) -> Summary:
-    *_, last = replay(records, limits or Limits())
-    assert isinstance(last, Summary)
-    return last
+    course = Replay(limits or Limits())
+    deque(course.feed(records), 0)
+    return course.summary
 
 
 def test_limits_are_options(tool: Command, tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_a_clock_that_is_set_back_does_not_count_twice() -> None:
 
 def test_a_recording_that_begins_critical_begins_with_a_page() -> None:
     found = summary_of(calm_line(10, delay=100.0))
-    assert (found.pages, dict(found.paged_by)) == (1, {"delay-out-of-bounds": 1})
+    assert (len(found.pages), dict(found.paged_by)) == (1, {"delay-out-of-bounds": 1})
 
 
 def test_from_one_critical_condition_to_another_is_no_page() -> None:
@@ -148,7 +149,7 @@ def test_from_one_critical_condition_to_another_is_no_page() -> None:
     records.append(Sample(T + 200.0, error="timeout"))
     found = summary_of(records)
     assert [change.condition for change in changes_of(records)] == ["timeout", "connect-failed", "in-range", "timeout"]
-    assert (found.pages, dict(found.paged_by)) == (2, {"timeout": 2})
+    assert (len(found.pages), dict(found.paged_by)) == (2, {"timeout": 2})
 
 
 def test_what_was_held_is_added_up(night: list[Record]) -> None:
@@ -440,8 +441,7 @@ def test_memory_does_not_grow_with_the_recording() -> None:
     peaks = []
     for count in (20_000, 60_000):
         tracemalloc.start()
-        for _ in replay(read(endless(count)), Limits()):
-            pass
+        deque(Replay(Limits()).feed(read(endless(count))), 0)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]
@@ -466,5 +466,5 @@ def test_a_calm_line_is_replayed_without_asking_the_judge(monkeypatch: pytest.Mo
         return plain(fold, now, **others)
 
     monkeypatch.setattr(Fold, "verdict", verdict)
-    assert [item.samples for item in replay(records, Limits()) if isinstance(item, Summary)] == [9999]
+    assert summary_of(records).samples == 9999
     assert len(judged) < 200

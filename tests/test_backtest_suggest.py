@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from check_delayed_repl.arguments import Parser
-from check_delayed_repl.backtest.replay import StateChange, replay
+from check_delayed_repl.backtest.replay import Replay
 from check_delayed_repl.backtest.suggest import NothingToSuggest, suggestion
 from check_delayed_repl.commands import backtest
 from check_delayed_repl.configfile import limits_of
@@ -79,11 +79,12 @@ def critical(records: list[Record], limits: Limits) -> list[tuple[float, float]]
     """When it was CRITICAL, in hours since T."""
     found: list[tuple[float, float]] = []
     since = None
-    for item in replay(records, limits):
+    for change in Replay(limits).feed(records):
+        hours = (change.t - T) / HOUR
         if since is not None:
-            found.append((since, (item.t - T) / HOUR if isinstance(item, StateChange) else 1e9))
-        since = (item.t - T) / HOUR if isinstance(item, StateChange) and item.state is State.CRITICAL else None
-    return found
+            found.append((since, hours))
+        since = hours if change.state is State.CRITICAL else None
+    return found if since is None else [*found, (since, 1e9)]
 
 
 NIGHT = """\

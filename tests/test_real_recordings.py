@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from check_delayed_repl.arguments import Parser
-from check_delayed_repl.backtest.replay import StateChange, replay
+from check_delayed_repl.backtest.replay import Replay
 from check_delayed_repl.history.recording import read
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import Verdict
@@ -115,8 +116,9 @@ def test_a_recording_is_judged_as_it_was_told(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_quick_way_and_a_kept_folding_say_the_same(name: str) -> None:
     limits = limits_of(name)
-    plain = [r for r in replay(records(name), limits, fast=False) if isinstance(r, StateChange)]
-    assert [r for r in replay(records(name), limits) if isinstance(r, StateChange)] == plain
+    every = list(Replay(limits, every=True).feed(records(name)))
+    plain = [next(run) for _, run in groupby(every, lambda each: (each.state, each.condition))]
+    assert list(Replay(limits).feed(records(name))) == plain
     fold, kept = Fold(limits), Fold(limits)
     seen: list[Sample] = []
     for record in records(name):

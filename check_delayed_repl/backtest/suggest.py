@@ -160,7 +160,7 @@ def suggestion(batches: Callable[[], Iterable[list[Record]]], given: Limits) -> 
     if chosen is not fit:
         left_out.append("stricter limits, with which an alarm of those given would have been missed")
     yield f"# Limits that fit {plural(before.samples, 'sample')} from {utc(before.begin)} to {utc(before.end)}."
-    yield f"# With the limits given: {_pages(before)}. With these: {_pages(after)}."
+    yield f"# With the limits given: {_paged(before)}. With these: {_paged(after)}."
     for one in chosen:
         if one.name in Limits._fields and one.value != getattr(given, one.name):
             yield f"\n# {one.reason}\n{option(one.name)[2:]} = {_time(one.value)}"
@@ -277,6 +277,5 @@ def _time(seconds: float) -> str:
     return plain(seconds)
 
 
-def _pages(summary: Summary) -> str:
-    by = ", ".join(f"{count} {condition}" for condition, count in summary.paged_by.most_common())
-    return plural(summary.pages, "page") + (f" ({by})" if by else "")
+def _paged(summary: Summary) -> str:
+    return plural(len(summary.pages), "page") + summary.by_condition()

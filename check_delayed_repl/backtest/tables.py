@@ -36,7 +36,7 @@ def verdict_line(change: StateChange) -> str:
 
 def summary_line(summary: Summary) -> str:
     """What all of it adds up to, as a JSON object on a line."""
-    return _line(type="summary", samples=summary.samples, seconds=_by_state(summary.seconds), pages=summary.pages)
+    return _line(type="summary", samples=summary.samples, seconds=_by_state(summary.seconds), pages=len(summary.pages))
 
 
 def comparison_line(before: tuple[Limits, Summary], after: tuple[Limits, Summary]) -> str:
@@ -54,7 +54,7 @@ def _summed(summary: Summary) -> dict[str, object]:
         "samples": summary.samples,
         "seconds": _by_state(summary.seconds),
         "longest": _by_state(summary.longest),
-        "pages": summary.pages,
+        "pages": len(summary.pages),
         "paged_by": dict(summary.paged_by),
         "held": {name: round(seconds, 6) for name, seconds in summary.held.items()},
         "most_held": {name: round(seconds, 6) for name, seconds in summary.most_held.items()},
@@ -98,8 +98,7 @@ def timeline(changes: Iterable[StateChange], summary: Summary) -> Iterator[Table
         row = (state.name, span(seconds), _share(seconds, summary), span(summary.longest[state]))
         table.add_row(*row, style=STYLES[state])
     yield table
-    by = ", ".join(f"{count} {condition}" for condition, count in summary.paged_by.most_common())
-    yield f"\npages: {summary.pages}{f' ({by})' if by else ''}"
+    yield f"\npages: {len(summary.pages)}{summary.by_condition()}"
 
 
 def _add_stretch(table: Table, change: StateChange, end: float) -> None:
@@ -135,7 +134,7 @@ def comparison(before: tuple[Limits, Summary], after: tuple[Limits, Summary]) ->
         ("limits", []),
         *[(f"  {name}", [_setting(value) for value in values]) for name, *values in differences],
         *([] if differences else [("  the same", [])]),
-        ("pages", [str(summary.pages) for summary in both]),
+        ("pages", [str(len(summary.pages)) for summary in both]),
         *[(f"  {condition}", [str(summary.paged_by[condition]) for summary in both]) for condition in paged_by],
         ("time in each state", []),
         *[(f"  {s.name}", [f"{span(x.seconds[s])} ({_share(x.seconds[s], x)})" for x in both]) for s in states],
@@ -160,16 +159,13 @@ def comparison(before: tuple[Limits, Summary], after: tuple[Limits, Summary]) ->
 def _pages(old: Summary, new: Summary) -> Table:
     by_time: dict[float, list[str]] = {}
     for column, summary in enumerate((old, new)):
-        for page in summary.first_pages:
+        for page in summary.pages:
             by_time.setdefault(page.t, ["-", "-"])[column] = page.condition
     table = _table("page at (UTC)", "before", "after")
-    # Where one side was cut short, what comes later would look as if it were missing there.
-    known = [summary.first_pages[-1].t for summary in (old, new) if summary.pages > len(summary.first_pages)]
-    until = min(known, default=float("inf"))
-    shown = [t for t in sorted(by_time) if t <= until][:PAGES_SHOWN]
+    shown = sorted(by_time)[:PAGES_SHOWN]
     for t in shown:
         table.add_row(_moment(t), *by_time[t])
-    rest = [summary.pages - sum(page.t <= shown[-1] for page in summary.first_pages) for summary in (old, new)]
+    rest = [sum(page.t > shown[-1] for page in summary.pages) for summary in (old, new)]
     if any(rest):
         table.add_row("and more:", *map(str, rest))
     return table

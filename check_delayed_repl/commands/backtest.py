@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
 from check_delayed_repl.arguments import UsageError, filled
@@ -171,11 +172,15 @@ def _named(args: argparse.Namespace) -> str:
 
 def _batches(args: argparse.Namespace) -> Iterator[list[Record]]:
     """The records, some hundred at a time. Raises HistoryUnavailable, OSError and RecordingError."""
-    from check_delayed_repl.backtest.replay import in_batches
     from check_delayed_repl.history.recording import batches
 
     if args.file is None:
-        yield from in_batches(_from_history(args))
+        with open_existing(args.history, time.monotonic() + args.timeout) as history:
+            records = (record for _, record in history.records(one_replica(history, args.replica)))
+            while batch := list(islice(records, 1024)):
+                yield batch
+                # Judging takes its time, which is not the history's.
+                history.deadline = time.monotonic() + args.timeout
         return
     # JSON on the same terminal would run through the bar.
     watched = sys.stderr is not None and sys.stderr.isatty() and not (args.output == "json" and sys.stdout.isatty())
@@ -190,12 +195,3 @@ def _batches(args: argparse.Namespace) -> Iterator[list[Record]]:
             bar = wrap_file(file, size, description="", console=Console(stderr=True), transient=True)
             file = stack.enter_context(bar)
         yield from batches(file)
-
-
-def _from_history(args: argparse.Namespace) -> Iterator[Record]:
-    """Records of one replica; raises HistoryUnavailable."""
-    with open_existing(args.history, time.monotonic() + args.timeout) as history:
-        for _, record in history.records(one_replica(history, args.replica)):
-            yield record
-            # Judging takes its time, which is not the history's.
-            history.deadline = time.monotonic() + args.timeout

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import NamedTuple
 
-from check_delayed_repl.backtest.replay import StateChange, replay
+from check_delayed_repl.backtest.replay import Replay
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.records import Sample
 
@@ -130,9 +130,8 @@ def judge(year: Year) -> dict[str, list[Alarm]]:
             bells[rule].see(sample.t, wrong(sample))
 
     year.watchers.append(watch)
-    for ruling in replay(iter(year), year.profile.limits):
-        if isinstance(ruling, StateChange):
-            bells[OURS].see(ruling.t, ruling.state == State.CRITICAL, ruling.condition)
+    for ruling in Replay(year.profile.limits).feed(year):
+        bells[OURS].see(ruling.t, ruling.state == State.CRITICAL, ruling.condition)
     for bell in bells.values():
         bell.stop(latest)
     return {rule: bell.alarms for rule, bell in bells.items()}
