@@ -83,9 +83,7 @@ class Summary:
         by = ", ".join(f"{count} {condition}" for condition, count in self.paged_by.most_common())
         return f" ({by})" if by else ""
 
-    def sample(
-        self, t: float, held_by: tuple[str, ...], state: State, condition: str, in_episode: bool
-    ) -> None:
+    def sample(self, t: float, held_by: tuple[str, ...], state: State, condition: str, in_episode: bool) -> None:
         """A sample was judged. `held_by`: the exceptions that have held since the one before it."""
         if self.end is None:
             self.begin = self.end = self._since = t

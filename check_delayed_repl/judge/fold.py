@@ -85,6 +85,7 @@ class Fold:
         self._lost_since: float | None = None
         """Since when the line has been out with no job's exception holding."""
         self.was_up = False
+        """It has been in or above its range, going by three samples, since it last drained."""
         self._drained: tuple[float, int] | None = None
         """When the line was first found to have fallen far below its range, and how many samples ago."""
         self.setting_fitted = False
@@ -147,14 +148,14 @@ class Fold:
         holdable = list(holdable_facts(sample, self.seen, limits, t))
         failed = sample.error is not None
         if not failed and not holdable and self._window.surely_in_range(t):
-            self._in_range(t, has_trend=len(self._window.at(t)) >= MIN_TREND)
+            self._in_range(t)
             return
         _, now_fit, side = self.line(t)
         if not failed:
             if side == IN_RANGE:
-                self._in_range(t, has_trend=now_fit.trend.slope is not None, ends_episode=not holdable)
+                self._in_range(t, ends_episode=not holdable)
             else:
-                self._out(side, now_fit.trend)
+                self._out(t, side, now_fit.trend)
             if (side != IN_RANGE or holdable) and self.episode_since is None:
                 self.episode_since, self.episode_arrival = self.clock, arrival
         line = self._judge_line(now_fit, side, jobs, self._held, t)
@@ -170,9 +171,9 @@ class Fold:
         elif self._lost_since is None:
             self._lost_since = self.clock
 
-    def _in_range(self, t: float, has_trend: bool = True, ends_episode: bool = True) -> None:
+    def _in_range(self, t: float, ends_episode: bool = True) -> None:
         self._side = IN_RANGE
-        self.was_up = self.was_up or has_trend
+        self._is_up(t)
         self._drained = self._lost_since = None
         if self._in_range_since is None:
             self._in_range_since = t
@@ -181,11 +182,14 @@ class Fold:
         if ends_episode:
             self._end_episode()
 
-    def _out(self, side: int, trend: Trend) -> None:
+    def _is_up(self, t: float) -> None:
+        self.was_up = self.was_up or len(self._window.at(t)) >= MIN_TREND
+
+    def _out(self, t: float, side: int, trend: Trend) -> None:
         self._side = side
         self._in_range_since = None
         if side == ABOVE:
-            self.was_up = self.was_up or trend.slope is not None
+            self._is_up(t)
             self._drained = None
             return
         if self._drained is not None:
