@@ -54,7 +54,7 @@ def result(name: str = "db1", delay: float = 7200.0, **seen: object) -> Result:
 
 
 def test_the_metrics_of_a_replica() -> None:
-    found = openmetrics.families([result()], openmetrics.WorkerCounts(1, {"icinga2": 2}, {"icinga2": 1}, 3))
+    found = openmetrics.families([result()], 1, {"icinga2": 2}, {"icinga2": 1}, 3)
     lines = openmetrics.text(found).splitlines()
     values = [row.removeprefix("delayed_repl_") for row in lines if not row.startswith("#")]
     assert values[:12] == [
@@ -87,7 +87,7 @@ def test_the_metrics_of_a_replica() -> None:
 @given(st.text(max_size=20), st.floats(allow_nan=True))
 @example('a"b\\c\nd{}|;\x1b\u2028\r', 7200.0)
 def test_any_name_and_number_gives_lines_that_can_be_read(name: str, delay: float) -> None:
-    text = openmetrics.text(openmetrics.families([result(name, delay)], openmetrics.WorkerCounts()))
+    text = openmetrics.text(openmetrics.families([result(name, delay)], 0, {}, {}, 0))
     read = {family.name: family.samples for family in text_string_to_metric_families(text)}
     (state,) = read["delayed_repl_state"]
     assert state.labels == {"replica": name}
@@ -103,7 +103,7 @@ def test_metrics_are_served(host: str) -> None:
             port = probe.getsockname()[1]
     except OSError:
         pytest.skip("this machine has no such address")
-    found = openmetrics.families([result("a\n")], openmetrics.WorkerCounts(1))
+    found = openmetrics.families([result("a\n")], 1, {}, {}, 0)
     stop = openmetrics.serve(f"{host}:{port}", lambda: found)
     try:
         with urlopen(f"http://{host}:{port}/metrics", timeout=10) as answer:
@@ -116,7 +116,7 @@ def test_metrics_are_served(host: str) -> None:
 def test_the_file_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "delayed_repl.prom"
     for count in (1, 2):
-        openmetrics.write_file(str(path), openmetrics.families([], openmetrics.WorkerCounts(count)))
+        openmetrics.write_file(str(path), openmetrics.families([], count, {}, {}, 0))
         assert f"delayed_repl_replicas {count}\n" in path.read_text()
     assert os.listdir(tmp_path) == ["delayed_repl.prom"]
     assert path.stat().st_mode & 0o777 == 0o644

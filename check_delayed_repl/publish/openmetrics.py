@@ -18,6 +18,8 @@ from check_delayed_repl.publish.result import Result
 from check_delayed_repl.words import clean
 
 PREFIX = "delayed_repl_"
+Counts = dict[str, int]
+"""By target."""
 
 
 class Family(NamedTuple):
@@ -28,17 +30,6 @@ class Family(NamedTuple):
     """gauge or counter"""
     help: str
     samples: list[tuple[dict[str, str], float]]
-
-
-class WorkerCounts(NamedTuple):
-    """What the worker knows of itself."""
-
-    replicas: int = 0
-    publish_errors: dict[str, int] = {}  # noqa: RUF012 - never changed
-    """By target: how often handing over failed."""
-    publish_dropped: dict[str, int] = {}  # noqa: RUF012 - never changed
-    """By target: results that a newer one replaced before they could be handed over, or that nobody wanted."""
-    history_errors: int = 0
 
 
 _REPLICA: tuple[tuple[str, str], ...] = (
@@ -63,27 +54,33 @@ _REPLICA: tuple[tuple[str, str], ...] = (
 )
 
 
-def families(results: Iterable[Result], counts: WorkerCounts) -> list[Family]:
-    """Every metric of these verdicts and of the worker itself; families without a sample are left out."""
+def families(
+    results: Iterable[Result], replicas: int, errors: Counts, dropped: Counts, history_errors: int
+) -> list[Family]:
+    """Every metric of these verdicts and of the worker itself; families without a sample are left out.
+
+    `replicas`: how many the worker takes samples of. `errors`: how often handing over failed. `dropped`: results that a
+    newer one replaced before they could be handed over, or that nobody wanted.
+    """
     found = {name: Family(PREFIX + name, "gauge", text, []) for name, text in _REPLICA}
     for result in results:
         _add(result, lambda name, value, **labels: _sample(found[name], result, value, labels))  # noqa: B023 - used at once
     worker = [
-        Family(PREFIX + "replicas", "gauge", "Replicas that this worker takes samples of.", [({}, counts.replicas)]),
-        _by_target("publish_errors_total", "Attempts to hand over verdicts that failed.", counts.publish_errors),
-        _by_target("publish_dropped_total", "Verdicts that were never handed over.", counts.publish_dropped),
+        Family(PREFIX + "replicas", "gauge", "Replicas that this worker takes samples of.", [({}, replicas)]),
+        _by_target("publish_errors_total", "Attempts to hand over verdicts that failed.", errors),
+        _by_target("publish_dropped_total", "Verdicts that were never handed over.", dropped),
         Family(
             PREFIX + "history_errors_total",
             "counter",
             "Attempts to read or write the history that failed.",
-            [({}, counts.history_errors)],
+            [({}, history_errors)],
         ),
         Family(PREFIX + "build_info", "gauge", "The worker's version: always 1.", [({"version": __version__}, 1)]),
     ]
     return [family for family in (*found.values(), *worker) if family.samples]
 
 
-def _by_target(name: str, text: str, counts: dict[str, int]) -> Family:
+def _by_target(name: str, text: str, counts: Counts) -> Family:
     return Family(PREFIX + name, "counter", text, [({"target": target}, n) for target, n in sorted(counts.items())])
 
 

@@ -68,7 +68,7 @@ class Publisher(threading.Thread):
         """Why the history cannot be written; empty where it can."""
         self._told = ""
         self._latest: dict[str, _Latest] = {}
-        self._errors = dict.fromkeys(["history", "prometheus-file"], 0)
+        self._history_errors = self._file_errors = 0
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{time.monotonic_ns()}"
         self._mine = False
         self._mine_until = 0.0
@@ -148,7 +148,7 @@ class Publisher(threading.Thread):
             condition, trouble = "internal-error", f"{type(error).__name__}: {error}"
             self._judging.close()
             self._tell(trouble)
-        self._errors["history"] += bool(trouble)
+        self._history_errors += bool(trouble)
         self._mine = self._lease(trouble)
         if trouble:
             verdicts = {each.name: _unknown(condition, trouble, self._latest.get(each.name)) for each in subjects}
@@ -229,13 +229,10 @@ class Publisher(threading.Thread):
 
     def _families(self) -> list[openmetrics.Family]:
         """Current metrics; called by the server's threads too."""
-        errors, dropped = dict.fromkeys(["prometheus-file"], self._errors["prometheus-file"]), {}
-        for mailbox in self._mailboxes:
-            errors[mailbox.name] = mailbox.errors
-            dropped[mailbox.name] = mailbox.dropped
-        counts = openmetrics.WorkerCounts(len(self._subjects), errors, dropped, self._errors["history"])
+        errors = {"prometheus-file": self._file_errors} | {box.name: box.errors for box in self._mailboxes}
+        dropped = {box.name: box.dropped for box in self._mailboxes}
         results = [latest.result for latest in list(self._latest.values()) if latest.result] if self._mine else []
-        return openmetrics.families(results, counts)
+        return openmetrics.families(results, len(self._subjects), errors, dropped, self._history_errors)
 
     def _write_metrics(self) -> None:
         path = self._settings.prometheus_file
@@ -248,7 +245,7 @@ class Publisher(threading.Thread):
         except OSError as error:
             if not self._file_fails:
                 self._log(f"prometheus-file: {path}: {error.strerror}")
-            self._errors["prometheus-file"] += 1
+            self._file_errors += 1
             self._file_fails = True
         else:
             if self._file_fails:

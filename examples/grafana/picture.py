@@ -74,7 +74,7 @@ def story() -> str:
             fold.add(record)
             if isinstance(record, Sample) and record.t % 60 == 0:
                 result = Result(Subject(name, limits, name), fold.verdict(record.t + 1, worker=True))
-                for line in openmetrics.text(openmetrics.families([result], openmetrics.WorkerCounts(5))).splitlines():
+                for line in openmetrics.text(openmetrics.families([result], 5, {}, {}, 0)).splitlines():
                     if f'replica="{name}"' in line:
                         found[line.partition("{")[0]].append(f"{line} {record.t}")
     return "\n".join(line for lines in found.values() for line in lines) + "\n# EOF\n"
