@@ -126,7 +126,7 @@ class Session:
         if self._observer is None:
             from check_delayed_repl.observe.sample import Observer
 
-            self._observer = Observer(self._target, kept=True)
+            self._observer = Observer(self._target)
         sample = self._observer.sample(self._until(), self._previous)
         if sample.error not in UNREACHED and (self._server is None or sample.sql == "No"):
             # Where a stopped SQL thread stands is asked for with every sample: it may have run in between.

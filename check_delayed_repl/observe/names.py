@@ -9,7 +9,6 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable
 
 Address = tuple[int, tuple[object, ...]]
 """Family, and the address as a socket takes it, with port 0."""
@@ -17,9 +16,8 @@ Address = tuple[int, tuple[object, ...]]
 FRESH_S = 3.0
 """How long an answer serves others who connect."""
 AGAIN_S = 30.0
-"""How often the name of an open connection is asked for again."""
-FOLLOWED_S = 2 * 86400.0
-"""For how long after it was last used."""
+"""How old the newest answer may be before the name of an open connection is asked for again."""
+MOMENT_S = 0.2
 
 
 class Unresolvable(Exception):
@@ -38,12 +36,10 @@ class _Name:
         self.problem = ""
         """Why the newest answer had none."""
         self.answered = 0.0
-        self.used = float("-inf")
 
 
 _lock = threading.Lock()
 _names: dict[str, _Name] = {}
-_following = False
 
 
 def resolve(host: str, deadline: float) -> list[Address]:
@@ -57,28 +53,15 @@ def resolve(host: str, deadline: float) -> list[Address]:
 
 
 def still_there(host: str, address: Address) -> bool:
-    """Whether an open connection's address is among the newest answers for its host; never waits.
+    """Whether an open connection's address is among the newest answers for its host.
 
-    From then on the name is asked for again every AGAIN_S. No answer, an error, or an empty answer says nothing.
+    An answer that is older than AGAIN_S is asked for again, for the next time; one that is much older, as that was
+    long ago, is waited for, but a moment alone. No answer, an error, or an empty answer says nothing.
     """
-    global _following
-    with _lock:
-        name = _names.setdefault(host, _Name(host))
-        name.used = time.monotonic()
-        if not _following:
-            _following = _started(_follow, "names")
+    name, asked = _ask(host, AGAIN_S)
+    if asked is not None and time.monotonic() - name.answered > 2 * AGAIN_S:
+        asked.wait(MOMENT_S)
     return not name.found or address in name.found
-
-
-def _follow() -> None:
-    """Asks for the names of open connections again, spread over the time."""
-    while True:
-        names = [name for name in list(_names.values()) if time.monotonic() - name.used < FOLLOWED_S]
-        for name in names:
-            _ask(name.host, AGAIN_S / 2)
-            time.sleep(AGAIN_S / len(names))
-        if not names:
-            time.sleep(AGAIN_S)
 
 
 def _ask(host: str, fresh_s: float) -> tuple[_Name, threading.Event | None]:
@@ -87,17 +70,11 @@ def _ask(host: str, fresh_s: float) -> tuple[_Name, threading.Event | None]:
         name = _names.setdefault(host, _Name(host))
         if name.asked is None and not (name.answered and time.monotonic() - name.answered < fresh_s):
             name.asked = threading.Event()
-            if not _started(lambda: _answer(name), "resolver"):
+            try:
+                threading.Thread(target=_answer, args=(name,), name="resolver", daemon=True).start()
+            except RuntimeError:
                 name.asked, name.problem = None, "no thread left to ask in"
         return name, name.asked
-
-
-def _started(work: Callable[[], None], called: str) -> bool:
-    try:
-        threading.Thread(target=work, name=called, daemon=True).start()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _answer(name: _Name) -> None:

@@ -56,14 +56,10 @@ RETRY_AFTER_S = 0.2
 
 
 class Observer:
-    """Takes samples of one target, over one connection. Not for use by two threads at once.
+    """Takes samples of one target, over one connection. Not for use by two threads at once."""
 
-    `kept`: again and again, so that what the host's name means is to be known all the time.
-    """
-
-    def __init__(self, target: Target, *, kept: bool = False) -> None:
+    def __init__(self, target: Target) -> None:
         self._target = target
-        self._kept = kept
         self._connection: Connection | None = None
         self._statement: str | None = None
         self._identities: list[str] = []
@@ -163,18 +159,9 @@ class Observer:
             return f"uid:{text}" if uid not in ("", "unknown") else f"id:{text.removeprefix(uid).lstrip('/')}"
         return f"uuid:{text}" if text else ""
 
-    def _still_there(self, connection: Connection) -> bool:
-        """Whether the host's name still means the server that this connection goes to."""
-        address = connection.address
-        if address is None or connection.host in ("localhost", address[1][0]):
-            return True
-        from check_delayed_repl.observe.names import still_there
-
-        return still_there(connection.host, address)
-
     def _connected(self, deadline: float, budget: float) -> Connection:
         if self._connection is not None:
-            if self._still_there(self._connection):
+            if _still_there(self._connection):
                 self._connection.until(deadline)
                 return self._connection
             self.close()
@@ -192,8 +179,6 @@ class Observer:
                 "connect-failed",
                 f"{connection.where}: the session cannot be prepared (error {error.number}: {error.text})",
             ) from None
-        if self._kept:
-            self._still_there(connection)
         return connection
 
     def _of_heartbeats(
@@ -229,6 +214,16 @@ class Observer:
             seen.update(source_id=source_id, heartbeat_id=heartbeat_id, delay=found[0], ts=found[1])
         if wrong:
             raise SampleFailed("heartbeat-unreadable", f"{self._target.heartbeat_table}: the ts of {wrong}")
+
+
+def _still_there(connection: Connection) -> bool:
+    """Whether the host's name still means the server that this connection goes to."""
+    address = connection.address
+    if address is None or connection.host in ("localhost", address[1][0]):
+        return True
+    from check_delayed_repl.observe.names import still_there
+
+    return still_there(connection.host, address)
 
 
 def _zone(name: str | None) -> tzinfo | None:

@@ -135,7 +135,7 @@ class _Sampled:
 
     def __init__(self, replica: Replica, previous: Sample | None, writer: Writer, count: int | None) -> None:
         self.replica = replica
-        self.observer = Observer(replica.target, kept=True)
+        self.observer = Observer(replica.target)
         self.previous = previous
         """The newest sample with a delay or a source."""
         self.busy = False
