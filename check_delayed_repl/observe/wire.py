@@ -16,9 +16,9 @@ from pymysql.err import MySQLError
 from pymysql.protocol import MysqlPacket
 
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
-from check_delayed_repl.observe.tls import tls_context
 
 if TYPE_CHECKING:
+    import ssl
     from typing import Any, NoReturn, TypeAlias
 
     from check_delayed_repl.observe.address import Settings
@@ -31,7 +31,6 @@ else:
 MAX_BYTES = 8 << 20
 MAX_VALUES = 4_000_000
 MAX_SAMPLE_VALUES = 200_000
-MAX_COLUMNS = 500
 """What one stretch of work may read from a server: far above any real answer. A value of two bytes takes forty."""
 
 TIMEOUT, LOST, FLOOD, TLS, PLAIN = "timeout", "lost", "flood", "tls", "plain"
@@ -123,7 +122,7 @@ class Wire:
 
         try:
             self._arm()
-            context = tls_context(found)
+            context = _tls_context(found)
             self._socket = context.wrap_socket(self._socket, server_hostname=name, do_handshake_on_connect=False)
             self._arm()
             self._socket.do_handshake()
@@ -148,6 +147,33 @@ class Wire:
 
     def close(self) -> None:
         self._socket.close()
+
+
+def _tls_context(found: Settings) -> ssl.SSLContext:
+    """TLS as a target's settings ask for it. Raises OSError or ValueError, in words."""
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = found.ssl_mode == "verify-identity"
+    # Certificates as the servers make them for themselves do not pass the strict rules of newer Pythons.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.verify_mode = ssl.CERT_REQUIRED if found.ssl_mode.startswith("verify-") else ssl.CERT_NONE
+    if found.ssl_key is not None and found.ssl_cert is None:
+        raise ValueError("--ssl-key without --ssl-cert")
+    option = f"--ssl-ca {found.ssl_ca}"
+    try:
+        if context.verify_mode == ssl.CERT_REQUIRED:
+            if found.ssl_ca is None:
+                context.load_default_certs()
+            else:
+                context.load_verify_locations(cafile=found.ssl_ca)
+        if found.ssl_cert is not None:
+            option = f"--ssl-cert {found.ssl_cert}"
+            # An empty password: OpenSSL would ask the terminal for the one of an encrypted key, and wait.
+            context.load_cert_chain(found.ssl_cert, found.ssl_key, lambda: "")
+    except OSError as error:
+        raise ValueError(f"{option}: {getattr(error, 'reason', None) or error.strerror}") from None
+    return context
 
 
 class _Reader(io.RawIOBase):
@@ -281,7 +307,7 @@ class Connection(Base):
         self._describing = described
         wire = self.wire
         wire.values_left -= 1 + self._columns
-        if wire.values_left < 0 or self._columns > MAX_COLUMNS:
+        if wire.values_left < 0:
             self._flood()
         packet = super()._read_packet(packet_type)  # type: ignore[no-untyped-call]
         if self.keep is not None and len(packet._data) >= self.keep:  # noqa: SLF001
