@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from check_delayed_repl.observe import heartbeat
 from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed
-from check_delayed_repl.observe.heartbeat import Beat, Choice, Heartbeats, age, choose, read_heartbeats, times
+from check_delayed_repl.observe.heartbeat import Beat, Heartbeats, age, choose, read_heartbeats, times
 from check_delayed_repl.records import Sample
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -102,7 +102,9 @@ def beats(*ids: int, own_id: int = 2) -> Heartbeats:
     return Heartbeats(own_id if ids else None, rows)
 
 
-def chosen(status_id: int, rows: Heartbeats, previous: Sample | None = None, given_id: int | None = None) -> Choice:
+def chosen(
+    status_id: int, rows: Heartbeats, previous: Sample | None = None, given_id: int | None = None
+) -> tuple[int, int]:
     ages = {one: age(found, None, None) for one, found in rows.beats.items()}
     return choose(status_id, given_id, rows.own_id, ages, previous)
 

@@ -35,7 +35,7 @@ def ask_server(target: Target, deadline: float) -> Server | None:
         # A proxy greets with a version of its own.
         version = (asking("SELECT VERSION()", "asking for its version").rows[0][0] or b"").decode("utf-8", "replace")
         server = Server(Dialect(version, target.channel or ""))
-        status, _ = read_status(asking, version, target.channel, secret=connection.secret)
+        status = read_status(asking, version, target.channel, connection.secret)
         server = Server(Dialect(version, status.channel), _place(answers[-1], status.channel))
         server = server._replace(heartbeats=_heartbeats(asking, target.heartbeat_table))
     return server

@@ -49,15 +49,6 @@ class Heartbeats(NamedTuple):
     """`ts` is a TIMESTAMP: it is in UTC, whatever the writer's time zone."""
 
 
-class Choice(NamedTuple):
-    """Which heartbeat tells the delay, and why."""
-
-    source_id: int
-    """The source: of the status, the last known one, or as given."""
-    heartbeat_id: int
-    """Whose row serves."""
-
-
 def identifier(name: str) -> str:
     """An identifier of SQL."""
     return "`" + name.replace("`", "``") + "`"
@@ -125,8 +116,10 @@ Ages = dict[int, "tuple[float, float] | None"]
 """By server id, the newest heartbeat: its age in seconds and its time; None where its `ts` is no time."""
 
 
-def choose(status_id: int, given_id: int | None, own_id: int | None, ages: Ages, previous: Sample | None) -> Choice:
-    """Which row is the source's heartbeat.
+def choose(
+    status_id: int, given_id: int | None, own_id: int | None, ages: Ages, previous: Sample | None
+) -> tuple[int, int]:
+    """Which server is the source, and whose row serves as its heartbeat.
 
     `status_id` is the source's id by the replication status (0: unknown there), `given_id` the one that the user names,
     `own_id` this server's, and `previous` the newest earlier sample with a source. Raises SampleFailed with
@@ -142,7 +135,7 @@ def choose(status_id: int, given_id: int | None, own_id: int | None, ages: Ages,
     if given_id is None and changing(source_id, previous):
         foreign = [(found[1], one) for one, found in ages.items() if one != own_id and found is not None]
         if foreign:
-            return Choice(source_id, max(foreign)[1])
+            return source_id, max(foreign)[1]
     if source_id not in ages:
         which = "named by --master-server-id"
         if given_id is None:
@@ -151,7 +144,7 @@ def choose(status_id: int, given_id: int | None, own_id: int | None, ages: Ages,
             "heartbeat-missing",
             f"there is no heartbeat of server {source_id} ({which}); there are heartbeats of {_ids(own_id, ages)}",
         )
-    return Choice(source_id, source_id)
+    return source_id, source_id
 
 
 def changing(source_id: int, previous: Sample | None) -> bool:

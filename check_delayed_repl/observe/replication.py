@@ -38,19 +38,14 @@ class Status(NamedTuple):
     """The fields of a Sample that it tells, but for the source's id."""
 
 
-def read_status(
-    ask: Ask, version: str, channel: str | None, statement: str | None = None, secret: str = ""
-) -> tuple[Status, str]:
-    """The status of the channel, and the statement that showed it (to begin with the next time).
+def read_status(ask: Ask, version: str, channel: str | None, secret: str = "") -> Status:
+    """The status of the channel.
 
     `version` is what the server calls itself; it only decides what is tried first. Raises SampleFailed with
     `not-a-replica` or `status-unreadable`, or whatever `ask` raises where there is no answer.
     """
-    statements = [statement] if statement else []
-    statements += [one for one in _order(version) if one != statement]
     answer: Answer | None = None
-    used = statements[0]
-    for one in statements:
+    for one in _order(version):
         try:
             answer = ask(one, "reading the replication status")
         except Refused as error:
@@ -66,13 +61,12 @@ def read_status(
             raise SampleFailed(
                 "status-unreadable", f"{one} failed (error {error.number}: {error.text}): ask the server's error log"
             ) from None
-        used = one
         # A MariaDB that calls itself otherwise shows nothing here if its connections have names.
         if answer.rows:
             break
     if answer is None:
         raise SampleFailed("status-unreadable", "the server knows no statement that shows the replication status")
-    return parse_status(answer, channel, secret), used
+    return parse_status(answer, channel, secret)
 
 
 def is_mariadb(version: str) -> bool:

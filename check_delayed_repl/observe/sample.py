@@ -61,7 +61,6 @@ class Observer:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._connection: Connection | None = None
-        self._statement: str | None = None
         self._identities: list[str] = []
         """The kinds of identity that this server may have, the likely one first."""
         self._together = True
@@ -79,26 +78,18 @@ class Observer:
         tries = 0
         while True:
             seen: dict[str, Any] = {}
-            reused = self._connection is not None
             try:
                 self._sample(deadline, budget, previous, seen)
             except SampleFailed as failure:
                 if isinstance(failure, ConnectFailed):
                     self.close()
-                    if failure.lost and (reused or tries < RETRIES) and self._wait(deadline, 0 if reused else tries):
-                        tries += not reused
+                    pause = RETRY_AFTER_S * tries
+                    if failure.lost and tries < RETRIES and deadline - time.monotonic() > pause + RETRY_AFTER_S:
+                        time.sleep(pause)
+                        tries += 1
                         continue
                 seen.update(error=failure.condition, message=failure.message)
             return Sample(**{"t": time.time(), **seen})
-
-    @staticmethod
-    def _wait(deadline: float, tries: int) -> bool:
-        """Waits before another try; False where no time is left for one."""
-        pause = RETRY_AFTER_S * tries
-        if deadline - time.monotonic() <= pause + RETRY_AFTER_S:
-            return False
-        time.sleep(pause)
-        return True
 
     def close(self) -> None:
         """Ends the connection; a further sample makes a new one."""
@@ -132,8 +123,7 @@ class Observer:
                 del self._identities[0]
             return first
 
-        version, channel = connection.server_version, self._target.channel
-        status, self._statement = read_status(asking_who, version, channel, self._statement, secret)
+        status = read_status(asking_who, connection.server_version, self._target.channel, secret)
         seen.update(status.seen, server=next(filter(None, servers), None))
         identity = _IDENTITIES[self._identities[0]] if self._identities else "NULL"
         beats = heartbeat.read_heartbeats(asking, self._target.heartbeat_table, secret, identity)
