@@ -167,10 +167,10 @@ def arrivals_rise_over_samples_and_jobs_of_all_replicas(open_: Open) -> None:
 @promise
 def what_arrives_is_read_for_all_replicas_at_once(open_: Open) -> None:
     history = open_()
-    assert (history.newest_arrival(), list(history.arrived(0))) == (0, [])
+    assert (history.place()[0], list(history.arrived(0))) == (0, [])
     for number in range(10):
         history.add_records(f"db{number % 3}", [Sample(float(number), 1.0)])
-    before = history.newest_arrival()
+    before = history.place()[0]
     assert [arrival for arrival, _, _ in history.arrived(0)] == list(range(1, before + 1)) == list(range(1, 11))
     history.add_records("db2#a", [full(1.0)])
     history.add_job("elsewhere", JobLine(history.now(), "x", "backup", 1.0))
@@ -181,7 +181,7 @@ def what_arrives_is_read_for_all_replicas_at_once(open_: Open) -> None:
         ("new", "Sample"),
     ]
     assert [record for _, name, record in history.arrived(0) if name == "db1"] == stored(history, "db1")
-    assert history.newest_arrival() == before + 3
+    assert history.place()[0] == before + 3
 
 
 @promise

@@ -294,7 +294,7 @@ def test_folds_are_kept_for_whoever_judges_next(tmp_path: Path) -> None:
         for place in range(61):
             history.add_records("a", [Sample(T + 10.0 * place, 7200.0)])
             judging.verdicts(subjects, due=())
-        arrival = history.newest_arrival()
+        arrival = history.place()[0]
         with sqlite3.connect(where) as connection:
             ((kept,),) = connection.execute("SELECT arrival FROM fold")
         connection.close()

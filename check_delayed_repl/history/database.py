@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from time import monotonic
 
 from check_delayed_repl.history.codec import Row
 from check_delayed_repl.light import TYPE_CHECKING
@@ -70,6 +71,13 @@ class Database:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _left_s(self) -> float:
+        """Seconds until the deadline. Raises HistoryUnavailable where it has passed."""
+        left = self.deadline - monotonic()
+        if left <= 0:
+            raise HistoryUnavailable(f"history {self.name}: no time was left to use it: raise --timeout")
+        return left
 
     def close(self) -> None:
         """Lets go of file or connection."""

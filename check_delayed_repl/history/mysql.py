@@ -149,8 +149,7 @@ class MySQLHistory(History):
         return server_error(error) in _TRY_AGAIN
 
     def _ready(self) -> None:
-        if self.deadline <= time.monotonic():
-            raise HistoryUnavailable(f"history {self.name}: no time was left to use it: raise --timeout")
+        self._left_s()
         idle = time.monotonic() - self._used
         self._used = time.monotonic()
         if self._connection is not None:
@@ -206,10 +205,7 @@ class MySQLHistory(History):
             if server_error(error) != _NO_TABLE:
                 raise
         if version > self.version:
-            raise HistoryUnavailable(
-                f"history {self.name} has schema version {version}, and this program knows up to"
-                f" {self.version}: upgrade this program"
-            )
+            raise self._too_new(version)
         try:
             for old in range(version, self.version) if version else (0,):
                 for statement in MIGRATIONS[old]:
@@ -229,18 +225,14 @@ class MySQLHistory(History):
 
     def _change_layout(self, statement: str) -> None:
         """Without a word on what is there already: somebody else may be at it, or was killed half-way."""
-        import warnings
-
         import pymysql
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                self._run(statement)
-            except pymysql.MySQLError as error:
-                too_old = statement == KEYS_OF_ITS_OWN and server_error(error) == _SYNTAX
-                if server_error(error) != _ADDED_BEFORE and not too_old:
-                    raise
+        try:
+            self._run(statement)
+        except pymysql.MySQLError as error:
+            too_old = statement == KEYS_OF_ITS_OWN and server_error(error) == _SYNTAX
+            if server_error(error) != _ADDED_BEFORE and not too_old:
+                raise
 
     def _said(self, error: Exception) -> str:
         """The server's words, without our password."""

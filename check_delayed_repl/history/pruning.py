@@ -107,6 +107,6 @@ def _take_back(history: History, limit: float, number: int) -> int:
         )
         history._run(
             "UPDATE replica SET slowest = ?, slowest_arrival = ? WHERE number = ?",
-            (slowest or 0, history._last_arrival(), number),
+            (slowest or 0, history._counter()[0], number),
         )
     return gone

@@ -21,7 +21,6 @@ import stat
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from math import inf
 
 from check_delayed_repl.history.codec import COLUMNS, LIST, NAME, WORD, added_columns, layout
 from check_delayed_repl.history.database import HistoryUnavailable
@@ -253,10 +252,7 @@ class SQLiteHistory(History):
             if used and connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
                 raise self._foreign()
             if version > self.version:
-                raise HistoryUnavailable(
-                    f"history {self.name} has schema version {version}, and this program knows up to"
-                    f" {self.version}: upgrade this program"
-                )
+                raise self._too_new(version)
             for step in (step for old in range(version, self.version) for step in MIGRATIONS[old]) if used else SCHEMA:
                 connection.execute(step)
             connection.execute(f"PRAGMA user_version = {self.version}")
@@ -279,10 +275,7 @@ class SQLiteHistory(History):
         return found.st_dev, found.st_ino
 
     def _wait_ms(self) -> int:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise HistoryUnavailable(f"history {self.name}: no time was left to use it: raise --timeout")
-        return _LONGEST_WAIT_MS if left == inf else min(int(left * 1000) + 1, _LONGEST_WAIT_MS)
+        return int(min(1000 * self._left_s() + 1, _LONGEST_WAIT_MS))
 
     # --- what is wrong ---
 

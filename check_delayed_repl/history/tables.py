@@ -63,6 +63,12 @@ class History(Database):
         super().__init__(name, deadline)
         self._epoch: int | None = None
 
+    def _too_new(self, version: int) -> HistoryUnavailable:
+        return HistoryUnavailable(
+            f"history {self.name} has schema version {version}, and this program knows up to {self.version}:"
+            " upgrade this program"
+        )
+
     # --- what a kind of database has in its own way ---
 
     def _read_as(self, column: str, _kind: str) -> str:
@@ -121,7 +127,7 @@ class History(Database):
         """Gives arrival numbers and stores; within a transaction."""
         replicas = {replica for replica, _ in records}
         names = sorted({name for replica in replicas for name in job_names(replica)})
-        arrival = self._adopt(self._last_arrival(), names)
+        arrival = self._adopt(self._counter()[0], names)
         samples: list[Row] = []
         jobs: list[Row] = []
         notable: set[int] = set()
@@ -159,8 +165,9 @@ class History(Database):
             where = f"number IN ({numbers(those)}) AND slowest < ?"
             self._run(f"UPDATE replica SET slowest = ?, slowest_arrival = ? WHERE {where}", (delay, arrival, delay))
 
-    def _last_arrival(self) -> int:
-        return int(self._rows("SELECT arrival FROM counter WHERE id = 1")[0][0])
+    def _counter(self) -> tuple[int, int]:
+        ((arrival, epoch),) = self._rows("SELECT arrival, epoch FROM counter WHERE id = 1")
+        return int(arrival), int(epoch)
 
     def _number(self, replica: str) -> int:
         """The replica's number, given now if it has none; within a transaction."""
@@ -195,23 +202,18 @@ class History(Database):
         have not arrived.
         """
         # In this order: who is not known yet has no samples up to there.
-        upto, number = self.newest_arrival(), self._read(lambda: self._known(replica))
+        upto, number = self.place()[0], self._read(lambda: self._known(replica))
         known = {} if number is None else {number: replica}
         return ((arrival, record) for arrival, _, record in self._merged(known, job_names(replica), after, upto))
 
     def arrived(self, after: int) -> Iterator[tuple[int, str, Record]]:
         """Everything of all replicas that arrived after `after`, in order, each with the name it was stored under."""
-        upto, rows = self.newest_arrival(), self._select("SELECT number, name FROM replica")
+        upto, rows = self.place()[0], self._select("SELECT number, name FROM replica")
         return self._merged({int(number): str(name) for number, name in rows}, (), after, upto)
-
-    def newest_arrival(self) -> int:
-        """The last arrival number that was given."""
-        return self._read(self._last_arrival)
 
     def place(self) -> tuple[int, int]:
         """The last arrival number that was given, and the epoch."""
-        ((arrival, epoch),) = self._select("SELECT arrival, epoch FROM counter WHERE id = 1")
-        return int(arrival), int(epoch)
+        return self._read(self._counter)
 
     def _merged(
         self, known: dict[int, str], names: Sequence[str], after: int, upto: int
@@ -242,7 +244,7 @@ class History(Database):
 
         Lines of a shared history that have no arrival number yet come last.
         """
-        upto = self._read(self._last_arrival)
+        upto = self.place()[0]
         for row in self._all_jobs(job_names(replica), upto, ids):
             yield row[1], job_from(row)
         for row in self._waiting(job_names(replica), upto, ids):
@@ -347,7 +349,7 @@ class History(Database):
 
     def load_fold(self, replica: str, key: str) -> tuple[int, str] | None:
         """The judge's fold as it was kept under this key: the last arrival folded in, and its text."""
-        self._epoch = int(self._select("SELECT epoch FROM counter WHERE id = 1")[0][0])
+        _, self._epoch = self.place()
         number = self._read(lambda: self._known(replica))
         rows = self._select("SELECT arrival, folded FROM fold WHERE replica = ? AND judge = ?", (number, key))
         return (int(rows[0][0]), str(rows[0][1])) if rows else None
@@ -362,7 +364,7 @@ class History(Database):
         """
 
         def work() -> None:
-            epoch = int(self._rows("SELECT epoch FROM counter WHERE id = 1")[0][0])
+            _, epoch = self._counter()
             number = self._known(replica)
             # A fold over samples that have been taken back since it was begun must not come to stay.
             if number is None or (self._epoch is not None and epoch != self._epoch):
