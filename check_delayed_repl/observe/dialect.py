@@ -150,7 +150,7 @@ class Dialect(NamedTuple):
         back = f"{self.stop()}; {self.change(None, back=True)}; {self.start()}"
         stays = "the channel stays with file and position."
         if not self.mariadb:
-            return f"{stays} Once nothing waits here any more, it may ask by GTID again: {back}"
+            return f"{stays} To go back to GTIDs, wait until nothing waits here any more; only then: {back}"
         return (
             f"{stays} To go back to GTIDs, wait until a transaction that was fetched after now has been applied, see"
             f" that @@gtid_slave_pos names it and that the source still has its binary logs since then; only then:"
