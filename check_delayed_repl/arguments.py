@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from check_delayed_repl import __version__
 from check_delayed_repl.light import TYPE_CHECKING
@@ -161,6 +161,11 @@ def whole(text: str, lowest: int, highest: int, what: str) -> int:
     if not re.fullmatch(r"[0-9]{1,20}", text, re.ASCII) or not lowest <= int(text) <= highest:
         raise argparse.ArgumentTypeError(f"{text!r} is not {what}: a whole number from {lowest} to {highest}")
     return int(text)
+
+
+def count_of(what: str, lowest: int = 1) -> Callable[[str], int]:
+    """The type of a number of things."""
+    return lambda text: whole(text, lowest, 10**9, f"a number of {what}")
 
 
 def port(text: str) -> int:

@@ -100,9 +100,7 @@ def _fill(args: argparse.Namespace, path: str) -> None:
             raise UsageError(shown)
         args.notes.append(shown)
     args.config, args.fleet = path, file
-    values: Values = {"history": file.history}
-    if args.picks in ("one", "many"):
-        values["keep"] = file.keep
+    values: Values = {"history": file.history, "keep": file.keep}
     place = _picked(args, file)
     if place is not None:
         values["replica"] = args.replica or file.name(place)
@@ -162,4 +160,4 @@ def replicas(args: argparse.Namespace) -> list[Replica]:
         for field in ("host", "port", "socket", "channel", "replica"):
             if field in args.given:
                 raise UsageError(f"--{field}: not together with the {len(file)} replicas of {file.path}")
-    return file.replicas(args.given, nearest=len(file) == 1)
+    return file.replicas(args.given)

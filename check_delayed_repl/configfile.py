@@ -186,14 +186,15 @@ class File:
                     return place
         return None
 
-    def replicas(self, given: Values, nearest: bool = False) -> list[Replica]:
-        """Every replica, in order; what is `given` counts where the file is silent, or before it. Raises UsageError."""
+    def replicas(self, given: Values) -> list[Replica]:
+        """Every replica, in order. What is `given` counts where the file is silent; before it, for one replica alone.
+        Raises UsageError."""
         if not self._tables:
             raise UsageError(f"{self.path}: there is no [[replica]]")
         found = []
         for place, name in enumerate(self.names()):
             layers = (self.defaults, self.table(place))
-            values = merged(*layers, given) if nearest else merged(given, *layers)
+            values = merged(*layers, given) if len(self) == 1 else merged(given, *layers)
             try:
                 found.append(replica_from(namespace(values | {"replica": name})))
             except UsageError as error:

@@ -8,8 +8,7 @@ import shlex
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from check_delayed_repl.observe.target import Target
-from check_delayed_repl.options import ADDRESS, HEARTBEATS, LIMITS, LOGIN, TREND, Option
+from check_delayed_repl.options import ADDRESS, HEARTBEATS, LIMITS, LOGIN, TREND, Option, target_from
 
 _CLIENTS = ("defaults_file", "host", "port", "socket", "user", "ssl_ca")
 """Fields of the arguments whose options the servers' own clients have too."""
@@ -40,8 +39,9 @@ class Call(NamedTuple):
         return not self.worker or bool(self.client) or self.config is not None
 
 
-def call_from(args: argparse.Namespace, target: Target) -> Call:
+def call_from(args: argparse.Namespace) -> Call:
     """What was given, fit to be pasted again. A password is left to the shell."""
+    target = target_from(args)
     connection: list[str] = ["--config", args.config] if args.config else []
     connection += _given(args, (*ADDRESS, *LOGIN, *HEARTBEATS))
     theirs = {field: value for field in _CLIENTS if (value := getattr(target, field)) is not None}

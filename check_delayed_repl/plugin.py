@@ -94,17 +94,13 @@ def run(argv: Sequence[str]) -> int:
     except HelpRequested as shown:
         return _print(shown.text, State.UNKNOWN)
     except UsageError as error:
-        return _print(_status_line(str(error)), State.UNKNOWN)
+        from check_delayed_repl.report.nagios import render_line
+
+        return _print(render_line(State.UNKNOWN, str(error)), State.UNKNOWN)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - nothing may go unsaid
         # In the installation or in printing itself: those of a check are dealt with there.
         reason = error.msg if isinstance(error, ImportError) else type(error).__name__
         return _print(f"DELAYED_REPL UNKNOWN - Internal error: {reason}\n", State.UNKNOWN)
-
-
-def _status_line(text: str) -> str:
-    from check_delayed_repl.report.nagios import render_line
-
-    return render_line(State.UNKNOWN, text)
 
 
 def _check(args: Namespace, limits: Limits, replica: str, deadline: float) -> int:

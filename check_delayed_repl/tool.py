@@ -9,14 +9,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from types import ModuleType
 
 from check_delayed_repl.arguments import HELP_WIDTH, HelpRequested, Parser, UsageError, did_you_mean
+from check_delayed_repl.commands import PROG, CommandFailed, complain
 from check_delayed_repl.config import parsed
 from check_delayed_repl.history import HistoryUnavailable
-
-PROG = "delayed-repl"
 
 COMMANDS = (
     *("worker", "job", "history", "backtest", "diagnose", "watch"),
@@ -43,7 +41,7 @@ def main() -> None:
     except OSError as error:
         # A reader that went away (`| head`) need not be told.
         if not isinstance(error, BrokenPipeError) and status == 0:
-            _complain(f"cannot write the output: {error.strerror}")
+            complain(f"cannot write the output: {error.strerror}")
         status = status or FAILURE
         # The interpreter would flush again while it ends, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -73,26 +71,26 @@ def run(argv: Sequence[str]) -> int:
             print(shown.text, end="")
             return 0
     except UsageError as error:
-        _complain(str(error))
+        complain(str(error))
         return USAGE
-    except HistoryUnavailable as error:
-        _complain(str(error))
+    except (HistoryUnavailable, CommandFailed) as error:
+        complain(str(error))
         return FAILURE
     except BrokenPipeError:
         return FAILURE
     except KeyboardInterrupt:
-        _complain("interrupted")
+        complain("interrupted")
         return FAILURE
     except OSError as error:
         if debug:
             raise
-        _complain(f"{error.filename or 'cannot write the output'}: {error.strerror or error}")
+        complain(f"{error.filename or 'cannot write the output'}: {error.strerror or error}")
         return FAILURE
     except Exception as error:
         if debug:
             raise
         text = "" if isinstance(error, UnicodeError) else f": {error}"
-        _complain(f"internal error, {type(error).__name__}{text} ({PROG} --debug COMMAND shows where)")
+        complain(f"internal error, {type(error).__name__}{text} ({PROG} --debug COMMAND shows where)")
         return FAILURE
 
 
@@ -106,7 +104,7 @@ def _run(arguments: list[str]) -> int:
     parser, command = command_parser(name)
     args = parsed(parser, arguments[1:])
     for note in args.notes:
-        _complain(f"warning: {note}")
+        complain(f"warning: {note}")
     status: int = command.run(args)
     return status
 
@@ -150,14 +148,6 @@ def _load(name: str) -> ModuleType:
     from importlib import import_module
 
     return import_module(f"check_delayed_repl.commands.{name}")
-
-
-def _complain(text: str) -> None:
-    from check_delayed_repl.words import clean
-
-    if sys.stderr is not None:  # else print would take standard output
-        with suppress(OSError, ValueError):
-            print(f"{PROG}: {clean(text)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

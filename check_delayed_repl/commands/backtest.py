@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
 from check_delayed_repl.arguments import UsageError, filled
+from check_delayed_repl.commands import CommandFailed
 from check_delayed_repl.configfile import limits_of
 from check_delayed_repl.history import one_replica, open_existing
 from check_delayed_repl.limits import Limits
@@ -26,7 +27,6 @@ from check_delayed_repl.options import (
     limits_from,
 )
 from check_delayed_repl.records import Record
-from check_delayed_repl.words import clean
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -94,12 +94,12 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         if args.suggest:
-            return _suggest(limits, args)
-        _show(limits, others, args)
+            _suggest(limits, args)
+        else:
+            _show(limits, others, args)
     except RecordingError as error:
         sys.stdout.flush()
-        print(f"delayed-repl: {clean(f'{_named(args)}:{error.line}: {error.problem}')}", file=sys.stderr)
-        return 1
+        raise CommandFailed(f"{_named(args)}:{error.line}: {error.problem}") from None
     return 0
 
 
@@ -134,7 +134,7 @@ def _show(limits: Limits, others: Limits | None, args: argparse.Namespace) -> No
         _print(tables.held(limits, course.summary))
 
 
-def _suggest(limits: Limits, args: argparse.Namespace) -> int:
+def _suggest(limits: Limits, args: argparse.Namespace) -> None:
     from check_delayed_repl.backtest.suggest import NothingToSuggest, suggestion
 
     # It is gone through several times.
@@ -143,9 +143,7 @@ def _suggest(limits: Limits, args: argparse.Namespace) -> int:
         for line in [*suggestion(lambda: _batches(args) if kept is None else kept, limits)]:
             print(line)
     except NothingToSuggest as nothing:
-        print(f"delayed-repl: {_named(args)}: {nothing}", file=sys.stderr)
-        return 1
-    return 0
+        raise CommandFailed(f"{_named(args)}: {nothing}") from None
 
 
 def _print(parts: Iterable[RenderableType]) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 
 from check_delayed_repl.arguments import UsageError, duration, filled, positive_duration
+from check_delayed_repl.commands import CommandFailed, complain
 from check_delayed_repl.diagnose.picture import Diagnosis
 from check_delayed_repl.diagnose.screen import console, joined
 from check_delayed_repl.diagnose.session import Session
@@ -18,10 +18,7 @@ from check_delayed_repl.options import (
     add_config_option,
     add_connection_options,
     add_judging_options,
-    limits_from,
-    replica_name,
 )
-from check_delayed_repl.words import clean
 
 HELP = "explain what is wrong, what is protected, and what to do next"
 
@@ -93,21 +90,21 @@ def add_shared_options(
 
 def run(args: argparse.Namespace) -> int:
     """Prints the diagnosis: 0; 1 where nothing could be judged, or the drawing could not be made."""
-    limits = limits_from(args)
-    replica = replica_name(args)
     connects = not args.no_sample and args.sampling != "worker"
     if not connects and args.sampling_time is not None:
         raise UsageError("--for: no sample is taken with --no-sample or --sampling worker")
     if args.plot and not args.plot.lower().endswith(PLOTS):
         raise UsageError(f"--plot: {args.plot!r} ends neither in .png nor in .svg")
-    session = Session(args, limits, replica, max(args.since or 0.0, limits.window))
+    session = Session(args)
     try:
         session.open()
         if connects:
             _sample(session, args)
         elif args.no_sample and not session.sampled:
-            return _fail(session.trouble or f"the history has nothing of {replica}, and --no-sample takes no sample")
-        picture = session.picture(args.since)
+            raise CommandFailed(
+                session.trouble or f"the history has nothing of {session.replica}, and --no-sample takes no sample"
+            )
+        picture = session.picture()
     finally:
         session.close()
     status = _plot(picture, args.plot) if args.plot else 0
@@ -161,13 +158,9 @@ def _plot(picture: Diagnosis, file: str) -> int:
 
     try:
         plot.draw(picture, file)
-    except plot.Missing as error:
-        return _fail(str(error))
+        return 0
+    except ImportError:
+        complain("--plot: matplotlib is not installed: pip install matplotlib")
     except OSError as error:
-        return _fail(f"--plot: {file}: {error.strerror or error}")
-    return 0
-
-
-def _fail(text: str) -> int:
-    print(f"delayed-repl: {clean(text)}", file=sys.stderr)
+        complain(f"--plot: {file}: {error.strerror or error}")
     return 1

@@ -12,6 +12,7 @@ from math import inf
 from typing import IO, TYPE_CHECKING
 
 from check_delayed_repl.arguments import duration, filled, number
+from check_delayed_repl.commands import complain
 from check_delayed_repl.history import History, HistoryUnavailable, one_replica, open_history
 from check_delayed_repl.history.pruning import prune, prune_future
 from check_delayed_repl.options import HISTORY, WAIT, Option, add_actions, add_config_option, add_options
@@ -94,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
 def _opened(args: argparse.Namespace) -> History:
     history = open_history(args.history, time.monotonic() + args.timeout)
     for warning in history.warnings:
-        print(f"delayed-repl: warning: {warning}", file=sys.stderr)
+        complain(f"warning: {warning}")
     return history
 
 

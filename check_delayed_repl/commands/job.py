@@ -15,7 +15,8 @@ import time
 from contextlib import suppress
 from typing import NamedTuple
 
-from check_delayed_repl.arguments import UsageError, job_kind, whole
+from check_delayed_repl.arguments import UsageError, count_of, job_kind
+from check_delayed_repl.commands import complain
 from check_delayed_repl.history import LOCATION_VARIABLE, History, HistoryUnavailable, holds_password, open_history
 from check_delayed_repl.limits import BUILT_IN_KINDS
 from check_delayed_repl.options import HISTORY, WAIT, Option, add_actions, add_config_option, add_options
@@ -82,15 +83,11 @@ def _job_id(text: str) -> str:
     return text
 
 
-def _limit(text: str) -> int:
-    return whole(text, 0, 10**9, "a number of jobs")
-
-
 _KIND = "backup, deshard, or a kind that the check knows from --max-job-behind"
 _NAME = "the replica's name in the history; without its channel it stands for all its channels"
 _REPLICA = Option("--replica", f"{_NAME}; needed where the configuration file does not have one replica alone", "NAME")
 _LIST = (
-    Option("--limit", f"show N jobs at most (default {LISTED}; 0: all)", "N", _limit),
+    Option("--limit", f"show N jobs at most (default {LISTED}; 0: all)", "N", count_of("jobs", 0)),
     Option("--output", "text (default), or json: one object a line", "FORMAT", choices=("text", "json")),
 )
 
@@ -192,7 +189,7 @@ def _warn_of_mistakes(history: History, args: argparse.Namespace) -> None:
     """A job on a misspelt name would be recorded where no check takes it for its own; one of a kind that no check
     knows holds nothing back."""
     for warning in history.warnings:
-        _warn(f"warning: {warning}")
+        complain(f"warning: {warning}")
     kinds = set(BUILT_IN_KINDS)
     if args.fleet is not None:
         with suppress(UsageError):  # a mistake in a table is told by the check
@@ -201,13 +198,13 @@ def _warn_of_mistakes(history: History, args: argparse.Namespace) -> None:
         known = history.replicas()
         if not any(name == args.replica or name.startswith(args.replica + CHANNEL_SEPARATOR) for name in known):
             names = ", ".join([*known[:5], *(["..."] if len(known) > 5 else [])]) or "none yet"
-            _warn(
+            complain(
                 f"warning: the history has no samples of a replica {args.replica} (it knows {names}); the job is"
                 " recorded all the same"
             )
         kinds |= history.kinds(args.replica)
     if args.kind not in kinds and (history.readable or args.fleet is not None):
-        _warn(
+        complain(
             f"warning: no check knows jobs of kind {args.kind} (known: {', '.join(sorted(kinds))}), so this one holds"
             f" no alarm back; give the check --max-job-behind {args.kind}=TIME"
         )
@@ -263,7 +260,7 @@ def _list(history: History, args: argparse.Namespace) -> int:
         for row in cells:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     if len(jobs) > len(shown):
-        say = _warn if args.output == "json" else print
+        say = complain if args.output == "json" else print
         say(f"and {len(jobs) - len(shown)} more (--limit 0 shows them all)")
     return 0
 
@@ -335,7 +332,7 @@ def _run(args: argparse.Namespace, command: list[str]) -> int:
         start.tried.wait(START_WAIT_S)
         if not start.recorded:
             problem = start.problem or f"the history has not answered within {START_WAIT_S:g} s"
-            _warn(
+            complain(
                 f"warning: the start of this {args.kind} is not recorded yet, the command runs all the same: {problem}"
             )
         status = _run_command(command, passed_on, mask)
@@ -358,7 +355,7 @@ def _run_command(command: list[str], passed_on: set[int], mask: set[int]) -> int
             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores these; the command must not
         )
     except OSError as error:
-        _warn(f"{command[0]} cannot be run: {error.strerror}")
+        complain(f"{command[0]} cannot be run: {error.strerror}")
         return NOT_FOUND if isinstance(error, FileNotFoundError | NotADirectoryError) else CANNOT_RUN
     while True:
         # Whoever calls this from a program with other threads may have SIGCHLD taken by one of them: ask anyway.
@@ -390,10 +387,4 @@ def _record_end(args: argparse.Namespace, job: str, start: _Start) -> None:
         _record(args, job, start.began, ended)
     except HistoryUnavailable as error:
         what = f"the end of job {job} is not recorded" if start.recorded else f"this {args.kind} is not recorded at all"
-        _warn(f"warning: {what}: {error}")
-
-
-def _warn(text: str) -> None:
-    if sys.stderr is not None:  # else print would take standard output
-        with suppress(OSError, ValueError):  # the command matters more
-            print(f"delayed-repl: {clean(text)}", file=sys.stderr, flush=True)
+        complain(f"warning: {what}: {error}")

@@ -10,11 +10,10 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from check_delayed_repl.arguments import whole
+from check_delayed_repl.arguments import count_of
 from check_delayed_repl.commands.diagnose import add_shared_options
 from check_delayed_repl.diagnose.screen import console, joined
 from check_delayed_repl.diagnose.session import Session
-from check_delayed_repl.options import limits_from, replica_name
 from check_delayed_repl.records import Sample
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     samples, _ = add_shared_options(parser, 5.0)
     samples.add_argument(
         "--count",
-        type=lambda text: whole(text, 1, 10**9, "a number of samples"),
+        type=count_of("samples"),
         metavar="N",
         help="stop after so many samples (default: at Ctrl-C)",
     )
@@ -42,8 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Shows frame after frame: 0."""
-    limits = limits_from(args)
-    session = Session(args, limits, replica_name(args), max(args.since or 0.0, limits.window))
+    session = Session(args)
     live = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     # Signals end the view properly; Ctrl-C too where whoever started this ignores it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -67,7 +65,7 @@ def _frames(session: Session, args: argparse.Namespace) -> None:
     shown = console(args.color)
     for count, sample in enumerate(session.each(args.interval), 1):
         session.take(sample)
-        frame = [*Screen(session.picture(args.since)).frame(ROWS), Text()]
+        frame = [*Screen(session.picture()).frame(ROWS), Text()]
         shown.print(joined(frame, args.ascii), soft_wrap=True)
         sys.stdout.flush()
         if count == args.count:
@@ -92,7 +90,7 @@ def _live(session: Session, args: argparse.Namespace) -> None:
     count = 0
     with Live(console=shown, screen=True, auto_refresh=False) as view:
         while count != args.count:
-            view.update(joined(_frame(session, args, shown.width, shown.height), args.ascii), refresh=True)
+            view.update(joined(_frame(session, shown.width, shown.height), args.ascii), refresh=True)
             try:
                 found = arriving.get(timeout=TICK)
             except queue.Empty:
@@ -103,13 +101,13 @@ def _live(session: Session, args: argparse.Namespace) -> None:
             count += 1
 
 
-def _frame(session: Session, args: argparse.Namespace, columns: int, rows: int) -> list[Text]:
+def _frame(session: Session, columns: int, rows: int) -> list[Text]:
     from rich.text import Text
 
     from check_delayed_repl.diagnose.text import Screen
 
     if not session.own and not session.sampled and not session.worker:
         return [Text(f"Taking the first sample of {session.replica}...")]
-    screen = Screen(session.picture(args.since), max(NARROWEST, min(columns, WIDEST)))
+    screen = Screen(session.picture(), max(NARROWEST, min(columns, WIDEST)))
     lines = screen.frame(rows - 1)
     return [*lines, *([Text()] * (rows - 1 - len(lines))), Text("Ctrl-C ends", "dim")]

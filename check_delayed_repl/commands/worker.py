@@ -10,7 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from check_delayed_repl.arguments import UsageError, whole
+from check_delayed_repl.arguments import UsageError, count_of
 from check_delayed_repl.config import replicas, reread
 from check_delayed_repl.configfile import Replica
 from check_delayed_repl.history import HistoryUnavailable, open_history
@@ -52,13 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     HISTORY.add_to(group)
     add_options(group, INTERVAL, KEEP)
     group.add_argument(
-        "--count", type=_count, metavar="N", help="end after N samples of each replica (default: never end)"
+        "--count",
+        type=count_of("samples"),
+        metavar="N",
+        help="end after N samples of each replica (default: never end)",
     )
     parser.epilog = CONFIG_HELP
-
-
-def _count(text: str) -> int:
-    return whole(text, 1, 10**9, "a number of samples")
 
 
 def run(args: argparse.Namespace) -> int:

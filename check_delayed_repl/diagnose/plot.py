@@ -23,16 +23,10 @@ STEPS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 21600, 432
 """Seconds between two marks of the axis of delays."""
 
 
-class Missing(Exception):
-    """matplotlib is not installed. The message says how to get it."""
-
-
 def draw(p: Diagnosis, file: str, zone: tzinfo | None = None) -> None:
-    """Writes `file`, a .png or .svg. `zone` None is this machine's. Raises Missing, and OSError as writing does."""
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        raise Missing("--plot: matplotlib is not installed: pip install matplotlib") from None
+    """Writes `file`, a .png or .svg. `zone` None is this machine's. Raises ImportError and OSError."""
+    import matplotlib as mpl
+
     mpl.use("Agg")
     mpl.rcParams["svg.hashsalt"] = "delayed-repl"  # the same picture gives the same file
     from matplotlib import dates

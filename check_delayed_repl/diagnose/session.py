@@ -18,8 +18,7 @@ from check_delayed_repl.history import History, HistoryUnavailable, is_there, op
 from check_delayed_repl.history.folding import folded
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import Finding, State
-from check_delayed_repl.limits import Limits
-from check_delayed_repl.options import target_from
+from check_delayed_repl.options import limits_from, replica_name, target_from
 from check_delayed_repl.records import Record, Sample
 
 if TYPE_CHECKING:
@@ -34,23 +33,23 @@ SEVERAL = 5
 class Session:
     """One replica, under one set of limits. For one thread, but that `each` may have one of its own."""
 
-    def __init__(self, args: argparse.Namespace, limits: Limits, replica: str, span: float) -> None:
-        """`span`: seconds of history that are drawn."""
-        self.limits = limits
-        self.replica = replica
+    def __init__(self, args: argparse.Namespace) -> None:
+        """Raises UsageError."""
+        self.limits = limits_from(args)
+        self.replica = replica_name(args)
         self.worker: bool = args.sampling == "worker"
         """Somebody else takes the samples: none is taken here, and theirs must not be too old."""
-        self.fold = Fold(limits)
+        self.fold = Fold(self.limits)
         self.samples: list[Sample] = []
         self.own: list[float] = []
         """When this session took samples."""
         self.trouble: str | None = None
         """Why the history cannot be read."""
         self._args = args
-        self._span = span
-        self._timeout: float = args.timeout
+        self._span: float = max(args.since or 0.0, self.limits.window)
+        """Seconds of history that are drawn, or fitted."""
         self._target = target_from(args)
-        self._call = call_from(args, self._target)
+        self._call = call_from(args)
         self._history: History | None = None
         self._arrival = 0
         self._waiting: set[Record] = set()
@@ -156,7 +155,7 @@ class Session:
         return time.time()
 
     def _until(self) -> float:
-        return time.monotonic() + self._timeout
+        return time.monotonic() + float(self._args.timeout)
 
     def close(self) -> None:
         if self._observer is not None:
@@ -166,11 +165,11 @@ class Session:
 
     # --- showing
 
-    def picture(self, drawn: float | None = None) -> Diagnosis:
-        """What there is to be seen now; drawn are so many seconds, by default as far back as the trend may reach."""
-        now, window = self.now(), self.limits.window
-        self.samples = [s for s in self.samples if s.t >= now - max(self._span, window)]
-        since = now - (drawn or window)
+    def picture(self) -> Diagnosis:
+        """What there is to be seen now."""
+        now, drawn = self.now(), self._args.since
+        self.samples = [s for s in self.samples if s.t >= now - self._span]
+        since = now - (drawn or self.limits.window)
         if drawn is None:
             # A line that has only just begun to be watched need not be drawn in a corner.
             since = min(max(since, min((s.t for s in self.samples), default=since)), now - 10.0)

@@ -39,7 +39,7 @@ class Action:
         self._args = args
         self._folder = folder
         self._target = target_from(args)
-        self._call = call_from(args, self._target)
+        self._call = call_from(args)
         self._tables: list[str] = getattr(args, "tables", None) or []
         self._voice = Voice(args.output == "json")
         self._report = Report()
