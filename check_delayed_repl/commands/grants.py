@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import sys
 
 from check_delayed_repl.arguments import UsageError, filled, table
+from check_delayed_repl.commands import CommandFailed
 from check_delayed_repl.history import LOCATION_VARIABLE
 from check_delayed_repl.observe.heartbeat import identifier, table_name
 from check_delayed_repl.observe.replication import is_mariadb
@@ -22,8 +22,8 @@ from check_delayed_repl.options import (
     target_from,
 )
 from check_delayed_repl.setup import accounts
-from check_delayed_repl.setup.accounts import Account, Server
-from check_delayed_repl.setup.asking import Facts
+from check_delayed_repl.setup.accounts import Account
+from check_delayed_repl.setup.asking import Facts, unasked
 from check_delayed_repl.words import clean
 
 HELP = "print the SQL for least-privilege accounts: check, worker, job writer, heartbeat writer, rescuer"
@@ -127,8 +127,6 @@ def run(args: argparse.Namespace) -> int:
     here = tuple(role for role in roles if role != "job")
     if here:
         server = _told(args) or _asked(args)
-        if server is None:
-            return 1
         lines += ["-- Two parts, for two servers: do not run both on one."] if shared else []
         lines += _on_server(server, here, args)
     if shared:
@@ -158,11 +156,11 @@ def _told(args: argparse.Namespace) -> Facts | None:
         raise UsageError(f"--server-version: {version!r} is a MariaDB's, and --family says mysql")
     elif family == "mariadb" and not is_mariadb(version):
         version += "-MariaDB"
-    return Facts(version, "localhost", {"read_only": "ON"}, {}, {})
+    return unasked(version, read_only="ON")
 
 
-def _asked(args: argparse.Namespace) -> Facts | None:
-    """The server as it describes itself; None, with a line on standard error, where it does not answer."""
+def _asked(args: argparse.Namespace) -> Facts:
+    """The server as it describes itself."""
     from check_delayed_repl.observe.connection import Refused, SampleFailed
     from check_delayed_repl.setup.asking import facts
 
@@ -183,18 +181,16 @@ def _asked(args: argparse.Namespace) -> Facts | None:
         return facts(target_from(args), args.timeout, watch_s=0.0)
     except (SampleFailed, Refused, ValueError) as error:
         text = error.message if isinstance(error, SampleFailed) else f"{name}: does not tell its version"
-        hint = "log in as an administrator (-u), or describe the server (--family)"
-        print(f"delayed-repl: {clean(text)}; {hint}", file=sys.stderr)
-        return None
+        raise CommandFailed(f"{text}; log in as an administrator (-u), or describe the server (--family)") from None
 
 
-def _on_server(told: Facts, roles: tuple[str, ...], args: argparse.Namespace) -> list[str]:
-    server, dotted = told.server, target_from(args).heartbeat_table
+def _on_server(server: Facts, roles: tuple[str, ...], args: argparse.Namespace) -> list[str]:
+    dotted = target_from(args).heartbeat_table
     # What may not be read is taken for a replica: there, nothing must get into the binary log.
-    replica = told.statuses != () if args.on is None else args.on == "replica"
-    sealed = replica and told.on("super_read_only")
+    replica = server.statuses != () if args.on is None else args.on == "replica"
+    sealed = replica and server.on("super_read_only")
     logged = sealed or not replica
-    lines = [] if told.columns is not None else accounts.heartbeat_table(dotted)
+    lines = [] if server.columns is not None else accounts.heartbeat_table(dotted)
     if lines and replica:
         lines.insert(0, "-- Where the source has this table already, wait until it comes through replication instead.")
     for name in roles:
@@ -203,17 +199,13 @@ def _on_server(told: Facts, roles: tuple[str, ...], args: argparse.Namespace) ->
             continue
         role = accounts.BEAT if name == "heartbeat" and not replica else ROLES[name]
         user = args.account_user or role.user
-        host = args.account_host or ("localhost" if name == "heartbeat" else told.came_from)
+        host = args.account_host or ("localhost" if name == "heartbeat" else server.came_from)
         if len(user) > server.longest_user:
             raise UsageError(f"--account-user: {server.shown} takes {server.longest_user} characters at most")
-        if name == "heartbeat":
-            rights = accounts.heartbeat_rights(server, dotted, replica, told.columns or frozenset())
-        elif name == "rescue":
-            rights = accounts.rescue_rights(server, dotted)
+        rights = accounts.rights(role, server, dotted)
+        if name == "rescue":
             rights += [f"{accounts.READING} ON {what}" for what in args.reads or ()]
-        else:
-            rights = accounts.sampling_rights(server, dotted)
-        account = Account(role, user, host, None if (user, host) in told.accounts else accounts.password())
+        account = Account(role, user, host, None if (user, host) in server.accounts else accounts.password())
         lines += [*_option_file(account, role.file), *account.sql(server, rights, logged)]
         if name == "rescue" and not args.reads:
             lines.append("-- It may not count or dump what was saved: grants --for rescue --reads 'DB.*' lets it.")
@@ -251,7 +243,7 @@ def _on_history(url: str, roles: tuple[str, ...], args: argparse.Namespace) -> l
         account = Account(ROLES[name], user, args.account_host or "%", accounts.password())
         grants = [f"{right} ON {identifier(database)}.{identifier(table)}" for table, right in rights.items()]
         # The server of a shared history is at least as new as IF NOT EXISTS.
-        made = account.sql(Server("8.0.0"), grants, logged=False)
+        made = account.sql(unasked("8.0.0"), grants, logged=False)
         lines += [*_option_file(account, f"{accounts.JOB.file}, which the URL names: ?defaults-file=…"), *made]
     return lines
 

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from check_delayed_repl.arguments import UsageError, filled, option_file, port, positive_duration
+from check_delayed_repl.commands import CommandFailed, complain
 from check_delayed_repl.observe.address import settings
 from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.target import Target
@@ -24,7 +25,6 @@ from check_delayed_repl.options import HEARTBEATS, Option, add_options, target_f
 from check_delayed_repl.setup.asking import Facts, Row, Wanted, facts
 from check_delayed_repl.setup.folder import Impossible, folder
 from check_delayed_repl.setup.hindrances import warnings
-from check_delayed_repl.words import clean
 
 PROGRAMS = "/opt/check_delayed_repl/bin"
 """Where the README has them installed."""
@@ -84,11 +84,10 @@ def run(args: argparse.Namespace) -> int:
         found = folder(replica, source, status, wanted)
         told = warnings(replica, source, status, wanted) + _closed(wanted.bin)
     except (SampleFailed, Refused, Impossible) as error:
-        _say(error.message if isinstance(error, SampleFailed) else str(error))
-        return 1
+        raise CommandFailed(error.message if isinstance(error, SampleFailed) else str(error)) from None
     _write(args.to, found)
     for text in told:
-        _say(f"warning: {text}")
+        complain(f"warning: {text}")
     print(f"{args.to}: {len(found)} files. Nothing was changed on any server; begin with {args.to}/README.txt")
     return 0
 
@@ -156,11 +155,11 @@ def _source(args: argparse.Namespace, target: Target, status: Row) -> Facts | No
     try:
         found = facts(there, args.timeout)
     except (SampleFailed, Refused) as error:
-        _say(f"warning: the source: {error.message if isinstance(error, SampleFailed) else error}")
+        complain(f"warning: the source: {error.message if isinstance(error, SampleFailed) else error}")
         return None
     known = int(status.get("source_server_id") or 0)
     if known and found.server_id != known:
-        _say(
+        complain(
             f"warning: the source: {there.host or there.socket} has server id {found.server_id}, not {known}: left out"
         )
         return None
@@ -217,7 +216,3 @@ def _write(where: str, found: dict[str, str]) -> None:
     except BaseException:
         shutil.rmtree(where, ignore_errors=True)
         raise
-
-
-def _say(text: str) -> None:
-    print(f"delayed-repl: {clean(text)}", file=sys.stderr)

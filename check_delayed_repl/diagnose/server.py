@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from check_delayed_repl.observe import heartbeat
 from check_delayed_repl.observe.connection import Answer, Ask, Refused, SampleFailed, ask, connect
-from check_delayed_repl.observe.dialect import Dialect, Place, rows_of
+from check_delayed_repl.observe.dialect import Dialect, Place, by_gtid, rows_of
 from check_delayed_repl.observe.replication import read_status
 from check_delayed_repl.observe.target import Target
 
@@ -49,8 +49,7 @@ def _place(answer: Answer, channel: str) -> Place | None:
             continue
         if not file.isprintable() or not 0 < len(file) <= 512 or not position.isdecimal():
             return None
-        gtid = row.get("using_gtid", "No") not in ("No", "") or row.get("auto_position", "0") == "1"
-        return Place(file, int(position), gtid)
+        return Place(file, int(position), by_gtid(row))
     return None
 
 

@@ -29,13 +29,17 @@ def rows_of(answer: Answer) -> list[dict[str, str]]:
     ]
 
 
+def by_gtid(status: dict[str, str]) -> bool:
+    """Whether a channel (a row of `rows_of`) asks its source by GTID: MariaDB's Using_Gtid, MySQL's Auto_Position."""
+    return status.get("using_gtid", "No") not in ("No", "") or status.get("auto_position") == "1"
+
+
 class Place(NamedTuple):
     """Where a stopped SQL thread goes on, in the replica's own relay log; and how the source is asked for more."""
 
     file: str
     position: int
     gtid: bool = False
-    """By GTID: MariaDB's Using_Gtid, MySQL's Auto_Position."""
 
 
 class Dialect(NamedTuple):

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed, ask, connect
-from check_delayed_repl.observe.dialect import Dialect, quoted, rows_of
+from check_delayed_repl.observe.dialect import Dialect, by_gtid, quoted, rows_of
 from check_delayed_repl.observe.replication import is_mariadb, version_numbers
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.rescue.relaylog import SMALL_PAGE, Place, Row, TooMuch, Unreadable
@@ -234,7 +234,7 @@ def _channel(row: dict[str, str]) -> Channel:
         fetched=Place(row["source_log_file"], _int(row["read_source_log_pos"])),
         delay=_int(row.get("sql_delay")),
         until=until if row.get("until_condition") == "Relay" and row["replica_sql_running"] != "No" else None,
-        gtid=row.get("using_gtid", "No") not in ("No", "") or row.get("auto_position") == "1",
+        gtid=by_gtid(row),
         tries_left=last - int(tries[1]) if tries and last and row["replica_io_running"] != "Yes" else None,
         relay_space=_int(row.get("relay_log_space")),
     )

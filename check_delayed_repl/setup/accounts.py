@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from check_delayed_repl.observe.dialect import quoted
 from check_delayed_repl.observe.heartbeat import identifier, table_name
-from check_delayed_repl.observe.replication import is_mariadb, privilege, version_numbers
-from check_delayed_repl.words import clean
+from check_delayed_repl.setup.asking import Facts
 
 _MARKS = "-_.,:+="
 """Neither SQL nor an option file takes these for anything but themselves."""
@@ -39,43 +38,6 @@ JOB = Role("delay_job", "history.cnf", "whoever records jobs: delayed-repl job")
 BEAT = Role("delay_beat", "heartbeat-source.cnf", "pt-heartbeat on the source: the unit pt-heartbeat-source")
 LOCAL_BEAT = Role("delay_beat_local", "heartbeat-replica.cnf", "the replica's own heartbeat: pt-heartbeat-replica")
 RESCUE = Role("delay_rescue", "rescue.cnf", "delayed-repl rescue")
-
-
-class Server(NamedTuple):
-    """A server that accounts are for."""
-
-    version: str
-    """As the server calls itself: with `MariaDB` in it where it is one."""
-    read_only: bool = True
-    no_hashes: bool = False
-    """It checks new passwords, and takes none as a hash (MariaDB's strict_password_validation)."""
-
-    @property
-    def mariadb(self) -> bool:
-        return is_mariadb(self.version)
-
-    @property
-    def numbers(self) -> tuple[int, int, int]:
-        """(0, 0, 0) where the version is not known."""
-        return version_numbers(self.version)
-
-    @property
-    def shown(self) -> str:
-        family = "" if self.mariadb else "MySQL "
-        return clean(f"{family}{self.version.removeprefix('5.5.5-')}", 80)
-
-    @property
-    def longest_user(self) -> int:
-        """How many characters the name of an account may have."""
-        return 80 if self.mariadb else 16 if self.old else 32
-
-    @property
-    def old(self) -> bool:
-        """A MySQL 5.6: CREATE USER does not know IF NOT EXISTS."""
-        return not self.mariadb and self.before(5, 7, 0)
-
-    def before(self, *numbers: int) -> bool:
-        return (0, 0, 0) < self.numbers < numbers
 
 
 def password() -> str:
@@ -105,18 +67,18 @@ class Account(NamedTuple):
         )
         return ["[client]", *([f"socket = {socket}"] if socket else []), f"user = {self.user}", login]
 
-    def sql(self, server: Server, rights: list[str], logged: bool) -> list[str]:
+    def sql(self, server: Facts, rights: list[str], logged: bool) -> list[str]:
         """Makes it, unless it is there, and gives it its rights, each `RIGHTS ON OBJECT`. Where the binary log has what
         is run (`logged`), and this server would write the password into it as it stands, it is given as a hash."""
         grants = [f"GRANT {right} TO {self.name};" for right in rights]
         if self.secret is None:
             return grants
         by = f"BY {quoted(self.secret)}"
-        if logged and server.no_hashes:
+        if logged and server.takes_no_hash:
             grants.append(
                 "-- This server checks passwords and takes no hash: its binary log has this one as it stands."
             )
-        elif logged and (server.mariadb or server.old):
+        elif logged and (server.dialect.mariadb or server.old):
             by = f"BY PASSWORD {quoted(native_hash(self.secret))}"
         if not server.old:
             return [f"CREATE USER IF NOT EXISTS {self.name} IDENTIFIED {by};", *grants]
@@ -150,43 +112,49 @@ def heartbeat_table(dotted: str) -> list[str]:
     ]
 
 
-def sampling_rights(server: Server, dotted: str) -> list[str]:
-    """What taking samples takes on a replica, each as `RIGHTS ON OBJECT`."""
-    return [f"SELECT (server_id, ts) ON {table_name(dotted)}", f"{privilege(server.version)} ON *.*"]
+def rights(role: Role, server: Facts, dotted: str) -> list[str]:
+    """What an account takes on a server with this table of heartbeats, each as `RIGHTS ON OBJECT`.
 
-
-def heartbeat_rights(server: Server, dotted: str, replica: bool, columns: frozenset[str] = frozenset()) -> list[str]:
-    """What pt-heartbeat takes on a server whose table has these columns.
-
-    On a replica its rows stay out of the binary log, and read_only must not keep them out of the table.
+    A rescuer may not read data: that is given by `READING`.
     """
-    rights = []
+    if role == RESCUE:
+        return _rescue_rights(server, dotted)
+    if role in (BEAT, LOCAL_BEAT):
+        return _heartbeat_rights(server, dotted, replica=role == LOCAL_BEAT)
+    return [f"SELECT (server_id, ts) ON {table_name(dotted)}", f"{server.dialect.privilege} ON *.*"]
+
+
+def _heartbeat_rights(server: Facts, dotted: str, replica: bool) -> list[str]:
+    """Of pt-heartbeat. On a replica its rows stay out of the binary log, and read_only must not keep them out of the
+    table."""
+    rights, columns, read_only = [], server.columns or frozenset(), server.on("read_only")
     if columns & POSITION_COLUMNS:
-        rights.append("REPLICATION CLIENT" if not server.mariadb or server.before(10, 5, 2) else "BINLOG MONITOR")
+        rights.append(
+            "REPLICATION CLIENT" if not server.dialect.mariadb or server.before(10, 5, 2) else "BINLOG MONITOR"
+        )
     if columns & APPLIED_COLUMNS:
-        rights.append(privilege(server.version))
-    if replica and server.mariadb:
-        rights += ["READ_ONLY ADMIN"] * server.read_only + ["BINLOG ADMIN"]
+        rights.append(server.dialect.privilege)
+    if replica and server.dialect.mariadb:
+        rights += ["READ_ONLY ADMIN"] * read_only + ["BINLOG ADMIN"]
     elif replica and needs_super(server):
         rights.append("SUPER")
     elif replica:
-        rights += ["CONNECTION_ADMIN"] * server.read_only + ["SESSION_VARIABLES_ADMIN"]
+        rights += ["CONNECTION_ADMIN"] * read_only + ["SESSION_VARIABLES_ADMIN"]
     wide = [f"{', '.join(dict.fromkeys(rights))} ON *.*"] if rights else []
     return [f"SELECT, INSERT, UPDATE ON {table_name(dotted)}", *wide]
 
 
-def needs_super(server: Server) -> bool:
+def needs_super(server: Facts) -> bool:
     """Whether a local heartbeat takes SUPER on this replica: older MySQLs have no lesser right to set sql_log_bin."""
-    return not server.mariadb and server.before(8, 0, 14)
+    return not server.dialect.mariadb and server.before(8, 0, 14)
 
 
 READING = "SELECT, SHOW VIEW, TRIGGER"
 """What a dump takes, with --single-transaction and without GTIDs; SELECT alone counts and compares."""
 
 
-def rescue_rights(server: Server, dotted: str) -> list[str]:
-    """What delayed-repl rescue takes on a replica. It may not read data: that is given by `READING`."""
-    if server.mariadb:
+def _rescue_rights(server: Facts, dotted: str) -> list[str]:
+    if server.dialect.mariadb:
         return [
             "SLAVE MONITOR, REPLICATION SLAVE ADMIN, CONNECTION ADMIN, PROCESS ON *.*",
             f"SELECT ON {table_name(dotted)}",

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import NamedTuple
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, NamedTuple
 
 from check_delayed_repl.observe.connection import Refused, ask, connect
-from check_delayed_repl.observe.dialect import rows_of
+from check_delayed_repl.observe.dialect import Dialect, rows_of
 from check_delayed_repl.observe.heartbeat import table_name
-from check_delayed_repl.observe.replication import is_mariadb
 from check_delayed_repl.observe.target import Target
-from check_delayed_repl.setup.accounts import Server
+from check_delayed_repl.words import clean
+
+if TYPE_CHECKING:
+    from check_delayed_repl.observe.wire import Connection
 
 VARIABLES = (
     *("server_id", "hostname", "socket", "datadir", "read_only", "super_read_only", "log_bin"),
@@ -54,9 +55,31 @@ class Facts(NamedTuple):
     """It has a plugin that validates new passwords."""
 
     @property
-    def server(self) -> Server:
-        no_hashes = self.checks_passwords and self.on("strict_password_validation")
-        return Server(self.version, self.on("read_only"), no_hashes)
+    def dialect(self) -> Dialect:
+        return Dialect(self.version)
+
+    @property
+    def shown(self) -> str:
+        return clean(self.dialect.name, 80)
+
+    def before(self, *numbers: int) -> bool:
+        """Older than this version; False where its own is not known."""
+        return (0, 0, 0) < self.dialect.numbers < numbers
+
+    @property
+    def old(self) -> bool:
+        """A MySQL 5.6: CREATE USER does not know IF NOT EXISTS."""
+        return not self.dialect.mariadb and self.before(5, 7, 0)
+
+    @property
+    def longest_user(self) -> int:
+        """How many characters the name of an account may have."""
+        return 80 if self.dialect.mariadb else 16 if self.old else 32
+
+    @property
+    def takes_no_hash(self) -> bool:
+        """It checks new passwords, and takes none as a hash."""
+        return self.checks_passwords and self.on("strict_password_validation")
 
     def on(self, variable: str) -> bool:
         return self.variables.get(variable, "").upper() in ("ON", "1", "YES")
@@ -75,6 +98,11 @@ class Facts(NamedTuple):
     def socket(self) -> str:
         path = self.variables.get("socket", "")
         return path if not path or path[0] in "/@" else f"{self.variables.get('datadir', '').rstrip('/')}/{path}"
+
+
+def unasked(version: str, **variables: str) -> Facts:
+    """A server of which no more is known."""
+    return Facts(version, "localhost", variables, {}, {})
 
 
 class Wanted(NamedTuple):
@@ -101,71 +129,52 @@ class Wanted(NamedTuple):
     """Whom the monitor runs checks as."""
 
 
-class Asking:
-    """A connection for statements that read. Raises SampleFailed where it is lost, and Refused as the server says."""
-
-    def __init__(self, target: Target, timeout: float) -> None:
-        self._connection = connect(target, time.monotonic() + timeout, raw=True)
-
-    def rows(self, sql: str, purpose: str) -> list[Row]:
-        return rows_of(ask(self._connection, sql, purpose))
-
-    def first_of(self, statements: Sequence[str], purpose: str) -> list[Row] | None:
-        """The answer to the first statement that the server knows and allows; None where there is none."""
-        for statement in statements:
-            with suppress(Refused):
-                return self.rows(statement, purpose)
-        return None
-
-    def close(self) -> None:
-        self._connection.close()
-
-
 def facts(target: Target, timeout: float, watch_s: float = ADVANCE_S) -> Facts:
     """What the server says; heartbeats are read twice, `watch_s` seconds apart, or not at all where that is 0.
 
     Raises SampleFailed, or Refused where it does not even tell its version.
     """
-    asking = Asking(target, timeout)
-    try:
-        [who] = asking.rows("SELECT VERSION() AS version, USER() AS account", "asking for its version")
-        version = who["version"]
+    with closing(connect(target, time.monotonic() + timeout, raw=True)) as connection:
+        answer = ask(connection, "SELECT VERSION() AS version, USER() AS account", "asking for its version")
+        [who] = rows_of(answer)
+        told = unasked(who["version"])
         listed = ", ".join(f"'{name}'" for name in VARIABLES)
-        found = asking.first_of([f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({listed})"], "reading variables")
-        status = ["SHOW REPLICA STATUS", "SHOW SLAVE STATUS"]
-        binlog = asking.first_of(["SHOW BINARY LOG STATUS", "SHOW MASTER STATUS"], "reading the binary log's status")
-        channels = asking.first_of(["SHOW ALL SLAVES STATUS"] * is_mariadb(version) + status, "reading the status")
-        validating = asking.first_of([VALIDATING], "reading plugins")
-        told = Facts(
-            version,
-            who["account"].rpartition("@")[2] or "localhost",
-            {row["variable_name"].lower(): row["value"] for row in found or ()},
-            binlog[0] if binlog else {},
-            {},
+        found = _first(connection, "variables", f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({listed})")
+        binlog = _first(connection, "the binary log's status", "SHOW BINARY LOG STATUS", "SHOW MASTER STATUS")
+        everywhere = ["SHOW ALL SLAVES STATUS"] if told.dialect.mariadb else []
+        channels = _first(connection, "the status", *everywhere, "SHOW REPLICA STATUS", "SHOW SLAVE STATUS")
+        columns = _first(connection, "the heartbeat table", f"SHOW COLUMNS FROM {table_name(target.heartbeat_table)}")
+        users = _first(connection, "accounts", "SELECT User AS user, Host AS host FROM mysql.user")
+        told = told._replace(
+            came_from=who["account"].rpartition("@")[2] or "localhost",
+            variables={row["variable_name"].lower(): row["value"] for row in found or ()},
+            binlog=binlog[0] if binlog else {},
             statuses=None if channels is None else tuple(channels),
-            checks_passwords=bool(validating),
+            checks_passwords=bool(_first(connection, "plugins", VALIDATING)),
+            columns=frozenset(row["field"].lower() for row in columns) if columns else None,
+            accounts=frozenset((row["user"], row["host"]) for row in users or ()),
         )
-        return _with_heartbeats(asking, told, target.heartbeat_table, watch_s)
-    finally:
-        asking.close()
+        return _with_heartbeats(connection, told, target.heartbeat_table, watch_s)
 
 
-def _with_heartbeats(asking: Asking, told: Facts, dotted: str, watch_s: float) -> Facts:
-    columns = asking.first_of([f"SHOW COLUMNS FROM {table_name(dotted)}"], "reading the heartbeat table")
-    users = asking.first_of(["SELECT User AS user, Host AS host FROM mysql.user"], "reading accounts")
-    told = told._replace(
-        columns=frozenset(row["field"].lower() for row in columns) if columns else None,
-        accounts=frozenset((row["user"], row["host"]) for row in users or ()),
-    )
+def _first(connection: Connection, what: str, *statements: str) -> list[Row] | None:
+    """The answer to the first statement that the server knows and allows; None where there is none."""
+    for statement in statements:
+        with suppress(Refused):
+            return rows_of(ask(connection, statement, f"reading {what}"))
+    return None
+
+
+def _with_heartbeats(connection: Connection, told: Facts, dotted: str, watch_s: float) -> Facts:
     if not watch_s or told.columns is None or not {"ts", "server_id"} <= told.columns:
         return told
     age = "UNIX_TIMESTAMP() - TIMESTAMPDIFF(SECOND, '1970-01-01', ts) AS age"
-    reading = [f"SELECT server_id, ts, {age} FROM {table_name(dotted)} ORDER BY server_id LIMIT 1000"]  # noqa: S608
-    before = {row["server_id"]: row["ts"] for row in asking.first_of(reading, "reading heartbeats") or ()}
+    reading = f"SELECT server_id, ts, {age} FROM {table_name(dotted)} ORDER BY server_id LIMIT 1000"  # noqa: S608
+    before = {row["server_id"]: row["ts"] for row in _first(connection, "heartbeats", reading) or ()}
     if not before:
         return told
     time.sleep(watch_s)
-    after = asking.first_of(reading, "reading heartbeats") or []
+    after = _first(connection, "heartbeats", reading) or []
     return told._replace(
         beats={int(row["server_id"]): float(row["age"]) if row["age"] else None for row in after},
         advancing=frozenset(

@@ -7,12 +7,11 @@ import re
 from importlib.resources import files
 from string import Template
 from textwrap import fill, indent
-from typing import NamedTuple
 
-from check_delayed_repl.observe.dialect import Dialect
+from check_delayed_repl.observe.dialect import Dialect, by_gtid
 from check_delayed_repl.setup import accounts
 from check_delayed_repl.setup.accounts import BEAT, CHECK, LOCAL_BEAT, RESCUE, Account, Role
-from check_delayed_repl.setup.asking import Facts, Row, Wanted
+from check_delayed_repl.setup.asking import Facts, Row, Wanted, unasked
 from check_delayed_repl.setup.hindrances import filters_of, warnings
 from check_delayed_repl.words import clean, plain, span
 
@@ -24,51 +23,66 @@ class Impossible(Exception):
     """No folder that would work can be written; the message is one line."""
 
 
-class _Plan(NamedTuple):
-    """What there is to do."""
+class _Plan:
+    """What there is to do. Raises Impossible."""
 
-    wanted: Wanted
-    replica: Facts
-    source: Facts | None
-    status: Row
-    delay: float
-    sealed: bool
-    """super_read_only: everything comes through replication."""
-    source_beats: bool
-    local_beats: bool
-    who: dict[Role, Account]
-
-    @property
-    def source_server(self) -> accounts.Server:
-        """The source; where it did not answer, the newest of the replica's family."""
-        if self.source is not None:
-            return self.source.server
-        return accounts.Server("11.8.0-MariaDB" if self.replica.server.mariadb else "9.7.0", read_only=False)
-
-    @property
-    def local(self) -> bool:
+    def __init__(self, replica: Facts, source: Facts | None, status: Row, wanted: Wanted) -> None:
+        _refuse_what_cannot_be(replica, source, status, wanted)
+        self.replica, self.source, self.status, self.wanted = replica, source, status, wanted
+        # Where the source did not answer, it is taken for the newest of the replica's family.
+        newest = "11.8.0-MariaDB" if replica.dialect.mariadb else "9.7.0"
+        self.source_server = unasked(newest) if source is None else source
+        self.dialect = Dialect(replica.version, status.get("channel_name", ""))
+        set_to = int(status.get("sql_delay") or 0)
+        self.delay = float(wanted.delay or set_to)
+        self.sets_delay = not wanted.external and not set_to
+        self.sealed = replica.on("super_read_only")
+        """Everything comes through replication."""
+        self.local = wanted.local and not self.sealed
         """The replica is to have a heartbeat of its own."""
-        return self.wanted.local and not self.sealed
-
-    @property
-    def sets_delay(self) -> bool:
-        return not self.wanted.external and not int(self.status.get("sql_delay") or 0)
-
-    @property
-    def table_arrives(self) -> bool:
+        self.table_arrives = replica.columns is None and self.source_server.columns is not None
         """The source has the table, and the replica not yet."""
-        return self.replica.columns is None and self.source is not None and self.source.columns is not None
+        if source is not None:
+            self.source_beats = source.beats_here
+        else:
+            # What comes through the delay line is its age, and as old as the delay when it does.
+            source_id = int(status.get("source_server_id") or 0)
+            age = replica.beats.get(source_id)
+            self.source_beats = source_id in replica.advancing or (age is not None and age <= self.delay + 120)
+        outside = wanted.account_host or replica.came_from
+        hosts = {CHECK: outside, RESCUE: outside, BEAT: "localhost", LOCAL_BEAT: "localhost"}
+        known = replica.accounts | self.source_server.accounts
+        self.who = {
+            role: Account(role, role.user, host, None if (role.user, host) in known else accounts.password())
+            for role, host in hosts.items()
+        }
+
+
+def _refuse_what_cannot_be(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) -> None:
+    for facts, which in ((replica, "replica"), (source, "source")):
+        if facts is not None and facts.columns is not None and not {"ts", "server_id"} <= facts.columns:
+            raise Impossible(
+                f"--heartbeat-table: {wanted.table} on the {which} has no columns ts and server_id (an old layout):"
+                " name another table, which will be made"
+            )
+    if not re.fullmatch(r"[^'\"\\$`\0-\x1f\x7f]*", status.get("channel_name", "")):
+        raise Impossible("--channel: its name has quotes or the like in it, which no shell would leave alone")
+    set_to = int(status.get("sql_delay") or 0)
+    if not wanted.delay and not set_to:
+        raise Impossible("--delay: the server is set to no delay: say how late it is to be, such as --delay 2h")
+    if wanted.delay and set_to and not wanted.external and wanted.delay != set_to:
+        raise Impossible(f"--delay: the server is set to {span(set_to)} already: leave --delay out, or change it there")
 
 
 def folder(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) -> dict[str, str]:
     """Every file by its name. Raises Impossible."""
-    plan = _plan(replica, source, status, wanted)
+    plan = _Plan(replica, source, status, wanted)
     found = {"source.sql": _source_sql(plan), "replica.sql": _replica_sql(plan), "config.toml": _config(plan)}
     found |= {role.file: _option_file(plan, role) for role in (CHECK, RESCUE)}
     if not plan.source_beats:
-        found[BEAT.file] = _option_file(plan, BEAT, source.socket if source is not None else "")
+        found[BEAT.file] = _option_file(plan, BEAT, plan.source_server.socket)
         found["pt-heartbeat-source.service"] = unit("source", wanted.table)
-    if plan.local and not plan.local_beats:
+    if plan.local and not replica.beats_here:
         found[LOCAL_BEAT.file] = _option_file(plan, LOCAL_BEAT, replica.socket)
         found["pt-heartbeat-replica.service"] = unit("replica", wanted.table)
     if plan.sets_delay:
@@ -79,58 +93,14 @@ def folder(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) ->
     return found | {"README.txt": _readme(plan)}
 
 
-def _plan(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) -> _Plan:
-    for facts, which in ((replica, "replica"), (source, "source")):
-        if facts is not None and facts.columns is not None and not {"ts", "server_id"} <= facts.columns:
-            raise Impossible(
-                f"--heartbeat-table: {wanted.table} on the {which} has no columns ts and server_id (an old layout):"
-                " name another table, which will be made"
-            )
-    if not re.fullmatch(r"[^'\"\\$`\0-\x1f\x7f]*", status.get("channel_name", "")):
-        raise Impossible("--channel: its name has quotes or the like in it, which no shell would leave alone")
-    set_to = int(status.get("sql_delay") or 0)
-    delay = wanted.delay or set_to
-    if not delay:
-        raise Impossible("--delay: the server is set to no delay: say how late it is to be, such as --delay 2h")
-    if wanted.delay and set_to and not wanted.external and wanted.delay != set_to:
-        raise Impossible(f"--delay: the server is set to {span(set_to)} already: leave --delay out, or change it there")
-    source_id = int(status.get("source_server_id") or 0)
-    if source is not None:
-        source_beats = source.beats_here
-    else:
-        # What comes through the delay line is its age, and as old as the delay when it does.
-        age = replica.beats.get(source_id)
-        source_beats = source_id in replica.advancing or (age is not None and age <= delay + 120)
-    outside = wanted.account_host or replica.came_from
-    hosts = {CHECK: outside, RESCUE: outside, BEAT: "localhost", LOCAL_BEAT: "localhost"}
-    known = replica.accounts | (source.accounts if source is not None else frozenset())
-    return _Plan(
-        wanted,
-        replica,
-        source,
-        status,
-        float(delay),
-        replica.on("super_read_only"),
-        source_beats,
-        replica.beats_here,
-        {
-            role: Account(role, role.user, host, None if (role.user, host) in known else accounts.password())
-            for role, host in hosts.items()
-        },
-    )
-
-
 # --- SQL
 
 
 def _source_sql(p: _Plan) -> str:
-    server, dotted = p.source_server, p.wanted.table
-    lines: list[str] = []
-    if p.source is None or p.source.columns is None:
-        lines += accounts.heartbeat_table(dotted)
+    server = p.source_server
+    lines = accounts.heartbeat_table(p.wanted.table) if server.columns is None else []
     if not p.source_beats:
-        columns = p.source.columns if p.source is not None and p.source.columns else frozenset()
-        lines += _account(p, server, BEAT, accounts.heartbeat_rights(server, dotted, False, columns), logged=True)
+        lines += _account(p, server, BEAT, logged=True)
     if p.sealed:
         lines += _outside_accounts(p, server, logged=True)
     about = f"On the source ({server.shown})" + ("" if p.source else ", which did not answer: written for this version")
@@ -138,34 +108,33 @@ def _source_sql(p: _Plan) -> str:
 
 
 def _replica_sql(p: _Plan) -> str:
-    server, dotted = p.replica.server, p.wanted.table
+    server = p.replica
     about = f"On the replica ({server.shown})"
     if p.sealed:
         return _script(f"{about}, which is super_read_only: what it needs comes from source.sql", [])
-    lines: list[str] = []
-    if p.replica.columns is None and not p.table_arrives:
-        lines += accounts.heartbeat_table(dotted)
+    lines = accounts.heartbeat_table(p.wanted.table) if server.columns is None and not p.table_arrives else []
     lines += _outside_accounts(p, server, logged=False)
-    if p.local and not p.local_beats:
-        columns = p.replica.columns or (p.source.columns if p.source else None) or frozenset()
-        lines += _account(p, server, LOCAL_BEAT, accounts.heartbeat_rights(server, dotted, True, columns), logged=False)
+    if p.local and not server.beats_here:
+        columns = server.columns or p.source_server.columns
+        lines += _account(p, server._replace(columns=columns), LOCAL_BEAT, logged=False)
     return _script(f"{about}, and not into its binary log", accounts.unlogged(lines) if lines else [])
 
 
-def _outside_accounts(p: _Plan, server: accounts.Server, logged: bool) -> list[str]:
+def _outside_accounts(p: _Plan, server: Facts, logged: bool) -> list[str]:
     """The check's and the rescuer's."""
-    lines = _account(p, server, CHECK, accounts.sampling_rights(server, p.wanted.table), logged)
-    rescuer = _account(p, server, RESCUE, accounts.rescue_rights(server, p.wanted.table), logged)
+    rescuer = _account(p, server, RESCUE, logged)
     if rescuer:
         who = p.who[RESCUE].name
         rescuer.append(f"-- To let it count and dump tables too: GRANT {accounts.READING} ON *.* TO {who};")
-    return lines + rescuer
+    return _account(p, server, CHECK, logged) + rescuer
 
 
-def _account(p: _Plan, server: accounts.Server, role: Role, rights: list[str], logged: bool) -> list[str]:
+def _account(p: _Plan, server: Facts, role: Role, logged: bool) -> list[str]:
     """Makes an account, unless it was there."""
     account = p.who[role]
-    return [f"-- For {role.purpose}.", *account.sql(server, rights, logged)] if account.secret else []
+    if account.secret is None:
+        return []
+    return [f"-- For {role.purpose}.", *account.sql(server, accounts.rights(role, server, p.wanted.table), logged)]
 
 
 def _script(about: str, lines: list[str]) -> str:
@@ -253,7 +222,7 @@ def _readme(p: _Plan) -> str:
         "README.txt",
         name=clean(p.wanted.name),
         span=span(p.delay),
-        client=_dialect(p).client,
+        client=p.dialect.client,
         bin=p.wanted.bin,
         warnings="\n".join(["First of all:", *(f"  * {text}" for text in found), "", ""]) if found else "",
         steps="\n".join(texts),
@@ -264,24 +233,22 @@ def _readme(p: _Plan) -> str:
 def _steps(p: _Plan) -> list[tuple[str, dict[str, str]]]:
     """The steps of templates/steps.txt, each with what is to be filled in."""
     on_replica = "sealed" if p.sealed else "replica-later" if p.table_arrives else "replica"
-    both = {"client": _dialect(p).client, "span": span(p.delay), "table": p.wanted.table, "name": p.wanted.name}
+    both = {"client": p.dialect.client, "span": span(p.delay), "table": p.wanted.table, "name": p.wanted.name}
     both |= {"bin": p.wanted.bin, "user": p.wanted.user}
     steps: list[tuple[str, dict[str, str]]] = [
-        ("source", both | {"client": Dialect(p.source_server.version).client}),
+        ("source", both | {"client": p.source_server.dialect.client}),
         (on_replica, both),
         ("beats", {"which": "source"}) if p.source_beats else _beat(p, "source", BEAT),
     ]
     if p.local:
-        steps.append(("beats", {"which": "replica"}) if p.local_beats else _beat(p, "replica", LOCAL_BEAT))
+        steps.append(("beats", {"which": "replica"}) if p.replica.beats_here else _beat(p, "replica", LOCAL_BEAT))
     if p.sets_delay:
         steps.append(_set_delay(p))
-    rescue = {"later": f", {both['span']} from now" if p.sealed else "", "sql": _sql_of(p)}
+    rescue = {
+        "later": f", {both['span']} from now" if p.sealed else "",
+        "sql": "source.sql" if p.sealed else "replica.sql",
+    }
     return [*steps, ("check", both | _of(p, CHECK)), ("rescue", both | rescue | _of(p, RESCUE)), ("monitor", {})]
-
-
-def _sql_of(p: _Plan) -> str:
-    """The file that has what is for the replica."""
-    return "source.sql" if p.sealed else "replica.sql"
 
 
 def _beat(p: _Plan, which: str, role: Role) -> tuple[str, dict[str, str]]:
@@ -298,33 +265,25 @@ def _of(p: _Plan, role: Role) -> dict[str, str]:
 
 def _set_delay(p: _Plan) -> tuple[str, dict[str, str]]:
     """The step that sets the delay, keeps what waits in the relay log, and stops replication for a moment alone."""
-    say = _dialect(p)
+    say = p.dialect
     if not say.needs_place:
         return "delay", {"client": say.client}
     status = f"SHOW SLAVE{say.before} STATUS"
     note = ""
-    if _by_gtid(p.status):
+    if by_gtid(p.status):
         by_position = "Using_Gtid is No" if say.mariadb else "Auto_Position is 0"
         note = f"\n{fill(f'If {by_position} then, {say.back_to_gtid()}.', 112)}\n"
     return "delay-place", {"client": say.client, "stop": say.stop(), "status": status, "note": note}
 
 
 def _set_delay_file(p: _Plan) -> dict[str, str]:
-    say, seconds = _dialect(p), round(p.delay)
+    say, seconds = p.dialect, round(p.delay)
     if not say.needs_place:
         return {"set-delay.sql": "".join(f"{one};\n" for one in say.set_delay(seconds, None))}
-    change = say.change(seconds, ("FILE", 0), _by_gtid(p.status))
+    change = say.change(seconds, ("FILE", 0), by_gtid(p.status))
     # As a string of awk's, with its variables in the gaps.
     change = change.replace("'FILE'", "'\" file \"'").replace("LOG_POS = 0", 'LOG_POS = " position "')
     return {"set-delay.awk": _filled("set-delay.awk", plain=say.change(seconds), change=change, start=say.start())}
-
-
-def _dialect(p: _Plan) -> Dialect:
-    return Dialect(p.replica.version, p.status.get("channel_name", ""))
-
-
-def _by_gtid(status: Row) -> bool:
-    return status.get("using_gtid", "No") not in ("No", "") or status.get("auto_position") == "1"
 
 
 def _step(key: str, words: dict[str, str]) -> str:

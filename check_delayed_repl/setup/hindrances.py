@@ -63,8 +63,8 @@ def warnings(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) 
     for facts, which in ((source, "source"), (replica, "replica")):
         if facts is None:
             continue
-        server, columns = facts.server, facts.columns or frozenset()
-        if old_tool and columns & accounts.POSITION_COLUMNS and not server.mariadb and not server.before(8, 4, 0):
+        positions = accounts.POSITION_COLUMNS & (facts.columns or frozenset())
+        if old_tool and positions and not facts.dialect.mariadb and not facts.before(8, 4, 0):
             found.append(
                 f"{wanted.table} on the {which} has columns for positions, and the server is a MySQL 8.4 or newer:"
                 " pt-heartbeat must be 3.7.0 or newer there (older ones ask SHOW MASTER STATUS, which is gone)."
@@ -76,7 +76,7 @@ def warnings(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) 
                 f"The {which}'s heartbeat runs without --utc: its times are {abs(hours)} h off. Run it with --utc,"
                 " or set heartbeat-timezone in config.toml."
             )
-    if not wanted.external and wanted.local and accounts.needs_super(replica.server):
+    if not wanted.external and wanted.local and accounts.needs_super(replica):
         found.append(
             "The replica's own heartbeat takes SUPER on this server. Where that is too much: init --no-local-heartbeat."
         )

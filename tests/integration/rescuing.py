@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from check_delayed_repl.setup.accounts import RESCUE, Account, rescue_rights
-from check_delayed_repl.setup.accounts import Server as Described
+from check_delayed_repl.setup.accounts import RESCUE, Account, rights
+from check_delayed_repl.setup.asking import unasked
 
 from .servers import ROOT_PASSWORD, Family, Kit, Pair, Server, account, literal, wait_until
 
@@ -216,11 +216,12 @@ class Scene:
 
     def rescuer(self, login: tuple[str, str]) -> list[str]:
         """Statements that make an account with the rights that `grants --for rescue` gives."""
-        server = Described(str(self.replica.value("SELECT VERSION()")))
-        rights = rescue_rights(server, "percona.heartbeat")
+        server = unasked(str(self.replica.value("SELECT VERSION()")))
         return [
             f"DROP USER IF EXISTS {account(login)}",
-            *Account(RESCUE, login[0], "%", login[1]).sql(server, rights, logged=False),
+            *Account(RESCUE, login[0], "%", login[1]).sql(
+                server, rights(RESCUE, server, "percona.heartbeat"), logged=False
+            ),
         ]
 
     def kill_at(self, number: int, *arguments: str) -> str:
