@@ -15,7 +15,6 @@ class CommandFailed(Exception):
 
 
 def complain(text: str) -> None:
-    """One line on standard error, where there is one."""
-    if sys.stderr is not None:  # else print would take standard output
-        with suppress(OSError, ValueError):
-            print(f"{PROG}: {clean(text)}", file=sys.stderr, flush=True)
+    """One line on standard error, if anybody reads it."""
+    with suppress(OSError, ValueError):
+        print(f"{PROG}: {clean(text)}", file=sys.stderr, flush=True)

@@ -274,37 +274,26 @@ def _row(name: str, line: JobLine, now: float) -> tuple[str, ...]:
 # --- run ---
 
 
-def _record(args: argparse.Namespace, job: str, began: float, ended: float | None = None, warn: bool = False) -> None:
-    """A line of the job, with its end where it has one; times are this process's own. Raises HistoryUnavailable."""
-    with _opened(args) as history:
-        if warn:
-            with suppress(HistoryUnavailable):
-                _warn_of_mistakes(history, args)
-        now, here = history.now(), time.monotonic()
-        finished_at = None if ended is None else now - (here - ended)
-        history.add_job(args.replica, JobLine(now, job, args.kind, now - (here - began), finished_at))
+class _Recording(threading.Thread):
+    """Records a job beside the command that runs: its start at once, or as soon as the history can be written."""
 
-
-class _Start(threading.Thread):
-    """Records the start of a job beside the command that runs: at once, or as soon as the history can be written."""
-
-    def __init__(self, args: argparse.Namespace, job: str) -> None:
+    def __init__(self, args: argparse.Namespace) -> None:
         # A daemon: a history that hangs in the kernel must not keep this process from ending.
         super().__init__(daemon=True)
         self._args = args
-        self._job = job
-        self.began = time.monotonic()
+        self._job = _new_id(args.kind)
+        self._began = time.monotonic()
+        self._over = threading.Event()
         self.problem: str | None = None
         """Why the first try failed."""
         self.recorded = False
         self.tried = threading.Event()
-        self._over = threading.Event()
         self.start()
 
     def run(self) -> None:
         while not self._over.is_set():
             try:
-                _record(self._args, self._job, self.began, warn=not self.tried.is_set())
+                self._add()
                 self.recorded = True
             except HistoryUnavailable as error:
                 self.problem = str(error)
@@ -312,11 +301,30 @@ class _Start(threading.Thread):
             if self.recorded or self._over.wait(RETRY_S):
                 return
 
-    def stop(self) -> bool:
-        """Tries no more; False where a try still hangs, whose line may yet arrive."""
+    def _add(self, ended: float | None = None) -> None:
+        """A line of the job, with its end where it has one; times are this process's own. Raises HistoryUnavailable."""
+        with _opened(self._args) as history:
+            if not self.tried.is_set():
+                with suppress(HistoryUnavailable):
+                    _warn_of_mistakes(history, self._args)
+            now, here = history.now(), time.monotonic()
+            finished_at = None if ended is None else now - (here - ended)
+            line = JobLine(now, self._job, self._args.kind, now - (here - self._began), finished_at)
+            history.add_job(self._args.replica, line)
+
+    def end(self) -> None:
+        """Records the whole job, whether or not its start is recorded."""
+        ended = time.monotonic()
         self._over.set()
         self.join(self._args.timeout + START_WAIT_S)
-        return not self.is_alive()
+        try:
+            if self.is_alive():
+                # A line may yet arrive. Writing now could put the end before the start, and the job would run for ever.
+                raise HistoryUnavailable("the history hangs")
+            self._add(ended)
+        except HistoryUnavailable as error:
+            kind, what = self._args.kind, f"the end of job {self._job} is not recorded"
+            complain(f"warning: {what if self.recorded else f'this {kind} is not recorded at all'}: {error}")
 
 
 def _run(args: argparse.Namespace, command: list[str]) -> int:
@@ -327,16 +335,15 @@ def _run(args: argparse.Namespace, command: list[str]) -> int:
     # Blocked, signals wait until the command is there to have them; the thread below inherits this.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, passed_on | {signal.SIGCHLD})
     try:
-        job = _new_id(args.kind)
-        start = _Start(args, job)
-        start.tried.wait(START_WAIT_S)
-        if not start.recorded:
-            problem = start.problem or f"the history has not answered within {START_WAIT_S:g} s"
+        recording = _Recording(args)
+        recording.tried.wait(START_WAIT_S)
+        if not recording.recorded:
+            problem = recording.problem or f"the history has not answered within {START_WAIT_S:g} s"
             complain(
                 f"warning: the start of this {args.kind} is not recorded yet, the command runs all the same: {problem}"
             )
         status = _run_command(command, passed_on, mask)
-        _record_end(args, job, start)
+        recording.end()
     finally:
         while signal.sigtimedwait(passed_on | {signal.SIGCHLD}, 0):
             pass  # meant for the command, which is gone
@@ -375,16 +382,3 @@ def _environment() -> dict[str, str]:
     """The command's: as it is here, but without a password that is none of its business."""
     where = os.environ.get(LOCATION_VARIABLE, "")
     return {key: value for key, value in os.environ.items() if key != LOCATION_VARIABLE or not holds_password(where)}
-
-
-def _record_end(args: argparse.Namespace, job: str, start: _Start) -> None:
-    """Records the whole job, whether or not its start is recorded."""
-    ended = time.monotonic()
-    try:
-        if not start.stop():
-            # Writing now could put the end before the start, and the job would run for ever.
-            raise HistoryUnavailable("the history hangs")
-        _record(args, job, start.began, ended)
-    except HistoryUnavailable as error:
-        what = f"the end of job {job} is not recorded" if start.recorded else f"this {args.kind} is not recorded at all"
-        complain(f"warning: {what}: {error}")
