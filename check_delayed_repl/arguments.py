@@ -213,7 +213,6 @@ def ssl_mode(text: str) -> str:
 
 
 def job_kind(text: str) -> str:
-    """The name of a kind of job."""
     if not KIND_PATTERN.match(text) or text.lower() in RESERVED_KINDS:
         raise argparse.ArgumentTypeError(f"{text!r} cannot name a kind of job: letters, digits, _ . and -, at most 32")
     return text

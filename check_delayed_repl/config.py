@@ -67,7 +67,6 @@ def reread(args: argparse.Namespace) -> argparse.Namespace:
 
 
 def _path(args: argparse.Namespace) -> str | None:
-    """The configuration file to use."""
     if not hasattr(args, "config"):
         return None
     path: str | None = args.config or os.environ.get(VARIABLE)

@@ -64,7 +64,6 @@ class Replica(NamedTuple):
     """One replica: how to reach it and how to judge it."""
 
     name: str
-    """Its name in the history."""
     target: Target
     timeout: float = DEFAULTS["timeout"]
     """Seconds that one sample may take; never longer than the interval."""
@@ -109,7 +108,6 @@ class File:
         check_keys(publish, _PUBLISH, f"{path}: [publish]")
 
     def __len__(self) -> int:
-        """How many replicas there are."""
         return len(self._tables)
 
     def which(self, place: int) -> str:

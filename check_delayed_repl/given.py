@@ -30,7 +30,6 @@ class Call(NamedTuple):
 
     @property
     def config(self) -> str | None:
-        """The configuration file that was used."""
         return self.connection[1] if self.connection[:1] == ("--config",) else None
 
     @property

@@ -33,7 +33,6 @@ EPILOG = f"{PROG} COMMAND --help explains a command. Exit status: 0, 1 on failur
 
 
 def main() -> None:
-    """The command."""
     _occupy_descriptors()
     status = run(sys.argv[1:])
     try:
@@ -126,7 +125,6 @@ def top_parser() -> Parser:
 
 
 def command_parser(name: str) -> tuple[Parser, ModuleType]:
-    """A command's parser and its module."""
     command = _load(name)
     parser = Parser(f"{PROG} {name}", description=command.HELP)
     command.add_arguments(parser)

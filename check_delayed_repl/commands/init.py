@@ -20,6 +20,7 @@ from check_delayed_repl.arguments import UsageError, filled, option_file, port, 
 from check_delayed_repl.commands import CommandFailed, complain
 from check_delayed_repl.observe.address import settings
 from check_delayed_repl.observe.connection import Refused, SampleFailed
+from check_delayed_repl.observe.replication import chosen
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.options import HEARTBEATS, Option, add_options, target_from
 from check_delayed_repl.setup.asking import Facts, Row, Wanted, facts
@@ -93,21 +94,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _channel(replica: Facts, channel: str | None) -> Row:
-    """The status of the channel. Raises Impossible."""
+    """The status of the channel. Raises Impossible and SampleFailed."""
     if replica.statuses is None:
         raise Impossible("no privilege to read the replication status: init is run as an administrator")
-    rows = [
-        row | {"channel_name": row.get("channel_name") or row.get("connection_name", "")} for row in replica.statuses
-    ]
-    names = ", ".join(row["channel_name"] or "'' (the one without a name)" for row in rows)
-    if not rows:
-        raise Impossible("this is no replica: set replication up first")
-    if channel is None and len(rows) > 1:
-        raise Impossible(f"there are {len(rows)} channels: name one with --channel: {names}")
-    for row in rows:
-        if channel is None or row["channel_name"].lower() == channel.lower():
-            return row
-    raise Impossible(f"there is no channel {channel!r}; there are: {names}")
+    names = [row.get("channel_name") or row.get("connection_name", "") for row in replica.statuses]
+    place = chosen(names, channel)
+    return replica.statuses[place] | {"channel_name": names[place]}
 
 
 def _wanted(args: argparse.Namespace, target: Target, replica: Facts, status: Row) -> Wanted:

@@ -15,6 +15,7 @@ from check_delayed_repl.conditions import rank
 from check_delayed_repl.config import replicas
 from check_delayed_repl.history import open_existing
 from check_delayed_repl.history.folding import folded
+from check_delayed_repl.judge.line import back_in_range
 from check_delayed_repl.judge.outcome import State, Verdict
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.options import (
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 HELP = "every replica in one table, worst first"
 
 HEAD = ("state", "replica", "condition", "delay", "line", "job", "sample")
-WIDEST = (0, 0, 24, 0, 10, 7, 0)
-TO_THE_RIGHT = (False, False, False, True, False, False, True)
+ALIGNED = ("<", "<", "<", ">", "<", "<", ">")
+WIDEST = {"condition": 24, "line": 10, "job": 7}
 _STYLES = {State.OK: "green", State.WARNING: "yellow", State.CRITICAL: "bold red", State.UNKNOWN: "magenta"}
 
 
@@ -59,8 +60,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class Row(NamedTuple):
-    """One replica."""
-
     name: str
     verdict: Verdict
     limits: Limits
@@ -72,34 +71,25 @@ class Row(NamedTuple):
         return self.verdict.trend.intercept if sample is None or sample.delay is None else sample.delay
 
     @property
-    def missing(self) -> float:
-        """Seconds that the line lacks to be in range; negative where it is too long, 0 in range or unknown."""
-        at = self.verdict.trend.intercept
-        if at is None:
-            return 0.0
-        return max(0.0, self.limits.min_delay_time - at) + min(0.0, self.limits.max_delay_time - at)
-
-    @property
     def direction(self) -> str | None:
         """Of a line out of range: `towards` it, `away` from it or `steady`; None in range and where it is not known."""
-        slope = self.verdict.trend.slope
-        if not self.missing or slope is None:
+        at, slope, limits = self.verdict.trend.intercept, self.verdict.trend.slope, self.limits
+        if at is None or slope is None or limits.min_delay_time <= at <= limits.max_delay_time:
             return None
-        if abs(slope) < self.limits.min_recovery_slope:
+        if abs(slope) < limits.min_recovery_slope or not slope:
             return "steady"
-        return "towards" if slope * self.missing > 0 else "away"
+        return "towards" if (slope > 0) == (at < limits.min_delay_time) else "away"
 
     @property
     def back_at(self) -> float | None:
         """When the line is back in range at its slope; seconds since 1970."""
-        slope = self.verdict.trend.slope
-        if self.direction != "towards" or not slope:
+        trend = self.verdict.trend
+        if trend.slope is None or self.direction != "towards":
             return None
-        return self.verdict.at + self.missing / slope
+        return self.verdict.at + back_in_range(trend, trend.slope, self.limits)
 
     @property
     def kinds(self) -> list[str]:
-        """The kinds of the active jobs."""
         return list(dict.fromkeys(job.kind for job in self.verdict.jobs if job.status == "active"))
 
 
@@ -149,8 +139,8 @@ def _table(rows: list[Row], width: int) -> Text:
     if not rows:
         return Text("no replicas yet: nobody has taken samples into this history")
     cells = [_cells(row) for row in rows]
-    widths = [max(map(len, column)) for column in zip(HEAD, *cells, strict=True)]
-    widths = [min(found, most or found) for found, most in zip(widths, WIDEST, strict=True)]
+    longest = (max(map(len, column)) for column in zip(HEAD, *cells, strict=True))
+    widths = [min(length, WIDEST.get(title, length)) for title, length in zip(HEAD, longest, strict=True)]
     # The name has what is left.
     widths[1] = max(10, min(widths[1], width - sum(widths) + widths[1] - len(widths) + 1))
     table = Text()
@@ -161,8 +151,7 @@ def _table(rows: list[Row], width: int) -> Text:
         for number, (state, *others) in enumerate(zip_longest(*pieces, fillvalue="")):
             style = "bold" if row is None else _STYLES[row.verdict.state]
             table.append(state.ljust(widths[0]), style if number == 0 else "")
-            aligned = zip(others, widths[1:], TO_THE_RIGHT[1:], strict=True)
-            padded = (text.rjust(most) if right else text.ljust(most) for text, most, right in aligned)
+            padded = (f"{text:{to}{most}}" for text, to, most in zip(others, ALIGNED[1:], widths[1:], strict=True))
             table.append(f" {' '.join(padded)}".rstrip() + "\n")
     table.rstrip()
     return table

@@ -42,7 +42,6 @@ class Outlook(NamedTuple):
     bound: float
     """Seconds of delay."""
     option: str
-    """The option that sets the bound."""
     slope: float
     t: float
     spread: tuple[float, float | None] | None
@@ -97,7 +96,6 @@ class Diagnosis(NamedTuple):
 
     @property
     def place(self) -> Place | None:
-        """Where the SQL thread stands."""
         return None if self.server is None else self.server.place
 
     @property

@@ -87,7 +87,6 @@ class Session:
 
     @property
     def sampled(self) -> bool:
-        """The history has samples of this replica."""
         return self._others_t is not None
 
     def _refresh(self) -> None:

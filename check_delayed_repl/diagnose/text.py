@@ -13,7 +13,7 @@ from check_delayed_repl import words
 from check_delayed_repl.diagnose.advice import advise
 from check_delayed_repl.diagnose.certainty import CONFIDENCE
 from check_delayed_repl.diagnose.chart import chart
-from check_delayed_repl.diagnose.picture import Budget, Diagnosis
+from check_delayed_repl.diagnose.picture import Budget, Diagnosis, Outlook
 from check_delayed_repl.diagnose.screen import visible
 from check_delayed_repl.diagnose.steps import freeze
 from check_delayed_repl.judge.outcome import Finding, JobView, State
@@ -112,7 +112,6 @@ class Screen:
     # --- how it is written
 
     def _text(self, text: str, indent: str = "", style: str = "", hanging: str | None = None) -> list[Text]:
-        """Wrapped text."""
         found = wrap(
             _UNIT.sub(f"{NO_BREAK}\\1", visible(text)),
             self.width,
@@ -205,27 +204,25 @@ class Screen:
             between = f"Between most pairs of samples the slope is {words.slope(known.theil_sen)} (Theil-Sen)"
             lines += self._text(f"{between}: a few samples bend the fitted line.")
         if p.outlook is not None:
-            lines += self._text(self._outlook(), style="bold" if p.outlook.back else "")
+            lines += self._text(self._outlook(p.outlook), style="bold" if p.outlook.back else "")
         elif p.side:
             lines += self._text("It is not on its way back into range.")
         return lines
 
-    def _outlook(self) -> str:
-        found = self.p.outlook
-        assert found is not None
+    def _outlook(self, found: Outlook) -> str:
         at = f"at {self._soon(found.t)}, in {span(max(0.0, found.t - self.now))}"
         text = f"Back in range {at}"
         if not found.back:
             text = f"Out of range {at}, if it goes on like this: {found.option} {span(found.bound)}"
         if found.spread is None:
             return f"{text}, at about {words.slope(found.slope)}."
-        return f"{text} ({CONFIDENCE:.0%} sure: {self._spread()})."
+        return f"{text} ({CONFIDENCE:.0%} sure: {self._spread(found)})."
 
-    def _spread(self) -> str:
+    def _spread(self, found: Outlook) -> str:
         """Between which times the line reaches the bound."""
-        if self.p.outlook is None or self.p.outlook.spread is None:
+        if found.spread is None:
             return "about"
-        early, late = self.p.outlook.spread
+        early, late = found.spread
         if late is None:
             return "no telling when"
         seconds = late - early < words.SOON
@@ -240,7 +237,7 @@ class Screen:
             lines.append(Text.assemble(f"  {what:<28}", (f"{left:>10}", "bold"), (rest, "dim")))
 
         if p.outlook is not None:
-            wait("back in range" if p.outlook.back else "out of range", p.outlook.t, self._spread())
+            wait("back in range" if p.outlook.back else "out of range", p.outlook.t, self._spread(p.outlook))
         elif p.side:
             wait("back in range", None, "it is not on its way back")
         if p.recovery_ends is not None:

@@ -162,7 +162,8 @@ def _unreadable(problem: str) -> SampleFailed:
 
 def parse_status(answer: Answer, channel: str | None, secret: str = "") -> Status:
     """The channel's row; the only one where `channel` is None. Raises SampleFailed."""
-    row = _choose([_Row(answer.columns, values, secret) for values in answer.rows], channel, secret)
+    rows = [_Row(answer.columns, values, secret) for values in answer.rows]
+    row = rows[chosen([row.channel for row in rows], channel, secret)]
     filters = [column for column in answer.columns if column.lower().startswith("replicate_")]
     state = row.text("replica_io_state") if "replica_io_state" in row else ""
     seen = {
@@ -186,20 +187,21 @@ def parse_status(answer: Answer, channel: str | None, secret: str = "") -> Statu
     return Status(row.channel, row.whole("source_server_id"), seen)
 
 
-def _choose(rows: list[_Row], channel: str | None, secret: str) -> _Row:
-    if not rows:
+def chosen(names: list[str], channel: str | None, secret: str = "") -> int:
+    """The place of the channel that is meant: of the only one where `channel` is None. Raises SampleFailed."""
+    if not names:
         raise SampleFailed(
             "not-a-replica", "no replication channel is configured on this server: check --host, or set it up again"
         )
-    names = [one_line(scrubbed(row.channel, secret), 64) or "'' (the one without a name)" for row in rows]
-    listed = one_line(", ".join(names))
+    shown = [one_line(scrubbed(name, secret), 64) or "'' (the one without a name)" for name in names]
+    listed = one_line(", ".join(shown))
     if channel is None:
-        if len(rows) > 1:
-            raise SampleFailed("not-a-replica", f"there are {len(rows)} channels: name one with --channel: {listed}")
-        return rows[0]
+        if len(names) > 1:
+            raise SampleFailed("not-a-replica", f"there are {len(names)} channels: name one with --channel: {listed}")
+        return 0
     # The servers do not tell upper from lower case here.
-    fitting = [row for row in rows if row.channel == channel]
-    fitting = fitting or [row for row in rows if row.channel.lower() == channel.lower()]
+    fitting = [place for place, name in enumerate(names) if name == channel]
+    fitting = fitting or [place for place, name in enumerate(names) if name.lower() == channel.lower()]
     if not fitting:
         raise SampleFailed(
             "not-a-replica", f"there is no channel {one_line(channel, 64)!r}; check --channel; there are: {listed}"
