@@ -25,10 +25,6 @@ STEPS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 21600, 432
 
 def draw(p: Diagnosis, file: str, zone: tzinfo | None = None) -> None:
     """Writes `file`, a .png or .svg. `zone` None is this machine's. Raises ImportError and OSError."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    mpl.rcParams["svg.hashsalt"] = "delayed-repl"  # the same picture gives the same file
     from matplotlib import dates
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MultipleLocator
@@ -54,8 +50,7 @@ def draw(p: Diagnosis, file: str, zone: tzinfo | None = None) -> None:
     title = f"{about}, {words.moment(verdict.at, zone)}\n{clean(verdict.message, LINE_LENGTH)}"
     axes.set_title(title.replace("$", r"\$"), loc="left", fontsize=10)
     axes.legend(loc="upper left", bbox_to_anchor=(0, -0.08), ncols=4, fontsize=8, frameon=False)
-    options: dict[str, Any] = {"metadata": {"Date": None}} if file.lower().endswith(".svg") else {"dpi": 110}
-    figure.savefig(file, **options)
+    figure.savefig(file, dpi=110)
 
 
 def _at(t: float) -> Any:

@@ -15,9 +15,6 @@ from check_delayed_repl.setup.asking import Facts, Row, Wanted, unasked
 from check_delayed_repl.setup.hindrances import filters_of, warnings
 from check_delayed_repl.words import clean, plain, span
 
-HISTORY = "/var/lib/check_delayed_repl/history.db"
-CONFIG = f"{accounts.FOLDER}/config.toml"
-
 
 class Impossible(Exception):
     """No folder that would work can be written; the message is one line."""
@@ -176,20 +173,7 @@ def _config(p: _Plan) -> str:
     if filters:
         lines.append("# What these filters leave out is not protected. Where they are meant:")
         lines.append(f"# allow-filter = [{', '.join(map(_toml, filters))}]")
-    return "\n".join(
-        [
-            f"# {CONFIG}: for check_delayed_repl and delayed-repl. Belongs to root; mode 0644 will do.",
-            f"history = {_toml(HISTORY)}",
-            "",
-            "[defaults]",
-            f'defaults-file = "{CHECK.file}"          # beside this file',
-            f'rescue-defaults-file = "{RESCUE.file}"    # of delayed-repl rescue alone',
-            "",
-            "[[replica]]",
-            *lines,
-            "",
-        ]
-    )
+    return _filled("config.toml", replica="\n".join(lines))
 
 
 def _toml(value: object) -> str:
