@@ -11,7 +11,7 @@ from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.options import DEFAULTS
 
 if TYPE_CHECKING:
-    from check_delayed_repl.configfile import File, Replica, Values
+    from check_delayed_repl.configfile import File, Replica, Table, Values
 
 DEFAULT_FILE = "/etc/check_delayed_repl/config.toml"
 VARIABLE = "CHECK_DELAYED_REPL_CONFIG"
@@ -100,11 +100,11 @@ def _fill(args: argparse.Namespace, path: str) -> None:
         args.notes.append(shown)
     args.config, args.fleet = path, file
     values: Values = {"history": file.history, "keep": file.keep}
-    place = _picked(args, file)
-    if place is not None:
-        values["replica"] = args.replica or file.name(place)
+    table = _picked(args, file)
+    if table is not None:
+        values["replica"] = args.replica or file.name(table)
     if args.picks in ("one", "rescue", "any"):
-        values |= merged(file.defaults, {} if place is None else file.table(place), given)
+        values |= merged(file.defaults.values, {} if table is None else table.values, given)
     if args.picks == "rescue" and "rescue_defaults_file" in values:
         values |= dict.fromkeys({"user", "password"} - given.keys())
         values["defaults_file"] = given.get("defaults_file", values["rescue_defaults_file"])
@@ -114,20 +114,20 @@ def _fill(args: argparse.Namespace, path: str) -> None:
             setattr(args, field, value)
 
 
-def _picked(args: argparse.Namespace, file: File) -> int | None:
-    """The place of the replica that the command is about; None: none of the file's. Raises UsageError."""
+def _picked(args: argparse.Namespace, file: File) -> Table | None:
+    """The table of the replica that the command is about; None: none of the file's. Raises UsageError."""
     if args.picks in ("many", "history"):
         return None
-    if args.replica is None:
-        if len(file) == 1:
-            return 0
-        if len(file) and args.picks in ("one", "rescue"):
+    table = None
+    if args.replica is not None:
+        table = file.find(args.replica)
+    elif len(file.tables) == 1:
+        table = file.tables[0]
+    if table is None and file.tables and args.picks in ("one", "rescue"):
+        if args.replica is None:
             raise UsageError(f"--replica: which one? {file.path} has {', '.join(file.names())}")
-        return None
-    place = file.find(args.replica)
-    if place is None and len(file) and args.picks in ("one", "rescue"):
         raise UsageError(f"--replica: no replica {args.replica!r}; {_known(args, file)}")
-    return place
+    return table
 
 
 def _known(args: argparse.Namespace, file: File) -> str:
@@ -155,8 +155,8 @@ def replicas(args: argparse.Namespace) -> list[Replica]:
     file: File | None = args.fleet
     if file is None:
         return [replica_from(args)]
-    if len(file) > 1:
+    if len(file.tables) > 1:
         for field in ("host", "port", "socket", "channel", "replica"):
             if field in args.given:
-                raise UsageError(f"--{field}: not together with the {len(file)} replicas of {file.path}")
+                raise UsageError(f"--{field}: not together with the {len(file.tables)} replicas of {file.path}")
     return file.replicas(args.given)

@@ -79,15 +79,50 @@ Values = dict[str, "Any"]
 """Fields of the parsed arguments, and what one layer (command line, table) sets them to."""
 
 
-class File:
-    """A configuration file, with its keys checked. Values are read where they are needed, so that a mistake in one
+class Table:
+    """A table of a file, with its keys checked. Its values are read where they are needed, so that a mistake in one
     replica's table does not silence another's check."""
 
+    def __init__(
+        self, raw: dict[str, Any], known: dict[str, Option], which: str, folder: str = "", others: str = ""
+    ) -> None:
+        """`which` names it in messages; relative paths count from `folder`; `others` are keys beside the known ones.
+
+        Raises UsageError where a key is none of the options' names.
+        """
+        for key in raw:
+            if key.replace("_", "-") not in known:
+                hint = did_you_mean(key, known, f": there are {', '.join(known)}{others}" if others else "")
+                raise UsageError(f"{which}: {key!r}: there is no such key{hint}")
+        self.raw = raw
+        self.which = which
+        self._known = known
+        self._folder = folder
+
+    @cached_property
+    def values(self) -> Values:
+        """By the fields that they set. Raises UsageError."""
+        values: Values = {}
+        for key, raw in self.raw.items():
+            each = self._known[key.replace("_", "-")]
+            if each.field in values:
+                raise UsageError(f"{self.which}: {key}: given twice, under two names")
+            try:
+                values[each.field] = _value(each, raw, self._folder)
+            except argparse.ArgumentTypeError as error:
+                raise UsageError(f"{self.which}: {key}: {error}") from None
+        return values
+
+
+class File:
+    """A configuration file."""
+
     def __init__(self, path: str, document: dict[str, Any]) -> None:
+        """Raises UsageError."""
         self.path = path
-        self._folder = os.path.dirname(os.path.abspath(path))
-        tables = {key: document.pop(key) for key in ("defaults", "replica", "publish") if key in document}
-        defaults, replicas, publish = tables.get("defaults", {}), tables.get("replica", []), tables.get("publish", {})
+        folder = os.path.dirname(os.path.abspath(path))
+        replicas = document.pop("replica", [])
+        defaults, publish = document.pop("defaults", {}), document.pop("publish", {})
         for name, value in (("defaults", defaults), ("publish", publish)):
             if not isinstance(value, dict):
                 raise UsageError(f"{path}: {name}: must be a table, [{name}]")
@@ -95,38 +130,23 @@ class File:
             raise UsageError(f"{path}: replica: must be tables, [[replica]], one for each replica")
         if "replica" in defaults:
             raise UsageError(f"{path}: [defaults]: replica: a name can only be one replica's own")
-        check_keys(document, _TOP, path, ", [defaults], [[replica]], [publish]")
-        top = self._read(document, _TOP, path)
+        top = Table(document, _TOP, path, folder, ", [defaults], [[replica]], [publish]").values
         self.history: str | None = top.get("history")
         self.keep: float | None = top.get("keep")
-        self._tables: list[dict[str, Any]] = replicas
-        for place, entry in enumerate(replicas):
-            check_keys(entry, _REPLICA, self.which(place))
-        self._defaults: dict[str, Any] = defaults
-        check_keys(defaults, _REPLICA, f"{path}: [defaults]")
-        self._publish = publish
-        check_keys(publish, _PUBLISH, f"{path}: [publish]")
-
-    def __len__(self) -> int:
-        return len(self._tables)
-
-    def which(self, place: int) -> str:
-        return f"{self.path}: replica {place + 1}"
-
-    @cached_property
-    def defaults(self) -> Values:
-        """What [defaults] sets. Raises UsageError."""
-        return self._read(self._defaults, _REPLICA, f"{self.path}: [defaults]")
+        self.tables = [
+            Table(raw, _REPLICA, f"{path}: replica {number}", folder) for number, raw in enumerate(replicas, 1)
+        ]
+        """Of the replicas, without what [defaults] sets."""
+        self.defaults = Table(defaults, _REPLICA, f"{path}: [defaults]", folder)
+        self._publish = Table(publish, _PUBLISH, f"{path}: [publish]", folder)
 
     @property
     def publish(self) -> Publish:
         """Raises UsageError."""
-        which = f"{self.path}: [publish]"
-        values = self._read(self._publish, _PUBLISH, which)
-        values["icinga2_url"] = tuple(values.get("icinga2_url", ()))
-        found = Publish(**values)
+        values = self._publish.values
+        found = Publish(**values | {"icinga2_url": tuple(values.get("icinga2_url", ()))})
         if found.icinga2_url and not (found.icinga2_user and found.icinga2_password_file):
-            raise UsageError(f"{which}: icinga2-url: needs icinga2-user and icinga2-password-file too")
+            raise UsageError(f"{self._publish.which}: icinga2-url: needs icinga2-user and icinga2-password-file too")
         return found
 
     def checked(self, found: os.stat_result) -> str:
@@ -136,91 +156,60 @@ class File:
             raise UsageError(f"{self.path}: belongs to user {found.st_uid}: must be root's or your own")
         if found.st_mode & stat.S_IWOTH:
             raise UsageError(f"{self.path}: everybody may write to it: chmod o-w {self.path}")
-        shows = any("password" in table for table in (self._defaults, *self._tables)) and found.st_mode & stat.S_IROTH
+        shows = any("password" in table.raw for table in (self.defaults, *self.tables)) and found.st_mode & stat.S_IROTH
         return EXPOSED.format(self.path) if shows else ""
 
-    def _read(self, table: dict[str, Any], known: dict[str, Option], which: str) -> Values:
-        return read_table(table, known, which, self._folder)
-
-    def table(self, place: int) -> Values:
-        """What the table of one replica sets, without [defaults]. Raises UsageError."""
-        return self._read(self._tables[place], _REPLICA, self.which(place))
-
-    def name(self, place: int) -> str:
+    def name(self, table: Table) -> str:
         """A replica's name in the history. Raises UsageError."""
-        given = self._tables[place].get("replica")
+        given = table.raw.get("replica")
         if isinstance(given, str):
             return given
         try:
-            return replica_name(namespace(merged(self.defaults, self.table(place))))
+            return replica_name(namespace(merged(self.defaults.values, table.values)))
         except UsageError as error:
-            raise UsageError(_at(self.which(place), error)) from None
+            raise UsageError(_at(table.which, error)) from None
 
     def names(self) -> list[str]:
         """The names of all replicas, in order. Raises UsageError: one line that names file and replica."""
-        places: dict[str, int] = {}
-        for place in range(len(self)):
-            name = self.name(place)
-            if name in places:
+        numbers: dict[str, int] = {}
+        for number, table in enumerate(self.tables, 1):
+            name = self.name(table)
+            if name in numbers:
                 raise UsageError(
-                    f"{self.which(place)}: its name {name!r} is that of replica {places[name] + 1}:"
-                    " set another with replica ="
+                    f"{table.which}: its name {name!r} is that of replica {numbers[name]}: set another with replica ="
                 )
-            places[name] = place
-        return list(places)
+            numbers[name] = number
+        return list(numbers)
 
     def kinds(self) -> set[str]:
         """The kinds of job that any table gives a limit to. Raises UsageError."""
         keys = ("max-job-behind", "max_job_behind")
-        tables = ({key: table[key] for key in keys if key in table} for table in (self._defaults, *self._tables))
-        limits = [self._read(table, _REPLICA, self.path) for table in tables]
+        raw = ({key: table.raw[key] for key in keys if key in table.raw} for table in (self.defaults, *self.tables))
+        limits = [Table(table, _REPLICA, self.path).values for table in raw]
         return {kind for values in limits for kind, _ in values.get("job_limits", ())}
 
-    def find(self, name: str) -> int | None:
-        """The place of the replica of this name. What is wrong with other replicas does not matter."""
-        for place in range(len(self)):
+    def find(self, name: str) -> Table | None:
+        """The table of the replica of this name. What is wrong with other replicas does not matter."""
+        for table in self.tables:
             with suppress(UsageError):
-                if self.name(place) == name:
-                    return place
+                if self.name(table) == name:
+                    return table
         return None
 
     def replicas(self, given: Values) -> list[Replica]:
         """Every replica, in order. What is `given` counts where the file is silent; before it, for one replica alone.
         Raises UsageError."""
-        if not self._tables:
+        if not self.tables:
             raise UsageError(f"{self.path}: there is no [[replica]]")
         found = []
-        for place, name in enumerate(self.names()):
-            layers = (self.defaults, self.table(place))
-            values = merged(*layers, given) if len(self) == 1 else merged(given, *layers)
+        for table, name in zip(self.tables, self.names(), strict=True):
+            layers = (self.defaults.values, table.values)
+            values = merged(*layers, given) if len(self.tables) == 1 else merged(given, *layers)
             try:
                 found.append(replica_from(namespace(values | {"replica": name})))
             except UsageError as error:
-                raise UsageError(_at(self.which(place), error)) from None
+                raise UsageError(_at(table.which, error)) from None
         return found
-
-
-def check_keys(table: dict[str, Any], known: dict[str, Option], which: str, others: str = "") -> None:
-    """Raises UsageError where a key is none of the options' names; `others` are keys beside these, for its message."""
-    for key in table:
-        if key.replace("_", "-") not in known:
-            hint = did_you_mean(key, known, f": there are {', '.join(known)}{others}" if others else "")
-            raise UsageError(f"{which}: {key!r}: there is no such key{hint}")
-
-
-def read_table(table: dict[str, Any], known: dict[str, Option], which: str, folder: str = "") -> Values:
-    """A table's values by the fields that they set; relative paths count from `folder`. Raises UsageError."""
-    check_keys(table, known, which)
-    values: Values = {}
-    for key, raw in table.items():
-        each = known[key.replace("_", "-")]
-        if each.field in values:
-            raise UsageError(f"{which}: {key}: given twice, under two names")
-        try:
-            values[each.field] = _value(each, raw, folder)
-        except argparse.ArgumentTypeError as error:
-            raise UsageError(f"{which}: {key}: {error}") from None
-    return values
 
 
 def _value(each: Option, raw: object, folder: str) -> Any:
@@ -322,7 +311,7 @@ def limits_of(path: str, args: argparse.Namespace) -> Limits:
     which = f"--compare: {path}"
     if not found.st_size:  # as a --suggest that failed leaves what it was written to
         raise UsageError(f"{which}: is empty")
-    values = read_table(document, by_key((*LIMITS, *TREND, *REPLICA_IS)), which)
+    values = Table(document, by_key((*LIMITS, *TREND, *REPLICA_IS)), which).values
     fields = {each.field for each in _REPLICA.values()}
     base = {field: value for field, value in vars(args).items() if field in fields and value is not None}
     try:

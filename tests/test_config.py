@@ -19,7 +19,7 @@ import pytest
 from check_delayed_repl import config, history, tool
 from check_delayed_repl.arguments import Parser, UsageError
 from check_delayed_repl.commands import worker
-from check_delayed_repl.configfile import File, Replica, by_key, limits_of, read_table, read_toml
+from check_delayed_repl.configfile import File, Replica, Table, by_key, limits_of, read_toml
 from check_delayed_repl.configkeys import PUBLISH_KEYS, REPLICA_KEYS, TOP_KEYS, Publish
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.observe.target import Target
@@ -476,4 +476,4 @@ def test_the_example_has_every_key(tmp_path: Path) -> None:
     for line in re.findall(r"^#   ([a-z-]+ = .*)", text, re.MULTILINE):
         name = line.partition(" ")[0]
         options = PUBLISH_KEYS if any(name in each.keys for each in PUBLISH_KEYS) else REPLICA_KEYS
-        read_table(tomllib.loads(line), by_key(options), "example")
+        assert Table(tomllib.loads(line), by_key(options), "example").values

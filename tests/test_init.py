@@ -84,7 +84,7 @@ def test_every_family_from_nothing(version: str) -> None:
         assert len(secret) == 24
     config = tomllib.loads(files["config.toml"])
     assert config["replica"] == [{"replica": "db7", "host": "db7", "delay": "2h"}]
-    assert len(File("/etc/x/config.toml", config)) == 1
+    assert len(File("/etc/x/config.toml", config).tables) == 1
 
 
 def test_a_server_that_checks_passwords_takes_no_hash() -> None:

@@ -167,7 +167,7 @@ def _asked(args: argparse.Namespace) -> Facts:
     file = args.fleet
     if (
         file is not None
-        and len(file) > 1
+        and len(file.tables) > 1
         and not args.given.keys() & {"host", "socket"}
         and file.find(args.replica) is None
     ):
