@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import queue
 import signal
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from check_delayed_repl.arguments import UsageError, count_of
@@ -68,15 +68,13 @@ def run(args: argparse.Namespace) -> int:
     _allow_files(2 * len(sampled) + _LEAST_FILES)
     threading.stack_size(_STACK_BYTES)
     publisher = _publisher(args, sampled)
-    names = [replica.name for replica in sampled]
     writer = Writer(args.history, max(replica.timeout for replica in sampled), args.keep, publisher)
-    scheduler = Scheduler(sampled, _newest(args, names), writer, args.count)
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: scheduler.stop())
-        reload = _Reload(args, scheduler, publisher, names)
-        signal.signal(signal.SIGHUP, lambda *_: reload.wanted.put(None))
-        reload.start()
+    scheduler = Scheduler(sampled, _newest(args, sampled), writer, args.count)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: scheduler.stop())
+    wanted: queue.SimpleQueue[None] = queue.SimpleQueue()
+    signal.signal(signal.SIGHUP, lambda *_: wanted.put(None))
+    threading.Thread(target=_reload, args=(args, scheduler, publisher, wanted), daemon=True).start()
     if publisher is not None:
         publisher.start()
     try:
@@ -121,53 +119,33 @@ def _subjects(args: argparse.Namespace, sampled: list[Replica]) -> tuple[Subject
         raise UsageError(f"{args.config}: {error}") from None
 
 
-class _Reload(threading.Thread):
-    """Reads the configuration file again when that is `wanted`. A file that is wrong changes nothing."""
-
-    def __init__(
-        self, args: argparse.Namespace, scheduler: Scheduler, publisher: Publisher | None, names: list[str]
-    ) -> None:
-        super().__init__(name="reload", daemon=True)
-        self.wanted: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._args = args
-        self._scheduler = scheduler
-        self._publisher = publisher
-        self._names = names
-
-    def run(self) -> None:
-        while True:
-            self.wanted.get()
-            # However often it was wanted by now, once will do.
-            while not self.wanted.empty():
-                self.wanted.get()
-            try:
-                self._reload()
-            except UsageError as error:
-                log(f"{error}; nothing is changed")
-            except Exception as error:  # noqa: BLE001  the worker goes on as it is
-                log(f"internal error, {type(error).__name__}: {error}; nothing is changed")
-
-    def _reload(self) -> None:
-        args = reread(self._args)
-        sampled = replicas(args)
-        subjects = _subjects(args, sampled)
-        names = [replica.name for replica in sampled]
-        self._scheduler.replace(sampled, _newest(self._args, [name for name in names if name not in self._names]))
-        self._names = names
-        if self._publisher is not None:
-            self._publisher.replace(subjects)
+def _reload(
+    args: argparse.Namespace, scheduler: Scheduler, publisher: Publisher | None, wanted: queue.SimpleQueue[None]
+) -> None:
+    """Reads the configuration file again whenever that is `wanted`. A file that is wrong changes nothing."""
+    while True:
+        wanted.get()
+        # However often it was wanted by now, once will do.
+        while not wanted.empty():
+            wanted.get()
+        try:
+            again = reread(args)
+            sampled = replicas(again)
+            subjects = _subjects(again, sampled)
+            scheduler.replace(sampled, _newest(args, sampled))
+            if publisher is not None:
+                publisher.replace(subjects)
+        except UsageError as error:
+            log(f"{error}; nothing is changed")
+        except Exception as error:  # noqa: BLE001  the worker goes on as it is
+            log(f"internal error, {type(error).__name__}: {error}; nothing is changed")
 
 
-def _newest(args: argparse.Namespace, names: list[str]) -> dict[str, Sample | None]:
+def _newest(args: argparse.Namespace, sampled: list[Replica]) -> dict[str, Sample | None]:
     """What the history knows of replicas that are to be sampled, if it can be read."""
-    found: dict[str, Sample | None] = {}
-    with (
-        contextlib.suppress(HistoryUnavailable),
-        open_history(args.history, time.monotonic() + args.timeout) as history,
-    ):
-        for name in names:
-            found[name] = history.newest_sample(name)
-    return found
+    with suppress(HistoryUnavailable), open_history(args.history, time.monotonic() + args.timeout) as history:
+        return {replica.name: history.newest_sample(replica.name) for replica in sampled}
+    return {}
 
 
 def _allow_files(wanted: int) -> None:
@@ -178,7 +156,7 @@ def _allow_files(wanted: int) -> None:
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    with contextlib.suppress(OSError, ValueError):
+    with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
     if allowed < wanted:
         log(f"only {allowed} files may be open, {wanted} would be safe: raise LimitNOFILE= or ulimit -n")
