@@ -31,7 +31,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prefix")
     code = (
         "import sys; sys.path.insert(0, '.')\n"
-        "sys.modules |= dict.fromkeys(['numpy', 'scipy', 'matplotlib', 'pymysql'])\n"
+        "sys.modules |= dict.fromkeys(['numpy', 'scipy', 'matplotlib', 'pymysql', 'nagiosplugin'])\n"
         "from pathlib import Path; from hatch_build import documents\n"
         f"for name, text in documents().items(): path = Path({str(folder)!r}, name); "
         "path.parent.mkdir(parents=True, exist_ok=True); path.write_text(text)"

@@ -63,7 +63,7 @@ def test_the_metadata(wheel: zipfile.ZipFile) -> None:
     metadata = wheel.read(name).decode()
     assert "License-Expression: Apache-2.0\n" in metadata
     assert "Requires-Python: >=3.11\n" in metadata
-    for library in ("PyMySQL", "msgspec", "scipy"):
+    for library in ("PyMySQL", "nagiosplugin", "msgspec", "scipy"):
         assert re.search(rf"^Requires-Dist: {library}.*>=", metadata, re.MULTILINE | re.IGNORECASE)
 
 

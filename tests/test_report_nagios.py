@@ -135,11 +135,6 @@ def test_a_flood_of_jobs_and_findings_is_cut_short(healthy: Verdict) -> None:
     assert document["left_out"] == {"findings": 19980, "jobs": 19980}
 
 
-def test_a_label_that_is_no_word_is_quoted(healthy: Verdict) -> None:
-    first = render(healthy, Limits(job_limits=(("db-dump", 60.0),))).splitlines()[0]
-    assert first.endswith(" 'db-dump_age'=0s;;60 'db-dump_held'=U")
-
-
 def test_nothing_known() -> None:
     assert render(unjudged(Finding(State.CRITICAL, "history-unavailable", "no space")), Limits(), 2).splitlines() == [
         "DELAYED_REPL CRITICAL - no space" + NOTHING_KNOWN,

@@ -30,6 +30,8 @@ os._exit(0)
 HEAVY = {
     *("asyncio", "dataclasses", "difflib", "email", "inspect", "logging", "matplotlib", "msgspec", "numpy", "rich"),
     *("scipy", "ssl", "subprocess", "tempfile", "tomllib", "typing", "urllib", "zoneinfo"),
+    # nagiosplugin as a whole
+    *("nagiosplugin", "nagiosplugin.check", "nagiosplugin.runtime"),
     *(f"check_delayed_repl.{room}" for room in ("backtest", "commands", "diagnose", "publish", "rescue", "worker")),
 }
 """What no check may load: it costs more than the rest together, or belongs to other commands."""
@@ -65,6 +67,11 @@ def test_an_inline_check_loads_nothing_heavy(sampled: str) -> None:
     status, modules = loaded("-H", "127.0.0.1", "-P", "1", "-u", "u", "--replica", "db1", "--history", sampled)
     assert status == 2
     assert modules & HEAVY == set()
+
+
+def test_nagiosplugin_can_still_be_imported_in_full() -> None:
+    code = "from check_delayed_repl.report import nagios; import nagiosplugin; assert nagiosplugin.Check"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def imports() -> Mapping[str, set[str]]:

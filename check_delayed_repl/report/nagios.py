@@ -1,14 +1,52 @@
-"""A verdict into the plugin's output. Decides nothing."""
+"""A verdict into the plugin's output, by means of nagiosplugin's objects. Decides nothing.
+
+nagiosplugin's own Check and Runtime are left out on purpose: they take UNKNOWN for worse than CRITICAL, sort the
+perfdata, print exponents, and move the perfdata off the first line where the output is verbose.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from check_delayed_repl.judge.outcome import JobView, State, Verdict
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.options import LIMITS, REPLICA_IS, TREND
 from check_delayed_repl.report.metrics import MOST, Metric, metrics
 from check_delayed_repl.words import clean, plain, utc
+
+
+def _import_parts() -> None:
+    """Loads those of nagiosplugin's modules that are used here without running the package's initialiser.
+
+    That one brings the library's runtime, cookies and log reader, and with them logging, tempfile, shutil and json:
+    20 ms of CPU time, as much as all the rest of a check. A later `import nagiosplugin` gets the package in full.
+    """
+    if "nagiosplugin" in sys.modules:
+        return
+    from importlib.machinery import PathFinder
+
+    spec = PathFinder.find_spec("nagiosplugin")
+    if spec is None or spec.submodule_search_locations is None:
+        return  # not installed: the imports below say so
+    package = ModuleType("nagiosplugin")
+    package.__path__ = list(spec.submodule_search_locations)
+    sys.modules["nagiosplugin"] = package
+    try:
+        import nagiosplugin.performance
+        import nagiosplugin.state  # noqa: F401
+    finally:
+        del sys.modules["nagiosplugin"]
+
+
+_import_parts()
+
+from nagiosplugin.performance import Performance  # noqa: E402
+from nagiosplugin.state import Critical, Ok, Unknown, Warn  # noqa: E402
+
+NAME = "DELAYED_REPL"
+STATES = {State.OK: Ok, State.WARNING: Warn, State.CRITICAL: Critical, State.UNKNOWN: Unknown}
 
 TEXT_LENGTH = 480
 """Characters of the first line's text: with the perfdata behind it, it fits into the 1,024 bytes that NRPE passes."""
@@ -29,7 +67,7 @@ def render(verdict: Verdict, limits: Limits, verbosity: int = 0, more: Sequence[
         lines.append("limits: " + " ".join(_limit_options(limits)))
     if verbosity >= 2:
         lines += _sample_lines(verdict)
-    perfdata = " ".join(_performance(metric) for metric in metrics(verdict, limits))
+    perfdata = " ".join(str(_performance(metric)) for metric in metrics(verdict, limits))
     return "\n".join([f"{status} | {perfdata}", *(clean(line) for line in (*lines, *more))]) + "\n"
 
 
@@ -44,15 +82,13 @@ def render_line(state: State, text: str) -> str:
 
 
 def _status(state: State, text: str) -> str:
-    return f"DELAYED_REPL {state.name} - {text}"
+    return f"{NAME} {str(STATES[state]).upper()} - {text}"
 
 
-def _performance(metric: Metric) -> str:
-    label = metric.label if metric.label.isidentifier() else f"'{metric.label}'"
+def _performance(metric: Metric) -> Performance:
     if metric.value is None:
-        return f"{label}=U"
-    # In between stands the range for WARNING, of which there is none.
-    return f"{label}={_decimal(metric.value)}{metric.unit}" + (f";;{metric.critical}" if metric.critical else "")
+        return Performance(metric.label, "U")
+    return Performance(metric.label, _decimal(metric.value), metric.unit, crit=metric.critical)
 
 
 def _decimal(value: float) -> str:

@@ -32,7 +32,7 @@ TOOL = f"{HOME}/bin/delayed-repl"
 PLUGIN_FOLDER = "/usr/lib/nagios/plugins"
 HISTORY = "/var/lib/check_delayed_repl/history.db"
 CONFIG = "/etc/check_delayed_repl/config.toml"
-LIBRARIES = ("PyMySQL", "msgspec", "rich", "markdown-it-py", "mdurl", "pygments", "prometheus_client")
+LIBRARIES = ("PyMySQL", "nagiosplugin", "msgspec", "rich", "markdown-it-py", "mdurl", "pygments", "prometheus_client")
 USER = "nagios"
 """Who runs checks, on Debian: under Nagios Core, Icinga 2 and NRPE alike."""
 SECRETS = (CHECK[1], WORKER[1], JOB[1])
