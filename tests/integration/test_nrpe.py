@@ -88,7 +88,7 @@ def test_a_small_packet_carries_what_matters(asking: Station, line: Pair) -> Non
     assert tuple(perfdata(numbers)) == LABELS
 
 
-def test_the_workers_looks(agent: Station, asking: Station) -> None:
+def test_the_workers_samples(agent: Station, asking: Station) -> None:
     agent.run(
         f"{TOOL} worker --defaults-file /etc/check_delayed_repl/worker.cnf --socket /run/mysqld/mysqld.sock"
         f" --replica db7 --history {HISTORY} --interval 0.5 --count 4",
