@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,8 +31,7 @@ def waiting(server: State, **changes: object) -> Waiting:
     return replace(usual, **changes)  # type: ignore[arg-type]
 
 
-def statements(planned: Plan | Refusal) -> list[str]:
-    assert isinstance(planned, Plan), planned
+def statements(planned: Plan) -> list[str]:
     return [step.sql for step in planned.steps]
 
 
@@ -141,9 +141,8 @@ def test_forward(server: State, record: Facts, changes: dict[str, object], expec
     ],
 )  # fmt: skip
 def test_forward_refuses(server: State, changes: dict[str, object], reason: str) -> None:
-    refused = forward(server, facts(), "x", waiting(server, **changes))
-    assert isinstance(refused, Refusal)
-    assert reason in refused.reason
+    with pytest.raises(Refusal, match=reason):
+        forward(server, facts(), "x", waiting(server, **changes))
 
 
 @pytest.mark.parametrize(
@@ -152,9 +151,8 @@ def test_forward_refuses(server: State, changes: dict[str, object], reason: str)
     + [(f"a45875fe-e914-11f1-913a-0242ac1a0002:{number}", number < 5) for number in (3, 77)],
 )
 def test_what_does_not_wait_has_been_applied_or_is_not_there(name: str, late: bool) -> None:
-    refused = forward(state(), facts(), name, waiting(state(), target=None, matches=0))
-    assert isinstance(refused, Refusal)
-    assert ("too late" in refused.reason) is late
+    with pytest.raises(Refusal, match="too late" if late else "does not wait"):
+        forward(state(), facts(), name, waiting(state(), target=None, matches=0))
 
 
 def test_a_forward_on_its_way_is_joined() -> None:
@@ -176,8 +174,8 @@ def test_a_forward_on_its_way_is_joined() -> None:
     ],
 )
 def test_hold_only_where_nothing_can_be_lost(server: State, expected: list[str] | None) -> None:
-    planned = hold(server)
-    assert (None if isinstance(planned, Refusal) else statements(planned)) == expected
+    with pytest.raises(Refusal) if expected is None else nullcontext():
+        assert statements(hold(server)) == expected
 
 
 @pytest.mark.parametrize(
@@ -203,8 +201,8 @@ def test_hold_only_where_nothing_can_be_lost(server: State, expected: list[str] 
     ],
 )  # fmt: skip
 def test_resume(server: State, record: Facts | None, delay: int | None, expected: list[str] | None) -> None:
-    planned = resume(server, record, transaction(5), delay)
-    assert (None if isinstance(planned, Refusal) else statements(planned)) == expected
+    with pytest.raises(Refusal) if expected is None else nullcontext():
+        assert statements(resume(server, record, transaction(5), delay)) == expected
 
 
 def test_no_plan_holds_a_change_that_purges() -> None:
@@ -216,7 +214,6 @@ def test_no_plan_holds_a_change_that_purges() -> None:
                 forward(server, facts(), "x", waiting(server)),
                 resume(server, facts(delay=60), transaction(5), None),
             ):
-                assert isinstance(planned, Plan)
                 stopped = io == "No"
                 for step in planned.steps:
                     if step.sql.startswith("CHANGE"):
@@ -278,27 +275,24 @@ def test_what_somebody_did_by_hand_is_said_and_there_is_a_way_out(
     assert told or said is None
     assert next_step(server, record, first).command == step
     if step == ("resume",) and server.channel.fetched.file:
-        assert isinstance(resume(server, record, first, None), Plan)
+        resume(server, record, first, None)  # and refuses nothing
 
 
 def test_what_waited_and_was_thrown_away_is_not_passed_over() -> None:
     jumped = state(MARIADB, delay=3, gtid=False, relay=Place("relay.000001", 4))
-    lost = resume(jumped, facts(**ROLLED | {"target": "0-1-5"}), None, None)
-    assert isinstance(lost, Refusal)
-    assert "CHANGE MASTER TO MASTER_LOG_FILE = 'bin.000001', MASTER_LOG_POS = 400" in lost.reason
+    with pytest.raises(Refusal, match=r"CHANGE MASTER TO MASTER_LOG_FILE = 'bin\.000001', MASTER_LOG_POS = 400"):
+        resume(jumped, facts(**ROLLED | {"target": "0-1-5"}), None, None)
     back = state(MARIADB, delay=3, gtid=False, relay=Place("relay.000001", 4), fetched=Place("bin.000001", 400))
     assert statements(resume(back, facts(**ROLLED | {"target": "0-1-5"}), None, None))[-1] == "START SLAVE"
 
 
 def test_what_reset_has_made_forget_its_place_is_not_started() -> None:
     for version in (MYSQL, MARIADB, OLD):
-        lost = resume(state(version, gtid=False, delay=0, **RESET), facts(**ROLLED), None, None)
-        assert isinstance(lost, Refusal)
-        assert "bin.000001:400" in lost.reason
-        if version == MARIADB:
-            by_gtid = resume(state(version, gtid=True, delay=0, **RESET), facts(**ROLLED), None, None)
-            assert isinstance(by_gtid, Refusal), "gtid_slave_pos names what was fetched"
-            assert by_gtid.reason.endswith("MASTER_USE_GTID = no")
+        with pytest.raises(Refusal, match=r"bin\.000001:400"):
+            resume(state(version, gtid=False, delay=0, **RESET), facts(**ROLLED), None, None)
+        if version == MARIADB:  # gtid_slave_pos names what was fetched
+            with pytest.raises(Refusal, match=r"MASTER_USE_GTID = no\Z"):
+                resume(state(version, gtid=True, delay=0, **RESET), facts(**ROLLED), None, None)
         again = resume(state(version, delay=0, io="No", **RESET), facts(), None, None)
         assert "RELAY_LOG" not in " ".join(statements(again)), "there is none"
 

@@ -11,7 +11,7 @@ from check_delayed_repl.rescue.plan import Plan, Refusal, Waiting
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
 from check_delayed_repl.rescue.relaylog import Transaction
 from check_delayed_repl.rescue.run import Failed, current, lock, wait
-from check_delayed_repl.rescue.standing import FREEZE, GRANTS, SEE, Next
+from check_delayed_repl.rescue.standing import FIND, FREEZE, GRANTS, SEE, Next
 from check_delayed_repl.rescue.state import State, channels, identity, read
 from check_delayed_repl.words import one_line, plain, plural, size, span, utc
 
@@ -72,12 +72,6 @@ class Rescue(Action):
     def _search(self) -> find.Search:
         return find.Search(self._session, self._state, self._active, self._fetched(self._state))
 
-    def _refuse(self, refusal: Refusal) -> bool:
-        self._voice.say("Refused, and nothing was changed:")
-        self._report.reasons.append(one_line(refusal.reason))
-        self._next(refusal.then)
-        return False
-
     def _lock(self) -> None:
         if holder := lock(self._session, self._state.channel.name):
             raise Failed(f"another rescue acts here: {holder}")
@@ -121,14 +115,12 @@ class Rescue(Action):
         if args.target is None and found.target is None:
             raise Failed(f"nothing of {utc(args.before)} or later waits here, or its time is unknown")
         name = args.target or (found.target.name if found.target else "")
-        planned = plan.forward(state, active, name, found)
         self._stand(state, active, found.first)
+        planned = plan.forward(state, active, name, found)
         doubts = {table: tables.unknown(self._session, table, found.tables) for table in self._tables}
-        if isinstance(planned, Plan) and any(doubts.values()):
+        if any(doubts.values()):
             self._tables = [table for table, why in doubts.items() if not why]
-            planned = Refusal("; ".join(filter(None, doubts.values())), standing.FIND)
-        if isinstance(planned, Refusal):
-            return self._refuse(planned)
+            raise Refusal("; ".join(filter(None, doubts.values())), FIND)
         if planned.join and args.execute:
             assert state.channel.until is not None
             voice.say("A forward is on its way; waiting for it.")
@@ -218,8 +210,6 @@ class Rescue(Action):
             return True
         delay = None if args.new_delay is None else round(args.new_delay)
         planned = plan.resume(state, active, first, delay, scan.end)
-        if isinstance(planned, Refusal):
-            return self._refuse(planned)
         self._show_facts(active)
         wanted = delay if delay is not None else active.delay if active else None
         voice.say(f"The delay will be {wanted} s again.")

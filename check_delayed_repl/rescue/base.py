@@ -14,13 +14,14 @@ from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.options import replica_name, target_from
 from check_delayed_repl.records import CHANNEL_SEPARATOR, JobLine
+from check_delayed_repl.rescue.plan import Refusal
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place, Transaction
 from check_delayed_repl.rescue.report import Report, Voice
 from check_delayed_repl.rescue.run import Failed, Runner
 from check_delayed_repl.rescue.standing import SEE, Next, phase
 from check_delayed_repl.rescue.state import Session, State
-from check_delayed_repl.words import plain
+from check_delayed_repl.words import one_line, plain
 
 T = TypeVar("T")
 
@@ -60,6 +61,10 @@ class Action:
                 "interrupted: what the server has begun it goes on with, up to where it was told to stop"
             )
             self._next(SEE)
+        except Refusal as refusal:
+            self._voice.say("Refused, and nothing was changed:")
+            report.reasons.append(one_line(str(refusal)))
+            self._next(refusal.then)
         except (Refused, SampleFailed, OptionFileError, Failed, RecordError) as error:
             report.reasons.append(str(error))
             if not report.next:

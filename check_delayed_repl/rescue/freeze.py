@@ -14,7 +14,7 @@ from check_delayed_repl.options import replica_name
 from check_delayed_repl.records import JobLine, merge_job
 from check_delayed_repl.rescue import find, plan, ready, tables
 from check_delayed_repl.rescue.base import KIND, Action
-from check_delayed_repl.rescue.plan import Plan, Refusal
+from check_delayed_repl.rescue.plan import Refusal
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place
 from check_delayed_repl.rescue.run import Failed, Stopped, current, lock, stop_now, stop_statement
@@ -104,8 +104,9 @@ class Freeze(Action):
         report.statements = [stop_statement(self._session.version, self._target.channel)]
         for channel in self._channels():
             state = read(self._session, channel)
-            held = plan.hold(state._replace(channel=channel._replace(sql="No")))
-            report.statements += [step.sql for step in held.steps] if isinstance(held, Plan) else []
+            with suppress(Refusal):
+                held = plan.hold(state._replace(channel=channel._replace(sql="No")))
+                report.statements += [step.sql for step in held.steps]
             self._stand(state, None, None)
         self._voice.say("freeze would run:")
         return True
@@ -122,15 +123,12 @@ class Freeze(Action):
             facts = self._begin(record, state)
             if holder := lock(session, channel.name):
                 raise Failed(f"another rescue acts here: {holder}")
-            planned = plan.hold(state)
-            if isinstance(planned, Refusal):
-                raise Failed(planned.reason)
-            self._runner(facts, record).run(planned)
+            self._runner(facts, record).run(plan.hold(state))
             held = f"HELD: neither START nor a restart applies anything here (the delay is {HELD_S} s)"
         except RecordError as error:
             voice.say(f"{name}The record cannot be kept: {error}. Note down: the delay was {channel.delay} s.")
             report.reasons.append(f"the record cannot be kept: {error}; the delay was {channel.delay} s")
-        except Failed as error:
+        except (Failed, Refusal) as error:
             report.reasons.append(f"not held: {error}")
         voice.say(f"{name}{held}.")
         if facts is not None:

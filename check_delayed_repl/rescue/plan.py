@@ -51,9 +51,12 @@ class Plan(NamedTuple):
     """The server is on its way to where a forward sent it: wait for that, then plan again."""
 
 
-class Refusal(NamedTuple):
-    reason: str
-    then: Next = SEE
+class Refusal(Exception):
+    """There is no safe plan, for a reason in one line; `then` comes next."""
+
+    def __init__(self, reason: str, then: Next = SEE) -> None:
+        super().__init__(reason)
+        self.then = then
 
 
 @dataclass
@@ -99,15 +102,14 @@ def missing(state: State) -> list[str]:
     return sorted(needed - state.rights)
 
 
-def _hindered(state: State, repeated: bool = False) -> Refusal | None:
-    """What forbids any plan: a right that is missing, an SQL error that is pending. `repeated`: one that comes of what
-    has been applied before, as after a crash, is none."""
+def _check(state: State, repeated: bool = False) -> None:
+    """No plan without the rights for it, or while an SQL error is pending. `repeated`: one that comes of what has been
+    applied before, as after a crash, is none."""
     channel = state.channel
     if lacking := missing(state):
-        return Refusal(f"the account lacks {', '.join(lacking)}", GRANTS)
+        raise Refusal(f"the account lacks {', '.join(lacking)}", GRANTS)
     if channel.sql_errno not in (0, KILLED) and not repeated:
-        return Refusal(f"an SQL error is pending (error {channel.sql_errno}): {channel.sql_error}")
-    return None
+        raise Refusal(f"an SQL error is pending (error {channel.sql_errno}): {channel.sql_error}")
 
 
 class _Steps:
@@ -150,44 +152,43 @@ class _Steps:
         self.add("roll", self._say.start(SQL, stop.relay), until=stop)
 
 
-def hold(state: State) -> Plan | Refusal:
-    """Behind a freeze: the delay that nothing comes through, where it is safe to set it at once."""
+def hold(state: State) -> Plan:
+    """Behind a freeze: the delay that nothing comes through, where it is safe to set it at once; else Refusal."""
     channel = state.channel
     if state.held:
         return Plan()
     if state.pins:
-        return Refusal("this server can set its delay only with both threads stopped: forward does it")
+        raise Refusal("this server can set its delay only with both threads stopped: forward does it")
     if channel.sql != "No" or not channel.io_lives:
         what = "the SQL thread runs" if channel.sql != "No" else "the IO thread does not run, or is about to give up"
-        return Refusal(f"{what}: to set the delay now could throw the relay log away")
+        raise Refusal(f"{what}: to set the delay now could throw the relay log away")
     return Plan((Step("hold", state.say.change(HELD_S), needs_io=True),))
 
 
-def forward(state: State, facts: Facts | None, name: str, found: Waiting) -> Plan | Refusal:
-    """Applies everything before the target, and ends held in front of it."""
+def forward(state: State, facts: Facts | None, name: str, found: Waiting) -> Plan:
+    """Applies everything before the target, and ends held in front of it. Raises Refusal."""
     channel, target = state.channel, found.target
     if found.applied or (target is None and executed(state, name, found.first)):
-        return Refusal(f"too late: {name} has been applied here, or skipped by hand")
+        raise Refusal(f"too late: {name} has been applied here, or skipped by hand")
     if target is None:
         why = found.broken or "it is not fetched yet, or there is no such transaction"
-        return Refusal(f"{name} does not wait in the relay log: {why}")
+        raise Refusal(f"{name} does not wait in the relay log: {why}")
     there = found.first is not None and found.first.relay == target.relay
     if there and state.held and found.matches > 1:
         return Plan()
     if found.matches > 1:
-        return Refusal(f"{name} is not unique: {found.matches} transactions in the relay log are named so")
+        raise Refusal(f"{name} is not unique: {found.matches} transactions in the relay log are named so")
     if not target.whole:
-        return Refusal(f"{name} is not whole: its end has not been fetched")
+        raise Refusal(f"{name} is not whole: its end has not been fetched")
     if found.beyond:
-        return Refusal(f"parallel appliers have applied transactions behind {name}: the gap cannot be filled exactly")
+        raise Refusal(f"parallel appliers have applied transactions behind {name}: the gap cannot be filled exactly")
     if found.passes:
-        return Refusal(f"{found.passes}, the target so far, waits before {name} and would be applied: skip it first")
+        raise Refusal(f"{found.passes}, the target so far, waits before {name} and would be applied: skip it first")
     if channel.sql != "No" and not state.held:
         if channel.until and channel.until.order <= target.relay.order:
             return Plan(join=True)
-        return Refusal(f"the SQL thread runs again, and {name} has not been applied yet", FREEZE)
-    if hindered := _hindered(state, bool(found.repeated and facts and facts.phase == "forwarding")):
-        return hindered
+        raise Refusal(f"the SQL thread runs again, and {name} has not been applied yet", FREEZE)
+    _check(state, bool(found.repeated and facts and facts.phase == "forwarding"))
     assert found.first is not None
     return _forward(state, facts, found, found.first, target)
 
@@ -247,21 +248,20 @@ def _fetches_twice(channel: Channel, end: Place | None) -> str:
 
 def resume(
     state: State, facts: Facts | None, first: Transaction | None, delay: int | None, end: Place | None = None
-) -> Plan | Refusal:
-    """Replication goes on with the delay that there was before: `delay`, or the recorded one."""
+) -> Plan:
+    """Replication goes on with the delay that there was before: `delay`, or the recorded one. Raises Refusal."""
     channel, steps, notes = state.channel, _Steps(state), list[str]()
     wanted = delay if delay is not None else facts.delay if facts else None
     if wanted is None:
-        return Refusal("there is no record of the delay that was set before: say it with --delay TIME")
+        raise Refusal("there is no record of the delay that was set before: say it with --delay TIME")
     if channel.until:
-        return Refusal("a forward is on its way: wait for it, or freeze")
-    if hindered := _hindered(state):
-        return hindered
+        raise Refusal("a forward is on its way: wait for it, or freeze")
+    _check(state)
     if lost := forgotten(state, facts):
-        return Refusal(lost)
+        raise Refusal(lost)
     behind = passed(state, facts, first)
     if facts and behind and channel.relay.pos == 4 and skipped_or_lost(state, facts, first):
-        return Refusal(behind)
+        raise Refusal(behind)
     fetching = facts.fetching if facts else True
     if state.pins and fetching and (twice := _fetches_twice(channel, end)):
         fetching = False

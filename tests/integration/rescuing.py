@@ -189,8 +189,8 @@ class Scene:
 
     def paste(self, text: str) -> Result:
         """Runs the command that stands last in what was printed, as a shell reads it."""
-        line = [one.strip() for one in text.splitlines() if one.strip().startswith("delayed-repl ")][-1]
-        command = line.replace("delayed-repl", f"{sys.executable} -m check_delayed_repl.tool --debug", 1)
+        command = [line[line.index("delayed-repl ") :] for line in text.splitlines() if "delayed-repl " in line][-1]
+        command = command.replace("delayed-repl", f"{sys.executable} -m check_delayed_repl.tool --debug", 1)
         environment = os.environ | {"PYTHONPATH": str(ROOT), "PASSWORD": self.login[1]}
         done = subprocess.run(
             command, shell=True, env=environment, capture_output=True, text=True, timeout=180, check=False

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -147,6 +148,7 @@ def test_a_skip_by_hand_is_understood(scene: Scene) -> None:
     status = scene.json("status")
     assert (status["phase"], status["held"]) == ("frozen", True)
     assert "skipped by hand" in " ".join(status["reasons"])
+    assert "\n" not in status["next"]
     assert "too late" in " ".join(scene.json("forward", target, "--execute", code=1)["reasons"])
     assert "skipped by hand" in scene.paste(status["next"]).out
     assert scene.json("resume", "--execute", "--delay", "1")["phase"] == "resumed"
@@ -265,13 +267,18 @@ def test_an_account_of_its_own(scene: Scene) -> None:
         time.sleep(0.5)
         before = scene.make(MISTAKES["delete"])
         time.sleep(0.3)
-    frozen = scene.json("freeze")
-    assert frozen["held"] is (not scene.mariadb), frozen
+    with scene.replica.session() as other:
+        other("SELECT 1")
+        said = scene.run("freeze").out
+    assert "Connected too, whether they may start it is hidden from this account: root@" in said
+    assert scene.json("freeze")["held"] is (not scene.mariadb)
     target = scene.find("--table", "app.orders")[0]["target"]
-    assert (
-        "may not read app.orders: the dump and --verify need SELECT"
-        in scene.run("forward", target, "--table", "app.orders").out
-    )
+    planned = scene.run("forward", target, "--table", "app.orders", "--verify").out
+    assert "may not read app.orders: the dump and --verify need SELECT" in planned
+    assert "And then COUNT and CHECKSUM TABLE of app.orders." in planned
+    mistyped = scene.json("forward", target, "--execute", "--table", "app.ordres", code=1)
+    assert "this account may not see whether it is here: did you mean app.orders?" in mistyped["reasons"][0]
+    assert mistyped["done"] == []
     done = scene.json("forward", target, "--execute", "--table", "app.*", "--verify", code=1)
     assert (done["phase"], done["tables"]) == ("forwarded", [])
     assert "app.* is not verified" in done["reasons"][0]
@@ -481,6 +488,34 @@ def test_a_freeze_with_pt_slave_delay_alive(scene: Scene) -> None:
     target = scene.find("--kind", "drop")[0]["target"]
     assert scene.json("forward", target, "--execute")["phase"] == "forwarded"
     assert scene.tables(scene.replica) == before
+
+
+@pytest.mark.long
+@pytest.mark.mysql
+def test_a_relay_log_that_is_encrypted(kit: Kit, tmp_path: Path) -> None:
+    """It is read by way of the server, which has the key."""
+    pair = pair_for_rescues(kit, "mysql", True)
+    try:
+        container = pair.replica.container
+        for path, text in (
+            ("/usr/sbin/mysqld.my", '{"components": "file://component_keyring_file"}'),
+            ("/usr/lib/mysql/plugin/component_keyring_file.cnf", '{"path": "/var/lib/mysql/keys", "read_only": false}'),
+        ):
+            container.exec_run(["bash", "-c", f"echo '{text}' > {path}"])
+        pair.replica.restart()
+        made = Scene(pair, tmp_path)
+        made.set_up()
+        made.replica.sql("SET GLOBAL binlog_encryption = ON")
+        before = made.tables(made.source)
+        made.source.sql(MISTAKES["drop"])
+        wait_until(lambda: made.find("--kind", "drop"), 20, "it is fetched")
+        beginning = 'cd /var/lib/mysql; head -c 4 "$(ls relay.0* | tail -n 1)"'
+        assert container.exec_run(["bash", "-c", beginning])[1] == b"\xfdbin", "it is encrypted"
+        made.json("freeze")
+        made.json("forward", made.find("--kind", "drop")[0]["target"], "--execute")
+        assert made.tables(made.replica) == before
+    finally:
+        pair.close()
 
 
 @pytest.mark.long

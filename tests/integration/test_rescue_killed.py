@@ -176,7 +176,7 @@ def test_a_backup_that_starts_replication_at_its_end(scene: Scene) -> None:
     scene.source.sql(MISTAKES["drop"])
     container = scene.replica.container
     backup = (
-        f"mariadb-backup --backup --safe-slave-backup --throttle=1 --target-dir=/tmp/backup -uroot -p{ROOT_PASSWORD}"
+        f"mariadb-backup --backup --safe-slave-backup --throttle=20 --target-dir=/tmp/backup -uroot -p{ROOT_PASSWORD}"
     )
     container.exec_run(["bash", "-c", f"{backup} & echo $! > /tmp/backup.pid; wait; rm -r /tmp/backup"], detach=True)
     wait_until(lambda: scene.replica.threads()[1] == "No", 30, "the backup has stopped it", interval_s=0.02)
