@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from check_delayed_repl.commands.rescue import Unclear, moment
+from check_delayed_repl.commands.rescue import moment, read_questions
 from check_delayed_repl.config import parsed
 from check_delayed_repl.tool import command_parser
 
@@ -27,9 +27,10 @@ def test_a_time_of_day_is_the_last_one_that_was(hour: int) -> None:
 def test_what_is_wrong_with_a_question_does_not_keep_a_freeze_from_stopping() -> None:
     parser, _ = command_parser("rescue")
     args = parser.parse_args(["freeze", "-H", "h", "--table", "orders", "--table", "app.stock", "--before", "noon"])
-    assert [isinstance(name, Unclear) for name in args.tables] == [True, False]
-    assert isinstance(args.before, Unclear)
-    assert "'noon' is no time" in args.before
+    read_questions(args)
+    assert (args.tables, args.before) == (["app.stock"], None)
+    assert "'orders' is not of the form" in args.unclear[0]
+    assert "'noon' is no time" in args.unclear[1]
 
 
 def test_the_delay_that_is_meant_is_not_taken_for_the_one_to_set(tmp_path: Path) -> None:

@@ -48,24 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_connection_options(one)
 
 
-class Unclear(str):
-    """Why an option's value cannot be read."""
-
-    __slots__ = ()
-
-
-def _or_unclear(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    """The option's type, with Unclear in the place of an error."""
-
-    def read(text: str) -> Any:
-        try:
-            return kind(text)
-        except argparse.ArgumentTypeError as error:
-            return Unclear(error)
-
-    return read
-
-
 def _table(text: str) -> str:
     """`DB.TABLE` or `DB.*`: whatever a server takes for a name, as it stands."""
     database, _, name = text.partition(".")
@@ -101,7 +83,7 @@ def _limit(text: str) -> int:
     return whole(text, 0, 10**9, "a number of transactions")
 
 
-def _tables(about: str, kind: Callable[[str], Any] = _table) -> Option:
+def _tables(about: str, kind: Callable[[str], str] = _table) -> Option:
     return Option("--table", f"{about}; repeatable", "DB.TABLE", kind, "tables", repeatable=True)
 
 
@@ -121,9 +103,9 @@ _OPTIONS = {
         Option("--dry-run", "show the statements, and change nothing", switch=True),
         Option("--keep", "stop again every second until interrupted", dest="stop_again", switch=True),
         Option("--let-finish", "let the transaction that is being applied finish (MySQL)", switch=True),
-        # What is wrong with these must not keep anybody from stopping.
-        _tables("say whether changes of this table still wait", _or_unclear(_table)),
-        Option("--before", "say whether what came at this time still waits", "TIME", _or_unclear(moment)),
+        # These are read once it has stopped: what is wrong with them must not keep anybody from stopping.
+        _tables("say whether changes of this table still wait", str),
+        Option("--before", "say whether what came at this time still waits", "TIME", str),
     ),
     "find": (
         _tables("changes of this table (DB.* for all of a database)"),
@@ -155,10 +137,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "freeze":
         from check_delayed_repl.rescue.freeze import Freeze
 
-        asked = [*(args.tables or ()), args.before]
-        args.unclear = [str(value) for value in asked if isinstance(value, Unclear)]
-        args.tables = [name for name in args.tables or () if not isinstance(name, Unclear)]
-        args.before = None if isinstance(args.before, Unclear) else args.before
+        read_questions(args)
         return Freeze(args, state_folder(args)).run()
     from check_delayed_repl.rescue.actions import Rescue
 
@@ -167,6 +146,20 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "forward" and args.verify and not args.tables:
         raise UsageError("--verify: of which table? Name it with --table")
     return Rescue(args, state_folder(args)).run()
+
+
+def read_questions(args: argparse.Namespace) -> None:
+    """Reads what a freeze is asked for; `unclear` says what is wrong with what cannot be read."""
+    args.unclear = []
+
+    def read(kind: Callable[[str], Any], text: str) -> Any:
+        try:
+            return kind(text)
+        except argparse.ArgumentTypeError as error:
+            args.unclear.append(str(error))
+
+    args.tables = [name for text in args.tables or () if (name := read(_table, text))]
+    args.before = read(moment, args.before) if args.before else None
 
 
 def state_folder(args: argparse.Namespace) -> str:
