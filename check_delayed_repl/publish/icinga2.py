@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import queue
 import socket
 import ssl
 import threading
+import time
 from base64 import b64encode
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from urllib.parse import quote, urlsplit
@@ -20,7 +21,7 @@ from check_delayed_repl.words import clean
 IN_FLIGHT = 4
 """Requests at the same time."""
 TIMEOUT_S = 10.0
-"""Without a word from Icinga."""
+"""For one request, however slowly an answer drips in."""
 MOST_BYTES = 65_536
 """Of an answer: more than Icinga has to say to one result."""
 TTL_INTERVALS = 3
@@ -61,7 +62,7 @@ class Icinga:
         self._ttl_s = TTL_INTERVALS * publish_interval
         self._source = socket.gethostname()
         self._tls = ssl.create_default_context(cafile=ca)
-        self._idle: dict[str, list[http.client.HTTPSConnection]] = {}
+        self._idle: dict[str, list[_Connection]] = {}
         """Connections to be used again, by address: TLS is most of what a result costs."""
 
     def deliver(self, results: list[Result]) -> dict[str, str]:
@@ -89,8 +90,10 @@ class Icinga:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
-        batch.rest += batch.waiting
+            while thread.is_alive():
+                thread.join(1.0)
+                batch.cut()
+        batch.rest += batch.left()
 
     def _post_all(self, batch: _Batch) -> None:
         """Hands over what is left of a batch, over one connection."""
@@ -98,21 +101,17 @@ class Icinga:
         try:
             connection = idle.pop()
         except IndexError:
-            connection = self._connection(batch.url)
+            connection = _Connection(batch.url, self._tls)
+        batch.connections.append(connection)
         while (result := batch.next()) is not None:
             try:
-                status, said = _post(connection, *self._request(result))
+                status, said = connection.post(*self._request(result))
                 batch.answered(result, status, said)
             except Exception as error:  # noqa: BLE001 - whatever it is, no result may be lost
                 batch.failed(result, error)
                 connection.close()
                 return
         idle.append(connection)
-
-    def _connection(self, url: str) -> http.client.HTTPSConnection:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or 5665
-        return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=self._tls)
 
     def _request(self, result: Result) -> tuple[str, str, dict[str, str]]:
         service = quote(object_name(result), safe="")
@@ -130,18 +129,25 @@ class _Batch:
     def __init__(self, url: str, results: list[Result]) -> None:
         self.url = url
         self.in_flight = min(IN_FLIGHT, len(results))
-        self.waiting = deque(results)
+        self.connections: list[_Connection] = []
         self.rest: list[Result] = []
         """Those that were not taken, and are to be sent again."""
         self.reason = ""
         """Why the first of them was not taken."""
         self.unwanted: dict[str, str] = {}
         self._stopped = False
+        self._waiting: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        for result in results:
+            self._waiting.put(result)
 
     def next(self) -> Result | None:
-        with suppress(IndexError):
-            return None if self._stopped else self.waiting.popleft()
+        with suppress(queue.Empty):
+            return None if self._stopped else self._waiting.get_nowait()
         return None
+
+    def left(self) -> list[Result]:
+        self._stopped = False
+        return list(iter(self.next, None))
 
     def answered(self, result: Result, status: int, said: bytes) -> None:
         """Raises ValueError where Icinga takes none at all, or it is no Icinga that answers."""
@@ -165,31 +171,54 @@ class _Batch:
         self.rest.append(result)
         self.reason = self.reason or f"{self.url}: {reason}"
 
+    def cut(self) -> None:
+        """Ends requests that have had their time."""
+        for connection in list(self.connections):
+            connection.cut()
 
-def _post(
-    connection: http.client.HTTPSConnection, path: str, content: str, headers: dict[str, str]
-) -> tuple[int, bytes]:
-    """Status and the beginning of the answer, over a connection that stays open between requests and is made anew where
-    the other side has closed it. Raises OSError and HTTPException."""
-    used = connection.sock is not None
-    try:
-        return _ask(connection, path, content, headers)
-    except (ConnectionError, ssl.SSLEOFError):
-        connection.close()
-        if not used:
+
+class _Connection:
+    """A connection that stays open between requests, and is made anew where the other side has closed it."""
+
+    def __init__(self, url: str, tls: ssl.SSLContext) -> None:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or 5665
+        self._http = http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=tls)
+        self._until: float | None = None
+        self.close = self._http.close
+
+    def post(self, path: str, content: str, headers: dict[str, str]) -> tuple[int, bytes]:
+        """Status and the beginning of the answer. Raises OSError and HTTPException."""
+        self._until = time.monotonic() + TIMEOUT_S
+        try:
+            try:
+                used = self._http.sock is not None
+                return self._post(path, content, headers)
+            except (ConnectionError, ssl.SSLEOFError):
+                self.close()
+                if not used:
+                    raise
+                return self._post(path, content, headers)
+        except (OSError, http.client.HTTPException):
+            if time.monotonic() >= self._until:
+                raise TimeoutError from None
             raise
-        return _ask(connection, path, content, headers)
+        finally:
+            self._until = None
 
+    def _post(self, path: str, content: str, headers: dict[str, str]) -> tuple[int, bytes]:
+        self._http.request("POST", path, content, headers)
+        answer = self._http.getresponse()
+        said = answer.read(MOST_BYTES)
+        if not answer.isclosed():
+            self.close()
+        return answer.status, said
 
-def _ask(
-    connection: http.client.HTTPSConnection, path: str, content: str, headers: dict[str, str]
-) -> tuple[int, bytes]:
-    connection.request("POST", path, content, headers)
-    answer = connection.getresponse()
-    said = answer.read(MOST_BYTES)
-    if not answer.isclosed():
-        connection.close()
-    return answer.status, said
+    def cut(self) -> None:
+        until, sock = self._until, self._http.sock
+        if until is not None and sock is not None and time.monotonic() >= until:
+            with suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def _meaning(status: int, said: bytes) -> tuple[int, str, bool]:
