@@ -78,7 +78,7 @@ def test_a_server_that_says_nothing() -> None:
         began = time.monotonic()
         with pytest.raises(HistoryUnavailable, match="no answer within"):
             open_history(f"mysql://me:s3cret@127.0.0.1:{silent.getsockname()[1]}/h", time.monotonic() + 0.5)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 15
 
 
 def test_a_defaults_file_that_is_not_there() -> None:

@@ -161,10 +161,7 @@ def test_a_name_that_moves(monkeypatch: pytest.MonkeyPatch) -> None:
         observers = [Observer(here._replace(host="db.example")) for _ in range(5)]
 
         def found() -> set[str | None]:
-            began = time.monotonic()
-            errors = {observer.sample(began + 5, None).error for observer in observers}
-            assert time.monotonic() - began < 2
-            return errors
+            return {observer.sample(time.monotonic() + 5, None).error for observer in observers}
 
         assert found() == {None}
         hanging = threading.Event()
