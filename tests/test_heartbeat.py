@@ -80,25 +80,19 @@ def test_the_repeated_hour_is_read_as_the_delay_before_says(true_delay: float) -
     for minute in range(0, 240, 5):
         written = start + timedelta(minutes=minute)
         ts = written.astimezone(BERLIN).strftime("%Y-%m-%dT%H:%M:%S").encode()
-        found = age([Beat(ts, written.timestamp() + true_delay)], BERLIN, expected)
+        found = age(Beat(ts, written.timestamp() + true_delay), BERLIN, expected)
         assert found == (true_delay, written.timestamp())
         expected = found[0]
 
 
 def test_without_a_delay_before_the_smallest_that_is_not_negative_counts() -> None:
     beat = Beat(b"2026-10-25T02:30:00", datetime(2026, 10, 25, 0, 40, tzinfo=UTC).timestamp())
-    assert age([beat], BERLIN, None) == (600.0, datetime(2026, 10, 25, 0, 30, tzinfo=UTC).timestamp())
-
-
-def test_of_two_rows_the_newest_counts_and_garbage_is_no_time() -> None:
-    old, new = Beat(b"2026-11-23T01:00:00", CLOCK), Beat(b"2026-11-23T02:00:00", CLOCK)
-    assert age([new, old], None, None) == age([new], None, None) == (0.0, CLOCK)
-    assert age([new, Beat(None, CLOCK)], None, None) is None
+    assert age(beat, BERLIN, None) == (600.0, datetime(2026, 10, 25, 0, 30, tzinfo=UTC).timestamp())
 
 
 def beats(*ids: int, own_id: int = 2) -> Heartbeats:
     """Rows of these servers, the first one the newest."""
-    rows = {one: [Beat(f"2026-11-23T01:00:{59 - place:02}".encode(), CLOCK)] for place, one in enumerate(ids)}
+    rows = {one: Beat(f"2026-11-23T01:00:{59 - place:02}".encode(), CLOCK) for place, one in enumerate(ids)}
     return Heartbeats(own_id if ids else None, rows)
 
 
@@ -162,7 +156,7 @@ def test_a_failover_and_back() -> None:
 
 def test_in_a_failover_rows_that_are_no_time_do_not_serve() -> None:
     rows = beats(2, 9, 1)
-    rows.beats[9][0] = Beat(b"garbage", CLOCK)
+    rows.beats[9] = Beat(b"garbage", CLOCK)
     assert chosen(3, rows, sample(1, 1)) == (3, 1)
 
 
@@ -193,7 +187,7 @@ def answering(*rows: tuple[bytes | None, ...]) -> heartbeat.Ask:
 def test_rows_are_read() -> None:
     ask = answering((b"1", b"a", b"1795399200.000001", b"2"), (b"2", None, b"1795399200", b"2"))
     assert read_heartbeats(ask, "percona.heart`beat") == Heartbeats(
-        2, {1: [Beat(b"a", 1795399200.000001)], 2: [Beat(None, CLOCK)]}
+        2, {1: Beat(b"a", 1795399200.000001), 2: Beat(None, CLOCK)}
     )
     assert read_heartbeats(answering(), "percona.heart`beat") == Heartbeats(None, {})
 
@@ -225,7 +219,7 @@ def test_garbage_is_a_finding(row: tuple[bytes | None, ...]) -> None:
 def test_our_password_is_not_repeated(row: tuple[bytes | None, ...]) -> None:
     with pytest.raises(SampleFailed, match=r"'\*\*\*'"):
         read_heartbeats(answering(row), "percona.heart`beat", "geheim")
-    assert heartbeat.shown([Beat(b"my geheim", 1.0)], "geheim") == "'my ***'"
+    assert heartbeat.shown(b"my geheim", "geheim") == "'my ***'"
 
 
 @pytest.mark.parametrize(

@@ -55,5 +55,5 @@ def _place(answer: Answer, channel: str) -> Place | None:
 
 def _heartbeats(asking: Ask, table: str) -> tuple[tuple[int, float], ...]:
     found = heartbeat.read_heartbeats(asking, table)
-    ages = [(server, heartbeat.age(rows, None, None)) for server, rows in found.beats.items() if server != found.own_id]
+    ages = [(server, heartbeat.age(beat, None, None)) for server, beat in found.beats.items() if server != found.own_id]
     return tuple(sorted(((server, age[0]) for server, age in ages if age is not None), key=lambda one: one[1]))

@@ -12,7 +12,9 @@ from check_delayed_repl.words import one_line
 
 # SYSDATE and not NOW: a statement that had to wait for a lock must not read a clock from before its rows.
 # Columns beside these two differ between versions of pt-heartbeat.
-_HEARTBEATS = "SELECT server_id, ts, UNIX_TIMESTAMP(SYSDATE(6)), @@global.server_id, {identity} FROM {table}"
+_HEARTBEATS = (
+    "SELECT server_id, ts, UNIX_TIMESTAMP(SYSDATE(6)), @@global.server_id, {identity} FROM {table} ORDER BY ts"
+)
 
 _NO_TABLE = (1049, 1051, 1109, 1146)
 _NO_PRIVILEGE = (1044, 1045, 1142, 1143, 1227, 1370)
@@ -41,8 +43,8 @@ class Heartbeats(NamedTuple):
 
     own_id: int | None
     """The server's own id; None where the table is empty."""
-    beats: dict[int, list[Beat]]
-    """Rows by server id: one each, unless the table lacks its primary key."""
+    beats: dict[int, Beat]
+    """Rows by server id; the newest where the table lacks its primary key."""
     server: bytes | None = None
     """Which server answered, as it was asked for; None where it does not say."""
     utc: bool = False
@@ -71,14 +73,14 @@ def read_heartbeats(ask: Ask, table: str, secret: str = "", identity: str = "NUL
         raise _refused(error, table) from None
     own_id: int | None = None
     server: bytes | None = None
-    beats: dict[int, list[Beat]] = {}
+    beats: dict[int, Beat] = {}
     for row in answer.rows:
         if len(row) < 4:
             raise SampleFailed("heartbeat-unreadable", f"{table}: a row of {len(row)} columns in place of 5")
         server_id = _number(row[0], f"{table}: a row's server_id", secret)
         own_id = _number(row[3], "the server's own id", secret)
         server = row[4] if len(row) > 4 else None
-        beats.setdefault(server_id, []).append(Beat(row[1], _clock(row[2], secret)))
+        beats[server_id] = Beat(row[1], _clock(row[2], secret))
     return Heartbeats(own_id, beats, server, answer.types[1:2] == (_TIMESTAMP,))
 
 
@@ -191,40 +193,27 @@ def times(ts: bytes | None, zone: tzinfo | None) -> list[float]:
     return sorted(found)
 
 
-def age(beats: list[Beat], zone: tzinfo | None, expected: float | None) -> tuple[float, float] | None:
-    """The newest of a server's rows: its age in seconds and its time. None where one of them is no time.
+def age(beat: Beat, zone: tzinfo | None, expected: float | None) -> tuple[float, float] | None:
+    """A row's age in seconds and its time. None where its `ts` is no time.
 
     Where a `ts` may stand for two times, the one counts whose age is nearest to `expected`; without that, the one
     whose age is the smallest that is not negative.
     """
-    newest: tuple[float, float] | None = None
-    for beat in beats:
-        ages = [(round(beat.clock - time, 6), time) for time in times(beat.ts, zone)]
-        if not ages:
-            return None
-        if expected is not None:
-            one = min(ages, key=lambda found: abs(found[0] - expected))
-        else:
-            one = min(ages, key=lambda found: (found[0] < -1, abs(found[0])))
-        if newest is None or one[1] > newest[1]:
-            newest = one
-    return newest
+    ages = [(round(beat.clock - time, 6), time) for time in times(beat.ts, zone)]
+    if expected is not None:
+        return min(ages, key=lambda found: abs(found[0] - expected), default=None)
+    return min(ages, key=lambda found: (found[0] < -1, abs(found[0])), default=None)
 
 
-def shown(beats: list[Beat], secret: str = "") -> str:
-    """The `ts` of rows, for people."""
-    return one_line(", ".join(_shown(beat.ts, secret) for beat in beats), 120)
-
-
-def _shown(value: bytes | None, secret: str) -> str:
-    """A value in quotes, or NULL."""
+def shown(value: bytes | None, secret: str) -> str:
+    """A value in quotes, or NULL, for people."""
     return "NULL" if value is None else repr(one_line(scrubbed(value.decode("ascii", "replace"), secret), 40))
 
 
 def _number(value: bytes | None, what: str, secret: str) -> int:
     text = "" if value is None else value.decode("ascii", "replace")
     if not _NUMBER.fullmatch(text):
-        raise SampleFailed("heartbeat-unreadable", f"{what} is {_shown(value, secret)}, not a number")
+        raise SampleFailed("heartbeat-unreadable", f"{what} is {shown(value, secret)}, not a number")
     return int(text)
 
 
@@ -232,5 +221,5 @@ def _clock(value: bytes | None, secret: str) -> float:
     text = "" if value is None else value.decode("ascii", "replace")
     # 0 is what a server says of a time that it cannot tell.
     if not _CLOCK.fullmatch(text) or float(text) <= 0:
-        raise SampleFailed("heartbeat-unreadable", f"the server's clock reads {_shown(value, secret)}")
+        raise SampleFailed("heartbeat-unreadable", f"the server's clock reads {shown(value, secret)}")
     return float(text)

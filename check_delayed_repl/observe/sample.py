@@ -183,7 +183,7 @@ class Observer:
         """Adds delay and local heartbeat to `seen`. Raises SampleFailed."""
         given, own_id = self._target.master_server_id, beats.own_id
         delay, local = (previous.delay, previous.local) if previous else (None, None)
-        ages = {one: heartbeat.age(rows, zone, local if one == own_id else delay) for one, rows in beats.beats.items()}
+        ages = {one: heartbeat.age(beat, zone, local if one == own_id else delay) for one, beat in beats.beats.items()}
         # After a failover that no heartbeat has answered yet, a sample that fails must not hide the change.
         source_id = given or status_id or (previous.source_id if previous else None)
         if source_id and (given or not heartbeat.changing(source_id, previous)):
@@ -195,11 +195,11 @@ class Observer:
             elif (own := ages[own_id]) is not None:
                 seen["local"] = own[0]
             else:
-                wrong = f"this server's own row is no time: {heartbeat.shown(beats.beats[own_id], secret)}"
+                wrong = f"this server's own row is no time: {heartbeat.shown(beats.beats[own_id].ts, secret)}"
         source_id, heartbeat_id = heartbeat.choose(status_id, given, own_id, ages, previous)
         found = ages[heartbeat_id]
         if found is None:
-            wrong = f"server {heartbeat_id} is no time: {heartbeat.shown(beats.beats[heartbeat_id], secret)}"
+            wrong = f"server {heartbeat_id} is no time: {heartbeat.shown(beats.beats[heartbeat_id].ts, secret)}"
         else:
             seen.update(source_id=source_id, heartbeat_id=heartbeat_id, delay=found[0], ts=found[1])
         if wrong:

@@ -157,8 +157,8 @@ class Search:
         """The time of the heartbeat that was applied last."""
         try:
             beats = heartbeat.read_heartbeats(session.ask, target.heartbeat_table)
-            rows = beats.beats.get(target.master_server_id or state.channel.source_id, [])
-            if rows and (age := heartbeat.age(rows, self._zone, None)):
+            beat = beats.beats.get(target.master_server_id or state.channel.source_id)
+            if beat and (age := heartbeat.age(beat, self._zone, None)):
                 self._applied = age[1]
         except (SampleFailed, Refused):
             if not session.connection.open:
