@@ -23,15 +23,6 @@ class HistoryUnavailable(Exception):
 class Database:
     """What is alike with every driver. Every method raises HistoryUnavailable, and nothing else."""
 
-    deadline: float
-    """Until when calls may take, by time.monotonic(). A process that goes on and on sets it anew before each call."""
-    name: str
-    """Where the history is, fit to be printed."""
-    readable: bool
-    """False where this account may INSERT job lines and nothing else: then only `now` and `add_job` work."""
-    warnings: list[str]
-    """What is wrong with it without keeping it from being used, one line each."""
-
     errors: tuple[type[Exception], ...]
     """What the driver raises, whatever is wrong."""
     mark = "?"
@@ -39,9 +30,13 @@ class Database:
 
     def __init__(self, name: str, deadline: float) -> None:
         self.name = name
+        """Where the history is, fit to be printed."""
         self.deadline = deadline
+        """Until when calls may take, by time.monotonic(). A process that goes on and on sets it anew before each."""
         self.readable = True
-        self.warnings = []
+        """False where this account may INSERT job lines and nothing else: then only `now` and `add_job` work."""
+        self.warnings: list[str] = []
+        """What is wrong with it without keeping it from being used, one line each."""
         self._connection: Any = None
         self._numbers: dict[str, int] = {}
         """The replicas' numbers, as far as they are known."""

@@ -219,24 +219,15 @@ class History(Database):
         self, known: dict[int, str], names: Sequence[str], after: int, upto: int
     ) -> Iterator[tuple[int, str, Record]]:
         """Samples of the replicas with these numbers and job lines under these names (none: any), in pieces."""
+        where = f"WHERE replica IN ({numbers(known)}) AND arrival > ? AND arrival <= ? ORDER BY arrival LIMIT ?"
         while after < upto:
-            records: list[tuple[int, str, Record]] = []
-            end = upto
-            if known:
-                where = f"WHERE replica IN ({numbers(known)}) AND arrival > ? AND arrival <= ? ORDER BY arrival LIMIT ?"
-                samples = self._samples(where, (after, upto, self.chunk))
-                records += ((arrival, known[number], sample) for arrival, number, sample in samples)
-                if len(samples) == self.chunk:
-                    end = samples[-1][0]
-            jobs = self._jobs(names, after, end)
-            if len(jobs) == self.chunk:
-                end = jobs[-1][0]
-            records += ((row[0], row[1], job_from(row)) for row in jobs)
-            records.sort(key=itemgetter(0))
-            for record in records:
-                if record[0] > end:
-                    break
-                yield record
+            samples = self._samples(where, (after, upto, self.chunk)) if known else []
+            jobs = self._jobs(names, after, upto)
+            # Where a piece is full, there may be more of its kind behind it.
+            end = min([upto, *(piece[-1][0] for piece in (samples, jobs) if len(piece) == self.chunk)])
+            records: list[tuple[int, str, Record]] = [(row[0], row[1], job_from(row)) for row in jobs]
+            records += ((arrival, known[number], sample) for arrival, number, sample in samples)
+            yield from sorted((record for record in records if record[0] <= end), key=itemgetter(0))
             after = end
 
     def job_lines(self, replica: str, ids: Sequence[str] = ()) -> Iterator[tuple[str, JobLine]]:

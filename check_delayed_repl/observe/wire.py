@@ -19,6 +19,7 @@ from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
     from typing import Any, NoReturn, TypeAlias
 
     from check_delayed_repl.observe.address import Settings
@@ -86,35 +87,29 @@ class Wire:
         self._socket.settimeout(left)
 
     def sendall(self, data: bytes) -> None:
-        self._arm()
-        try:
-            self._socket.sendall(data)
-        except TimeoutError:
-            self.fail(TIMEOUT)
-        except OSError as error:
-            self._broken(error)
+        self._by_deadline(self._socket.sendall, data)
 
     def recv_into(self, buffer: memoryview) -> int:
         if self.bytes_left <= 0:
             self.fail(FLOOD)
-        self._arm()
-        try:
-            count = self._socket.recv_into(buffer)
-        except TimeoutError:
-            self.fail(TIMEOUT)
-        except OSError as error:
-            self._broken(error)
+        count: int = self._by_deadline(self._socket.recv_into, buffer)
         if count == 0:
             self.fail(LOST)
         self.bytes_left -= count
         return count
 
-    def _broken(self, error: OSError) -> NoReturn:
-        # A server may refuse a client's certificate only once the handshake is over for the client.
-        if type(error).__module__ == "ssl" and getattr(error, "reason", None):
-            reason = str(getattr(error, "reason", ""))
-            self.fail(LOST if "EOF" in reason else TLS, reason.replace("_", " ").lower())
-        self.fail(LOST, error.strerror or "")
+    def _by_deadline(self, call: Callable[[Any], Any], data: bytes | memoryview) -> Any:
+        self._arm()
+        try:
+            return call(data)
+        except TimeoutError:
+            self.fail(TIMEOUT)
+        except OSError as error:
+            # A server may refuse a client's certificate only once the handshake is over for the client.
+            if type(error).__module__ == "ssl" and getattr(error, "reason", None):
+                reason = str(getattr(error, "reason", ""))
+                self.fail(LOST if "EOF" in reason else TLS, reason.replace("_", " ").lower())
+            self.fail(LOST, error.strerror or "")
 
     def start_tls(self, found: Settings, name: str) -> None:
         """The TLS handshake; notes TLS as the trouble where it fails."""
