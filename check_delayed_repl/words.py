@@ -5,6 +5,7 @@ On the check's start-up path: datetime is imported only where a moment is printe
 
 from __future__ import annotations
 
+import os
 import re
 from math import isfinite
 from time import gmtime, strftime
@@ -247,3 +248,14 @@ def plural(count: int, noun: str) -> str:
 def shown(text: str) -> str:
     """Text that others wrote, fit to be shown."""
     return clean(text, 64)
+
+
+def user_name(number: int | None = None) -> str:
+    """A user's name, by default of the one that runs this; the number where there is no name."""
+    import pwd
+
+    number = os.geteuid() if number is None else number
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)

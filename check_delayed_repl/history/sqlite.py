@@ -25,6 +25,7 @@ from contextlib import suppress
 from check_delayed_repl.history.codec import COLUMNS, LIST, NAME, WORD, added_columns, layout
 from check_delayed_repl.history.database import HistoryUnavailable
 from check_delayed_repl.history.tables import History
+from check_delayed_repl.words import user_name
 
 APPLICATION_ID = 0x64526570  # dRep
 """Marks the file as a history, so that another program's database is not taken for one."""
@@ -170,7 +171,7 @@ class SQLiteHistory(History):
                 # Whoever may write to the folder could lead root to any file.
                 if found.st_uid not in (0, os.geteuid()):
                     raise HistoryUnavailable(
-                        f"history {self.name} is a link made by user {_user(found.st_uid)}: name the file itself"
+                        f"history {self.name} is a link made by user {user_name(found.st_uid)}: name the file itself"
                     )
                 found = os.stat(self._path)
         except FileNotFoundError:
@@ -183,13 +184,13 @@ class SQLiteHistory(History):
         except (OSError, ValueError) as error:
             raise HistoryUnavailable(
                 f"history {self.name} cannot be opened: {_in_words(error)}:"
-                f" check the path and its permissions for user {_user()}"
+                f" check the path and its permissions for user {user_name()}"
             ) from None
         if not stat.S_ISREG(found.st_mode):
             raise HistoryUnavailable(f"history {self.name} is no file: name a file with --history")
         if not os.access(self._path, os.R_OK):
             raise HistoryUnavailable(
-                f"history {self.name} cannot be read: permission denied: user {_user()} must be in the file's group"
+                f"history {self.name} cannot be read: permission denied: user {user_name()} must be in the file's group"
             )
         self._warn_of_strangers(found.st_mode)
 
@@ -213,7 +214,9 @@ class SQLiteHistory(History):
                     if around & stat.S_IWOTH and not around & stat.S_ISVTX:
                         replaced[folder] = f"everybody, who may write to its folder: chmod o-w {folder}"
                     elif around & stat.S_IWOTH and owner not in (0, os.geteuid()):
-                        replaced[folder] = f"user {_user(owner)}, whose {place} is: name another file with --history"
+                        replaced[folder] = (
+                            f"user {user_name(owner)}, whose {place} is: name another file with --history"
+                        )
                     place = folder
         self.warnings += (f"history {self.name} may be replaced by {who}" for who in replaced.values())
 
@@ -230,7 +233,7 @@ class SQLiteHistory(History):
         except OSError as error:
             raise HistoryUnavailable(
                 f"history {self.name} cannot be created: {_in_words(error)}: check the folder's permissions"
-                f" for user {_user()}, and its disk"
+                f" for user {user_name()}, and its disk"
             ) from None
         try:
             with suppress(OSError):  # a file system without permissions
@@ -298,7 +301,7 @@ class SQLiteHistory(History):
             return HistoryUnavailable(f"{where} cannot be used: {trouble}")
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
             return HistoryUnavailable(
-                f"{where} cannot be written: user {_user()} needs the permission to write the file,"
+                f"{where} cannot be written: user {user_name()} needs the permission to write the file,"
                 " its -wal and -shm beside it, and its folder"
             )
         if code == sqlite3.SQLITE_IOERR:
@@ -348,14 +351,3 @@ def _until(deadline: float, attempt: Callable[[], object]) -> None:
             if (error.sqlite_errorcode & 0xFF) not in _BUSY or time.monotonic() + 0.02 > deadline:
                 raise
         time.sleep(0.02)
-
-
-def _user(number: int | None = None) -> str:
-    """A user's name, by default that of this process, for messages about permissions."""
-    import pwd
-
-    number = os.geteuid() if number is None else number
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)

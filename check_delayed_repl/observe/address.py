@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 from check_delayed_repl.light import NamedTuple
 from check_delayed_repl.observe.optionfile import OptionFileError, read_options
 from check_delayed_repl.observe.target import SSL_MODES, Target
 from check_delayed_repl.records import CHANNEL_SEPARATOR
-from check_delayed_repl.words import one_line
+from check_delayed_repl.words import one_line, user_name
 
 DEFAULT_PORT = 3306
 
@@ -69,7 +67,7 @@ def settings(target: Target) -> Settings:
         port=port or DEFAULT_PORT,
         socket=None if tcp else path,
         tcp=tcp,
-        user=target.user or file.get("user") or _me(),
+        user=target.user or file.get("user") or user_name(),
         password=target.password if target.password is not None else file.get("password") or "",
         ssl_mode=_ssl_mode(target, file),
         ssl_ca=target.ssl_ca or file.get("ssl-ca"),
@@ -115,16 +113,6 @@ def _port(target: Target, file: dict[str, str | None]) -> int | None:
     if not (text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= 65535):
         raise OptionFileError(f"{target.defaults_file}: port is not a whole number from 1 to 65535")
     return int(text) or None
-
-
-def _me() -> str:
-    """The user that runs this, as the servers' own clients use it where none is given."""
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
 
 
 def _ssl_mode(target: Target, file: dict[str, str | None]) -> str:
