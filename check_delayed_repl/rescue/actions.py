@@ -72,10 +72,6 @@ class Rescue(Action):
     def _search(self) -> find.Search:
         return find.Search(self._session, self._state, self._active, self._fetched(self._state))
 
-    def _lock(self) -> None:
-        if holder := lock(self._session, self._state.channel.name):
-            raise Failed(f"another rescue acts here: {holder}")
-
     def _show_facts(self, facts: Facts | None) -> None:
         if facts is None:
             self._voice.say("There is no record of a rescue.")
@@ -183,7 +179,7 @@ class Rescue(Action):
             voice.say("The server stands there already, and is held: nothing to do.")
 
     def _roll(self, name: str, target: Transaction, moment: find.Moment, planned: Plan) -> None:
-        self._lock()
+        lock(self._session, self._state.channel.name)
         fresh = self._active is None
         facts = self._begin(self._record, self._state)
         facts.phase, facts.target = "forwarding", name
@@ -220,7 +216,7 @@ class Rescue(Action):
             report.statements = [step.sql for step in planned.steps]
             self._next(Next("do it", ("resume", "--execute")))
             return True
-        self._lock()
+        lock(self._session, self._state.channel.name)
         active = active or self._begin(self._record, state)
         if active.delay is None or delay is not None:
             active.delay = wanted

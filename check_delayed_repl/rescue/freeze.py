@@ -121,8 +121,7 @@ class Freeze(Action):
         try:
             record = Record(self._folder, state.identity, channel.name)
             facts = self._begin(record, state)
-            if holder := lock(session, channel.name):
-                raise Failed(f"another rescue acts here: {holder}")
+            lock(session, channel.name)
             self._runner(facts, record).run(plan.hold(state))
             held = f"HELD: neither START nor a restart applies anything here (the delay is {HELD_S} s)"
         except RecordError as error:

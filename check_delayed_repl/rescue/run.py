@@ -56,12 +56,11 @@ def stop_now(session: Session, channel: str | None, finish: bool, voice: Voice) 
     stopping = threading.Thread(target=stop, daemon=True)
     stopping.start()
     stopping.join(MARIADB_S if mariadb else BUSY_S)
-    other: Session | None = None
+    other = Session(session.target, session.timeout)
     while stopping.is_alive():
         # A transaction began in between, or its applier waits.
         if not finish and not stopped.refused:
-            if other is None:
-                other = Session(session.target, session.timeout)
+            if not other.version:
                 with suppress(Refused):
                     other.connect()
             more = _kill(other, channel)
@@ -72,8 +71,7 @@ def stop_now(session: Session, channel: str | None, finish: bool, voice: Voice) 
                     f" holds: end that session. This account may not end the applier ({stopped.refused})."
                 )
         stopping.join(BUSY_S)
-    if other is not None:
-        other.close()
+    other.close()
     if error:
         raise error[0]
     return Stopped([*dict.fromkeys(stopped.statements), statement], stopped.refused)
@@ -120,15 +118,15 @@ def _kill(session: Session, channel: str | None) -> Stopped:
     return Stopped(done)
 
 
-def lock(session: Session, channel: str) -> str | None:
-    """Takes the lock of one who acts; None where it is ours now, else who has it."""
+def lock(session: Session, channel: str) -> None:
+    """Takes the lock of one who acts. Raises Failed where somebody else has it."""
     name = text(f"{LOCK}.{channel}"[:64])
     if session.value(f"SELECT GET_LOCK({name}, 0)", "taking the lock") == "1":
-        return None
+        return
     holder = session.value(f"SELECT IS_USED_LOCK({name})", "asking who has the lock") or "?"
     connected = session.rows("SHOW PROCESSLIST", "asking who has the lock")
     who = [f", {row['user']} from {row['host']}" for row in connected if row["id"] == holder]
-    return "".join([f"connection {holder}", *who])
+    raise Failed("".join([f"another rescue acts here: connection {holder}", *who]))
 
 
 def current(session: Session, name: str) -> Channel:
