@@ -107,7 +107,7 @@ class Rescue(Action):
     def _forward(self, state: State) -> bool:
         args, voice, report, active = self._args, self._voice, self._report, self._active
         search = self._search()
-        found = search.locate(args.target, args.before)
+        found = search.locate(args.target, args.before or 0.0)
         if args.target is None and found.target is None:
             raise Failed(f"nothing of {utc(args.before)} or later waits here, or its time is unknown")
         name = args.target or (found.target.name if found.target else "")

@@ -28,11 +28,19 @@ MOST_TABLES = 10_000
 
 
 class Moment(NamedTuple):
-    """When a transaction was committed on the source, in seconds since 1970."""
+    """When a transaction was committed on the source, in seconds since 1970; at any time where that is not known."""
 
     time: float | None
     error: float | None
     """How far off that may be, in seconds."""
+
+    @property
+    def earliest(self) -> float:
+        return -math.inf if self.time is None else self.time - (self.error or 0.0)
+
+    @property
+    def latest(self) -> float:
+        return math.inf if self.time is None else self.time + (self.error or 0.0)
 
     def __str__(self) -> str:
         """`2026-11-23 10:41:05 UTC (±2 s)`."""
@@ -59,35 +67,28 @@ class Filter(NamedTuple):
     harmless: bool = False
 
     def fits(self, one: Transaction, moment: Moment) -> bool:
-        """What has no known time fits any time."""
-        if not (one.destructive or self.harmless or one.kind in self.kinds):
-            return False
-        if self.kinds and one.kind not in self.kinds:
-            return False
-        if self.tables and not touches(one.tables, self.tables):
-            return False
-        error = moment.error or 0.0
-        if moment.time is not None and self.since is not None and moment.time + error < self.since:
-            return False
-        return moment.time is None or self.until is None or moment.time - error <= self.until
+        return (
+            (one.destructive or self.harmless or one.kind in self.kinds)
+            and (not self.kinds or one.kind in self.kinds)
+            and (not self.tables or touches(one.tables, self.tables))
+            and (self.since is None or moment.latest >= self.since)
+            and (self.until is None or moment.earliest <= self.until)
+        )
 
 
-class Scan:
+class Scan(Waiting):
     """All that waits, in order; what its fields say is of what has been read so far. Iterating raises Refused and
     SampleFailed.
     """
 
     def __init__(self, session: Session, state: State, facts: Facts | None) -> None:
+        super().__init__()
         channel = state.channel
         page, beats = pager(session, channel.name), session.target.heartbeat_table
         self._reader = Reader(page, state.server_id, channel.applied, beats)
         self._state, self._facts = state, facts
-        self.first: Transaction | None = None
-        self.count = self.size = self.beats = 0
-        self.end: Place | None = None
-        """How far it goes, in the source's binary log."""
-        self.tables: set[str] = set()
-        """What it is about, as far as that is not too much."""
+        self.count = self.total = self.beats = 0
+        """Transactions, their bytes, and heartbeats among them."""
 
     def __iter__(self) -> Iterator[Transaction]:
         return (one for one, waits in self.all() if waits)
@@ -100,15 +101,11 @@ class Scan:
             if waits:
                 self.first = self.first or one
                 self.count += 1
-                self.size += one.size
+                self.total += one.size
                 if len(self.tables) < MOST_TABLES:
                     self.tables.update(one.tables)
             yield one, waits
-
-    @property
-    def broken(self) -> str:
-        """Why the relay log could not be read to its end."""
-        return self._reader.broken
+        self.broken = self._reader.broken
 
 
 def oldest(session: Session, state: State, facts: Facts | None) -> Transaction | None:
@@ -132,7 +129,6 @@ class Listing(NamedTuple):
     """What waits and fits, the most destructive first, of all that was scanned."""
 
     found: list[Found]
-    fitting: int
     scan: Scan
     first: Found | None
 
@@ -178,53 +174,51 @@ class Search:
 
     def listed(self, wanted: Filter, limit: int) -> Listing:
         """At most `limit`, where it is not 0."""
-        fitting = 0
-        kept: list[tuple[tuple[int, int, int], Transaction]] = []
-        untimed = wanted._replace(since=None, until=None)
-        timed = untimed != wanted
+        timed = wanted.since is not None or wanted.until is not None
         if timed:
             self._count_beats()
         scan = self._scan()
-        for one in scan:
-            if not untimed.fits(one, UNKNOWN) or (timed and not wanted.fits(one, self.of(one))):
-                continue
-            fitting += 1
-            item = (tuple(-part for part in _rank(one, scan.count)), one)
-            if limit and len(kept) >= limit:
-                heapq.heappushpop(kept, item)  # type: ignore[misc]
-            else:
-                heapq.heappush(kept, item)  # type: ignore[misc]
-        self._calibrate(scan.beats)
-        found = [Found(one, self.of(one)) for _, one in sorted(kept, key=lambda item: item[0], reverse=True)]
-        return Listing(found, fitting, scan, Found(scan.first, self.of(scan.first)) if scan.first else None)
 
-    def locate(self, name: str | None, before: float | None = None) -> Waiting:
-        """Finds a target by its name, or the first transaction that may be of the time `before` or later."""
-        found = Waiting()
+        def ranked() -> Iterator[tuple[tuple[int, int, int], Transaction]]:
+            for one in scan:
+                if wanted.fits(one, UNKNOWN) and (not timed or wanted.fits(one, self.of(one))):
+                    scan.matches += 1
+                    yield _rank(one, scan.count), one
+
+        kept = heapq.nsmallest(limit, ranked()) if limit else sorted(ranked())
+        self._calibrate(scan.beats)
+        found = [Found(one, self.of(one)) for _, one in kept]
+        return Listing(found, scan, Found(scan.first, self.of(scan.first)) if scan.first else None)
+
+    def locate(self, name: str | None, before: float) -> Waiting:
+        """Finds a target by its name; without one, the first transaction that may be of the time `before` or later."""
         marks: list[Transaction] = []
         if name is None:
             self._count_beats()
         scan = self._scan()
         for one, waits in scan.all():
-            named = one.named(name) if name is not None else before is not None and _may_be_at(self.of(one), before)
+            if name is None:
+                moment = self.of(one)
+                named = moment.time is not None and moment.latest >= before
+            else:
+                named = one.named(name)
             if not waits:
-                found.repeated = found.repeated or (scan.first is None and self._state.mariadb)
-                found.beyond = found.beyond or found.target is not None
-                found.applied = found.applied or (named and name is not None)
-            elif named and (name is not None or found.target is None):
-                found.matches += 1
-                found.target = found.target or one
-            elif found.target is None:
-                found.transactions, found.size = scan.count, scan.size
+                scan.repeated = scan.repeated or (scan.first is None and self._state.mariadb)
+                scan.beyond = scan.beyond or scan.target is not None
+                scan.applied = scan.applied or (named and name is not None)
+            elif named and (name is not None or scan.target is None):
+                scan.matches += 1
+                scan.target = scan.target or one
+            elif scan.target is None:
+                scan.transactions, scan.size = scan.count, scan.total
                 if self._facts and self._facts.target and one.named(self._facts.target):
-                    found.passes = self._facts.target
+                    scan.passes = self._facts.target
                 if not marks or marks[-1].beats != one.beats:
                     marks.append(one)
         if name is not None:
             self._calibrate(scan.beats)
-        found.first, found.end, found.tables, found.broken = scan.first, scan.end, scan.tables, scan.broken
-        self._cut(found, marks)
-        return found
+        self._cut(scan, marks)
+        return scan
 
     def _cut(self, found: Waiting, marks: list[Transaction]) -> None:
         """Adds where a delay that still holds the target gets to, with a margin for somebody to come and see."""
@@ -263,10 +257,6 @@ class Search:
         if beats >= 10 and abs(span - beats * BEAT_S) > span / 10:
             self._interval = span / beats
         self._error = max(ERROR_S, 2 * self._interval, abs(span - beats * self._interval))
-
-
-def _may_be_at(moment: Moment, before: float) -> bool:
-    return moment.time is not None and moment.time + (moment.error or 0.0) >= before
 
 
 def _rank(one: Transaction, number: int) -> tuple[int, int, int]:

@@ -153,7 +153,7 @@ class Freeze(Action):
     def _look_for_time(self, oldest: find.Moment, before: float) -> None:
         if oldest.time is None:
             self._voice.say("Whether it is too late cannot be told: times are unknown.")
-        elif oldest.time - (oldest.error or 0) > before:
+        elif oldest.earliest > before:
             self._late.append(f"too late: changes of {utc(before)} have been applied here. {LEFT}")
         else:
             self._voice.say(f"In time: changes of {utc(before)} have not been applied here.")

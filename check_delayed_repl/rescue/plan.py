@@ -7,8 +7,7 @@ GTIDs does it at START after both were stopped; naming a place turns GTIDs off f
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from check_delayed_repl.observe.dialect import quoted
@@ -67,7 +66,7 @@ class Waiting:
     """The oldest that has not been applied."""
     target: Transaction | None = None
     matches: int = 0
-    """How many transactions are named so."""
+    """How many transactions are named so, or fit what is looked for."""
     applied: bool = False
     """The target has been applied."""
     beyond: bool = False
@@ -84,7 +83,7 @@ class Waiting:
     """Transactions and bytes before the target."""
     end: Place | None = None
     """How far the relay log goes, in the source's binary log."""
-    tables: Collection[str] = ()
+    tables: set[str] = field(default_factory=set)
     """What all that waits is about."""
     broken: str = ""
     """Why not all of it could be read."""

@@ -111,7 +111,7 @@ class Voice:
             waiting = plural(scan.count, "transaction")
             if scan.broken:
                 self.say(f"NOT ALL OF IT: {scan.broken}.")
-            self.say(f"{waiting} of {size(scan.size)} wait, {listing.fitting} of them as asked for.")
+            self.say(f"{waiting} of {size(scan.total)} wait, {scan.matches} of them as asked for.")
         if not found:
             self.say("None of them is what you look for. That does not mean that it is safe: it may have been applied")
             self.say("before, or not be fetched yet.")
@@ -124,8 +124,8 @@ class Voice:
             self.say(f"    {events}{'' if it.whole else ', not whole yet'}")
             if it.statement:
                 self.say(f"    {one_line(it.statement, 200)}")
-        if listing.fitting > len(found):
-            self.say(f"... and {listing.fitting - len(found)} more (--limit 0 shows all)")
+        if scan.matches > len(found):
+            self.say(f"... and {scan.matches - len(found)} more (--limit 0 shows all)")
 
 
 def as_object(one: Found) -> dict[str, Any]:
