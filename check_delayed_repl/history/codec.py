@@ -161,7 +161,7 @@ def layout(types: dict[str, str]) -> dict[str, str]:
         "counter": f"id {number} NOT NULL PRIMARY KEY, arrival {number} NOT NULL, epoch {number} NOT NULL,"
         f" publisher {types['KEY']}, publisher_until {real}",
         "replica": f"number {types['ID']}, name {types['KEY']} NOT NULL UNIQUE, delay_arrival {number},"
-        f" slowest {number} NOT NULL, slowest_arrival {number}",
+        f" slowest {number} NOT NULL",
         "sample": f"replica {number} NOT NULL, arrival {number} NOT NULL, {', '.join(sample)},"
         " PRIMARY KEY (replica, arrival)",
         "fold": f"replica {number} NOT NULL, judge {types['KEY']} NOT NULL, arrival {number} NOT NULL,"

@@ -16,15 +16,14 @@ from check_delayed_repl.records import ALL_JOBS, HELD_S, LARGEST, job_names
 
 STEP = 500
 """Rows removed in one transaction, so that others need not wait for long."""
-_SLOWEST = "WHERE replica = ? AND arrival <= ? AND sql_delay = ? ORDER BY arrival DESC LIMIT 1"
 
 
 def prune(history: History, keep_s: float, replica: str | None = None, at_most: int = LARGEST) -> int:
     """Removes samples older than `keep_s` seconds and job lines of jobs long done; returns how many lines went.
 
-    What later judgements need stays: unfinished jobs, the sample with the largest sql_delay, the newest with a delay or
-    a source id, and everything since a day before an episode that is going on. It works in small steps, so that others
-    can write in between; `at_most` lines are removed. Raises HistoryUnavailable.
+    What later judgements need stays: unfinished jobs, of the old samples the one with the largest sql_delay, the newest
+    with a delay or a source id, and everything since a day before an episode that is going on. It works in small steps,
+    so that others can write in between; `at_most` lines are removed. Raises HistoryUnavailable.
     """
     cutoff = history.now() - keep_s
     gone = 0
@@ -45,14 +44,14 @@ def _old(history: History, replica: str | None, cutoff: float) -> Iterator[tuple
     """Rows that may go, some at a time: table, replica and arrivals. Those of before are to be gone by then."""
     kept: dict[str, tuple[float, int]] = {}
     """By name of replica: all with t at or after the first, or that arrived at or after the second, stays."""
-    for number, name, newest, slowest, slowest_arrival in history.marks(replica):
+    for number, name, newest in history.marks(replica):
         since, before = kept[name] = _kept_since(history, number, cutoff)
+        old = f"SELECT arrival FROM sample {history.by_t} WHERE replica = ? AND t < ? AND arrival < ?"
+        largest = f"{old} AND sql_delay BETWEEN 1 AND {HELD_S - 1} ORDER BY sql_delay DESC, arrival DESC LIMIT 1"
         spared = [row[0] for row in history._samples(NOTABLE, (number, newest))]
-        spared += [row[0] for row in history._samples(_SLOWEST, (number, slowest_arrival, slowest))]
+        spared += [row[0] for row in history._select(largest, (number, since, before))]
         while rows := history._select(
-            f"SELECT arrival FROM sample {history.by_t} WHERE replica = ? AND t < ? AND arrival < ?"
-            f"{' AND arrival <> ?' * len(spared)} ORDER BY t LIMIT ?",
-            (number, since, before, *spared, STEP),
+            f"{old}{' AND arrival <> ?' * len(spared)} ORDER BY t LIMIT ?", (number, since, before, *spared, STEP)
         ):
             yield "sample", number, [row[0] for row in rows]
     names = [row[0] for row in history._select("SELECT DISTINCT replica FROM job")] if replica is None else [replica]
@@ -102,11 +101,4 @@ def _take_back(history: History, limit: float, number: int) -> int:
     if gone:
         history._run("DELETE FROM fold WHERE replica = ?", (number,))
         history._run("UPDATE counter SET epoch = epoch + 1 WHERE id = 1")
-        ((slowest,),) = history._rows(
-            f"SELECT MAX(sql_delay) FROM sample WHERE replica = ? AND sql_delay < {HELD_S}", (number,)
-        )
-        history._run(
-            "UPDATE replica SET slowest = ?, slowest_arrival = ? WHERE number = ?",
-            (slowest or 0, history._counter()[0], number),
-        )
     return gone

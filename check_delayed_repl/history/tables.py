@@ -34,7 +34,6 @@ from check_delayed_repl.history.codec import (
     sample_from,
     sample_values,
     text,
-    whole,
 )
 from check_delayed_repl.history.database import Database, HistoryUnavailable
 from check_delayed_repl.records import HELD_S, LARGEST, JobLine, Past, Record, Sample, job_names
@@ -131,7 +130,6 @@ class History(Database):
         samples: list[Row] = []
         jobs: list[Row] = []
         notable: set[int] = set()
-        delays: dict[int, set[int]] = {}
         for replica, record in records:
             arrival += 1
             if not isfinite(record.t):
@@ -141,8 +139,6 @@ class History(Database):
                 samples.append((number, arrival, *sample_values(record)))
                 if record.delay is not None or record.source_id is not None:
                     notable.add(number)
-                if record.sql_delay and record.sql_delay < HELD_S:
-                    delays.setdefault(whole(record.sql_delay), set()).add(number)
             else:
                 jobs.append((text(replica, NAME_LENGTH), arrival, record.t, *job_values(record)))
         if samples:
@@ -150,20 +146,14 @@ class History(Database):
             places = ", ".join(self._write_as(kind) for _, kind in COLUMNS)
             columns = ", ".join(column for column, _ in COLUMNS)
             self._run_many(f"INSERT INTO sample (replica, arrival, {columns}) VALUES (?, ?, {places})", samples)
-            self._mark(arrival, notable, delays)
+        if notable:
+            # They stand there or shortly before.
+            self._run(f"UPDATE replica SET delay_arrival = ? WHERE number IN ({numbers(notable)})", (arrival,))
         if jobs:
             self._run_many(
                 f"INSERT INTO job (replica, arrival, {JOB_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", jobs
             )
         self._run("UPDATE counter SET arrival = ? WHERE id = 1", (arrival,))
-
-    def _mark(self, arrival: int, notable: set[int], delays: dict[int, set[int]]) -> None:
-        """Notes that the replicas' notable samples stand at `arrival` or shortly before; within a transaction."""
-        if notable:
-            self._run(f"UPDATE replica SET delay_arrival = ? WHERE number IN ({numbers(notable)})", (arrival,))
-        for delay, those in delays.items():
-            where = f"number IN ({numbers(those)}) AND slowest < ?"
-            self._run(f"UPDATE replica SET slowest = ?, slowest_arrival = ? WHERE {where}", (delay, arrival, delay))
 
     def _counter(self) -> tuple[int, int]:
         ((arrival, epoch),) = self._rows("SELECT arrival, epoch FROM counter WHERE id = 1")
@@ -173,6 +163,7 @@ class History(Database):
         """The replica's number, given now if it has none; within a transaction."""
         number = self._known(replica)
         if number is None:
+            # The first release's tables want to know of a slowest sample.
             self._run("INSERT INTO replica (name, slowest) VALUES (?, 0)", (text(replica, NAME_LENGTH),))
             number = self._known(replica)
             assert number is not None
@@ -304,7 +295,7 @@ class History(Database):
 
     def newest_sample(self, replica: str) -> Sample | None:
         """The newest sample with a delay or a source id: what the next sample wants to know of the past."""
-        for number, _, arrival, *_ in self.marks(replica):
+        for number, _, arrival in self.marks(replica):
             found = self._samples(NOTABLE, (number, arrival))
             return found[0][2] if found else None
         return None
@@ -332,9 +323,9 @@ class History(Database):
         return {kind for name, kinds in rows if replica in job_names(name) for kind in (kinds or "").split()}
 
     def marks(self, replica: str | None) -> list[Row]:
-        """Number, name and marks of a replica, or of all."""
+        """Number and name of a replica, or of all, and where its newest sample with a delay or a source id is."""
         where, values = ("", []) if replica is None else (" WHERE name = ?", [text(replica, NAME_LENGTH)])
-        return self._select(f"SELECT number, name, delay_arrival, slowest, slowest_arrival FROM replica{where}", values)
+        return self._select(f"SELECT number, name, delay_arrival FROM replica{where}", values)
 
     # --- the judge's fold ---
 
