@@ -128,7 +128,7 @@ def _log_in(found: Settings, deadline: float, budget: float, database: str | Non
         load_pymysql()
         from check_delayed_repl.observe.wire import MAX_SAMPLE_VALUES, MAX_VALUES, Connection, Wire
 
-        wire = Wire(sock, deadline, MAX_SAMPLE_VALUES if raw else MAX_VALUES)
+        wire = Wire(sock, found, deadline, MAX_SAMPLE_VALUES if raw else MAX_VALUES)
         wire.budget = budget
         connection = Connection(wire, found, address, database, raw=raw)
     except BaseException:

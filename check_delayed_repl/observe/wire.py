@@ -58,10 +58,11 @@ class WireError(OSError):
 
 
 class Wire:
-    """A connected socket as PyMySQL uses one, with one deadline for all that is done on it."""
+    """A connected socket as PyMySQL uses one, with one deadline for all that is done on it, its handshake too."""
 
-    def __init__(self, sock: socket.socket, deadline: float, values: int = MAX_VALUES) -> None:
+    def __init__(self, sock: socket.socket, found: Settings, deadline: float, values: int) -> None:
         self._socket = sock
+        self._found = found
         self._values = values
         self.trouble: Trouble | None = None
         self.until(deadline)
@@ -111,16 +112,18 @@ class Wire:
                 self.fail(LOST if "EOF" in reason else TLS, reason.replace("_", " ").lower())
             self.fail(LOST, error.strerror or "")
 
-    def start_tls(self, found: Settings, name: str) -> None:
-        """The TLS handshake; notes TLS as the trouble where it fails."""
+    def wrap_socket(self, _: Wire, server_hostname: str) -> Wire:
+        """Does the TLS handshake, in the place of an ssl.SSLContext; notes TLS as the trouble where it fails."""
         import ssl
 
         try:
             self._arm()
-            context = _tls_context(found)
-            self._socket = context.wrap_socket(self._socket, server_hostname=name, do_handshake_on_connect=False)
+            context = _tls_context(self._found)
+            wrapped = context.wrap_socket(self._socket, server_hostname=server_hostname, do_handshake_on_connect=False)
+            self._socket = wrapped
             self._arm()
-            self._socket.do_handshake()
+            wrapped.do_handshake()
+            return self
         except TimeoutError:
             self.fail(TIMEOUT)
         except ssl.SSLCertVerificationError as error:
@@ -184,17 +187,6 @@ class _Reader(io.RawIOBase):
         return self._wire.recv_into(buffer)
 
 
-class _Tls:
-    """Stands where PyMySQL expects an ssl.SSLContext, so that the handshake too ends at the deadline."""
-
-    def __init__(self, found: Settings) -> None:
-        self._found = found
-
-    def wrap_socket(self, wire: Wire, server_hostname: str) -> Wire:
-        wire.start_tls(self._found, server_hostname)
-        return wire
-
-
 class Connection(Base):
     """A PyMySQL connection over a Wire. Made by `connection.connect`, which also makes its errors readable."""
 
@@ -236,7 +228,7 @@ class Connection(Base):
         )
         # Nobody can listen on a local socket: like the servers' own clients, encrypt only where that is demanded.
         wanted = self._tls_required or (found.ssl_mode == "preferred" and address is not None)
-        self.ctx = _Tls(found) if wanted else None
+        self.ctx = wire if wanted else None
         # On a local socket nobody listens: a password may be sent as the server asks for it.
         self._secure = address is None
 
