@@ -129,7 +129,7 @@ class Rescue(Action):
         self._show_plan(found, found.target, moment, planned)
         denied = [table for table in self._tables if tables.access(self._session, table) == "denied"]
         voice.mind(f"this account may not read {table}: the dump and --verify need SELECT on it" for table in denied)
-        report.dump = tables.dump_command(state, self._target, self._tables)
+        report.dump = tables.dump_command(state, self._call.client, self._tables)
         if not args.execute:
             report.statements = [step.sql for step in planned.steps]
             if args.verify:
@@ -284,7 +284,7 @@ class Rescue(Action):
         if report.phase == "forwarded":
             there = [name for name in self._tables if tables.access(self._session, name) != "absent"]
             report.reasons += [f"there is no {name} here" for name in self._tables if name not in there]
-            report.dump = tables.dump_command(state, self._target, there)
+            report.dump = tables.dump_command(state, self._call.client, there)
         self._next(standing.next_step(state, active, first))
         return True
 

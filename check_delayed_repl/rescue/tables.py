@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Literal
 
 from check_delayed_repl.arguments import did_you_mean
+from check_delayed_repl.given import joined
 from check_delayed_repl.observe.connection import Refused
 from check_delayed_repl.observe.dialect import quoted as text
 from check_delayed_repl.observe.heartbeat import identifier
-from check_delayed_repl.observe.target import Target
 from check_delayed_repl.rescue.state import Session, State
 
 SIDE = "_rescue"
@@ -78,9 +78,9 @@ def verified(session: Session, table: str) -> Iterator[dict[str, Any]]:
         }
 
 
-def dump_command(state: State, target: Target, tables: Sequence[str]) -> str | None:
+def dump_command(state: State, login: Sequence[str], tables: Sequence[str]) -> str | None:
     """Copies tables from this replica into a schema beside theirs on the source; without their triggers, which could
-    not be renamed into place with them."""
+    not be renamed into place with them. `login` are a client's options for this replica."""
     host, _, port = state.channel.source.rpartition(":")
     there = f"-h {shlex.quote(host)} -P {port} -u USER -p"
     if state.mariadb:
@@ -97,16 +97,8 @@ def dump_command(state: State, target: Target, tables: Sequence[str]) -> str | N
         # By way of a file: behind a pipe, a dump that failed would look as if it were done.
         file = shlex.quote(re.sub(r"[^\w.-]", "_", side).lstrip("-") + ".sql")
         commands += [
-            f"{program} {_login(target)} {how} -- {what} > {file}",  # an option file is taken in the first place alone
+            f"{program} {joined(login)} {how} -- {what} > {file}",  # an option file is taken in the first place alone
             f"{client} {there} -e {create}",
             f"{client} {there} -- {shlex.quote(side)} < {file}",
         ]
     return " && ".join(commands) or None
-
-
-def _login(target: Target) -> str:
-    parts = [f"--defaults-extra-file={target.defaults_file}"] if target.defaults_file else []
-    for option, value in (("-S", target.socket), ("-h", target.host), ("-P", target.port), ("-u", target.user)):
-        parts += [option, str(value)] if value is not None else []
-    parts += ["-p"] if target.password is not None else []
-    return " ".join(shlex.quote(part) for part in parts)

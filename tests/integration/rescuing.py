@@ -249,12 +249,16 @@ class Scene:
         assert done.returncode in (0, 9), done
         return done.stderr.strip() if done.returncode == 9 else ""
 
-    def load_back(self, dump: str, mistake: str) -> None:
-        """Runs the dump command that a forward has printed, inside the replica's container, and merges the table."""
-        here = f"-h {self.replica.host} -P {self.replica.port} -u {self.login[0]} -p"
+    def inside(self, dump: str) -> str:
+        """The dump command that a forward has printed, as it is to be run inside the replica's container."""
+        here = f'--host={self.replica.host} --port={self.replica.port} --user={self.login[0]} --password="$PASSWORD"'
         assert here in dump
         login = f"-u root -p{ROOT_PASSWORD}"
-        command = dump.replace(here, f"-h replica {login}").replace("-u USER -p", login)
+        return dump.replace(here, f"-h replica {login}").replace("-u USER -p", login)
+
+    def load_back(self, dump: str, mistake: str) -> None:
+        """Runs the dump command that a forward has printed, inside the replica's container, and merges the table."""
+        command = self.inside(dump)
         if self.pair.family == "mysql56":  # whose image has no client
             self.source.sql(
                 "CREATE DATABASE app_rescue",

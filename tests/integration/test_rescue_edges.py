@@ -118,11 +118,8 @@ def test_every_command_that_is_printed_can_be_pasted(scene: Scene) -> None:
     assert "held there" in done.out, done
     assert replica.value(f"SELECT COUNT(*) FROM {sql}") == 2
     again = scene.paste(scene.run("status", "--channel", "o'ne", "--table", table).out)
-    (dump,) = [line for line in done.out.splitlines() if "dump -h" in line]
-    login = f"-u root -p{ROOT_PASSWORD}"
-    here = f"-h {replica.host} -P {replica.port} -u root -p"
-    command = dump.replace(here, f"-h replica {login}").replace("-u USER -p", login)
-    code, output = replica.container.exec_run(["bash", "-c", f"cd /tmp; {command}"])
+    (dump,) = [line for line in done.out.splitlines() if "dump --host=" in line]
+    code, output = replica.container.exec_run(["bash", "-c", f"cd /tmp; {scene.inside(dump)}"])
     assert code == 0, output
     assert source.value(f"SELECT COUNT(*) FROM {sql.replace('app', 'app_rescue')}") == 2
     assert "will be applied here" in again.out, again
