@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from check_delayed_repl.rescue.record import Facts
 from check_delayed_repl.rescue.relaylog import Place, Transaction
-from check_delayed_repl.rescue.state import HELD_S, Gtids, State
+from check_delayed_repl.rescue.state import HELD_S, State
 
 
 class Next(NamedTuple):
@@ -71,11 +71,8 @@ def _place_again(state: State, facts: Facts) -> str:
 def executed(state: State, name: str, first: Transaction | None, at: str | None = None) -> bool:
     """Whether a target that does not wait has been applied before. `at` is its place in the source's binary log."""
     channel = state.channel
-    try:
-        if "." not in name and not (at and state.mariadb):
-            return state.executed.has(name) or Gtids.of(state.slave_pos).has(name)
-    except ValueError:
-        return False
+    if "." not in name and not (at and state.mariadb):
+        return state.executed.has(name) or state.slave_pos.has(name)
     file, _, pos = (at or name).rpartition(":")
     place = Place(file, int(pos))
     if first is not None:

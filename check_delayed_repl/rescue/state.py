@@ -54,7 +54,9 @@ class Gtids(NamedTuple):
 
     def has(self, gtid: str) -> bool:
         stream, number = _parted(gtid)
-        return any(first <= int(number) <= last for first, last in self.intervals.get(stream, ()))
+        return number.isdecimal() and any(
+            first <= int(number) <= last for first, last in self.intervals.get(stream, ())
+        )
 
     def knows(self, gtid: str) -> bool:
         """Whether it has anything of the same server."""
@@ -111,7 +113,7 @@ class State(NamedTuple):
     channel: Channel
     executed: Gtids
     """What has been applied: MySQL's executed set, MariaDB's binary log state. Empty where there is none."""
-    slave_pos: str
+    slave_pos: Gtids
     """MariaDB's gtid_slave_pos, else empty."""
     stays_stopped: bool | None
     """Whether replication stays stopped after a restart; None where the server does not tell (MariaDB)."""
@@ -281,7 +283,7 @@ def read(session: Session, channel: Channel) -> State:
         now=float(session.value("SELECT UNIX_TIMESTAMP(SYSDATE(6))", "reading its clock") or 0),
         channel=channel,
         executed=Gtids.of(executed),
-        slave_pos=(variable("gtid_slave_pos") or "") if mariadb else "",
+        slave_pos=Gtids.of(variable("gtid_slave_pos") or "" if mariadb else ""),
         stays_stopped=stays,
         may_persist=may_persist,
         rights=rights,
