@@ -13,7 +13,7 @@ from judge_builders import LIMITS, folded, judged, sample, samples
 from scipy import stats
 
 from check_delayed_repl.judge.straight import Point, least_squares
-from check_delayed_repl.judge.trend import NO_FIT, NO_TREND, fit, fitted
+from check_delayed_repl.judge.trend import NO_FIT, NO_TREND, fit
 
 finite_delays = st.floats(-1.0, 1e10)
 gaps = st.floats(0.0, 600.0).map(lambda gap: 0.0 if gap < 1e-3 else gap)
@@ -130,7 +130,7 @@ def test_fewer_than_three_distinct_times_make_no_trend(points: list[Point], dela
 
 @pytest.mark.parametrize("segment", [True, False])
 def test_one_sample_tells_the_delay_and_nothing_else(segment: bool) -> None:
-    alone = NO_FIT._replace(trend=NO_TREND._replace(intercept=7000.0, samples=1))
+    alone = NO_FIT._replace(trend=NO_TREND._replace(intercept=7000.0, samples=1), stretch=[(5.0, 7000.0)])
     assert fit([(5.0, 7000.0)], 600.0, segment) == alone
 
 
@@ -288,8 +288,8 @@ def test_a_calm_line_is_judged_as_if_every_sample_were_fitted(data: st.DataObjec
 
 @given(windows(least=1), st.booleans(), st.sampled_from((6.0, 60.0, 600.0)))
 def test_what_is_fitted_is_what_the_fit_says_it_is(points: list[Point], segment: bool, window: float) -> None:
-    drawn = fitted(points, window, segment)
-    trend = fit(points, window, segment).trend
+    found = fit(points, window, segment)
+    drawn, trend = found.stretch, found.trend
     assert (len(drawn), drawn[-1][0] - drawn[0][0]) == (trend.samples, trend.span)
     assert set(drawn) <= set(points)
     if not segment:

@@ -13,8 +13,8 @@ from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.line import IN_RANGE, recovering
 from check_delayed_repl.judge.outcome import Finding, Verdict
 from check_delayed_repl.judge.protection import Protection, protection
-from check_delayed_repl.judge.straight import Point, least_squares
-from check_delayed_repl.judge.trend import Fit, fitted
+from check_delayed_repl.judge.straight import Point
+from check_delayed_repl.judge.trend import Fit, fit
 from check_delayed_repl.limits import Limits, option
 from check_delayed_repl.observe.dialect import Dialect, Place
 from check_delayed_repl.records import Sample
@@ -46,7 +46,7 @@ class Outlook(NamedTuple):
     t: float
     spread: tuple[float, float | None] | None
     """The earliest and the latest time, by the slope's confidence interval; the latest is None where there is no end to
-    it. None where the slope is not that of the fitted line, but of what came before it or of its water marks."""
+    it. None where the slope is not that of the fitted line, but of what came before it or of the whole window."""
 
 
 class Budget(NamedTuple):
@@ -131,7 +131,7 @@ def picture(
         own = [f for f in verdict.findings if f.condition not in ("internal-error", *(m.condition for m in more))]
         verdict = verdict._replace(findings=worst_first([*more, *own]))
     points, now_fit, side = fold.line(now)
-    stretch = fitted(points, limits.window, limits.fit == "segment")
+    stretch = now_fit.stretch
     known = certainty(stretch) if now_fit.trend.slope is not None else None
     finished = [j.finished_at for j in verdict.jobs if j.status == "completed" and j.finished_at is not None]
     found = Diagnosis(
@@ -140,7 +140,7 @@ def picture(
         limits,
         samples=tuple(sorted((s for s in samples if since <= s.t <= now), key=lambda s: s.t)),
         since=since,
-        segments=_segments(points, limits, now_fit),
+        segments=_segments(points, limits),
         side=side,
         certainty=known,
         outlook=_outlook(stretch[-1][0], now_fit, side, known, limits, now) if stretch else None,
@@ -155,18 +155,16 @@ def picture(
     return found._replace(protection=protection(verdict, found.seen, found.native))
 
 
-def _segments(points: Sequence[Point], limits: Limits, now_fit: Fit) -> tuple[Segment, ...]:
+def _segments(points: Sequence[Point], limits: Limits) -> tuple[Segment, ...]:
     """The fit, and what would have been fitted before each break."""
     found: list[Segment] = []
     left = list(points)
     while left and len(found) < (MOST_SEGMENTS if limits.fit == "segment" else 1):
-        stretch = fitted(left, limits.window, limits.fit == "segment")
-        start, end = stretch[0][0], stretch[-1][0]
-        if len({t for t, _ in stretch}) >= 3:
-            trend = least_squares(stretch) if found else now_fit.trend
-            if trend.slope is not None and trend.intercept is not None:
-                begins = trend.intercept - trend.slope * (end - start)
-                found.append(Segment(start, end, begins, trend.intercept, trend.slope))
+        fitted = fit(left, limits.window, limits.fit == "segment")
+        start, end = fitted.stretch[0][0], fitted.stretch[-1][0]
+        slope, intercept = fitted.trend.slope, fitted.trend.intercept
+        if slope is not None and intercept is not None:
+            found.append(Segment(start, end, intercept - slope * (end - start), intercept, slope))
         left = [p for p in left if p[0] < start]
     return tuple(reversed(found))
 

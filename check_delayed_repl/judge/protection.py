@@ -16,9 +16,6 @@ SLACK = 5.0
 NOT_A_MEASURE = frozenset({"heartbeat-from-future", "replica-ambiguous", "clock-stepped"})
 """With these, the delays that were measured contradict something else that is known."""
 
-STALE = ("worker-missing",)
-"""With these, what was measured is of another time."""
-
 
 class Protection(NamedTuple):
     """All times in seconds since 1970, UTC."""
@@ -47,21 +44,18 @@ def _least_delay(verdict: Verdict, sample: Sample) -> float | None:
 
     Heartbeats alone are not enough: with a dead writer they grow old while changes go on being applied.
     """
-    delay = verdict.trend.intercept if sample.delay is None else _least(verdict.trend.intercept, sample.delay)
+    # The line may leave out the newest samples as a dip; what it protects is gone all the same.
+    known = [delay for delay in (verdict.trend.intercept, sample.delay) if delay is not None]
     found = {finding.condition for finding in verdict.findings}
-    if delay is None or delay < 0 or found & NOT_A_MEASURE:
+    if not known or min(known) < 0 or found & NOT_A_MEASURE:
         return None
+    delay = min(known)
     server = _server_delay(sample)
     if server is None:
         return None if verdict.heartbeat_dead else delay
     if server == 0 and not sample.sql_delay and delay > SLACK:
         return None  # nothing waits and nothing is held back, and yet the heartbeat is old: one of them is wrong
     return min(delay, server)
-
-
-def _least(intercept: float | None, delay: float) -> float:
-    """The line may leave out the newest samples as a dip; what it protects is gone all the same."""
-    return delay if intercept is None else min(intercept, delay)
 
 
 def _server_delay(s: Sample) -> float | None:
@@ -85,7 +79,7 @@ def protection(verdict: Verdict, sample: Sample | None, native: bool) -> Protect
     if sample is None or seconds is None:
         return None
     newest = verdict.sample
-    outdated = newest is None or newest.delay is None or any(f.condition in STALE for f in verdict.findings)
+    outdated = newest is None or newest.delay is None or any(f.condition == "worker-missing" for f in verdict.findings)
     slope = verdict.trend.slope or 0.0
     wait, shortening = seconds, slope < -NOTICEABLE
     if shortening:

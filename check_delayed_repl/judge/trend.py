@@ -66,10 +66,12 @@ class Fit(NamedTuple):
     """The last stretch before this one that was no mere pause."""
     whole: Trend
     """All of the window's samples, while the stretch may still be a mere pause."""
+    stretch: Sequence[Point]
+    """The samples that the trend is of."""
 
 
 NO_TREND = Trend()
-NO_FIT = Fit(NO_TREND, 0.0, inf, True, NO_TREND, NO_TREND)
+NO_FIT = Fit(NO_TREND, 0.0, inf, True, NO_TREND, NO_TREND, ())
 
 
 def fit(points: Sequence[Point], window: float, segment: bool = True) -> Fit:
@@ -88,20 +90,12 @@ def fit(points: Sequence[Point], window: float, segment: bool = True) -> Fit:
     pausing = segment and n < len(points) and span < PAUSE_SHARE * window
     whole = least_squares(points) if pausing else NO_TREND
     if not has_three_times(stretch):
-        return Fit(Trend(None, points[-1][1], None, n, span), 0.0, inf, True, before, whole)
+        return Fit(Trend(None, points[-1][1], None, n, span), 0.0, inf, True, before, whole, stretch)
     trend = least_squares(stretch)
     young = segment and trend.span < TRIAL_SHARE * window
     slope_error = slope_error_of(stretch, trend, noise) if young else 0.0
     end_error = noise * sqrt((4.0 * n - 2.0) / (n * (n + 1.0)))
-    return Fit(trend, end_error, slope_error, young, before, whole)
-
-
-def fitted(points: Sequence[Point], window: float, segment: bool = True) -> Sequence[Point]:
-    """The samples that `fit` draws its line through."""
-    if not points or not segment:
-        return points
-    noise = noise_of(points)
-    return after_bend(_stretch(_within_teeth(points, window, noise), window, noise)[0], window)
+    return Fit(trend, end_error, slope_error, young, before, whole, stretch)
 
 
 def _within_teeth(points: Sequence[Point], window: float, noise: float) -> Sequence[Point]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 
+from check_delayed_repl.judge.findings import MAX_AHEAD
 from check_delayed_repl.judge.outcome import Verdict
 from check_delayed_repl.light import NamedTuple
 from check_delayed_repl.limits import Limits
@@ -12,8 +13,6 @@ from check_delayed_repl.words import plain
 
 MOST = 20
 """Findings, and jobs, that any output lists."""
-EARLIEST_AGE = -1.0
-"""Seconds by which a heartbeat may come from the future before that is a finding."""
 
 
 class Metric(NamedTuple):
@@ -54,7 +53,7 @@ def metrics(verdict: Verdict, limits: Limits) -> list[Metric]:
         Metric("slope", trend.slope),
         Metric("correlation", trend.correlation),
         Metric("samples", trend.samples if verdict.held else None),
-        Metric("local_heartbeat_age", sample.local, "s", f"{plain(EARLIEST_AGE)}:{plain(limits.max_seconds_behind)}"),
+        Metric("local_heartbeat_age", sample.local, "s", f"{plain(-MAX_AHEAD)}:{plain(limits.max_seconds_behind)}"),
         Metric("source_log_age", verdict.source_log_age, "s", plain(limits.max_master_behind)),
         Metric("relay_log_age", verdict.relay_log_age, "s", plain(limits.max_relay_behind)),
         Metric("relay_log_space", sample.relay_log_space, "B"),
