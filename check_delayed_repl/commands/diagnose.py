@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from check_delayed_repl.arguments import UsageError, duration, filled, positive_duration
+from check_delayed_repl.arguments import UsageError, duration, positive_duration
 from check_delayed_repl.commands import CommandFailed, complain
 from check_delayed_repl.diagnose.picture import Diagnosis
 from check_delayed_repl.diagnose.screen import console, joined
@@ -15,9 +15,11 @@ from check_delayed_repl.options import (
     HISTORY,
     OUTPUT,
     SAMPLING,
+    Option,
     add_config_option,
     add_connection_options,
     add_judging_options,
+    add_options,
 )
 
 HELP = "explain what is wrong, what is protected, and what to do next"
@@ -27,65 +29,58 @@ OWN_SAMPLING = 30.0
 PLOTS = (".png", ".svg")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    samples, showing = add_shared_options(parser, 1.0, ", with --for")
-    samples.add_argument(
-        "--no-sample",
-        "--no-look",
-        dest="no_sample",
-        action="store_true",
-        help="do not connect to the replica: explain what the history has, whoever took those samples",
-    )
-    samples.add_argument(
+_SAMPLES = (
+    Option(
+        "--no-sample --no-look",
+        "do not connect to the replica: explain what the history has, whoever took those samples",
+        switch=True,
+    ),
+    Option(
         "--for",
-        dest="sampling_time",
-        type=duration,
-        metavar="TIME",
-        help="how long to take samples (default: until it is clear which way the line goes, which is at once where"
-        " the history tells, else 30s); they are kept nowhere",
-    )
-    showing.add_argument("--brief", action="store_true", help="only the verdict, what to do now and what is protected")
-    OUTPUT.add_to(showing)
-    showing.add_argument(
-        "--plot", type=filled, metavar="FILE", help="draw the line into this .png or .svg file too; needs matplotlib"
-    )
-    showing.add_argument(
+        "how long to take samples (default: until it is clear which way the line goes, which is at once where the"
+        " history tells, else 30s); they are kept nowhere",
+        "TIME",
+        duration,
+        "sampling_time",
+    ),
+)
+_SHOWING = (
+    Option("--brief", "only the verdict, what to do now and what is protected", switch=True),
+    OUTPUT,
+    Option("--plot", "draw the line into this .png or .svg file too; needs matplotlib", "FILE"),
+    Option(
         "--exit-code",
-        action="store_true",
-        help="exit as the check would (0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN) instead of 0 for any judgement",
-    )
+        "exit as the check would (0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN) instead of 0 for any judgement",
+        switch=True,
+    ),
+)
+_SINCE = Option("--since", "how much of the history to draw (default: the window)", "TIME", positive_duration)
+_COLOR = Option(
+    "--color",
+    "auto: in a terminal that has colours, unless NO_COLOR is set (default); always; never",
+    "WHEN",
+    choices=("auto", "always", "never"),
+)
+_ASCII = Option("--ascii", "draw with ASCII characters only", switch=True)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_shared_options(parser, 1.0, _SAMPLES, _SHOWING)
 
 
 def add_shared_options(
-    parser: argparse.ArgumentParser, interval: float, when: str = ""
-) -> tuple[argparse._ArgumentGroup, argparse._ArgumentGroup]:
-    """Those of diagnose and watch alike; returns the groups about samples and about how to show it, for more."""
+    parser: argparse.ArgumentParser, interval: float, samples: tuple[Option, ...], showing: tuple[Option, ...] = ()
+) -> None:
+    """Those of diagnose and watch alike, with more about samples and about how to show it."""
     add_config_option(parser, parser.add_argument_group("the configuration file"), "one")
     add_connection_options(parser)
     add_judging_options(parser)
-    samples = parser.add_argument_group("samples")
-    HISTORY.add_to(samples)
-    SAMPLING.add_to(samples)
-    samples.add_argument(
-        "--since", type=positive_duration, metavar="TIME", help="how much of the history to draw (default: the window)"
-    )
-    samples.add_argument(
-        "--interval",
-        type=positive_duration,
-        default=interval,
-        metavar="TIME",
-        help=f"how often to take a sample{when} (default {interval:g}s)",
-    )
-    showing = parser.add_argument_group("how to show it (times are local; TZ=UTC before the command makes them UTC)")
-    showing.add_argument(
-        "--color",
-        choices=("auto", "always", "never"),
-        default="auto",
-        metavar="WHEN",
-        help="auto: in a terminal that has colours, unless NO_COLOR is set (default); always; never",
-    )
-    showing.add_argument("--ascii", action="store_true", help="draw with ASCII characters only")
-    return samples, showing
+    how_often = f"how often to take a sample (default {interval:g}s)"
+    every = Option("--interval", how_often, "TIME", positive_duration)
+    add_options(parser.add_argument_group("samples"), HISTORY, SAMPLING, _SINCE, every, *samples)
+    title = "how to show it (times are local; TZ=UTC before the command makes them UTC)"
+    add_options(parser.add_argument_group(title), _COLOR, _ASCII, *showing)
+    parser.set_defaults(interval=interval, color="auto")
 
 
 def run(args: argparse.Namespace) -> int:

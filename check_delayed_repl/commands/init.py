@@ -22,7 +22,7 @@ from check_delayed_repl.observe.address import settings
 from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.replication import chosen
 from check_delayed_repl.observe.target import Target
-from check_delayed_repl.options import HEARTBEATS, Option, add_options, target_from
+from check_delayed_repl.options import ADDRESS, HEARTBEATS, LOGIN, NAME, Option, add_options, target_from
 from check_delayed_repl.setup.asking import Facts, Row, Wanted, facts
 from check_delayed_repl.setup.folder import Impossible, folder
 from check_delayed_repl.setup.hindrances import warnings
@@ -43,11 +43,19 @@ SOURCE = (
     Option("--source-password", "password there (default: the same)", "PASSWORD", str),
     Option("--source-defaults-file", "option file for the source (default: the same)", "FILE", option_file),
 )
+WRITTEN = (
+    Option(
+        "--delay", "how late the replica is to be, where the server is set to no delay yet", "TIME", positive_duration
+    ),
+    Option(
+        "--account-host",
+        "where the check connects from (default: where this command does, as the replica sees it)",
+        "HOST",
+    ),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from check_delayed_repl.options import ADDRESS, LOGIN, NAME
-
     parser.description = DESCRIPTION
     add_options(parser.add_argument_group("the replica, as its administrator"), *ADDRESS, *LOGIN, NAME)
     add_options(parser.add_argument_group("its heartbeats"), *HEARTBEATS)
@@ -56,18 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--to", required=True, type=filled, metavar="DIR", help="the folder, which must not be there yet"
     )
-    group.add_argument(
-        "--delay",
-        type=positive_duration,
-        metavar="TIME",
-        help="how late the replica is to be, where the server is set to no delay yet",
-    )
-    group.add_argument(
-        "--account-host",
-        type=filled,
-        metavar="HOST",
-        help="where the check connects from (default: where this command does, as the replica sees it)",
-    )
+    add_options(group, *WRITTEN)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from check_delayed_repl.arguments import count_of
 from check_delayed_repl.commands.diagnose import add_shared_options
 from check_delayed_repl.diagnose.screen import console, joined
 from check_delayed_repl.diagnose.session import Session
+from check_delayed_repl.options import Option
 from check_delayed_repl.records import Sample
 
 if TYPE_CHECKING:
@@ -30,13 +31,8 @@ ROWS = 24
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    samples, _ = add_shared_options(parser, 5.0)
-    samples.add_argument(
-        "--count",
-        type=count_of("samples"),
-        metavar="N",
-        help="stop after so many samples (default: at Ctrl-C)",
-    )
+    count = Option("--count", "stop after so many samples (default: at Ctrl-C)", "N", count_of("samples"))
+    add_shared_options(parser, 5.0, (count,))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from check_delayed_repl.options import (
     HISTORY,
     INTERVAL,
     KEEP,
+    Option,
     add_config_option,
     add_connection_options,
     add_options,
@@ -44,19 +45,15 @@ _STACK_BYTES = 512 * 1024
 _LEAST_FILES = 256
 
 
+_CHECK = Option("--check", "check the configuration file and end", switch=True)
+_COUNT = Option("--count", "end after N samples of each replica (default: never end)", "N", count_of("samples"))
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_connection_options(parser)
     group = parser.add_argument_group("the worker")
     add_config_option(parser, group, "many")
-    group.add_argument("--check", action="store_true", help="check the configuration file and end")
-    HISTORY.add_to(group)
-    add_options(group, INTERVAL, KEEP)
-    group.add_argument(
-        "--count",
-        type=count_of("samples"),
-        metavar="N",
-        help="end after N samples of each replica (default: never end)",
-    )
+    add_options(group, _CHECK, HISTORY, INTERVAL, KEEP, _COUNT)
     parser.epilog = CONFIG_HELP
 
 
