@@ -181,10 +181,8 @@ def _sample_and_judge(args: Namespace, limits: Limits, replica: str, deadline: f
 
     watchdog.doing = "taking a sample"
     observer = Observer(target_from(args))
-    try:
-        sample = observer.sample(sample_deadline, previous)
-    finally:
-        observer.close()
+    sample = observer.sample(sample_deadline, previous)
+    observer.close()
 
     if history is not None:
         watchdog.doing = "writing the history"

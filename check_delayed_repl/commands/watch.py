@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import queue
 import signal
 import sys
 import threading
@@ -15,15 +14,14 @@ from check_delayed_repl.commands.diagnose import add_shared_options
 from check_delayed_repl.diagnose.screen import console, joined
 from check_delayed_repl.diagnose.session import Session
 from check_delayed_repl.options import Option
-from check_delayed_repl.records import Sample
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 HELP = "diagnose as a live view, with countdowns to back in range and to the end of each budget"
 
-TICK = 1.0
-"""Seconds between two frames: countdowns go on between samples."""
+FRAMES_PER_SECOND = 1
+"""Countdowns go on between samples."""
 NARROWEST, WIDEST = 60, 120
 """Columns."""
 ROWS = 24
@@ -73,28 +71,19 @@ def _live(session: Session, args: argparse.Namespace) -> None:
     from rich.live import Live
 
     shown = console(args.color)
-    arriving: queue.SimpleQueue[Sample | Exception | None] = queue.SimpleQueue()
+    turn = threading.Lock()
 
-    def take() -> None:
-        try:
-            for sample in session.each(args.interval):
-                arriving.put(sample)
-        except Exception as error:  # noqa: BLE001  raised where it can be told
-            arriving.put(error)
+    def frame() -> Text:
+        with turn:
+            return joined(_frame(session, shown.width, shown.height), args.ascii)
 
-    threading.Thread(target=take, name="sample", daemon=True).start()
-    count = 0
-    with Live(console=shown, screen=True, auto_refresh=False) as view:
-        while count != args.count:
-            view.update(joined(_frame(session, shown.width, shown.height), args.ascii), refresh=True)
-            try:
-                found = arriving.get(timeout=TICK)
-            except queue.Empty:
-                continue
-            if isinstance(found, Exception):
-                raise found
-            session.take(found)
-            count += 1
+    with Live(console=shown, screen=True, get_renderable=frame, refresh_per_second=FRAMES_PER_SECOND) as view:
+        for count, sample in enumerate(session.each(args.interval), 1):
+            with turn:
+                session.take(sample)
+            view.refresh()
+            if count == args.count:
+                return
 
 
 def _frame(session: Session, columns: int, rows: int) -> list[Text]:

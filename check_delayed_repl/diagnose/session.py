@@ -31,7 +31,7 @@ SEVERAL = 5
 
 
 class Session:
-    """One replica, under one set of limits. For one thread, but that `each` may have one of its own."""
+    """One replica, under one set of limits. For one thread at a time, but that `each` needs no turn."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         """Raises UsageError."""
