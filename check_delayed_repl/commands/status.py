@@ -37,7 +37,6 @@ HELP = "every replica in one table, worst first"
 HEAD = ("state", "replica", "condition", "delay", "line", "job", "sample")
 ALIGNED = ("<", "<", "<", ">", "<", "<", ">")
 WIDEST = {"condition": 24, "line": 10, "job": 7}
-_STYLES = {State.OK: "green", State.WARNING: "yellow", State.CRITICAL: "bold red", State.UNKNOWN: "magenta"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -136,6 +135,8 @@ def _table(rows: list[Row], width: int) -> Text:
     a second for a thousand replicas."""
     from rich.text import Text
 
+    from check_delayed_repl.backtest.tables import STYLES
+
     if not rows:
         return Text("no replicas yet: nobody has taken samples into this history")
     cells = [_cells(row) for row in rows]
@@ -149,7 +150,7 @@ def _table(rows: list[Row], width: int) -> Text:
             [cell[at : at + most] for at in range(0, len(cell), most)] for cell, most in zip(line, widths, strict=True)
         ]
         for number, (state, *others) in enumerate(zip_longest(*pieces, fillvalue="")):
-            style = "bold" if row is None else _STYLES[row.verdict.state]
+            style = "bold" if row is None else STYLES[row.verdict.state]
             table.append(state.ljust(widths[0]), style if number == 0 else "")
             padded = (f"{text:{to}{most}}" for text, to, most in zip(others, ALIGNED[1:], widths[1:], strict=True))
             table.append(f" {' '.join(padded)}".rstrip() + "\n")
