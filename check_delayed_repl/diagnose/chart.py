@@ -41,7 +41,7 @@ class Scale(NamedTuple):
 
 def scale_of(p: Diagnosis) -> Scale:
     """Bounds, fitted lines and the delays, but for the few that lie far off."""
-    delays = sorted(d for _, d in _points(p))
+    delays = sorted(d for _, d in points(p))
     low, high = p.limits.min_delay_time, p.limits.max_delay_time
     if delays:
         usual = max(high, delays[min(len(delays) - 1, int(len(delays) * TRIM))])
@@ -54,7 +54,7 @@ def scale_of(p: Diagnosis) -> Scale:
     return Scale(p.since, max(p.verdict.at, p.since + 1.0), bottom, high + room)
 
 
-def _points(p: Diagnosis) -> list[Point]:
+def points(p: Diagnosis) -> list[Point]:
     return [(s.t, s.delay) for s in p.samples if s.delay is not None and heartbeat_usable(s)]
 
 
@@ -89,7 +89,7 @@ def chart(p: Diagnosis, width: int, height: int, zone: tzinfo | None) -> list[Te
                     cells[max(row, -1), column] |= DOTS[x][y]
         return cells
 
-    seen = drawn(_joined(_points(p)))
+    seen = drawn(_joined(points(p)))
     fit = drawn(((s.start, s.begins), (s.end, s.ends)) for s in p.segments[-1:])
     top, bottom = (round(place((0.0, d))[1]) // 4 for d in (p.limits.max_delay_time, p.limits.min_delay_time))
     labels = {height - 1: scale.low, 0: scale.high, bottom: p.limits.min_delay_time, top: p.limits.max_delay_time}

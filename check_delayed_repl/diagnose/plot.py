@@ -7,9 +7,8 @@ from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from check_delayed_repl import words
-from check_delayed_repl.diagnose.chart import drawn_jobs, scale_of
+from check_delayed_repl.diagnose.chart import drawn_jobs, points, scale_of
 from check_delayed_repl.diagnose.picture import Diagnosis
-from check_delayed_repl.judge.findings import heartbeat_usable
 from check_delayed_repl.words import clean, span
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def _at(t: float) -> Any:
 
 def _delays(axes: Axes, p: Diagnosis, low: float, top: float) -> None:
     """Samples, those that lie too high and those that failed; and the bounds."""
-    seen = [(_at(s.t), s.delay) for s in p.samples if s.delay is not None and heartbeat_usable(s)]
+    seen = [(_at(t), delay) for t, delay in points(p)]
     marker = "." if len(seen) <= 400 else None
     times, delays = [t for t, _ in seen], [d for _, d in seen]
     axes.plot(times, delays, color=BLACK, linewidth=0.8, marker=marker, markersize=3, label="delay, as seen")
