@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 from check_delayed_repl import __version__
@@ -113,6 +114,29 @@ def number(text: str) -> float:
 def duration(text: str) -> float:
     """Seconds, from a number of seconds or a number with s, m, h or d."""
     return _number(text, _UNITS, "a time: give seconds, or a number with s, m, h or d")
+
+
+def moment(text: str) -> float:
+    """Seconds since 1970, from these, from `2026-11-23 10:41:05` (in UTC unless a zone is named), from a time of day
+    (the last time that it was), or from how long ago it was."""
+    if text[-1:] in ("s", "m", "h", "d"):
+        return time.time() - duration(text)
+    if re.fullmatch(r"[0-9]{9,11}(\.[0-9]+)?", text):
+        return float(text)
+    # Only few have this option: the module's import is left to them.
+    from datetime import UTC, datetime, timedelta
+
+    now = datetime.now(UTC)
+    time_of_day = re.fullmatch(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?", text)
+    try:
+        found = datetime.fromisoformat(f"{now.date()}T{'0' * (text[1] == ':')}{text}" if time_of_day else text)
+        found = found if found.tzinfo else found.replace(tzinfo=UTC)
+        return (found - timedelta(days=1) if time_of_day and found > now else found).timestamp()
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time: give 2026-11-23T10:41:05 (UTC, or with +01:00 behind it), seconds since 1970, or a"
+            " time ago such as 2d"
+        ) from None
 
 
 def _number(text: str, units: dict[str, float], what: str) -> float:

@@ -12,7 +12,6 @@ import pytest
 from conftest import Command
 from test_recording import EXAMPLE, RECORDS
 
-from check_delayed_repl.commands.history import moment
 from check_delayed_repl.history import open_history
 from check_delayed_repl.history.recording import read
 from check_delayed_repl.records import JobLine, Record, Sample
@@ -225,9 +224,3 @@ def test_a_history_that_cannot_be_used_is_one_line(tool: Command, tmp_path: Path
         done = tool("history", *arguments, "--history", str(tmp_path))
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == f"delayed-repl: history {tmp_path} is no file: name a file with --history\n"
-
-
-def test_moments() -> None:
-    assert moment("1700000000") == moment("2023-11-14T22:13:20") == moment("2023-11-14 23:13:20+01:00") == 1.7e9
-    assert moment("2026-01-01") == 1767225600.0
-    assert abs(moment("2d") - (time.time() - 2 * 86400)) < 5

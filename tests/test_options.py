@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from check_delayed_repl import options
-from check_delayed_repl.arguments import UsageError, duration
+from check_delayed_repl.arguments import UsageError, duration, moment
 from check_delayed_repl.limits import Limits, option
 from check_delayed_repl.plugin import build_parser
 
@@ -60,6 +62,23 @@ def test_what_is_no_duration(text: str) -> None:
 def test_a_duration_is_a_finite_number_or_an_error(text: str) -> None:
     with contextlib.suppress(argparse.ArgumentTypeError):
         assert 0 <= duration(text) < float("inf")
+
+
+def test_moments() -> None:
+    assert moment("1700000000.5") == 1700000000.5
+    assert moment("1700000000") == moment("2023-11-14T22:13:20") == moment("2023-11-14 23:13:20+01:00") == 1.7e9
+    assert moment("2026-01-01") == 1767225600.0
+    assert abs(moment("2d") - (time.time() - 2 * 86400)) < 5
+    for text in ("", "yesterday", "10", "25:00", "-5d"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            moment(text)
+
+
+@pytest.mark.parametrize("hour", [0, 12, 23])
+def test_a_time_of_day_is_the_last_one_that_was(hour: int) -> None:
+    found = datetime.fromtimestamp(moment(f"{hour}:30"), UTC)
+    assert (found.hour, found.minute) == (hour, 30)
+    assert timedelta() <= datetime.now(UTC) - found < timedelta(days=1, minutes=1)
 
 
 def test_nothing_given_means_the_defaults() -> None:

@@ -11,7 +11,7 @@ from itertools import chain, islice
 from math import inf
 from typing import IO, TYPE_CHECKING
 
-from check_delayed_repl.arguments import duration, filled, number
+from check_delayed_repl.arguments import duration, filled, moment
 from check_delayed_repl.commands import complain
 from check_delayed_repl.history import History, HistoryUnavailable, one_replica, open_history
 from check_delayed_repl.history.pruning import prune, prune_future
@@ -47,27 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 _WHEN = "2026-07-01T12:00:00 (UTC unless it says +02:00), seconds since 1970, or a time ago with s, m, h or d"
-
-
-def moment(text: str) -> float:
-    """A time: ISO 8601, seconds since 1970, or how long ago."""
-    if text[-1:] in ("s", "m", "h", "d"):
-        return time.time() - duration(text)
-    try:
-        return number(text)
-    except argparse.ArgumentTypeError:
-        pass
-    from datetime import UTC, datetime
-
-    try:
-        when = datetime.fromisoformat(text)
-        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no time: give 2026-07-01T12:00:00, seconds since 1970, or a time ago such as 2d"
-        ) from None
-
-
 _EXPORT = (
     Option("--replica", "the replica; needed where the history knows several", "NAME"),
     Option("--since", f"leave out older samples: {_WHEN}", "WHEN", moment),

@@ -6,10 +6,9 @@ import argparse
 import os
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from check_delayed_repl.arguments import UsageError, duration, port, whole
+from check_delayed_repl.arguments import UsageError, count_of, duration, moment, port
 from check_delayed_repl.options import (
     HISTORY,
     OUTPUT,
@@ -62,27 +61,6 @@ def _target(text: str) -> str:
     raise argparse.ArgumentTypeError(f"{text!r} can be no target: give a GTID or FILE:POS, as rescue find prints it")
 
 
-def moment(text: str) -> float:
-    """Seconds since 1970, from these, from `2026-11-23 10:41:05` (in UTC unless a zone is named) or from a time of day,
-    the last time that it was."""
-    if re.fullmatch(r"\d{9,11}(\.\d+)?", text, re.ASCII):
-        return float(text)
-    now = datetime.now(UTC)
-    time_of_day = re.fullmatch(r"\d\d?:\d\d(:\d\d(\.\d+)?)?", text, re.ASCII)
-    try:
-        found = datetime.fromisoformat(f"{now.date()}T{'0' * (text[1] == ':')}{text}" if time_of_day else text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no time: give seconds since 1970, or 2026-11-23T10:41:05 (UTC, or with +01:00 behind it)"
-        ) from None
-    found = found if found.tzinfo else found.replace(tzinfo=UTC)
-    return (found - timedelta(days=1) if time_of_day and found > now else found).timestamp()
-
-
-def _limit(text: str) -> int:
-    return whole(text, 0, 10**9, "a number of transactions")
-
-
 def _tables(about: str, kind: Callable[[str], str] = _table) -> Option:
     return Option("--table", f"{about}; repeatable", "DB.TABLE", kind, "tables", repeatable=True)
 
@@ -112,7 +90,7 @@ _OPTIONS = {
         Option("--kind", f"{', '.join(KINDS)}; repeatable", "KIND", choices=KINDS, repeatable=True),
         Option("--since", "of this time or later", "TIME", moment),
         Option("--until", "of this time or earlier", "TIME", moment),
-        Option("--limit", "at most so many (default 20; 0: all)", "N", _limit),
+        Option("--limit", "at most so many (default 20; 0: all)", "N", count_of("transactions", 0)),
         Option("--all", "harmless ones too", switch=True),
     ),
     "forward": (
