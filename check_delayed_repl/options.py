@@ -122,6 +122,15 @@ LOGIN = (
         arguments.timeout,
     ),
 )
+SOURCE = (
+    Option("--source-host", "the source's host", "HOST"),
+    Option("--source-port", "TCP port there", "PORT", arguments.port),
+    Option("--source-socket", "connect to the source through this Unix socket", "FILE"),
+    Option("--source-user", "user there", "USER"),
+    Option("--source-password", "password there; better put it into an option file", "PASSWORD", str),
+    Option("--source-defaults-file", "option file for the source", "FILE", arguments.option_file),
+)
+"""Those of a replica's source, where it is asked too."""
 NAME = Option(
     "--replica",
     f"name in the history (default HOST:PORT or the socket, with {CHANNEL_SEPARATOR}CHANNEL if one is named);"

@@ -16,13 +16,13 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from check_delayed_repl.arguments import UsageError, filled, option_file, port, positive_duration
+from check_delayed_repl.arguments import UsageError, filled, positive_duration
 from check_delayed_repl.commands import CommandFailed, complain
 from check_delayed_repl.observe.address import settings
 from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.replication import chosen
 from check_delayed_repl.observe.target import Target
-from check_delayed_repl.options import ADDRESS, HEARTBEATS, LOGIN, NAME, Option, add_options, target_from
+from check_delayed_repl.options import ADDRESS, HEARTBEATS, LOGIN, NAME, SOURCE, Option, add_options, target_from
 from check_delayed_repl.setup.asking import Facts, Row, Wanted, facts
 from check_delayed_repl.setup.folder import Impossible, folder
 from check_delayed_repl.setup.hindrances import warnings
@@ -35,14 +35,7 @@ Asks the replica, and its source, as an administrator what they are, and writes 
 steps, SQL, option files, pt-heartbeat's units, and configuration for the check and the monitor. Run
 it where the check will run. Nothing is changed on any server."""
 
-SOURCE = (
-    Option("--source-host", "the source's host (default: as the replica's status names it)", "HOST"),
-    Option("--source-port", "the source's port (default: as the replica's status names it)", "PORT", port),
-    Option("--source-socket", "connect to the source through this Unix socket", "FILE"),
-    Option("--source-user", "user there (default: the same as on the replica)", "USER"),
-    Option("--source-password", "password there (default: the same)", "PASSWORD", str),
-    Option("--source-defaults-file", "option file for the source (default: the same)", "FILE", option_file),
-)
+SOURCE_DEFAULTS = "By default, host and port as the replica's status names them, and the same login."
 WRITTEN = (
     Option(
         "--delay", "how late the replica is to be, where the server is set to no delay yet", "TIME", positive_duration
@@ -59,7 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     add_options(parser.add_argument_group("the replica, as its administrator"), *ADDRESS, *LOGIN, NAME)
     add_options(parser.add_argument_group("its heartbeats"), *HEARTBEATS)
-    add_options(parser.add_argument_group("its source, as its administrator"), *SOURCE)
+    group = parser.add_argument_group("its source, as its administrator", SOURCE_DEFAULTS)
+    add_options(group, *SOURCE)
     group = parser.add_argument_group("what to write")
     group.add_argument(
         "--to", required=True, type=filled, metavar="DIR", help="the folder, which must not be there yet"

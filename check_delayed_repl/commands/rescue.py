@@ -8,10 +8,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from check_delayed_repl.arguments import UsageError, count_of, duration, moment, port
+from check_delayed_repl.arguments import UsageError, count_of, duration, moment
 from check_delayed_repl.options import (
     HISTORY,
     OUTPUT,
+    SOURCE,
     Option,
     add_actions,
     add_config_option,
@@ -69,14 +70,7 @@ _STATE = Option("--state", "where the record of a rescue is (default: beside the
 _EXECUTE = Option("--execute", "do it (default: show the plan)", switch=True)
 _BRING_BACK = _tables("a table to bring back: says how to dump it")
 _OPTIONS = {
-    "ready": (
-        Option("--source-host", "host name or address", "HOST"),
-        Option("--source-socket", "connect through this Unix socket", "FILE"),
-        Option("--source-user", "user to log in as", "USER"),
-        Option("--source-password", "password; better put it into an option file", "PASSWORD"),
-        Option("--source-port", "TCP port (default 3306)", "PORT", port),
-        Option("--source-defaults-file", "option file to read these from", "FILE"),
-    ),
+    "ready": SOURCE,
     "freeze": (
         Option("--dry-run", "show the statements, and change nothing", switch=True),
         Option("--keep", "stop again every second until interrupted", dest="stop_again", switch=True),
