@@ -1,15 +1,4 @@
-"""One TOML file for every command: which replicas there are, and each one's options.
-
-    history = "/var/lib/check_delayed_repl/history.db"
-
-    [defaults]                      # for every replica that does not say otherwise
-    defaults-file = "monitor.cnf"   # relative to this file
-    interval = "10s"
-
-    [[replica]]                     # one table for each replica
-    replica = "db7"                 # its name in the history
-    host = "db7.example.com"
-    delay = "2h"
+"""One TOML file for every command: which replicas there are, and each one's options. examples/config.toml has all keys.
 
 Keys are the names of the options, and each value is read by its option's own rule. Numbers may be numbers, times may
 be numbers of seconds or text such as "10s", switches are true or false, repeatable options are lists, everything else

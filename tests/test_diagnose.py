@@ -234,12 +234,6 @@ def test_samples_out_of_range_have_another_colour() -> None:
     assert "bad" not in [style for _, style in styles(screen(SCENES["in-range"]()))]
 
 
-def test_budgets_that_are_not_used_fold_into_one_line() -> None:
-    text = plain(screen(SCENES["active-backup"]()))
-    assert text.count("█") > 1
-    assert "  not used: deshard 9 h, recovery 6 h, trend 2 h 30 min\n" in text
-
-
 def test_hostile_server_text_is_harmless() -> None:
     hostile = "\x1b]0;owned\x07\n\n|x IDENTIFIED BY 'geheim'" + "y" * 5000
     shown = plain(screen(scene([*line(end=-10), seen(NOW, 7200.0, sql="No", sql_errno=1, sql_error=hostile)])))
@@ -411,13 +405,6 @@ def test_nothing_is_proposed_against_a_rescue() -> None:
     assert commands(picture) == ["delayed-repl rescue status -H db1 --history /srv/history.db"]
     assert freeze(picture) is None
     assert not any(word in plain(screen(picture)) for word in ("START", "CHANGE "))
-
-
-def test_limits_that_do_not_fit_are_a_question_of_the_limits() -> None:
-    picture = SCENES["delay-out-of-bounds limits"]()
-    [first, *_] = advise(picture)[0].steps
-    assert first.text == "If 30 s is meant, give every command the limits for it:"
-    assert first.commands == ("delayed-repl diagnose -H db1 --delay 30",)
 
 
 @pytest.mark.parametrize(

@@ -101,13 +101,6 @@ def test_a_server_that_is_down(told: Command, nobody: list[str], tmp_path: Path)
     assert told("diagnose", *nobody, "--history", nowhere, "--exit-code").returncode == 2
 
 
-def test_json_of_a_server_that_is_down(told: Command, nobody: list[str], tmp_path: Path) -> None:
-    done = told("diagnose", *nobody, "--history", str(tmp_path / "none.db"), "--output", "json")
-    found = json.loads(done.stdout)
-    assert found["state"] == "CRITICAL"
-    assert "geheim" not in done.stdout
-
-
 def test_a_worker_that_is_gone(told: Command, tmp_path: Path) -> None:
     file = tmp_path / "history.db"
     with history.open_history(str(file), time.monotonic() + 10) as store:
