@@ -369,19 +369,6 @@ def test_what_is_missing_is_told(shared: Shared) -> None:
         stored(owner)
 
 
-def test_a_server_that_is_read_only_is_told(shared: Shared) -> None:
-    shared.open().close()
-    shared.account("owner", f"ALL ON {DATABASE}.*")
-    owner = shared.open("owner", SECRET)
-    shared.sql("SET GLOBAL read_only = 1")
-    try:
-        with pytest.raises(HistoryUnavailable, match=r"cannot be written: .*read.only"):
-            owner.add_sample(R, full(time.time()))
-    finally:
-        shared.sql("SET GLOBAL read_only = 0")
-    owner.add_sample(R, full(time.time()))
-
-
 def test_tables_of_the_first_release_are_upgraded_by_whoever_may(shared: Shared) -> None:
     shared.sql(
         f"CREATE DATABASE {DATABASE}", f"USE {DATABASE}", *(FIRST_RELEASE / "mysql.sql").read_text().split(";\n")[:-1]
@@ -441,21 +428,3 @@ def test_an_option_file_that_everybody_may_read_is_warned_of(shared: Shared, tmp
         history = open_history(url, time.monotonic() + 60)
         assert history.warnings == warnings
         history.close()
-
-
-def test_a_server_that_hangs(shared: Shared) -> None:
-    history = shared.open()
-    history.add_records(R, [full(1.0)])
-    shared.server.pause()
-    try:
-        history.deadline = time.monotonic() + 1
-        began = time.monotonic()
-        with pytest.raises(HistoryUnavailable, match="no answer until the deadline"):
-            history.add_sample(R, full(2.0))
-        with pytest.raises(HistoryUnavailable, match=r"no answer|no time was left"):
-            history.replicas()
-        assert time.monotonic() - began < 10
-    finally:
-        shared.server.unpause()
-    history.deadline = time.monotonic() + 10
-    assert full(1.0) in stored(history)
