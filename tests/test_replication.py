@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from check_delayed_repl.observe.connection import Answer, Ask, Refused, SampleFailed
+from check_delayed_repl.observe.dialect import Dialect
 from check_delayed_repl.observe.replication import (
     SHOW_ALL_SLAVES,
     SHOW_REPLICA,
@@ -265,3 +266,15 @@ def test_version_numbers() -> None:
     assert version_numbers(MARIADB) == (10, 11, 6)
     assert version_numbers("8.0.36-0ubuntu0.22.04.1") == (8, 0, 36)
     assert version_numbers("nonsense") == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        (MARIADB, "CHANGE MASTER TO MASTER_USE_GTID = slave_pos"),
+        ("8.0.22", "CHANGE MASTER TO MASTER_AUTO_POSITION = 1"),
+        ("8.4.0", "CHANGE REPLICATION SOURCE TO SOURCE_AUTO_POSITION = 1"),
+    ],
+)
+def test_the_way_back_to_gtids_in_the_server_s_words(version: str, words: str) -> None:
+    assert f"; {words}; " in Dialect(version).back_to_gtid()

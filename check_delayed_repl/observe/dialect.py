@@ -84,6 +84,11 @@ class Dialect(NamedTuple):
         return "REPLICA" if not self.mariadb and self.numbers >= NEW_WORDS else "SLAVE"
 
     @property
+    def source(self) -> str:
+        """What it calls its source in statements that change it."""
+        return "SOURCE" if not self.mariadb and self.numbers >= NEW_CHANGE else "MASTER"
+
+    @property
     def before(self) -> str:
         """The channel where MariaDB wants it: behind the verb."""
         return f" {quoted(self.channel)}" if self.mariadb and self.channel else ""
@@ -118,16 +123,14 @@ class Dialect(NamedTuple):
 
         A place turns GTIDs off: MySQL, where the channel is by `gtid`, must be told. `back` turns them on again.
         """
-        new = not self.mariadb and self.numbers >= NEW_CHANGE
-        words = [] if seconds is None else [f"{'SOURCE' if new else 'MASTER'}_DELAY = {seconds}"]
+        words = [] if seconds is None else [f"{self.source}_DELAY = {seconds}"]
         if place is not None:
             words += [f"RELAY_LOG_FILE = {quoted(place[0])}", f"RELAY_LOG_POS = {place[1]}"]
             if gtid and not self.mariadb:
-                words.append(f"{'SOURCE' if new else 'MASTER'}_AUTO_POSITION = 0")  # refused beside a place otherwise
+                words.append(f"{self.source}_AUTO_POSITION = 0")  # refused beside a place otherwise
         if back:
-            words.append("MASTER_USE_GTID = slave_pos" if self.mariadb else "MASTER_AUTO_POSITION = 1")
-        verb = "REPLICATION SOURCE" if new else "MASTER"
-        return f"CHANGE {verb}{self.before} TO {', '.join(words)}{self.behind}"
+            words.append("MASTER_USE_GTID = slave_pos" if self.mariadb else f"{self.source}_AUTO_POSITION = 1")
+        return self._change(words)
 
     def change_at(self, seconds: int | None, place: Place | None) -> str:
         """`change`, where the SQL thread is at `place`."""
@@ -135,11 +138,12 @@ class Dialect(NamedTuple):
 
     def go_on_at(self, file: str, position: int) -> str:
         """Where in the source's binary log fetching goes on; what has been fetched is thrown away."""
-        new = not self.mariadb and self.numbers >= NEW_CHANGE
-        role, verb = ("SOURCE", "REPLICATION SOURCE") if new else ("MASTER", "MASTER")
-        where = f"{role}_LOG_FILE = {quoted(file)}, {role}_LOG_POS = {position}"
-        where += ", MASTER_USE_GTID = no" if self.mariadb else ""
-        return f"CHANGE {verb}{self.before} TO {where}{self.behind}"
+        words = [f"{self.source}_LOG_FILE = {quoted(file)}", f"{self.source}_LOG_POS = {position}"]
+        return self._change([*words, *(["MASTER_USE_GTID = no"] if self.mariadb else [])])
+
+    def _change(self, words: list[str]) -> str:
+        verb = self.source.replace("SOURCE", "REPLICATION SOURCE")
+        return f"CHANGE {verb}{self.before} TO {', '.join(words)}{self.behind}"
 
     def set_delay(self, seconds: int, place: Place | None) -> list[str]:
         """Sets the server's own delay and goes on. `place`: of the stopped SQL thread, where it is needed."""
