@@ -239,7 +239,6 @@ class MySQLHistory(History):
         return scrubbed(text_of(error), self._connection.secret if self._connection is not None else "")
 
     def _unavailable(self, error: Exception) -> HistoryUnavailable:
-        """What to say of an error, and what to do about it."""
         where = f"history {self.name}"
         connection = self._connection
         trouble = connection.wire.trouble if connection is not None else None

@@ -283,7 +283,6 @@ class SQLiteHistory(History):
     # --- what is wrong ---
 
     def _unavailable(self, error: Exception) -> HistoryUnavailable:
-        """What to say of an error, and what to do about it."""
         where = f"history {self.name}"
         extended = getattr(error, "sqlite_errorcode", None)
         code = None if extended is None else extended & 0xFF
