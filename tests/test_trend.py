@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from random import Random
 from typing import Any
@@ -294,3 +295,15 @@ def test_what_is_fitted_is_what_the_fit_says_it_is(points: list[Point], segment:
     assert set(drawn) <= set(points)
     if not segment:
         assert drawn == points
+
+
+def test_a_ragged_catch_up_has_lower_and_lower_marks() -> None:
+    """No straight stretch of it lasts; its low- and high-water marks fall all the same."""
+    falls = itertools.accumulate(10.0 if i % 6 < 3 else -200.0 for i in range(61))
+    ragged = [(10.0 * i, 20000.0 + fallen) for i, fallen in enumerate(falls)]
+    found = fit(ragged, 600.0)
+    assert found.trend.samples < len(ragged)
+    for marks in (found.low_marks, found.high_marks):
+        assert marks.slope is not None
+        assert marks.slope < -0.5
+    assert fit([(t, 7200.0) for t, _ in ragged], 600.0).low_marks == NO_TREND

@@ -800,15 +800,29 @@ YOUNG = NO_FIT._replace(trend=STILL, young=True, slope_error=0.1)
         (OLD._replace(whole=towards(0.2, 5399.9)), BELOW, 0.2),
         (OLD._replace(whole=towards(0.2, 5400.0)), BELOW, None),
         (OLD._replace(whole=towards(-0.09, 9000.1)), ABOVE, None),
+        # Low-water marks of a line above its range, high-water marks of one below.
+        (OLD._replace(low_marks=towards(-0.2)), ABOVE, -0.2),
+        (OLD._replace(high_marks=towards(-0.2)), ABOVE, None),
+        (OLD._replace(high_marks=towards(0.2)), BELOW, 0.2),
+        (OLD._replace(low_marks=towards(0.2)), BELOW, None),
+        (OLD._replace(low_marks=towards(-0.2, correlation=0.9)), ABOVE, None),  # the ranks say otherwise
+        (OLD._replace(high_marks=towards(0.2, correlation=-0.9)), BELOW, None),
     ],
 )
 def test_at_which_slope_a_line_recovers(fit: Fit, side: int, slope: float | None) -> None:
     assert recovering(fit, side, LIMITS) == slope
 
 
+def test_marks_that_say_nothing_are_no_recovery_however_little_is_asked_for() -> None:
+    limits = LIMITS._replace(min_correlation=0.0)
+    assert recovering(OLD._replace(low_marks=towards(-0.2, correlation=0.0)), ABOVE, limits) is None
+    assert recovering(OLD._replace(high_marks=towards(0.2, correlation=0.0)), BELOW, limits) is None
+
+
 def test_a_level_line_does_not_recover_however_little_is_asked_for() -> None:
     limits = LIMITS._replace(min_recovery_slope=0.0, min_correlation=0.0)
-    assert recovering(OLD, ABOVE, limits) is None
+    for level in (OLD, OLD._replace(low_marks=towards(0.0, correlation=-0.9))):
+        assert recovering(level, ABOVE, limits) is None
     assert recovering(OLD._replace(trend=towards(-1e-6)), ABOVE, limits) == -1e-6
     verdict = judged(samples(0.0, 600.0, 20000.0), limits)
     assert (verdict.state, verdict.condition) == (State.CRITICAL, "delay-out-of-bounds")

@@ -177,7 +177,10 @@ def recovering(fit: Fit, side: int, limits: Limits) -> float | None:
             return slope
     if fit.young and towards(fit.before) and _breaks_bound(fit.before, side, limits):
         return fit.before.slope
-    return fit.whole.slope if towards(fit.whole) and _breaks_bound(fit.whole, side, limits) else None
+    if towards(fit.whole) and _breaks_bound(fit.whole, side, limits):
+        return fit.whole.slope
+    marks = fit.high_marks if side == BELOW else fit.low_marks
+    return marks.slope if towards(marks) and (marks.correlation or 0.0) * way > 0 else None
 
 
 def _breaks_bound(trend: Trend, side: int, limits: Limits) -> bool:

@@ -184,3 +184,19 @@ def slope_error_of(points: Sequence[Point], trend: Trend, noise: float) -> float
     left = sum([(d - intercept - slope * (t - t_end)) ** 2 for t, d in points])
     deviation = max(noise, sqrt(left / (n - 2)))
     return deviation / sqrt(sxx) if sxx > 0.0 else inf
+
+
+def rank_correlation(values: Sequence[float]) -> float:
+    """Spearman's, of values with their order: a fall is a fall, whether a slope or a cliff."""
+    n = len(values)
+    order = sorted(range(n), key=values.__getitem__)
+    ranks = [0.0] * n
+    i = 0
+    while i < n:
+        j = i
+        while j + 1 < n and values[order[j + 1]] == values[order[i]]:
+            j += 1
+        for k in order[i : j + 1]:
+            ranks[k] = (i + j) / 2.0
+        i = j + 1
+    return least_squares([(float(k), rank) for k, rank in enumerate(ranks)]).correlation or 0.0

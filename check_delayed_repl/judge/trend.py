@@ -34,6 +34,7 @@ from check_delayed_repl.judge.straight import (
     jitter_of,
     least_squares,
     noise_of,
+    rank_correlation,
     slope_error_of,
     straight_end,
     tolerance_of,
@@ -50,6 +51,8 @@ TOOTH_SHARE = 1.2
 """...where they are no higher than this, in trials: pt-slave-delay lets a minute's changes gather."""
 PAUSE_SHARE = 0.12
 """Of the window: how long a ragged line's pause, or what looks like one, may last."""
+MARK_SHARE = 0.15
+"""Of the window: how long one water mark lasts; longer than a trial, so that a ragged line's every pause is bridged."""
 
 
 class Fit(NamedTuple):
@@ -66,12 +69,16 @@ class Fit(NamedTuple):
     """The last stretch before this one that was no mere pause."""
     whole: Trend
     """All of the window's samples, while the stretch may still be a mere pause."""
+    low_marks: Trend
+    """How the line's low-water marks move: slope and correlation over the two latest; no slope where there are none."""
+    high_marks: Trend
+    """The same for its high-water marks."""
     stretch: Sequence[Point]
     """The samples that the trend is of."""
 
 
 NO_TREND = Trend()
-NO_FIT = Fit(NO_TREND, 0.0, inf, True, NO_TREND, NO_TREND, ())
+NO_FIT = Fit(NO_TREND, 0.0, inf, True, NO_TREND, NO_TREND, NO_TREND, NO_TREND, ())
 
 
 def fit(points: Sequence[Point], window: float, segment: bool = True) -> Fit:
@@ -86,16 +93,17 @@ def fit(points: Sequence[Point], window: float, segment: bool = True) -> Fit:
         stretch = after_bend(stretch, window)
     else:
         stretch = points
+    marks = (NO_TREND, NO_TREND) if len(stretch) == len(points) else _marks(points, window)
     n, span = len(stretch), stretch[-1][0] - stretch[0][0]
     pausing = segment and n < len(points) and span < PAUSE_SHARE * window
     whole = least_squares(points) if pausing else NO_TREND
     if not has_three_times(stretch):
-        return Fit(Trend(None, points[-1][1], None, n, span), 0.0, inf, True, before, whole, stretch)
+        return Fit(Trend(None, points[-1][1], None, n, span), 0.0, inf, True, before, whole, *marks, stretch)
     trend = least_squares(stretch)
     young = segment and trend.span < TRIAL_SHARE * window
     slope_error = slope_error_of(stretch, trend, noise) if young else 0.0
     end_error = noise * sqrt((4.0 * n - 2.0) / (n * (n + 1.0)))
-    return Fit(trend, end_error, slope_error, young, before, whole, stretch)
+    return Fit(trend, end_error, slope_error, young, before, whole, *marks, stretch)
 
 
 def _within_teeth(points: Sequence[Point], window: float, noise: float) -> Sequence[Point]:
@@ -220,3 +228,27 @@ def _stretch(points: Sequence[Point], window: float, noise: float) -> tuple[Sequ
             last_off = 0.0
             trial.clear()
     return stretch, before
+
+
+def _marks(points: Sequence[Point], window: float) -> tuple[Trend, Trend]:
+    """Low- and high-water marks: the extremes of the two latest stretches of time, single wild samples left out.
+
+    A ragged catch-up falls, pauses and falls again; no straight stretch of it lasts, but its lows get ever lower.
+    """
+    t_end = points[-1][0]
+    length = MARK_SHARE * window
+    calm: list[Point] = []
+    for (t0, d0), (t1, d1), (t2, d2) in zip(points, points[1:], points[2:], strict=False):
+        if t1 > t_end - 2 * length and t0 < t1 < t2:
+            calm.append((t1, sorted((d0, d1, d2))[1]))
+    older = [p for p in calm if p[0] <= t_end - length]
+    newer = [p for p in calm if p[0] > t_end - length]
+    if len(older) < 2 or len(newer) < 2:
+        return NO_TREND, NO_TREND
+    correlation = rank_correlation([d for _, d in calm])
+    marks = []
+    for extreme in (min, max):
+        (t0, d0), (t1, d1) = (extreme(part, key=lambda p: p[1]) for part in (older, newer))
+        slope = (d1 - d0) / (t1 - t0) if t1 > t0 else 0.0
+        marks.append(Trend(slope, d1, correlation, len(calm), calm[-1][0] - calm[0][0]))
+    return marks[0], marks[1]
