@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -110,14 +109,14 @@ def run(args: argparse.Namespace) -> int:
         from check_delayed_repl.rescue.freeze import Freeze
 
         read_questions(args)
-        return Freeze(args, state_folder(args)).run()
+        return Freeze(args).run()
     from check_delayed_repl.rescue.actions import Rescue
 
     if args.action == "forward" and (args.target is None) == (args.before is None):
         raise UsageError("TARGET: which one? Give a GTID, FILE:POS or --before TIME")
     if args.action == "forward" and args.verify and not args.tables:
         raise UsageError("--verify: of which table? Name it with --table")
-    return Rescue(args, state_folder(args)).run()
+    return Rescue(args).run()
 
 
 def read_questions(args: argparse.Namespace) -> None:
@@ -132,13 +131,3 @@ def read_questions(args: argparse.Namespace) -> None:
 
     args.tables = [name for text in args.tables or () if (name := read(_table, text))]
     args.before = read(moment, args.before) if args.before else None
-
-
-def state_folder(args: argparse.Namespace) -> str:
-    """Where records are: --state, else `rescue` beside the history's default file."""
-    if args.state:
-        return os.path.abspath(str(args.state))
-    from check_delayed_repl.history import default_file
-    from check_delayed_repl.rescue.record import FOLDER
-
-    return os.path.join(os.path.dirname(default_file()), FOLDER)

@@ -48,18 +48,18 @@ class Rescue(Action):
     def _look(self) -> None:
         """Reads the state of the channel that is named, or of the only one, and the record. Raises Gone and Failed."""
         args, every, name = self._args, channels(self._session), self._target.channel
+        listed = ", ".join(one.name or "''" for one in every)
         if name is None and len(every) > 1:
             same = [args.action, *filter(None, [getattr(args, "target", None)])]
             same += ["--before", plain(args.before)] if getattr(args, "before", None) is not None else []
             same += ["--execute"] if getattr(args, "execute", False) else []
             self._next(Next("one of", tuple(same)), *(one.name for one in every))
-            listed = ", ".join(one.name or "''" for one in every)
             raise Failed(f"there are {len(every)} channels: name one with --channel: {listed}")
         chosen = [one for one in every if name is None or one.name.lower() == name.lower()]
         if not every:
             raise Gone("no replication channel is configured on this server")
         if not chosen:
-            raise Gone(f"there is no channel {name!r}: there are {', '.join(one.name or repr('') for one in every)}")
+            raise Gone(f"there is no channel {name!r}: there are {listed}")
         self._state = read(self._session, chosen[0])
         self._record = Record(self._folder, self._state.identity, chosen[0].name)
         try:

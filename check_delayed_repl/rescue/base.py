@@ -36,9 +36,10 @@ TAKE_TABLES = ("find", "forward", "status")
 class Action:
     """One command."""
 
-    def __init__(self, args: argparse.Namespace, folder: str) -> None:
+    def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
-        self._folder = folder
+        self._folder = os.path.abspath(args.state or os.path.join(os.path.dirname(default_file()), KIND))
+        """Where records are: by default beside the history's default file."""
         self._target = target_from(args)
         self._call = call_from(args)
         self._tables: list[str] = getattr(args, "tables", None) or []

@@ -16,7 +16,6 @@ import msgspec
 
 from check_delayed_repl.rescue.state import HELD_S
 
-FOLDER = "rescue"
 _MAX_BYTES = 1 << 20
 
 Time = Annotated[float, msgspec.Meta(ge=0, lt=1e11)]
