@@ -19,7 +19,7 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 COLUMNS = frozenset({"ts", "server_id"})
 OLD_COLUMNS = COLUMNS | {"file", "position", "relay_master_log_file", "exec_master_log_pos"}
 STATUS = {"source_host": "db1", "source_port": "3306", "source_server_id": "1", "sql_delay": "7200"}
-WANTED = Wanted("db7", {"host": "db7"}, None, False, True, "percona.heartbeat", None, None, "/opt/bin", "nagios")
+WANTED = Wanted("db7", {"host": "db7"}, None, False, True, "percona.heartbeat", None, (0, 0, 0), "/opt/bin", "nagios")
 
 
 def server(version: str, server_id: int, **others: object) -> Facts:

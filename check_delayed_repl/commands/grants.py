@@ -180,7 +180,7 @@ def _asked(args: argparse.Namespace) -> Facts:
     try:
         return facts(target_from(args), args.timeout, watch_s=0.0)
     except (SampleFailed, Refused, ValueError) as error:
-        text = error.message if isinstance(error, SampleFailed) else f"{name}: does not tell its version"
+        text = str(error) if isinstance(error, SampleFailed) else f"{name}: does not tell its version"
         raise CommandFailed(f"{text}; log in as an administrator (-u), or describe the server (--family)") from None
 
 

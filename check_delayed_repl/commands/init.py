@@ -20,7 +20,7 @@ from check_delayed_repl.arguments import UsageError, filled, positive_duration
 from check_delayed_repl.commands import CommandFailed, complain
 from check_delayed_repl.observe.address import settings
 from check_delayed_repl.observe.connection import Refused, SampleFailed
-from check_delayed_repl.observe.replication import chosen
+from check_delayed_repl.observe.replication import chosen, version_numbers
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.options import ADDRESS, HEARTBEATS, LOGIN, NAME, SOURCE, Option, add_options, target_from
 from check_delayed_repl.setup.asking import Facts, Row, Wanted, facts
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         found = folder(replica, source, status, wanted)
         told = warnings(replica, source, status, wanted) + _closed(wanted.bin)
     except (SampleFailed, Refused, Impossible) as error:
-        raise CommandFailed(error.message if isinstance(error, SampleFailed) else str(error)) from None
+        raise CommandFailed(str(error)) from None
     _write(args.to, found)
     for text in told:
         complain(f"warning: {text}")
@@ -123,14 +123,11 @@ def _wanted(args: argparse.Namespace, target: Target, replica: Facts, status: Ro
 
 def _source(args: argparse.Namespace, target: Target, status: Row) -> Facts | None:
     """What the source says; None, with a line on standard error, where it does not answer."""
-    host, port_ = (
-        args.source_host or status.get("source_host"),
-        args.source_port or int(status.get("source_port") or 3306),
-    )
+    socket = args.source_socket
     there = target._replace(
-        host=None if args.source_socket else host,
-        port=None if args.source_socket else port_,
-        socket=args.source_socket,
+        host=None if socket else args.source_host or status.get("source_host"),
+        port=None if socket else args.source_port or int(status.get("source_port") or 3306),
+        socket=socket,
         user=args.source_user or target.user,
         password=args.source_password if args.source_password is not None else target.password,
         defaults_file=args.source_defaults_file or target.defaults_file,
@@ -138,7 +135,7 @@ def _source(args: argparse.Namespace, target: Target, status: Row) -> Facts | No
     try:
         found = facts(there, args.timeout)
     except (SampleFailed, Refused) as error:
-        complain(f"warning: the source: {error.message if isinstance(error, SampleFailed) else error}")
+        complain(f"warning: the source: {error}")
         return None
     known = int(status.get("source_server_id") or 0)
     if known and found.server_id != known:
@@ -149,17 +146,14 @@ def _source(args: argparse.Namespace, target: Target, status: Row) -> Facts | No
     return found
 
 
-def _tool_version() -> tuple[int, int, int] | None:
-    """pt-heartbeat's version, where it is installed here."""
-    path = shutil.which("pt-heartbeat")
-    if path is None:
-        return None
+def _tool_version() -> tuple[int, int, int]:
+    """pt-heartbeat's version; zeros where it is not installed here."""
+    asked = ["pt-heartbeat", "--version"]
     try:
-        said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10).stdout  # noqa: S603
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=10).stdout  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    numbers = re.search(r"(\d+)\.(\d+)\.(\d+)", said)
-    return (int(numbers[1]), int(numbers[2]), int(numbers[3])) if numbers else None
+        return (0, 0, 0)
+    return version_numbers(said.rpartition(" ")[2])
 
 
 def _programs() -> str:
@@ -193,8 +187,8 @@ def _write(where: str, found: dict[str, str]) -> None:
     os.chmod(where, 0o700)
     try:
         for name, text in found.items():
-            handle = os.open(os.path.join(where, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with open(handle, "w", encoding="utf-8") as file:
+            path = os.path.join(where, name)
+            with open(path, "x", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
                 file.write(text)
     except BaseException:
         shutil.rmtree(where, ignore_errors=True)

@@ -121,8 +121,8 @@ class Wanted(NamedTuple):
     table: str
     account_host: str | None
     """Where the check connects from; None: where init did."""
-    tool_version: tuple[int, int, int] | None
-    """pt-heartbeat's, where it is installed here."""
+    tool_version: tuple[int, int, int]
+    """pt-heartbeat's; zeros where it is not installed here."""
     bin: str
     """The folder of our programs."""
     user: str

@@ -59,7 +59,7 @@ def warnings(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) 
     for thread, words in (("io", "Nothing is fetched"), ("sql", "Nothing is applied")):
         if status.get(f"replica_{thread}_running", "Yes") == "No" and not wanted.external:
             found.append(f"{words}: the replica's {thread.upper()} thread is stopped. Fix this first.")
-    old_tool = wanted.tool_version is None or wanted.tool_version < NEWEST_HEARTBEAT
+    old_tool = wanted.tool_version < NEWEST_HEARTBEAT
     for facts, which in ((source, "source"), (replica, "replica")):
         if facts is None:
             continue
