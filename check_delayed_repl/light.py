@@ -12,7 +12,6 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from typing import NamedTuple as NamedTuple
-    from typing import Protocol as Protocol
 else:
     from collections import namedtuple
 
@@ -33,4 +32,3 @@ else:
     class NamedTuple(metaclass=_Fields):
         """Base of plain data, used as `typing.NamedTuple` is."""
 
-    Protocol = object

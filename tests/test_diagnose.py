@@ -521,7 +521,7 @@ def test_a_flood_is_cut_short_everywhere() -> None:
 def test_drawings(tmp_path: Path, name: str) -> None:
     for ending, magic in ((".png", b"\x89PNG"), (".svg", b"<?xml")):
         file = tmp_path / f"line{ending}"
-        plot.draw(SCENES[name](), str(file), UTC)
+        plot.draw(SCENES[name](), str(file))
         assert file.read_bytes().startswith(magic)
 
 

@@ -3,7 +3,7 @@ pattern of its own, every area a hatch, and each is named where it stands."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from check_delayed_repl import words
@@ -22,13 +22,13 @@ STEPS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 21600, 432
 """Seconds between two marks of the axis of delays."""
 
 
-def draw(p: Diagnosis, file: str, zone: tzinfo | None = None) -> None:
-    """Writes `file`, a .png or .svg. `zone` None is this machine's. Raises ImportError and OSError."""
+def draw(p: Diagnosis, file: str) -> None:
+    """Writes `file`, a .png or .svg, in this machine's time zone. Raises ImportError and OSError."""
     from matplotlib import dates
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MultipleLocator
 
-    zone = zone or datetime.now(UTC).astimezone().tzinfo
+    zone = datetime.now(UTC).astimezone().tzinfo
     figure = Figure(figsize=(10, 5.2), layout="constrained")
     axes: Any = figure.add_subplot()
     scale, verdict = scale_of(p), p.verdict
