@@ -31,4 +31,3 @@ else:
 
     class NamedTuple(metaclass=_Fields):
         """Base of plain data, used as `typing.NamedTuple` is."""
-
