@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from check_delayed_repl.arguments import HelpRequested, Parser, UsageError
 from check_delayed_repl.config import parsed
-from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
+from check_delayed_repl.judge.outcome import Finding, State, Verdict
 from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.options import (
@@ -213,19 +213,13 @@ def _judge_alone(sample: Sample, limits: Limits, trouble: str) -> Verdict:
 
     alone = judge([sample], limits, sample.t)
     unavailable = Finding(State.CRITICAL, "history-unavailable", trouble)
-    return alone._replace(
-        findings=worst_first([unavailable, *alone.findings]),
-        held={},
-        worker_age=None,
-        source_log_age=None,
-        relay_log_age=None,
-    )
+    return Verdict(alone.at, worst_first([unavailable, *alone.findings]), alone.trend, alone.sample)
 
 
 def _unjudged(state: State, condition: str, message: str) -> Verdict:
     """A verdict where nothing could be judged: one finding, and every number unknown."""
     finding = Finding(state, condition, message)
-    return Verdict(time.time(), (finding,), Trend(), None, (), {}, None, None, None, None)
+    return Verdict(time.time(), (finding,))
 
 
 class _Watchdog:

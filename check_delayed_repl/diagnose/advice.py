@@ -15,7 +15,7 @@ from check_delayed_repl.diagnose.picture import Diagnosis
 from check_delayed_repl.diagnose.steps import Step
 from check_delayed_repl.given import Call
 from check_delayed_repl.judge.line import BELOW
-from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
+from check_delayed_repl.judge.outcome import Finding, State, Verdict
 from check_delayed_repl.limits import Limits, kind_option
 
 
@@ -76,7 +76,7 @@ def _told(step: Step, known: dict[str, str]) -> Told:
 
 def general_steps(condition: str) -> tuple[Told, ...]:
     """What to do about a condition on any replica."""
-    nothing = Verdict(0.0, (), Trend(), None, (), {}, None, None, None, None)
+    nothing = Verdict(0.0, ())
     return steps_for(
         condition, Diagnosis("NAME", nothing, Limits(), call=Call(("-H", "HOST"), client=("--host=HOST",)))
     )

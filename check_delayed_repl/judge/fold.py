@@ -275,7 +275,7 @@ class Fold:
         """
         limits, sample, seen = self.limits, self.last, self.seen
         if sample is None:
-            return Verdict(now, (worker_missing(None, limits),), NO_FIT.trend, None, (), {}, None, None, None, None)
+            return Verdict(now, (worker_missing(None, limits),))
         jobs = self._jobs.at(now)
         held = dict(self._held)
         self._charge(held, now)

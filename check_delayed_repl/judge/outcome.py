@@ -62,22 +62,23 @@ class JobView(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The judgement at one moment."""
+    """The judgement at one moment; with its findings alone where nothing could be judged."""
 
     at: float
     findings: tuple[Finding, ...]
     """Worst first; the first one gives state and condition."""
-    trend: Trend
-    sample: Sample | None
+    trend: Trend = Trend()
+    sample: Sample | None = None
     """The newest sample, or None where there was none."""
-    jobs: tuple[JobView, ...]
+    jobs: tuple[JobView, ...] = ()
     """Active and invalid ones, and those whose recovery window is not over."""
-    held: dict[str, float]
-    """Seconds that this episode has been held under each exception: every kind of job, `recovery` and `trend`."""
-    worker_age: float | None
-    source_log_age: float | None
-    relay_log_age: float | None
-    episode_since: float | None
+    held: dict[str, float] = {}  # noqa: RUF012 - never changed
+    """Seconds that this episode has been held under each exception: every kind of job, `recovery` and `trend`. Empty
+    where no history tells."""
+    worker_age: float | None = None
+    source_log_age: float | None = None
+    relay_log_age: float | None = None
+    episode_since: float | None = None
     """When the episode began; None outside one."""
     heartbeat_dead: bool = False
     """The source's heartbeat has not advanced since its writer was proved dead."""

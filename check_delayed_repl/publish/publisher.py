@@ -14,7 +14,7 @@ from ssl import SSLError
 
 from check_delayed_repl.configkeys import Publish
 from check_delayed_repl.history import HistoryUnavailable
-from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
+from check_delayed_repl.judge.outcome import Finding, State, Verdict
 from check_delayed_repl.publish import openmetrics
 from check_delayed_repl.publish.commandfile import CommandFile
 from check_delayed_repl.publish.icinga2 import Icinga
@@ -288,4 +288,4 @@ def _unknown(condition: str, trouble: str, last: _Latest | None) -> Verdict:
     """What is said where nothing can be judged. The newest sample stays, so that its age can be told."""
     state = State.UNKNOWN if condition == "internal-error" else State.CRITICAL
     sample = last.result.verdict.sample if last and last.result else None
-    return Verdict(time.time(), (Finding(state, condition, trouble),), Trend(), sample, (), {}, None, None, None, None)
+    return Verdict(time.time(), (Finding(state, condition, trouble),), sample=sample)
