@@ -280,7 +280,7 @@ def test_a_calm_line_is_judged_as_if_every_sample_were_fitted(data: st.DataObjec
     delays = data.draw(st.lists(st.floats(7190.0, 7210.0) | st.floats(7199.0, 7201.5), min_size=1, max_size=40))
     quick, slow = folded([], limits), folded([], limits)
     monkeypatched: Any = slow._window
-    monkeypatched.surely_in_range = lambda _: False
+    monkeypatched.surely_in_range = lambda *_: False
     for i, delay in enumerate(delays):
         for one in (quick, slow):
             one.add(sample(10.0 * i, delay), i)

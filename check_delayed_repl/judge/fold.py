@@ -241,7 +241,7 @@ class Fold:
             or self.episode_since is not None
             or jobs.flooded
             or any(job.status != "completed" for job in jobs.views)
-            or not self._window.stays_in_range(t, delays)
+            or not self._window.surely_in_range(t, delays)
         )
 
     def pass_over(self, samples: Sequence[Sample]) -> None:

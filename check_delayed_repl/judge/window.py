@@ -64,23 +64,19 @@ class Window:
             self._fitted = (points, fit(points, self._limits.window, self._limits.fit == "segment"))
         return self._fitted[1]
 
-    def surely_in_range(self, now: float) -> bool:
-        """The line is in range wherever a fit through any of the window's samples may end.
+    def surely_in_range(self, now: float, coming: Sequence[float] = ()) -> bool:
+        """The line is in range wherever a fit through any of the window's samples may end; and so it stays at every one
+        of the next samples, where these are the delays `coming`, the first of them at `now`.
 
         A least-squares line's end is a weighted mean of its samples, the weights' sizes adding up to no more than the
         square root of their number, see `spread`. It spares the fit where the line is calm.
         """
-        delays = [d for _, d in self.at(now)]
-        return bool(delays) and self._spans_range(delays, spread(len(delays)))
-
-    def stays_in_range(self, now: float, delays: Sequence[float]) -> bool:
-        """The line is in range beyond doubt at every one of the next samples, the first of which is taken at `now`."""
-        delays = [d for _, d in self.at(now)] + list(delays)
-        # What a later window has of these is part of their range, and one sample alone spreads more than a few.
-        return self._spans_range(delays, max(spread(1), spread(len(delays))))
-
-    def _spans_range(self, delays: Sequence[float], ranges: float) -> bool:
-        """All that lies so many ranges from the middle of these delays is within the bounds."""
+        # What a later window has of the delays that come is part of their range.
+        delays = [*[d for _, d in self.at(now)], *coming]
+        if not delays:
+            return False
+        # One sample alone, which a later window may have, spreads more than a few.
+        ranges = max(spread(len(delays)), spread(1) if coming else 0.0)
         low, high = min(delays), max(delays)
         middle, reach = (low + high) / 2.0, (high - low) * ranges + 1e-6
         return self._limits.min_delay_time <= middle - reach and middle + reach <= self._limits.max_delay_time
