@@ -357,6 +357,16 @@ def pruning_removes_what_is_old_and_spares_what_judging_needs(open_: Open) -> No
 
 
 @promise
+def of_many_old_samples_the_one_with_the_largest_setting_stays(open_: Open) -> None:
+    history = open_()
+    history.add_records(R, [full(float(place), sql_delay=min(place, 700) % 700) for place in range(1200)])
+    history.add_records(R, [Sample(history.now(), 1.0)])
+    for _ in range(2):
+        prune(history, 10.0)
+        assert [(sample.t, sample.sql_delay) for sample in history.window(R, 0.0, 10**9)][:-1] == [(699.0, 699)]
+
+
+@promise
 def pruning_everything_does_not_reuse_arrivals(open_: Open) -> None:
     history = open_()
     history.add_records(R, [Sample(1.0, error="timeout"), JobLine(1.0, "x", "backup", 1.0, 2.0)])

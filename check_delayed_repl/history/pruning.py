@@ -16,6 +16,7 @@ from check_delayed_repl.records import ALL_JOBS, HELD_S, LARGEST, job_names
 
 STEP = 500
 """Rows removed in one transaction, so that others need not wait for long."""
+_DELAY = f"CASE WHEN sql_delay BETWEEN 1 AND {HELD_S - 1} THEN sql_delay ELSE 0 END"
 
 
 def prune(history: History, keep_s: float, replica: str | None = None, at_most: int = LARGEST) -> int:
@@ -46,14 +47,19 @@ def _old(history: History, replica: str | None, cutoff: float) -> Iterator[tuple
     """By name of replica: all with t at or after the first, or that arrived at or after the second, stays."""
     for number, name, newest in history.marks(replica):
         since, before = kept[name] = _kept_since(history, number, cutoff)
-        old = f"SELECT arrival FROM sample {history.by_t} WHERE replica = ? AND t < ? AND arrival < ?"
-        largest = f"{old} AND sql_delay BETWEEN 1 AND {HELD_S - 1} ORDER BY sql_delay DESC, arrival DESC LIMIT 1"
-        spared = [row[0] for row in history._samples(NOTABLE, (number, newest))]
-        spared += [row[0] for row in history._select(largest, (number, since, before))]
+        notable = history._select(f"SELECT {_DELAY}, arrival FROM sample {NOTABLE}", (number, newest))
+        slowest = max(notable, default=(0, 0))
+        spared = {arrival for _, arrival in notable}
         while rows := history._select(
-            f"{old}{' AND arrival <> ?' * len(spared)} ORDER BY t LIMIT ?", (number, since, before, *spared, STEP)
+            f"SELECT {_DELAY}, arrival FROM sample {history.by_t} WHERE replica = ? AND t < ? AND arrival < ?"
+            f" AND arrival NOT IN ({numbers([*spared, slowest[1]])}) ORDER BY t LIMIT ?",
+            (number, since, before, STEP),
         ):
-            yield "sample", number, [row[0] for row in rows]
+            # Of all that go, the newest with the largest setting stays.
+            rows.append(slowest)
+            slowest = max((row for row in rows if row[0]), default=(0, 0))
+            if others := [arrival for _, arrival in rows if arrival not in (0, slowest[1], *spared)]:
+                yield "sample", number, others
     names = [row[0] for row in history._select("SELECT DISTINCT replica FROM job")] if replica is None else [replica]
     for name in filter(None, names):
         limits = [(cutoff, LARGEST), *(limit for known, limit in kept.items() if name in job_names(known))]
