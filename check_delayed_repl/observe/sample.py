@@ -66,9 +66,6 @@ class Observer:
         self._together = True
         """Statements may be asked together."""
 
-    def __repr__(self) -> str:
-        return f"Observer({self._target!r})"
-
     def sample(self, deadline: float, previous: Sample | None) -> Sample:
         """What is to be seen now, or why nothing is: never raises, and returns at `deadline` (a time.monotonic()).
 
