@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import isfinite
 
 from check_delayed_repl.light import NamedTuple
+from check_delayed_repl.limits import RESCUE
 
 Position = tuple[str, int]
 """A place in the source's binary log: file name and byte position."""
@@ -179,6 +180,11 @@ def merge_job(earlier: JobLine | None, line: JobLine) -> JobLine:
         kind=line.kind if line.kind is not None else earlier.kind,
         started_at=line.started_at if line.started_at is not None else earlier.started_at,
     )
+
+
+def outlasts_all(line: JobLine) -> bool:
+    """Voiding all jobs, which takes no id, does not end this one: a rescue that goes on."""
+    return line.kind == RESCUE and line.finished_at is None
 
 
 def job_names(replica: str) -> tuple[str, ...]:

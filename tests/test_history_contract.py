@@ -323,6 +323,8 @@ def pruning_removes_what_is_old_and_spares_what_judging_needs(open_: Open) -> No
         [
             full(old, sql_delay=9000),
             *(full(old + number, sql_delay=3600) for number in range(1, 1700)),
+            JobLine(old, "frozen", "rescue", old),
+            JobLine(old, "*", void=True),
             JobLine(old, "done", "backup", old),
             JobLine(old + 1, "done", "backup", old, old + 1),
             JobLine(old, "open", "backup", old),
@@ -345,8 +347,8 @@ def pruning_removes_what_is_old_and_spares_what_judging_needs(open_: Open) -> No
     assert samples[0] == full(old, sql_delay=9000)
     assert all(sample.t >= old + 499 for sample in samples[1:])
     assert samples[-1].error == "timeout"
-    assert {record.id for record in left if isinstance(record, JobLine)} == {"open", "late", "reopened"}
-    assert len([record for record in left if isinstance(record, JobLine)]) == 5
+    assert {record.id for record in left if isinstance(record, JobLine)} == {"open", "late", "reopened", "frozen"}
+    assert len([record for record in left if isinstance(record, JobLine)]) == 6
     assert stored(history, "gone") == [full(old + 1)]
     assert removed == before - len(left) + 2
     assert history.newest_sample("gone") == full(old + 1)

@@ -224,6 +224,11 @@ def test_a_flood_is_listed_in_part_and_ended_with_one_line(tool: Command, plugin
     assert [line.split()[-1] for line in done.stdout.splitlines()[1:-1]] == ["void"] * 19 + ["running"]
     assert tool("job", "finish", "j5", *common).stderr == "delayed-repl: job j5 is void already\n"
     assert tool("job", "finish", name, *common).returncode == 0
+    rescue = tool("job", "start", *common, "--kind", "rescue").stdout.strip()
+    says = f"delayed-repl: rescues go on: {rescue} (ended by rescue resume, or job void ID)\n"
+    assert tool("job", "void", "--all", *common).stderr == says
+    assert tool("job", "list", *common).stdout.splitlines()[-2].split()[-1] == "running"
+    assert tool("job", "void", rescue, *common).returncode == 0
     done = tool("job", "void", "--all", "--history", where, "--replica", "db2")
     assert (done.returncode, done.stderr) == (1, "delayed-repl: no jobs are recorded for db2\n")
 

@@ -180,6 +180,19 @@ def test_a_rescue_is_critical_and_grants_nothing() -> None:
     assert "rescue-in-progress" in conditions(judged([*flood, *frozen]))
 
 
+def test_a_rescue_outlasts_the_voiding_of_all_jobs() -> None:
+    """Who may do no more than write job lines knows no ids, and so ends no rescue."""
+    all_void = JobLine(615.0, "*", void=True)
+    frozen: list[Record] = [*samples(0.0, 600.0), job(600.0, kind="rescue", name="r"), sample(610.0)]
+    flood: list[Record] = [job(600.0, kind="rescue", name=f"r{i}") for i in range(2500)]
+    assert conditions(judged([*frozen, all_void, sample(620.0)])) == {"rescue-in-progress", "in-range"}
+    assert conditions(judged([*frozen, all_void, job(None, kind=None, void=True, name="r"), sample(620.0)])) == {
+        "in-range"
+    }
+    cleared = judged([*frozen, *flood, sample(614.0), all_void, sample(620.0), job(620.0), sample(630.0)])
+    assert conditions(cleared) == {"rescue-in-progress", "active-backup"}, "and a flood of them is cleared"
+
+
 # --- another server
 
 

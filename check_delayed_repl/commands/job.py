@@ -20,7 +20,7 @@ from check_delayed_repl.commands import complain
 from check_delayed_repl.history import LOCATION_VARIABLE, History, HistoryUnavailable, holds_password, open_history
 from check_delayed_repl.limits import BUILT_IN_KINDS
 from check_delayed_repl.options import HISTORY, WAIT, Option, add_actions, add_config_option, add_options
-from check_delayed_repl.records import ALL_JOBS, CHANNEL_SEPARATOR, JobLine, merge_job
+from check_delayed_repl.records import ALL_JOBS, CHANNEL_SEPARATOR, JobLine, merge_job, outlasts_all
 from check_delayed_repl.words import clean, moment
 
 HELP = "record planned work, such as a backup: start, finish, void, run, list"
@@ -142,9 +142,12 @@ def _end(history: History, args: argparse.Namespace, void: bool) -> int:
             raise HistoryUnavailable(
                 "void --all needs an account that may read the history: use the worker's, not the job writer's"
             )
-        if next(history.job_lines(args.replica), None) is None:
+        jobs = _jobs(history, args.replica)
+        if not jobs:
             raise HistoryUnavailable(f"no jobs are recorded for {args.replica}")
         history.add_job(args.replica, JobLine(now, ALL_JOBS, void=True))
+        if rescues := [key for key, (_, line) in jobs.items() if outlasts_all(line) and not line.void]:
+            complain(f"rescues go on: {', '.join(rescues[-5:])} (ended by rescue resume, or job void ID)")
         return 0
     if not history.readable:
         # The judge adds the kind and the start from the line that `start` wrote.
@@ -178,7 +181,10 @@ def _jobs(history: History, replica: str, job: str | None = None) -> dict[str, _
     jobs: dict[str, _Job] = {}
     for name, line in history.job_lines(replica, () if job is None else (job, ALL_JOBS)):
         if line.void and line.id == ALL_JOBS:
-            jobs = {key: _Job(known.name, known.line._replace(void=True)) for key, known in jobs.items()}
+            jobs = {
+                key: job if outlasts_all(job.line) else _Job(job.name, job.line._replace(void=True))
+                for key, job in jobs.items()
+            }
             continue
         earlier = jobs.get(line.id)
         jobs[line.id] = _Job(earlier.name if earlier else name, merge_job(earlier.line if earlier else None, line))

@@ -12,7 +12,7 @@ from functools import partial
 
 from check_delayed_repl.history.codec import EPISODE_MEMORY_S, NOTABLE, job_from, numbers
 from check_delayed_repl.history.tables import FUTURE_S, History
-from check_delayed_repl.records import ALL_JOBS, HELD_S, LARGEST, job_names
+from check_delayed_repl.records import ALL_JOBS, HELD_S, LARGEST, JobLine, job_names, merge_job, outlasts_all
 
 STEP = 500
 """Rows removed in one transaction, so that others need not wait for long."""
@@ -85,12 +85,15 @@ def _jobs_over(history: History, name: str, cutoff: float, before: int) -> list[
     """The arrivals of the lines of jobs that were over before `cutoff` and `before`, by their last lines."""
     lines: dict[str, list[int]] = {}
     over: set[str] = set()
+    jobs: dict[str, JobLine] = {}
     for row in history._all_jobs((name,), LARGEST - 1):
         line = job_from(row)
         lines.setdefault(line.id, []).append(row[0])
+        jobs[line.id] = merge_job(jobs.get(line.id), line)
         done = line.void or line.unreadable or (line.finished_at is not None and line.finished_at < cutoff)
         if done and line.t < cutoff and row[0] < before:
-            over.update(lines if line.void and line.id == ALL_JOBS else (line.id,))
+            every = line.void and line.id == ALL_JOBS
+            over.update([job for job in jobs if not outlasts_all(jobs[job])] if every else (line.id,))
         else:
             over.discard(line.id)
     return sorted(arrival for job in over for arrival in lines[job])

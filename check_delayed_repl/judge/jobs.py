@@ -7,7 +7,7 @@ from math import inf
 from check_delayed_repl.judge.outcome import JobView
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
 from check_delayed_repl.limits import KIND_PATTERN, RESCUE, Limits
-from check_delayed_repl.records import ALL_JOBS, JobLine, merge_job
+from check_delayed_repl.records import ALL_JOBS, JobLine, merge_job, outlasts_all
 
 if TYPE_CHECKING:
     from typing import Any
@@ -21,7 +21,7 @@ CENTURIES = 1e10
 MAX_JOBS = 2000
 """Jobs of one replica that are considered; more than that are a flood..."""
 RESCUES = 20
-"""...in which a rescue must not go under: so many find a place beyond it."""
+"""...in which a rescue must not go under: so many find a place beyond it, and outlast the voiding of all."""
 
 RECOVERY = "recovery"
 """The exception that a completed job gives a reason for."""
@@ -84,7 +84,8 @@ class Jobs:
         """A line has arrived; it takes effect with the next sample."""
         earlier = self._live.get(line.id)
         if line.void and line.id == ALL_JOBS:
-            self._live.clear()
+            rescues = [job for job in self._live.values() if outlasts_all(job.line)]
+            self._live = {job.line.id: job for job in rescues[:RESCUES]}
             self._beyond_open, self._beyond_until = 0, -inf
         elif line.void and earlier is not None:
             del self._live[line.id]
