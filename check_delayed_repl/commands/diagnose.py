@@ -90,9 +90,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--for: no sample is taken with --no-sample or --sampling worker")
     if args.plot and not args.plot.lower().endswith(PLOTS):
         raise UsageError(f"--plot: {args.plot!r} ends neither in .png nor in .svg")
-    session = Session(args)
-    try:
-        session.open()
+    with Session(args) as session:
         if connects:
             _sample(session, args)
         elif args.no_sample and not session.sampled:
@@ -100,8 +98,6 @@ def run(args: argparse.Namespace) -> int:
                 session.trouble or f"the history has nothing of {session.replica}, and --no-sample takes no sample"
             )
         picture = session.picture()
-    finally:
-        session.close()
     status = _plot(picture, args.plot) if args.plot else 0
     _show(picture, args)
     if args.exit_code:

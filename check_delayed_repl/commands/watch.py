@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from check_delayed_repl.arguments import count_of
@@ -35,18 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Shows frame after frame: 0."""
-    session = Session(args)
     live = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     # Signals end the view properly; Ctrl-C too where whoever started this ignores it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    try:
-        session.open()
+    with suppress(KeyboardInterrupt), Session(args) as session:
         (_live if live else _frames)(session, args)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        session.close()
     return 0
 
 

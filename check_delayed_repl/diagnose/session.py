@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from check_delayed_repl import words
 from check_delayed_repl.diagnose.picture import Diagnosis, picture
@@ -63,11 +63,11 @@ class Session:
 
     # --- the history
 
-    def open(self) -> None:
+    def __enter__(self) -> Self:
         """Reads what the history has; what keeps it from being read becomes a finding."""
         try:
             if not is_there(self._args.history):
-                return
+                return self
             history = self._history = open_history(self._args.history, self._until())
             self.fold, self._arrival = folded(history, self.replica, self.limits)
             history.deadline = self._until()
@@ -78,6 +78,13 @@ class Session:
                 self._known = history.replicas()
         except HistoryUnavailable as error:
             self._lose(error)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._observer is not None:
+            self._observer.close()
+        if self._history is not None:
+            self._history.close()
 
     def _lose(self, error: HistoryUnavailable) -> None:
         self.trouble = str(error)
@@ -155,12 +162,6 @@ class Session:
 
     def _until(self) -> float:
         return time.monotonic() + float(self._args.timeout)
-
-    def close(self) -> None:
-        if self._observer is not None:
-            self._observer.close()
-        if self._history is not None:
-            self._history.close()
 
     # --- showing
 
