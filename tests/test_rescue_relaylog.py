@@ -10,7 +10,7 @@ from rescue_builders import channel, state
 from check_delayed_repl.rescue import relaylog
 from check_delayed_repl.rescue.plan import Waiting, forward
 from check_delayed_repl.rescue.relaylog import Place, Reader, Row, Unreadable, begins_at, next_start
-from check_delayed_repl.rescue.statements import Effect, effect
+from check_delayed_repl.rescue.statements import ANY, Effect, effect
 
 UUID = "a45875fe-e914-11f1-913a-0242ac1a0002"
 
@@ -165,6 +165,30 @@ def test_a_transaction_whose_end_is_not_fetched_is_not_whole() -> None:
     assert not one.whole
 
 
+def test_what_an_xa_commit_does_is_what_was_prepared() -> None:
+    """Which may have been applied before; then it can be anything."""
+    log = Log("mariadb")
+    log.add("Gtid", "XA START X'78',X'',1 GTID 0-1-1")
+    log.add("Table_map", "table_id: 18 (app.t)")
+    log.add("Delete_rows", "table_id: 18 flags: STMT_END_F")
+    log.add("Query", "XA END X'78',X'',1")
+    log.add("XA_prepare", "XA PREPARE X'78',X'',1")
+    for number, name in ((2, 78), (3, 79)):
+        log.add("Gtid", f"GTID 0-1-{number}")
+        log.add("Query", f"XA COMMIT X'{name}',X'',1")
+    log.add("Gtid", "BEGIN GTID 0-1-4")
+    log.add("Execute_load_query", "use `app`; LOAD DATA INFILE 'x' REPLACE INTO TABLE `u` (`i`) ;file_id=1")
+    log.add("Xid", "COMMIT")
+    found = [*Reader(log.page, 2, Place("bin.000001", 4), "percona.heartbeat").transactions(Place("relay.000001", 124))]
+    assert [(one.kind, [*one.tables], one.destructive, one.whole) for one in found] == [
+        ("delete", ["app.t"], True, True),
+        ("delete", ["app.t"], True, True),
+        ("other", [ANY], True, True),
+        ("update", ["app.u"], True, True),
+    ]
+    assert found[2].statement == "XA COMMIT X'79',X'',1"
+
+
 def test_a_transaction_that_goes_on_in_the_next_file_has_all_its_bytes() -> None:
     log = Log("mariadb")
     log.add("Gtid", "BEGIN GTID 0-1-1")
@@ -197,10 +221,44 @@ def test_a_transaction_that_goes_on_in_the_next_file_has_all_its_bytes() -> None
         ("use `a`; create table if not exists t (i int)", Effect("create", ("a.t",), False)),
         ("use `a`; delete low_priority from t where id = 'x; drop table y'", Effect("delete", ("a.t",), True)),
         ("use `a`; with x as (select 1) delete from t", Effect("delete", ("a.t",), True)),
-        ("-- why\nuse `a`; update t set a = 1", Effect("other", (), False)),
+        ("-- why\nuse `a`; update t set a = 1", Effect("other", (ANY,), True)),
         ("use `a`; # why\n UPDATE ignore t, u SET t.a = 1", Effect("update", ("a.t", "a.u"), True)),
         ("use `a`; insert into t select * from u", Effect("insert", ("a.t",), False)),
-        ("use `a`; LOAD DATA INFILE 'x' REPLACE INTO TABLE `t`", Effect("insert", ("a.t",), False)),
+        ("use `a`; LOAD DATA INFILE 'x' REPLACE INTO TABLE `t`", Effect("update", ("a.t",), True)),
+        ("use `a`; LOAD DATA INFILE 'x' INTO TABLE `t`", Effect("insert", ("a.t",), False)),
+        ("use `a`; replace into t values (1)", Effect("update", ("a.t",), True)),
+        ("use `a`; insert into t values (1) on duplicate key update i = 2", Effect("insert", ("a.t",), True)),
+        ("use `a`; insert into t values ('on duplicate key update')", Effect("insert", ("a.t",), False)),
+        ("SET STATEMENT max_statement_time=substr('9' FOR 1) FOR TRUNCATE a.t", Effect("truncate", ("a.t",), True)),
+        ("use `a`; set statement x=1 for with y as (select 1) delete from t", Effect("delete", ("a.t",), True)),
+        ("SET STATEMENT x=1 FOR alter table a.t drop column c", Effect("alter", ("a.t",), True)),
+        ("ANALYZE FORMAT=JSON DELETE FROM a.t", Effect("delete", ("a.t",), True)),
+        ("analyze table a.t", Effect("other", (), False)),
+        ("SELECT `a`.`f`()", Effect("other", (ANY,), True)),
+        ("XA COMMIT X'78',X'',1", Effect("other", (ANY,), True)),
+        ("XA ROLLBACK X'78',X'',1", None),
+        ("SET PASSWORD FOR x = 'y'", Effect("grant", (), False)),
+        ("use `a`; UPDATE t s JOIN b.o ON s.i = o.i SET o.v = 1", Effect("update", ("a.t", "b.o"), True)),
+        ("use `a`; update t AS x, u y set y.v = 1", Effect("update", ("a.t", "a.u"), True)),
+        ("use `a`; update (t join u using (id, v)) set u.v = 1", Effect("update", ("a.t", "a.u"), True)),
+        (
+            "use `a`; update t join (select v, i from w) d on d.i = f(t.i, 1) set v = 1",
+            Effect("update", ("a.t",), True),
+        ),
+        ("use `a`; update t for portion of p from '1' to '2' set v = 1", Effect("update", ("a.t",), True)),
+        ("use `a`; update { oj t left join u on 1 } set v = 1", Effect("update", (ANY, "a.u"), True)),
+        ("DELETE x FROM a.t AS x JOIN b.u USING (id) WHERE 1", Effect("delete", ("a.t", "b.u"), True)),
+        ("delete from x, y using a.t as x join a.u as y using (i)", Effect("delete", ("a.t", "a.u"), True)),
+        ("use `a`; delete t.*, u.* from t, u", Effect("delete", ("a.t", "a.u"), True)),
+        ("use `a`; delete history from t before system_time '2026-01-01'", Effect("delete", ("a.t",), True)),
+        ("use `a`; delete from t for portion of p from '1' to '2'", Effect("delete", ("a.t",), True)),
+        ("use `a`; alter table t exchange partition p with table b.u", Effect("alter", ("a.t", "b.u"), True)),
+        ("use `a`; alter ignore table t add unique (i)", Effect("alter", ("a.t",), True)),
+        ("TRUNCATE a.`b\ufffdcher`", Effect("truncate", ("a.b\ufffdcher", ANY), True)),
+        (f"DROP TABLE {'a.t, ' * 2000}a.u", Effect("drop", ("a.t", ANY), True)),
+        (f"alter table a.t comment '{'x' * 9000}', drop column y", Effect("alter", ("a.t",), True)),
+        (f"update a.t join b.u on t.i in ({'1, ' * 9000}0) set u.v = 1", Effect("update", ("a.t", "b.u", ANY), True)),
+        (f"/* {'x' * 9000} */ drop table a.t", Effect("other", (ANY,), True)),
         ("create user x identified by 'y'", Effect("grant", (), False)),
         ("grant all on *.* to x", Effect("grant", (), False)),
         ("BEGIN", None),

@@ -122,6 +122,7 @@ _CONTROL = frozenset(
     b" Start_v3 Ignorable Incident Unknown".split()
 )
 _ROWS = {b"Write_rows": "insert", b"Update_rows": "update", b"Partial_up": "update", b"Delete_rows": "delete"}
+_QUERIES = (b"Query", b"Execute_load_query")
 _STATEMENTS = (b"Annotate_rows", b"Rows_query")
 _GTID = re.compile(rb"GTID_NEXT= '(.*:.*)'|\bGTID (\d+-\d+-\d+)")
 _TABLE = re.compile(rb"\((.*)\)\Z", re.DOTALL)
@@ -147,6 +148,8 @@ class Reader:
         self._source = source
         self._heartbeats = heartbeat_table.lower()
         self._open: Transaction | None = None
+        self._prepared: dict[bytes, Transaction] = {}
+        """By the name that its XA COMMIT, a transaction of its own, has too."""
         self._beats = 0
         self._beat_ts: str | None = None
         self._next: str | None = None
@@ -277,18 +280,22 @@ class Reader:
         if kind == b"Table_map":
             if found := _TABLE.search(info):
                 open_.tables[found[1].decode("utf-8", "replace")] = None
-        elif kind.startswith(b"Query"):
+        elif kind.startswith(_QUERIES):
             if info.startswith((b"BEGIN", b"XA START")):
                 open_.framed = True
                 return
-            text = info[: KEPT_TEXT * 2].decode("utf-8", "replace")
+            text = info.decode("utf-8", "replace")
             effect = statements.effect(text)
-            if effect is not None:
+            if prepared := self._prepared.pop(info.removeprefix(b"XA COMMIT "), None):
+                open_.add(Effect(prepared.kind, tuple(prepared.tables), prepared.destructive), prepared.statement)
+            elif effect is not None:
                 open_.add(effect, statements.split(text)[1][:KEPT_TEXT])
         elif kind in _STATEMENTS:
             open_.text = info[:KEPT_TEXT].decode("utf-8", "replace").removeprefix("# ")  # MySQL shows it as a comment
         elif kind == b"Transaction_payload":
             open_.packed = True
+        elif kind == b"XA_prepare":
+            self._prepared[info.removeprefix(b"XA PREPARE ")] = open_
 
     def _over(self, row: Row, kind: bytes) -> bool:
         """Whether the open transaction ends with this event."""

@@ -24,8 +24,9 @@ HELD_S = 2147483647
 NO_SUCH_FILE = 1220
 _SESSION = (
     "SET SESSION time_zone = '+00:00', sql_mode = '', autocommit = 1, sql_select_limit = 18446744073709551615,"
-    " character_set_results = 'utf8mb4', lock_wait_timeout = 60"
+    " character_set_results = NULL, lock_wait_timeout = 60"
 )
+"""MariaDB would put a `?` into a statement of a client with another character set."""
 
 
 class Gtids(NamedTuple):

@@ -16,6 +16,7 @@ from check_delayed_repl.observe.connection import Refused
 from check_delayed_repl.observe.dialect import quoted as text
 from check_delayed_repl.observe.heartbeat import identifier
 from check_delayed_repl.rescue.state import Session, State
+from check_delayed_repl.rescue.statements import ANY
 
 SIDE = "_rescue"
 """What the name of the schema that a table is brought back into ends with."""
@@ -28,7 +29,7 @@ def touches(changed: Collection[str], tables: Collection[str]) -> bool:
     for table in (name.lower() for name in changed):
         for wanted in (name.lower() for name in tables):
             database = wanted.partition(".")[0]
-            if table in (wanted, f"{database}.*") or (wanted.endswith(".*") and table.startswith(f"{database}.")):
+            if table in (wanted, f"{database}.*", ANY) or (wanted.endswith(".*") and table.startswith(f"{database}.")):
                 return True
     return False
 
