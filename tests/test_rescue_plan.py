@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rescue_builders import UUID, facts, state, transaction
 
-from check_delayed_repl.rescue.plan import Plan, Refusal, Waiting, forward, hold, resume
+from check_delayed_repl.rescue.plan import Plan, Refusal, Waiting, forward, hold, resume, stay
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place
 from check_delayed_repl.rescue.standing import by_hand, differences, next_step, phase
@@ -179,6 +179,19 @@ def test_hold_only_where_nothing_can_be_lost(server: State, expected: list[str] 
 
 
 @pytest.mark.parametrize(
+    ("server", "expected"),
+    [
+        (state(MYSQL, delay=0), [f"{CHANGE}{HELD_S}"]),
+        (state(MARIADB, delay=0, gtid=False),
+         ["STOP SLAVE", f"CHANGE MASTER TO MASTER_DELAY = {HELD_S}, {PLACE} = 500", "START SLAVE IO_THREAD"]),
+        (state(MARIADB, delay=HELD_S, gtid=False), []),
+    ],
+)  # fmt: skip
+def test_what_failed_halfway_is_held_in_front_of_the_oldest(server: State, expected: list[str]) -> None:
+    assert statements(stay(server, facts(phase="forwarding"), transaction(5))) == expected
+
+
+@pytest.mark.parametrize(
     ("server", "record", "delay", "expected"),
     [
         (state(), facts(), None, ["START REPLICA SQL_THREAD"]),
@@ -323,6 +336,18 @@ def record(tmp_path: Path) -> Record:
     return Record(str(tmp_path / "state"), "uuid:x", "")
 
 
+@pytest.mark.parametrize("target", [f"{UUID}:9", f"{UUID}:tag:9", "0-1-9", "bin.000001:4", "a-b.c.1000000:99"])
+def test_a_record_has_room_for_every_target(record: Record, target: str) -> None:
+    record.save(facts(target=target))
+    assert record.load() == facts(target=target)
+
+
+def test_a_channels_record_is_found_in_any_letter_case(tmp_path: Path) -> None:
+    folder = str(tmp_path / "state")
+    Record(folder, "uuid:x", "Orders X").save(facts(channel="Orders X"))
+    assert Record(folder, "uuid:x", "orders x").load() == facts(channel="Orders X")
+
+
 def test_a_record_is_read_as_it_was_written(record: Record) -> None:
     assert record.load() is None
     record.save(facts(target="0-1-9", steps=[(1.0, "roll", "begun")]))
@@ -335,7 +360,7 @@ def test_a_record_is_read_as_it_was_written(record: Record) -> None:
     ("key", "value"),
     [("delay", -1), ("delay", "0; DROP TABLE x"), ("delay", HELD_S), ("delay", True), ("phase", "done"),
      ("target", "a'b"), ("server", "uuid:y"), ("steps", [[1, "x"]]), ("extra", 1), ("started", "now"),
-     ("place", "bin'.1:4")],
+     ("place", "bin'.1:4"), ("target", "x.y"), ("target", ":"), ("target", "bin.000001:x")],
 )  # fmt: skip
 def test_a_record_that_somebody_has_changed(record: Record, key: str, value: object) -> None:
     record.save(facts())
@@ -361,3 +386,13 @@ def test_a_record_that_is_not_ours_alone(record: Record, spoil: str) -> None:
     subprocess.run(command, shell=True, check=True)
     with pytest.raises(RecordError):
         record.load()
+    with pytest.raises(RecordError):
+        record.try_out()
+
+
+def test_whether_a_record_could_be_kept_is_tried_out_without_writing(tmp_path: Path) -> None:
+    record = Record(str(tmp_path / "a" / "state"), "uuid:x", "")
+    record.try_out()
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(RecordError, match=r"/proc: (this user may not write there|the disk is full)"):
+        Record("/proc/state", "uuid:x", "").try_out()

@@ -129,6 +129,24 @@ def test_the_stop_position_is_the_targets_first_byte(
         assert f"RELAY_LOG_FILE = '{target.relay.file}', RELAY_LOG_POS = {target.relay.pos}" in step.sql
 
 
+@pytest.mark.parametrize("last", ["ddl", "rows"])
+def test_the_last_of_all_is_still_there_though_it_has_no_gtid(last: str) -> None:
+    log = Log("mysql56")
+    log.add("Query", "use `app`; INSERT INTO t VALUES (1)")
+    if last == "rows":
+        log.add("Query", "BEGIN")
+        log.add("Delete_rows", "table_id: 18 flags: STMT_END_F")
+        log.add("Xid", "COMMIT /* xid=1 */")
+    else:
+        log.add("Query", "use `app`; DROP TABLE `t`", size=90)
+    found = list(Reader(log.page, 2, Place("bin.000001", 4), "percona.heartbeat").transactions(Place(log.file, 4)))
+    assert begins_at(log.page, found[-1])
+    log.add("Query", "use `app`; INSERT INTO t VALUES (2)")
+    assert begins_at(log.page, found[-1])
+    found[-1].source = Place("bin.000001", 5)
+    assert not begins_at(log.page, found[-1])
+
+
 def test_what_cannot_be_read_is_said_and_what_comes_before_it_is_there() -> None:
     """A file that a crash has left empty, or with half an event at its end."""
     log = Log("mysql")

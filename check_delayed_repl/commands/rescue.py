@@ -22,9 +22,6 @@ from check_delayed_repl.rescue.statements import KINDS
 
 HELP = "get lost data back: freeze, find the mistake, forward to just before it, resume"
 
-_GTID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?::[a-zA-Z_]\w{0,31})?:\d{1,19}|\d+-\d+-\d+")
-_PLACE = re.compile(r"[^\s:'\"/\\]{1,200}\.\d+:\d{1,19}")
-
 ACTIONS = {
     "ready": "say whether a rescue would work here now; changes nothing",
     "freeze": "stop applying at once, without a question",
@@ -56,7 +53,9 @@ def _table(text: str) -> str:
 
 
 def _target(text: str) -> str:
-    if _GTID.fullmatch(text) or _PLACE.fullmatch(text):
+    from check_delayed_repl.rescue.record import TARGET
+
+    if re.match(TARGET, text):
         return text
     raise argparse.ArgumentTypeError(f"{text!r} can be no target: give a GTID or FILE:POS, as rescue find prints it")
 

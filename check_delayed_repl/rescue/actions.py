@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 
-from check_delayed_repl.observe.connection import Refused
+from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.rescue import find, plan, ready, standing, tables
 from check_delayed_repl.rescue.base import Action
 from check_delayed_repl.rescue.plan import Plan, Refusal, Waiting
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
 from check_delayed_repl.rescue.relaylog import Transaction
-from check_delayed_repl.rescue.run import Failed, current, lock, wait
+from check_delayed_repl.rescue.run import Failed, Runner, current, lock, wait
 from check_delayed_repl.rescue.standing import FIND, FREEZE, GRANTS, SEE, Next
-from check_delayed_repl.rescue.state import State, channels, identity, read
+from check_delayed_repl.rescue.state import State, channels, identity, named, read
 from check_delayed_repl.words import one_line, plain, plural, size, span, utc
 
 LISTED = 20
@@ -55,7 +55,7 @@ class Rescue(Action):
             same += ["--execute"] if getattr(args, "execute", False) else []
             self._next(Next("one of", tuple(same)), *(one.name for one in every))
             raise Failed(f"there are {len(every)} channels: name one with --channel: {listed}")
-        chosen = [one for one in every if name is None or one.name.lower() == name.lower()]
+        chosen = named(every, name)
         if not every:
             raise Gone("no replication channel is configured on this server")
         if not chosen:
@@ -67,7 +67,8 @@ class Rescue(Action):
         except RecordError as error:
             if args.action in ("forward", "resume"):
                 raise
-            self._report.reasons.append(f"the record is of no use: {error}")
+            if args.action != "ready":
+                self._report.reasons.append(f"the record is of no use: {error}")
 
     def _search(self) -> find.Search:
         return find.Search(self._session, self._state, self._active, self._fetched(self._state))
@@ -180,16 +181,37 @@ class Rescue(Action):
 
     def _roll(self, name: str, target: Transaction, moment: find.Moment, planned: Plan) -> None:
         lock(self._session, self._state.channel.name)
-        fresh = self._active is None
         facts = self._begin(self._record, self._state)
         facts.phase, facts.target = "forwarding", name
         facts.target_time, facts.target_place = moment.time, str(target.source)
         self._record.save(facts)
-        if fresh:
-            self._note_job(facts, finished=False)
-        self._runner(facts, self._record).run(planned)
+        self._note_job(facts, finished=False)
+        runner = self._runner(facts, self._record)
+        try:
+            runner.run(planned)
+        except Failed:
+            self._stay(runner, facts)
+            raise
         facts.phase, facts.place = "forwarded", facts.target_place
-        self._record.save(facts)
+        runner.save()
+
+    def _stay(self, runner: Runner, facts: Facts) -> None:
+        """What has failed halfway ends held all the same, or it is said."""
+        session, report, planned = self._session, self._report, Plan()
+        try:
+            state = read(session, current(session, facts.channel))
+            first = find.oldest(session, state, facts)
+            if first and report.done:
+                planned = plan.stay(state, facts, first)
+                runner.run(planned)
+                state = read(session, current(session, facts.channel))
+            self._stand(state, facts, first)
+        except (Failed, Refused, SampleFailed) as error:
+            report.held = False
+            report.reasons.append(f"it could not be held: {error}")
+            report.statements = [step.sql for step in planned.steps]
+        if not report.held:
+            report.reasons.append("NOT HELD: any START, and a restart of the server, applies what waits here")
 
     # --- resume ---
 
@@ -220,6 +242,7 @@ class Rescue(Action):
         active = active or self._begin(self._record, state)
         if active.delay is None or delay is not None:
             active.delay = wanted
+        self._record.save(active)
         self._runner(active, self._record).run(planned)
         channel = current(self._session, state.channel.name)
         if channel.sql == "No" or channel.delay != wanted:
@@ -239,8 +262,8 @@ class Rescue(Action):
     def _end(self, record: Record, facts: Facts) -> None:
         facts.phase = "resumed"
         facts.steps.append((round(time.time(), 3), "resume", "done"))
-        record.save(facts)
         self._note_job(facts, finished=True)
+        record.save(facts)
 
     def _gone(self, gone: Gone) -> bool:
         """There is no such channel: somebody has promoted the server, or made it forget its source. Raises Gone where
@@ -290,7 +313,7 @@ class Rescue(Action):
 
     def _ready(self, state: State) -> bool:
         args, report = self._args, self._report
-        checks = [*ready.checks(self._session, state)]
+        checks = [*ready.checks(self._session, state), ready.can_keep(self._record)]
         given = {field: getattr(args, f"source_{field}") for field in ("host", "port", "socket", "user", "password")}
         given["defaults_file"] = args.source_defaults_file
         if any(given.values()):

@@ -128,7 +128,7 @@ class Action:
             job = JobLine(now, facts.job, KIND, min(facts.started, now), now if finished else None)
             history.add_job(own, job)
             for name in history.replicas() if history.readable else ():
-                of_channel = name.partition(CHANNEL_SEPARATOR)[2] in ("", facts.channel)
+                of_channel = name.partition(CHANNEL_SEPARATOR)[2].lower() in ("", facts.channel.lower())
                 sample = history.newest_sample(name) if of_channel and name != own else None
                 if sample is not None and sample.server == facts.server:
                     history.add_job(name, job)
@@ -143,18 +143,22 @@ class Action:
         place = first.source if first else state.channel.fetched
         report.position = str(place) if place.file else None
 
-    def _runner(self, facts: Facts, record: Record) -> Runner:
-        return Runner(self._session, facts, record, self._voice, self._report.done)
+    def _runner(self, facts: Facts, record: Record | None) -> Runner:
+        return Runner(self._session, facts, record, self._voice, self._report)
 
     def _begin(self, record: Record, state: State) -> Facts:
         """The facts of the rescue that goes on, or of one that begins now. Raises RecordError."""
         facts = record.load()
-        if facts is not None and facts.phase != "resumed":
-            return facts
+        if facts is None or facts.phase == "resumed":
+            facts = self._first_facts(state)
+            record.save(facts)
+        return facts
+
+    def _first_facts(self, state: State) -> Facts:
         channel = state.channel
         delay = None if state.held else channel.delay
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(state.now))
-        facts = Facts(
+        return Facts(
             server=state.identity,
             channel=channel.name,
             phase="frozen",
@@ -164,7 +168,5 @@ class Action:
             gtid=channel.gtid,
             fetching=channel.io != "No",
             job=f"{KIND}-{moment}-{os.urandom(2).hex()}" + ("" if delay is None else f"-delay-{delay}"),
+            steps=[(round(time.time(), 3), "freeze", "done")],
         )
-        facts.steps.append((round(time.time(), 3), "freeze", "done"))
-        record.save(facts)
-        return facts

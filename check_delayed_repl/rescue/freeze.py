@@ -15,11 +15,11 @@ from check_delayed_repl.records import JobLine, merge_job
 from check_delayed_repl.rescue import find, plan, ready, tables
 from check_delayed_repl.rescue.base import KIND, Action
 from check_delayed_repl.rescue.plan import Refusal
-from check_delayed_repl.rescue.record import Facts, Record, RecordError
+from check_delayed_repl.rescue.record import Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place
 from check_delayed_repl.rescue.run import Failed, Stopped, current, lock, stop_now, stop_statement
 from check_delayed_repl.rescue.standing import FIND, Next
-from check_delayed_repl.rescue.state import HELD_S, Channel, channels, read
+from check_delayed_repl.rescue.state import HELD_S, Channel, channels, named, read
 from check_delayed_repl.words import one_line, span, utc
 
 KEEP_S = 1.0
@@ -80,7 +80,7 @@ class Freeze(Action):
         return True
 
     def _channels(self) -> list[Channel]:
-        return [one for one in channels(self._session) if self._target.channel in (None, one.name)]
+        return named(channels(self._session), self._target.channel)
 
     def _stop(self) -> Stopped:
         return stop_now(self._session, self._target.channel, bool(self._args.let_finish), self._voice)
@@ -95,7 +95,8 @@ class Freeze(Action):
                 f" appliers ({stopped.refused})."
             )
         if mariadb or len(stopped.statements) > 1:
-            return "What was being applied has been rolled back; DDL and tables without transactions cannot be."
+            what = "What" if len(stopped.statements) > 1 else "If something"
+            return f"{what} was being applied has been rolled back; DDL and tables without transactions cannot be."
         return "No transaction had to be rolled back."
 
     def _dry_freeze(self) -> bool:
@@ -116,22 +117,26 @@ class Freeze(Action):
         session, voice, report = self._session, self._voice, self._report
         state = read(session, channel)
         name = f"Channel {channel.name!r}: " if channel.name else ""
-        facts: Facts | None = None
-        held = "held before" if state.held else "NOT HELD: any START, and a restart of the server, undoes this"
+        kept: Record | None = None
         try:
             record = Record(self._folder, state.identity, channel.name)
-            facts = self._begin(record, state)
-            lock(session, channel.name)
-            self._runner(facts, record).run(plan.hold(state))
-            held = f"HELD: neither START nor a restart applies anything here (the delay is {HELD_S} s)"
+            facts, kept = self._begin(record, state), record
         except RecordError as error:
-            voice.say(f"{name}The record cannot be kept: {error}. Note down: the delay was {channel.delay} s.")
-            report.reasons.append(f"the record cannot be kept: {error}; the delay was {channel.delay} s")
+            facts = self._first_facts(state)
+            was = "set by a freeze before" if facts.delay is None else f"{facts.delay} s"
+            report.reasons.append(
+                f"the record cannot be kept: {error}. Note down: the delay was {was}, and {facts.job} is the job to"
+                " finish at the end"
+            )
+        held = "held before" if state.held else "NOT HELD: any START, and a restart of the server, undoes this"
+        try:
+            lock(session, channel.name)
+            self._runner(facts, kept).run(plan.hold(state))
+            held = f"HELD: neither START nor a restart applies anything here (the delay is {HELD_S} s)"
         except (Failed, Refusal) as error:
             report.reasons.append(f"not held: {error}")
         voice.say(f"{name}{held}.")
-        if facts is not None:
-            self._note_job(facts, finished=False)
+        self._note_job(facts, finished=False)
         state = read(session, current(session, channel.name))
         search = find.Search(session, state, facts, self._fetched(state))
         first = find.oldest(session, state, facts)
@@ -203,9 +208,9 @@ class Freeze(Action):
                         self._report.done += self._stop().statements
                         voice.say(f"{utc(time.time())}: somebody had started it; stopped again")
                     for one in every:
-                        if one.relay.order > seen.setdefault(one.name, one.relay).order:
+                        if one.applied != seen.setdefault(one.name, one.applied):
                             voice.say(f"{utc(time.time())}: CHANGES HAVE BEEN APPLIED meanwhile, up to {one.applied}")
-                        seen[one.name] = one.relay
+                        seen[one.name] = one.applied
                 except SampleFailed as error:
                     voice.say(f"{utc(time.time())}: {error}")
         voice.say("No more stopping.")

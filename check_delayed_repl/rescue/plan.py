@@ -101,14 +101,21 @@ def missing(state: State) -> list[str]:
     return sorted(needed - state.rights)
 
 
+def pending(state: State) -> str:
+    """The SQL error that must be mended first; empty where there is none."""
+    channel = state.channel
+    if channel.sql_errno in (0, KILLED):
+        return ""
+    return f"an SQL error is pending (error {channel.sql_errno}): {channel.sql_error}"
+
+
 def _check(state: State, repeated: bool = False) -> None:
     """No plan without the rights for it, or while an SQL error is pending. `repeated`: one that comes of what has been
     applied before, as after a crash, is none."""
-    channel = state.channel
     if lacking := missing(state):
         raise Refusal(f"the account lacks {', '.join(lacking)}", GRANTS)
-    if channel.sql_errno not in (0, KILLED) and not repeated:
-        raise Refusal(f"an SQL error is pending (error {channel.sql_errno}): {channel.sql_error}")
+    if (error := pending(state)) and not repeated:
+        raise Refusal(error)
 
 
 class _Steps:
@@ -190,6 +197,11 @@ def forward(state: State, facts: Facts | None, name: str, found: Waiting) -> Pla
     _check(state, bool(found.repeated and facts and facts.phase == "forwarding"))
     assert found.first is not None
     return _forward(state, facts, found, found.first, target)
+
+
+def stay(state: State, facts: Facts | None, first: Transaction) -> Plan:
+    """Holds the server where it stands, in front of the oldest that waits, as a forward to there would."""
+    return _forward(state, facts, Waiting(first=first), first, first)
 
 
 def _forward(state: State, facts: Facts | None, found: Waiting, first: Transaction, target: Transaction) -> Plan:

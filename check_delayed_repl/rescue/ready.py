@@ -10,7 +10,8 @@ from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.observe.replication import is_mariadb, version_numbers
 from check_delayed_repl.observe.target import Target
-from check_delayed_repl.rescue.plan import missing
+from check_delayed_repl.rescue import plan
+from check_delayed_repl.rescue.record import Record, RecordError
 from check_delayed_repl.rescue.state import Session, State, in_variables, pager
 from check_delayed_repl.words import one_line, size, span
 
@@ -27,7 +28,7 @@ class Check(NamedTuple):
 def checks(session: Session, state: State) -> Iterator[Check]:
     """What a rescue needs here."""
     channel, rights = state.channel, state.rights
-    if lacking := missing(state):
+    if lacking := plan.missing(state):
         yield Check("FAIL", f"the account lacks {', '.join(lacking)}")
     else:
         yield Check("ok" if rights is not None else "warn", "the account may stop, change and start replication")
@@ -38,6 +39,8 @@ def checks(session: Session, state: State) -> Iterator[Check]:
         yield Check("ok", f"the relay log can be read ({channel.relay.file})")
     except Refused as error:
         yield Check("FAIL", f"the relay log cannot be read ({error})")
+    if stands := plan.pending(state):
+        yield Check("FAIL", one_line(stands))
     if channel.delay == 0:
         yield Check("warn", "the server itself is not set to delay: what waits here is what another program holds back")
     if session.variable("relay_log_recovery") == "1":
@@ -46,6 +49,15 @@ def checks(session: Session, state: State) -> Iterator[Check]:
         yield Check("warn", line)
     if state.stays_stopped or state.may_persist:
         yield Check("ok", "replication can be kept from starting by itself after a restart")
+
+
+def can_keep(record: Record) -> Check:
+    """Whether a rescue's record can be kept."""
+    try:
+        record.try_out()
+    except RecordError as error:
+        return Check("FAIL", f"the record of a rescue cannot be kept, give another folder with --state: {error}")
+    return Check("ok", "the record of a rescue can be kept")
 
 
 def _of_mariadb(state: State) -> Iterator[str]:

@@ -18,9 +18,18 @@ from check_delayed_repl.rescue.state import HELD_S
 
 _MAX_BYTES = 1 << 20
 
+_UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+TARGET = (
+    rf"\A(?:{_UUID}(?::[a-zA-Z_]\w{{0,31}})?:\d{{1,19}}"  # MySQL's GTIDs
+    r"|\d{1,10}-\d{1,10}-\d{1,20}"  # MariaDB's
+    r"|[^\s:'\"/\\]{1,200}\.\d{1,19}:\d{1,19})\Z"
+)
+"""What can name a transaction."""
+
 Time = Annotated[float, msgspec.Meta(ge=0, lt=1e11)]
 """Seconds since 1970, by the server's clock."""
 Word = Annotated[str, msgspec.Meta(pattern=r"\A[\w ./:@#-]{0,300}\Z")]
+Target = Annotated[str, msgspec.Meta(pattern=TARGET)]
 Spot = Annotated[str, msgspec.Meta(pattern=r"\A[^\s:'\"\\\\]{1,200}:\d{1,19}\Z")]
 
 
@@ -44,7 +53,7 @@ class Facts(msgspec.Struct, forbid_unknown_fields=True):
     """Its IO thread ran."""
     persisted: bool = False
     """This rescue has made it stay stopped after a restart."""
-    target: Word | None = None
+    target: Target | None = None
     target_time: Time | None = None
     target_place: Spot | None = None
     place: Spot | None = None
@@ -60,7 +69,7 @@ class Record:
     """The file of one server and channel in a folder."""
 
     def __init__(self, folder: str, server: str, channel: str) -> None:
-        key = f"{server}#{channel}"
+        key = f"{server}#{channel.lower()}"
         name = re.sub(r"[^\w.-]+", "-", key)[:80]
         self._folder = folder
         self._server, self._channel = server, channel
@@ -84,7 +93,7 @@ class Record:
             raise RecordError(f"{self.path}: somebody has changed it: {error}") from None
         finally:
             os.close(descriptor)
-        if (facts.server, facts.channel) != (self._server, self._channel):
+        if (facts.server, facts.channel.lower()) != (self._server, self._channel.lower()):
             raise RecordError(f"{self.path}: it is of another server or channel: somebody has changed it")
         return facts
 
@@ -109,6 +118,17 @@ class Record:
                 os.close(folder)
         except OSError as error:
             raise RecordError(f"{error.filename or self._folder}: {error.strerror}") from None
+
+    def try_out(self) -> None:
+        """Raises RecordError where none could be read or written now. Writes nothing."""
+        self.load()
+        there = self._folder
+        while not os.path.lexists(there):
+            there = os.path.dirname(there)
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise RecordError(f"{there}: this user may not write there")
+        if not os.statvfs(there).f_bavail:
+            raise RecordError(f"{there}: the disk is full")
 
     def _check_folder(self) -> None:
         found = os.lstat(self._folder)

@@ -343,8 +343,8 @@ def begins_at(page: Page, wanted: Transaction) -> bool:
     if wanted.gtid:
         found = _GTID.search(rows[0][5] or b"")
         return _is_start(rows[0][2]) and bool(found and (found[1] or found[2]).decode() == wanted.gtid)
-    length = _int(rows[1][1]) - wanted.relay.pos if len(rows) > 1 else 0
-    return _int(rows[0][4]) - length == wanted.source.pos
+    end = _int(rows[1][1]) if len(rows) > 1 else wanted.end.pos  # the last event of all, and all of the transaction
+    return _int(rows[0][4]) - (end - wanted.relay.pos) == wanted.source.pos
 
 
 def _int(value: bytes | None) -> int:

@@ -69,7 +69,11 @@ class Voice:
 
     def progress(self, line: str) -> None:
         if self._progress:
-            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+            try:
+                print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+            except OSError:
+                self._progress = False
+                sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
     def finish(self, report: Report) -> None:
         """The rest of what a report has to say: reasons, what is left to be done, the next step."""

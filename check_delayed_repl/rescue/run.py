@@ -12,9 +12,9 @@ from check_delayed_repl.observe.dialect import Dialect
 from check_delayed_repl.observe.dialect import quoted as text
 from check_delayed_repl.observe.replication import is_mariadb, version_numbers
 from check_delayed_repl.rescue.plan import STAY_STOPPED, Plan, Step
-from check_delayed_repl.rescue.record import Facts, Record
+from check_delayed_repl.rescue.record import Facts, Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place, begins_at, next_start
-from check_delayed_repl.rescue.report import Voice
+from check_delayed_repl.rescue.report import Report, Voice
 from check_delayed_repl.rescue.state import Channel, Session, channels, pager
 
 LOCK = "check_delayed_repl.rescue"
@@ -104,7 +104,7 @@ def _kill(session: Session, channel: str | None) -> Stopped:
     elif channel is not None and version_numbers(session.version) >= (8, 0, 0):
         sql += (
             " AND THREAD_ID IN (SELECT THREAD_ID FROM performance_schema.replication_applier_status_by_worker"  # noqa: S608
-            f" WHERE CHANNEL_NAME = {text(channel)})"
+            f" WHERE LOWER(CHANNEL_NAME) = {text(channel.lower())})"
         )
     done: list[str] = []
     try:
@@ -138,29 +138,44 @@ def current(session: Session, name: str) -> Channel:
 
 
 class Runner:
-    """Carries out plans on one channel, and adds to `done` what it has executed."""
+    """Carries out plans on one channel, and adds to the report what it has executed. `record` is None where none can be
+    kept."""
 
-    def __init__(self, session: Session, facts: Facts, record: Record, voice: Voice, done: list[str]) -> None:
+    def __init__(self, session: Session, facts: Facts, record: Record | None, voice: Voice, report: Report) -> None:
         self._session, self._channel = session, facts.channel
-        self._facts, self._record, self._voice, self._done = facts, record, voice, done
+        self._facts, self._record, self._voice, self._report = facts, record, voice, report
 
     def run(self, plan: Plan) -> None:
-        """Raises Failed, SampleFailed (the server went away) and RecordError."""
+        """Raises Failed and SampleFailed (the server went away)."""
+        for step in plan.steps:
+            self._look_again(step)
         for step in plan.steps:
             self._step(step)
 
     def note(self, name: str, what: Literal["begun", "done", "failed"]) -> None:
         """Writes down that a step has begun, is done or has failed."""
         self._facts.steps.append((round(time.time(), 3), name, what))
-        self._record.save(self._facts)
+        self.save()
+
+    def save(self) -> None:
+        """What has been begun goes on without a record too: it ends in safety."""
+        try:
+            if self._record:
+                self._record.save(self._facts)
+        except RecordError as error:
+            self._record = None
+            self._report.reasons.append(f"the record cannot be kept any more: {error}")
+
+    def _look_again(self, step: Step) -> None:
+        if step.until and not begins_at(pager(self._session, self._channel), step.until):
+            raise Failed(f"the target is not at {step.until.relay} any more: nothing was started")
 
     def _step(self, step: Step) -> None:
         session = self._session
         self._voice.say(f"{step.sql};")
         if step.needs_io:
             self._need_io()
-        if step.until and not begins_at(pager(session, self._channel), step.until):
-            raise Failed(f"the target is not at {step.until.relay} any more: nothing was started")
+        self._look_again(step)
         if step.name == STAY_STOPPED:
             self._facts.persisted = True
         self.note(step.name, "begun")
@@ -169,7 +184,7 @@ class Runner:
         except Refused as error:
             self.note(step.name, "failed")
             raise Failed(f"{step.sql}: {error}") from None
-        self._done.append(step.sql)
+        self._report.done.append(step.sql)
         if step.until:
             wait(session, self._channel, step.until.relay, self._voice)
         self.note(step.name, "done")

@@ -218,6 +218,11 @@ def channels(session: Session) -> list[Channel]:
     return [_channel(row) for row in session.rows(statement, "reading the replication status")]
 
 
+def named(every: list[Channel], name: str | None) -> list[Channel]:
+    """Those that `name` means, as a server takes it; all where it is None."""
+    return [one for one in every if name is None or one.name.lower() == name.lower()]
+
+
 def _channel(row: dict[str, str]) -> Channel:
     tries = re.search(r"(?:attempt|retries:?) (\d+)(?:/(\d+))?", row.get("last_io_error", ""))
     last = int((tries[2] if tries else "") or row.get("source_retry_count") or 0)

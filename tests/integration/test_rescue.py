@@ -83,3 +83,16 @@ def test_a_rescue(scene: Scene, mistake: str, alive: bool) -> None:
     scene.shorten()
     wait_until(lambda: scene.tables(scene.replica) == scene.tables(scene.source), 40, "all is equal")
     assert scene.replica.threads() == ("Yes", "Yes")
+
+
+@pytest.mark.long
+def test_the_mistake_is_the_last_that_was_ever_fetched(scene: Scene) -> None:
+    scene.source.sql("INSERT INTO app.stock (v, n) VALUES ('x', 1)")
+    before = scene.make(MISTAKES["drop"])
+    wait_until(lambda: len(scene.find("--all", "--limit", "0")) == 2, 60, "it is fetched")
+    scene.lose_source()
+    scene.json("freeze")
+    target = scene.find("--kind", "drop")[0]["target"]
+    done = scene.json("forward", target, "--execute")
+    assert (done["phase"], done["held"]) == ("forwarded", True)
+    assert scene.tables(scene.replica) == before

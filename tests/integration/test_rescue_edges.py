@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from .rescuing import DELAY_S, MISTAKES, ROOT, TABLES, Scene, pair_for_rescues
-from .servers import ROOT_PASSWORD, Family, Kit, Pair, wait_until
+from .rescuing import DELAY_S, HELD_S, MISTAKES, ROOT, TABLES, Scene, pair_for_rescues
+from .servers import ROOT_PASSWORD, Family, Kit, Pair, literal, wait_until
 from .test_rescue import FAMILIES, scene
 
 __all__ = ["scene"]
@@ -63,9 +63,14 @@ def test_a_dry_run_and_a_plan_write_nothing(scene: Scene) -> None:
 def test_a_record_that_cannot_be_written_or_was_changed(scene: Scene) -> None:
     scene.source.sql(MISTAKES["drop"])
     scene.state_folder.mkdir(mode=0o755)
+    ready = scene.run("ready")
+    assert (ready.code, "must be a folder of mode 0700" in ready.out) == (1, True), ready
     frozen = scene.json("freeze")
-    assert (frozen["phase"], frozen["held"]) == ("frozen", False)
+    assert (frozen["phase"], frozen["held"]) == ("frozen", not scene.pins)
     assert "the delay was 90 s" in " ".join(frozen["reasons"])
+    (job,) = [one for one in scene.jobs() if one["status"] == "running"]
+    assert job["kind"] == "rescue"
+    assert f"{job['id']} is the job to finish" in " ".join(frozen["reasons"])
     assert scene.replica.threads()[1] == "No"
     scene.state_folder.chmod(0o700)
     scene.json("freeze")
@@ -82,6 +87,51 @@ def test_a_record_that_cannot_be_written_or_was_changed(scene: Scene) -> None:
     if not scene.mariadb:  # held
         assert "--delay" in " ".join(refused["reasons"])
     assert scene.json("resume", "--execute", "--delay", "90")["phase"] == "resumed"
+
+
+@pytest.mark.long
+def test_a_forward_that_fails_halfway_is_held_where_it_stands(scene: Scene) -> None:
+    """Its record cannot be written any more; a row is missing; its terminal is gone."""
+    row = "id = 7"
+    scene.source.sql(f"UPDATE app.stock SET n = 0 WHERE {row}", "INSERT INTO app.stock (v, n) VALUES ('x', 1)")
+    before = scene.make(MISTAKES["drop"])
+    wait_until(lambda: len(scene.find("--all", "--limit", "0")) == 3, 60, "it is fetched")
+    (saved,) = scene.replica.sql(f"SELECT id, v, n FROM app.stock WHERE {row}")
+    scene.replica.unlogged(f"DELETE FROM app.stock WHERE {row}")
+    scene.json("freeze")
+    target = scene.find("--kind", "drop")[0]["target"]
+    failed = scene.json("forward", target, "--execute", code=1)
+    assert (failed["phase"], failed["held"]) == ("forwarding", True), failed
+    assert "1032" in " ".join(failed["reasons"])
+    assert int(scene.status()["SQL_Delay"]) == HELD_S
+    scene.replica.unlogged(f"INSERT INTO app.stock VALUES ({saved[0]}, {literal(saved[1])}, {saved[2]})")
+    # The reader of what goes on and the disk of the record are lost right behind the first statement.
+    lost = (
+        "import os, signal, sys\n"
+        "from check_delayed_repl.rescue import record, run\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "ask = run.Session.ask\n"
+        "def lose(self, sql, *more, **others):\n"
+        "    if sql.startswith('START '):\n"
+        "        os.close(terminal)\n"
+        "        record.os.fsync = full\n"
+        "    return ask(self, sql, *more, **others)\n"
+        "def full(_):\n"
+        "    raise OSError(28, 'No space left on device')\n"
+        "terminal, inside = os.openpty()\n"
+        "os.dup2(inside, 2)\n"
+        "os.close(inside)\n"
+        "run.Session.ask = lose\n"
+        "from check_delayed_repl import tool\n"
+        "sys.exit(tool.run(sys.argv[1:]))\n"
+    )
+    command = [sys.executable, "-c", lost, *scene.command("forward", target, "--execute")[3:]]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done
+    assert "the record cannot be kept any more: " in done.stdout
+    status = scene.json("status")
+    assert (status["phase"], status["held"]) == ("forwarded", True)
+    assert scene.tables(scene.replica) == before
 
 
 def test_every_command_that_is_printed_can_be_pasted(scene: Scene) -> None:
