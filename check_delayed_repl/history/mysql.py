@@ -26,7 +26,15 @@ from typing import TYPE_CHECKING
 from check_delayed_repl.history.codec import JOB_COLUMNS, NAME_LENGTH, Row, added_columns, job_values, layout, text
 from check_delayed_repl.history.database import HistoryUnavailable
 from check_delayed_repl.history.tables import History
-from check_delayed_repl.observe.connection import ConnectFailed, connect, scrubbed, server_error, text_of
+from check_delayed_repl.observe.connection import (
+    SESSION,
+    SESSION_TIMES,
+    ConnectFailed,
+    connect,
+    scrubbed,
+    server_error,
+    text_of,
+)
 from check_delayed_repl.observe.optionfile import exposed
 from check_delayed_repl.observe.target import SSL_MODES, Target
 from check_delayed_repl.records import JobLine, Sample
@@ -88,8 +96,8 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
 """Statements that lead from a version of the layout (0: none) to the one after it, or from none to the newest."""
 
 _SESSION = (
-    "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
-    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+    f"{SESSION}, sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', sql_safe_updates = 0{SESSION_TIMES}",
+    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE",
 )
 _NOW = "SELECT UNIX_TIMESTAMP(NOW(6))"
 

@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 SOCKETS = ("/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock")  # noqa: S108
 """Where servers put their socket, by distribution."""
 
+# The session is ours, in one statement, whatever the server's globals, its init_connect or the account say: times in
+# UTC, all rows, values as they are, no snapshot that outlives a statement (off and on again ends an open transaction).
+SESSION = (
+    "SET SESSION time_zone = '+00:00', sql_select_limit = 18446744073709551615, sql_big_selects = 1,"
+    " character_set_client = 'utf8mb4', character_set_connection = 'utf8mb4', character_set_results = 'utf8mb4',"
+    " completion_type = 0, autocommit = 0, autocommit = 1"
+)
+SESSION_TIMES = "/*M!100101 , max_statement_time = 0 *//*!50708 , max_execution_time = 0 */"
+
 MAX_TEXT = 400
 _SOCKET_FULL_S = 0.05
 _SHUTTING_DOWN = 1053

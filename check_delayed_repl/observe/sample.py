@@ -8,6 +8,8 @@ import time
 from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.observe import heartbeat
 from check_delayed_repl.observe.connection import (
+    SESSION,
+    SESSION_TIMES,
     Answer,
     ConnectFailed,
     Refused,
@@ -27,19 +29,12 @@ if TYPE_CHECKING:
 
     from check_delayed_repl.observe.wire import Connection
 
-# The session is ours, in one statement, whatever the server's globals, its init_connect or the account say: times in
-# UTC, all rows, values as they are, no snapshot that outlives a statement (off and on again ends an open transaction),
-# and an end to waiting for a lock, so that samples of a locked table do not pile up on the server.
-_SESSION = (
-    "SET SESSION time_zone = '+00:00', sql_mode = '', sql_select_limit = 18446744073709551615, sql_big_selects = 1,"
-    " character_set_client = 'utf8mb4', character_set_connection = 'utf8mb4', character_set_results = 'utf8mb4',"
-    " autocommit = 0, autocommit = 1, lock_wait_timeout = {lock_s}"
-)
+# There is an end to waiting for a lock, so that samples of a locked table do not pile up on the server.
+_SESSION = SESSION + ", sql_mode = '', lock_wait_timeout = {lock_s}"
 # Where a server, or a proxy before it, does not let one set these, a sample can do without.
 _SESSION_TOO = (
     ", net_read_timeout = 30, net_write_timeout = 60, lc_messages = 'en_US', lc_time_names = 'en_US'"
-    "/*M!100101 , max_statement_time = 0 *//*M!100304 , system_versioning_asof = DEFAULT */"
-    "/*!50708 , max_execution_time = 0 */"
+    "/*M!100304 , system_versioning_asof = DEFAULT */" + SESSION_TIMES
 )
 
 # What tells one server from another, by kind. A MariaDB's uid came late, and its server id may be another's too.

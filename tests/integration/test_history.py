@@ -199,6 +199,18 @@ PRESET = (
 """What a session may set that says how its rows are numbered and what their time is."""
 
 
+SESSION_PRESET = (
+    "autocommit = 0",
+    "completion_type = 1",
+    "completion_type = 2",
+    "sql_select_limit = 2",
+    "sql_big_selects = 0, max_join_size = 1",
+    "sql_safe_updates = 1",
+    "SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY",
+)
+"""What init_connect may do to every session that is not an administrator's."""
+
+
 @pytest.mark.parametrize("release", ["first", "this"])
 def test_what_a_writer_s_session_sets_neither_uses_up_keys_nor_makes_times(shared: Shared, release: str) -> None:
     if release == "first":
@@ -288,6 +300,27 @@ def test_a_flood_under_the_watched_name_does_not_slow_the_samples(shared: Shared
     assert [record for record in records if isinstance(record, Sample)] == samples
     assert ids(owner) == [f"flood{number}" for number in range(2000)], "some at each sample, in their order"
     assert next(line.id for _, line in owner.job_lines(R)) == "flood0"
+
+
+def test_nothing_that_is_preset_changes_what_is_kept_and_read(shared: Shared, family: Family) -> None:
+    shared.open()
+    shared.job_writer()
+    shared.account("storer", f"ALL ON {DATABASE}.*")
+    extra = "max_statement_time = 0.001" if family == "mariadb" else "max_execution_time = 1"
+    for number, preset in enumerate((*SESSION_PRESET, extra)):
+        shared.sql(f"SET GLOBAL init_connect = 'SET {preset}'")
+        try:
+            storing, reading = (shared.open("storer", SECRET) for _ in range(2))
+            writing = shared.open("jobwriter", SECRET)
+        finally:
+            shared.sql("SET GLOBAL init_connect = ''")
+        name = f"r{number}"
+        for count in range(1, 4):
+            writing.add_job(name, JobLine(1.0, f"b{count}", "backup", 1.0))
+            storing.add_sample(name, full(time.time()))
+            storing.lease("anybody", 0)
+            assert len(list(reading.records(name))) == 2 * count, preset
+            assert len(list(shared.open().records(name))) == 2 * count, preset
 
 
 def test_times_are_the_server_s_own(shared: Shared) -> None:
