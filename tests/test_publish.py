@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
 import sqlite3
@@ -10,6 +11,7 @@ import threading
 import time
 from math import isfinite
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.request import urlopen
 
 import hostile
@@ -28,6 +30,7 @@ from check_delayed_repl.history.pruning import prune_future
 from check_delayed_repl.judge.fold import judge
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.observe.target import Target
+from check_delayed_repl.publish import judging as judging_module
 from check_delayed_repl.publish import openmetrics
 from check_delayed_repl.publish.commandfile import LINE_BYTES, CommandFile, line
 from check_delayed_repl.publish.judging import Judging
@@ -299,6 +302,32 @@ def test_folds_are_kept_for_whoever_judges_next(tmp_path: Path) -> None:
             ((kept,),) = connection.execute("SELECT arrival FROM fold")
         connection.close()
         assert kept == arrival
+    judging.close()
+
+
+def test_a_long_history_is_read_over_several_rounds_and_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records arrive meanwhile, and none is missed."""
+    ticks = itertools.count()
+    monkeypatch.setattr(judging_module, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    monkeypatch.setattr(judging_module, "TIMEOUT_S", 1e12)
+    monkeypatch.setattr(judging_module, "CATCH_UP_S", 6.0)
+    monkeypatch.setattr("check_delayed_repl.history.folding.PIECE", 50)
+    judging, subjects = Judging(str(tmp_path / "h.db")), (subject("long"), subject("also long"), subject("short"))
+    with contextlib.closing(open_history(str(tmp_path / "h.db"), time.monotonic() + 60)) as history:
+        for name, length in (("long", 1000), ("also long", 1000), ("short", 5)):
+            history.add_records(name, [Sample(T + 10.0 * place, 7200.0, sql="No") for place in range(length)])
+        said: list[set[str]] = []
+        while not said or len(said[-1]) < 3:
+            now = T + 10.0 * (1000 + len(said))
+            history.add_records("long", [JobLine(now, f"job{len(said)}", "backup", now), Sample(now, 7200.0)])
+            found = judging.verdicts(subjects, now=now)
+            said.append(set(found))
+            for name, verdict in found.items():
+                assert verdict == judged(history, name, LIMITS, now, worker=True)
+    assert "short" in said[2]
+    assert len(said) > 5
     judging.close()
 
 

@@ -56,7 +56,7 @@ _HISTORY_RIGHTS: dict[str, dict[str, str]] = {
         "replica": "SELECT, INSERT, UPDATE",
         "sample": "SELECT, INSERT, DELETE",
         "job": "SELECT, INSERT, UPDATE (arrival, t), DELETE",
-        "fold": "SELECT, DELETE",
+        "fold": "SELECT, INSERT, DELETE",
     },
 }
 

@@ -6,6 +6,7 @@ changes no verdict.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from itertools import islice
 from time import monotonic
 from zlib import crc32
@@ -16,6 +17,8 @@ from check_delayed_repl.judge.outcome import Verdict
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import Record, Sample
 
+PIECE = 2_000
+"""Records that are folded without a break."""
 SAVE_EVERY = 20_000
 """Records folded between two saves, so that a long first folding is not lost to a timeout."""
 BLOCK = 64
@@ -43,18 +46,38 @@ def judged(
 
 def folded(history: History, replica: str, limits: Limits) -> tuple[Fold, int]:
     """All that has arrived, folded, and the last arrival number among it. Raises as `judged` does."""
-    fold, arrival = _kept(history, replica, limits)
+    work = folding(history, replica, limits)
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            found: tuple[Fold, int] = end.value
+            return found
+
+
+def folding(history: History, replica: str, limits: Limits) -> Generator[None, None, tuple[Fold, int]]:
+    """As `folded`, piece by piece: whoever has others to see to may go on later, under another deadline."""
+    fold, arrival = yield from _kept(history, replica, limits)
     unsaved, kept = 0, fold.clock
-    records = history.records(replica, arrival)
-    while block := list(islice(records, BLOCK)):
+    while piece := _piece(history, replica, arrival):
+        for first in range(0, len(piece), BLOCK):
+            _add(fold, piece[first : first + BLOCK])
+        arrival, unsaved = piece[-1][0], unsaved + len(piece)
+        if len(piece) < PIECE:
+            break
         if unsaved >= SAVE_EVERY and monotonic() < history.deadline:
             keep(history, replica, fold, arrival)
             unsaved, kept = 0, fold.clock
-        _add(fold, block)
-        arrival, unsaved = block[-1][0], unsaved + len(block)
+        piece.clear()  # a thousand may wait for their turn
+        yield
     if unsaved >= WORTH_KEEPING or fold.clock - kept >= WORTH_KEEPING_S:
         keep(history, replica, fold, arrival)
     return fold, arrival
+
+
+def _piece(history: History, replica: str, after: int) -> list[tuple[int, Record]]:
+    """The records that follow; all that are left, where they are fewer than PIECE."""
+    return list(islice(history.records(replica, after), PIECE))
 
 
 def _add(fold: Fold, block: list[tuple[int, Record]]) -> None:
@@ -84,7 +107,7 @@ def _key(limits: Limits) -> str:
     return f"{crc32(repr(limits).encode()):08x}"
 
 
-def _kept(history: History, replica: str, limits: Limits) -> tuple[Fold, int]:
+def _kept(history: History, replica: str, limits: Limits) -> Generator[None, None, tuple[Fold, int]]:
     kept = history.load_fold(replica, _key(limits))
     if kept is not None:
         arrival, text = kept
@@ -92,10 +115,10 @@ def _kept(history: History, replica: str, limits: Limits) -> tuple[Fold, int]:
         if fold is not None:
             fold.restore(history.delays(replica, fold.clock - fold.reach, arrival))
             return fold, arrival
-    return _begun_late(history, replica, limits) or (Fold(limits), 0)
+    return (yield from _begun_late(history, replica, limits)) or (Fold(limits), 0)
 
 
-def _begun_late(history: History, replica: str, limits: Limits) -> tuple[Fold, int] | None:
+def _begun_late(history: History, replica: str, limits: Limits) -> Generator[None, None, tuple[Fold, int] | None]:
     """A fold that began late in a long history and is as good as the whole one by now, and the last arrival in it."""
     newest = history.newest_sample_t(replica)
     if newest is None:
@@ -111,10 +134,12 @@ def _begun_late(history: History, replica: str, limits: Limits) -> tuple[Fold, i
         past = history.past(replica, first)
         if past.samples < WORTH_LEAVING_OUT:
             return None
-        late = LateFold(limits, past, first_t)
-        for number, record in history.records(replica, first - 1):
-            if late.cannot_converge:
-                break
-            if late.add(record, number):
-                return late.fold, number
+        late, arrival = LateFold(limits, past, first_t), first - 1
+        while not late.cannot_converge and (piece := _piece(history, replica, arrival)):
+            for number, record in piece:
+                if late.add(record, number):
+                    return late.fold, number
+            arrival = piece[-1][0]
+            piece.clear()
+            yield
     return None

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import suppress
 
 from check_delayed_repl.history import History, HistoryUnavailable, open_history
-from check_delayed_repl.history.folding import WORTH_KEEPING_S, folded, keep
+from check_delayed_repl.history.folding import WORTH_KEEPING_S, folding, keep
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import Verdict
 from check_delayed_repl.publish.result import Subject
@@ -47,8 +47,8 @@ class Judging:
         self._followed: dict[str, _Followed] = {}
         self._by_name: dict[str, list[_Followed]] = {}
         """Who is concerned by records of a name: a job on a server's name applies to its channels."""
-        self._behind: deque[Subject] = deque()
-        """Those whose history is still to be read."""
+        self._behind: deque[tuple[Subject, Generator[None, None, tuple[Fold, int]] | None]] = deque()
+        """Those whose history is still to be read, and what reads it, once that was begun."""
         self._to_keep: deque[_Followed] = deque()
         self._place = (0, 0)
         """The last arrival that was read, and the history's epoch then."""
@@ -117,7 +117,7 @@ class Judging:
             if followed is not None and followed.subject.limits == each.limits:
                 self._enter(each, followed)
             else:
-                self._behind.append(each)
+                self._behind.append((each, None))
         self._subjects = subjects
 
     def _enter(self, subject: Subject, followed: _Followed) -> None:
@@ -142,14 +142,22 @@ class Judging:
         return changed
 
     def _catch_up(self, history: History) -> set[str]:
-        """Folds the whole history of those that are behind, as many as there is time for; returns who they are."""
+        """Folds the whole history of those that are behind, as far as there is time; returns who is not any more."""
         until = time.monotonic() + CATCH_UP_S
         caught_up = set()
         while self._behind and time.monotonic() < until:
-            each = self._behind.popleft()
-            history.deadline = time.monotonic() + TIMEOUT_S
-            self._enter(each, _Followed(each, *folded(history, each.name, each.limits)))
-            caught_up.add(each.name)
+            each, begun = self._behind.popleft()
+            work = begun or folding(history, each.name, each.limits)
+            try:
+                while time.monotonic() < until:
+                    history.deadline = time.monotonic() + TIMEOUT_S
+                    next(work)
+            except StopIteration as end:
+                self._enter(each, _Followed(each, *end.value))
+                caught_up.add(each.name)
+            else:
+                # A long one gives way to all that are not begun yet, and no more then.
+                (self._behind.appendleft if begun else self._behind.append)((each, work))
         return caught_up
 
     def _keep(self, history: History) -> None:
