@@ -129,4 +129,4 @@ def read_questions(args: argparse.Namespace) -> None:
             args.unclear.append(str(error))
 
     args.tables = [name for text in args.tables or () if (name := read(_table, text))]
-    args.before = read(moment, args.before) if args.before else None
+    args.before = None if args.before is None else read(moment, args.before)
