@@ -9,7 +9,6 @@ from contextlib import suppress
 from check_delayed_repl.history import History
 from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.optionfile import OptionFileError
-from check_delayed_repl.observe.replication import is_mariadb
 from check_delayed_repl.options import replica_name
 from check_delayed_repl.records import JobLine, merge_job
 from check_delayed_repl.rescue import find, plan, ready, tables
@@ -57,7 +56,7 @@ class Freeze(Action):
             voice.statements(stopped.statements)
             for unclear in args.unclear:
                 voice.say(f"Not looked for: {unclear}.")
-            voice.say(self._fate(stopped, is_mariadb(session.version)))
+            voice.say(self._fate(stopped, session.say.mariadb))
             every = self._channels()
             for channel in every:
                 try:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.optionfile import OptionFileError
-from check_delayed_repl.observe.replication import is_mariadb, version_numbers
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.rescue import plan
 from check_delayed_repl.rescue.record import Record, RecordError
@@ -137,8 +136,8 @@ def _able(session: Session) -> set[str] | None:
         " WHERE privilege_type IN ('SUPER', 'REPLICATION SLAVE ADMIN', 'REPLICATION_SLAVE_ADMIN')"
     )
     by_role = "SELECT User FROM mysql.roles_mapping"
-    if not is_mariadb(session.version):
-        by_role = "SELECT TO_USER FROM mysql.role_edges" if version_numbers(session.version) >= (8, 0, 0) else ""
+    if not session.say.mariadb:
+        by_role = "SELECT TO_USER FROM mysql.role_edges" if session.say.numbers >= (8, 0, 0) else ""
     able: set[str] = set()
     try:
         session.ask("SELECT 1 FROM mysql.user LIMIT 0", "asking for accounts")  # else only one's own rights are shown

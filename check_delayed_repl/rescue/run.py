@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple
 from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.dialect import Dialect
 from check_delayed_repl.observe.dialect import quoted as text
-from check_delayed_repl.observe.replication import is_mariadb, version_numbers
 from check_delayed_repl.rescue.plan import STAY_STOPPED, Plan, Step
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place, begins_at, next_start
@@ -42,8 +41,7 @@ def stop_now(session: Session, channel: str | None, finish: bool, voice: Voice) 
     A transaction that is being applied is rolled back: MariaDB does so by itself, unless the applier waits for a lock;
     MySQL would finish it first. So appliers are killed; not with `finish`. Raises Refused and SampleFailed.
     """
-    statement = stop_statement(session.version, channel)
-    mariadb = is_mariadb(session.version)
+    statement, mariadb = stop_statement(session.version, channel), session.say.mariadb
     stopped = Stopped([]) if mariadb or finish else _kill(session, channel)
     error: list[BaseException] = []
 
@@ -97,11 +95,11 @@ def _kill(session: Session, channel: str | None) -> Stopped:
         "SELECT PROCESSLIST_ID FROM performance_schema.threads"  # noqa: S608
         f" WHERE PROCESSLIST_ID IS NOT NULL AND NAME IN ({names}) AND {busy}"
     )
-    if is_mariadb(session.version):
+    if session.say.mariadb:
         # Its error is then that of a query, which nobody needs to clear.
         kill, busy = "KILL QUERY", busy.replace("PROCESSLIST_STATE", "STATE")
         sql = f"SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND IN ('Slave_worker', 'Slave_SQL') AND {busy}"  # noqa: S608
-    elif channel is not None and version_numbers(session.version) >= (8, 0, 0):
+    elif channel is not None and session.say.numbers >= (8, 0, 0):
         sql += (
             " AND THREAD_ID IN (SELECT THREAD_ID FROM performance_schema.replication_applier_status_by_worker"  # noqa: S608
             f" WHERE LOWER(CHANNEL_NAME) = {text(channel.lower())})"

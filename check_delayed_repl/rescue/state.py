@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed, ask, connect
 from check_delayed_repl.observe.dialect import Dialect, by_gtid, quoted, rows_of
-from check_delayed_repl.observe.replication import is_mariadb, version_numbers
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.rescue.relaylog import SMALL_PAGE, Place, Row, TooMuch, Unreadable
 
@@ -158,6 +157,11 @@ class Session:
         self.version = ""
         """What the server calls itself; empty before the first connection."""
 
+    @property
+    def say(self) -> Dialect:
+        """How to talk to this server."""
+        return Dialect(self.version)
+
     def connect(self) -> None:
         """Begins anew. Raises SampleFailed and OptionFileError; and Refused where there is a connection, but not all of
         the session is as we want it."""
@@ -213,7 +217,7 @@ class Session:
 
 def channels(session: Session) -> list[Channel]:
     """Every channel. Raises Refused and SampleFailed."""
-    say = Dialect(session.version)
+    say = session.say
     statement = "SHOW ALL SLAVES STATUS" if say.mariadb else f"SHOW {say.replica} STATUS"
     return [_channel(row) for row in session.rows(statement, "reading the replication status")]
 
@@ -256,7 +260,7 @@ def identity(session: Session) -> str:
     """What changes when another server answers under the same name. Raises SampleFailed."""
     variable = session.variable
     server_id, port = variable("server_id") or "0", variable("port") or "0"
-    if not is_mariadb(session.version):
+    if not session.say.mariadb:
         return f"uuid:{variable('server_uuid') or server_id}"
     uid = variable("server_uid")
     return f"uid:{uid}/{server_id}/{port}" if uid and uid != "unknown" else f"id:{server_id}/{port}"
@@ -265,8 +269,7 @@ def identity(session: Session) -> str:
 def read(session: Session, channel: Channel) -> State:
     """The server's state with `channel` in it. Raises Refused and SampleFailed."""
     variable = session.variable
-    mariadb = is_mariadb(session.version)
-    numbers = version_numbers(session.version)
+    mariadb, numbers = session.say.mariadb, session.say.numbers
     executed = variable("gtid_binlog_state" if mariadb else "gtid_executed") or ""
     rights = _rights(session)
     stays = None if mariadb else False
