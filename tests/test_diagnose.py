@@ -408,6 +408,23 @@ def test_nothing_is_proposed_against_a_rescue() -> None:
 
 
 @pytest.mark.parametrize(
+    ("dialect", "thread", "believed"),
+    [
+        (MARIADB, {"sql": "No", "sql_remaining": None}, False),
+        (MARIADB, {"sql_remaining": 7000}, False),
+        (MARIADB, {"sql_remaining": None}, True),
+        (MYSQL, {"sql": "No", "sql_remaining": None}, True),
+    ],
+)
+def test_the_place_that_mariadb_shows_behind_a_forward_is_not_believed(
+    dialect: Dialect, thread: dict[str, Any], believed: bool
+) -> None:
+    fetched = ("bin.000123", 9)
+    said = plain(screen(scene(line(source_log=fetched, relay_log=fetched, **thread), dialect)))
+    assert ("all applied" in said, "applied bin.000123:9" in said) == (believed, believed)
+
+
+@pytest.mark.parametrize(
     ("picture", "said"),
     [
         (SCENES["delay-out-of-bounds pt-slave-delay"], "pt-slave-delay --defaults-file"),

@@ -17,6 +17,7 @@ from check_delayed_repl.diagnose.picture import Budget, Diagnosis, Outlook
 from check_delayed_repl.diagnose.screen import visible
 from check_delayed_repl.diagnose.steps import freeze
 from check_delayed_repl.judge.outcome import Finding, JobView, State
+from check_delayed_repl.records import Position, Sample
 from check_delayed_repl.report.metrics import MOST
 from check_delayed_repl.words import clean, plain, shown, span
 
@@ -303,7 +304,7 @@ class Screen:
         if s is None:
             return lines
         space = [] if s.relay_log_space is None else [f"{words.size(s.relay_log_space)} on disk"]
-        if s.source_log is not None and s.source_log == s.relay_log:
+        if s.source_log is not None and s.source_log == self._applied(s):
             space.append("all applied")
         elif s.delay is not None:
             # What is fetched and not applied: the delay, less what has not come since the source was last heard.
@@ -319,6 +320,13 @@ class Screen:
         lines += self._entry("heartbeats", f"source's{source} {delay}, own {'missing' if s.local_missing else own}")
         return lines + (self._entry("filters", ", ".join(s.filters)) if s.filters else [])
 
+    def _applied(self, s: Sample) -> Position | None:
+        """None where MariaDB may show the fetched place instead: after CHANGE has named a place in the relay log, until
+        a change is applied."""
+        waits = s.sql != "Yes" or s.sql_remaining is not None
+        doubted = self.p.dialect is not None and self.p.dialect.mariadb and waits and s.relay_log == s.source_log
+        return None if doubted else s.relay_log
+
     def _threads(self) -> list[Text]:
         newest, seen, verdict = self.p.verdict.sample, self.p.seen, self.p.verdict
         if newest is None:
@@ -331,7 +339,7 @@ class Screen:
         s = seen or newest
         for name, state, number, place, age, moved in (
             ("IO", s.io, s.io_errno, s.source_log, verdict.source_log_age, "fetched"),
-            ("SQL", s.sql, s.sql_errno, s.relay_log, verdict.relay_log_age, "applied"),
+            ("SQL", s.sql, s.sql_errno, self._applied(s), verdict.relay_log_age, "applied"),
         ):
             text = (state or words.UNKNOWN) + (f", error {number}" if number else "")
             if name == "SQL" and s.sql_remaining is not None:
