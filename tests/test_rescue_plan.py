@@ -8,15 +8,17 @@ import subprocess
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from rescue_builders import UUID, facts, state, transaction
 
 from check_delayed_repl.rescue.plan import Plan, Refusal, Waiting, forward, hold, resume, stay
+from check_delayed_repl.rescue.ready import checks
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
-from check_delayed_repl.rescue.relaylog import Place
+from check_delayed_repl.rescue.relaylog import Place, Row
 from check_delayed_repl.rescue.standing import by_hand, differences, next_step, phase
-from check_delayed_repl.rescue.state import HELD_S, Gtids, State
+from check_delayed_repl.rescue.state import HELD_S, Gtids, Session, State
 
 MYSQL, MARIADB, OLD = "9.7.4", "10.11.6-MariaDB-log", "5.6.24"
 UNTIL = "UNTIL RELAY_LOG_FILE = 'relay.000002', RELAY_LOG_POS = 900"
@@ -329,6 +331,23 @@ def test_gtids() -> None:
 
 
 # --- the record ---
+
+
+class Silent:
+    """A server that says no more than it must."""
+
+    version = MYSQL
+
+    def variable(self, _: str) -> str:
+        return "0"
+
+    def events(self, *_: object) -> list[Row]:
+        return []
+
+
+def test_where_a_forward_would_refuse_it_is_not_ready() -> None:
+    said = checks(cast("Session", Silent()), state(sql_errno=1146, sql_error="no such table"))
+    assert [one.text for one in said if one.level == "FAIL"] == ["an SQL error is pending (error 1146): no such table"]
 
 
 @pytest.fixture
