@@ -13,6 +13,7 @@ from check_delayed_repl.rescue.relaylog import Transaction
 from check_delayed_repl.rescue.run import Failed, Runner, current, lock, wait
 from check_delayed_repl.rescue.standing import FIND, FREEZE, GRANTS, SEE, Next
 from check_delayed_repl.rescue.state import State, channels, identity, named, read
+from check_delayed_repl.rescue.statements import ANY
 from check_delayed_repl.words import one_line, plain, plural, size, span, utc
 
 LISTED = 20
@@ -88,11 +89,15 @@ class Rescue(Action):
 
     def _find(self, _: State) -> None:
         args, voice = self._args, self._voice
-        wanted = find.Filter(tuple(self._tables), tuple(args.kind or ()), args.since, args.until, bool(args.all))
+        sought = tables.with_parents(self._session, self._tables)
+        wanted = find.Filter(tuple(sought), tuple(args.kind or ()), args.since, args.until, bool(args.all))
         listing = self._search().listed(wanted, LISTED if args.limit is None else args.limit)
         voice.found(listing)
         if voice.as_json:
             return
+        voice.mind(tables.take_along(sought[len(self._tables) :]))
+        if any(ANY in one.transaction.tables for one in listing.found):
+            voice.mind([f"{ANY} stands where the tables that a statement changes cannot be known"])
         if listing.found:
             one = listing.found[0].transaction
             self._next(Next("the plan for the first of these", ("forward", one.name)))
@@ -100,6 +105,7 @@ class Rescue(Action):
             for table in self._tables:
                 if why := tables.unknown(self._session, table, listing.scan.tables):
                     voice.say(f"Mistyped? {why}.")
+            self._tables = []
             self._next(Next("everything that waits", ("find", "--all", "--limit", "0")) if listing.first else SEE)
         voice.say(f"\nNext: {self._report.next}")
 

@@ -15,7 +15,7 @@ from check_delayed_repl.rescue.plan import Waiting
 from check_delayed_repl.rescue.record import Facts
 from check_delayed_repl.rescue.relaylog import Place, Reader, Transaction
 from check_delayed_repl.rescue.state import NO_SUCH_FILE, Session, State, pager
-from check_delayed_repl.rescue.statements import KINDS
+from check_delayed_repl.rescue.statements import ANY, KINDS
 from check_delayed_repl.rescue.tables import touches
 from check_delayed_repl.words import plain, utc
 
@@ -162,7 +162,7 @@ class Search:
 
     def of(self, one: Transaction) -> Moment:
         if one.beat_ts is not None and (found := heartbeat.times(one.beat_ts.encode(), self._zone)):
-            return Moment(found[0] + self._interval / 2, ERROR_S)
+            return Moment(found[0] + self._interval / 2, self._error)
         if self._applied is not None:
             return Moment(self._applied + (one.beats + 0.5) * self._interval, self._error)
         at = bisect_left(self._fetched, (one.source_end.order, 0.0))
@@ -173,17 +173,18 @@ class Search:
         return UNKNOWN
 
     def listed(self, wanted: Filter, limit: int) -> Listing:
-        """At most `limit`, where it is not 0."""
+        """At most `limit`, where it is not 0; what names the tables that are wanted comes before what may touch any."""
         timed = wanted.since is not None or wanted.until is not None
         if timed:
             self._count_beats()
         scan = self._scan()
 
-        def ranked() -> Iterator[tuple[tuple[int, int, int], Transaction]]:
+        def ranked() -> Iterator[tuple[tuple[int, ...], Transaction]]:
             for one in scan:
                 if wanted.fits(one, UNKNOWN) and (not timed or wanted.fits(one, self.of(one))):
                     scan.matches += 1
-                    yield _rank(one, scan.count), one
+                    named = touches(one.tables.keys() - {ANY}, wanted.tables)
+                    yield (not named, *_rank(one, scan.count)), one
 
         kept = heapq.nsmallest(limit, ranked()) if limit else sorted(ranked())
         self._calibrate(scan.beats)

@@ -19,6 +19,7 @@ from check_delayed_repl.rescue.relaylog import Place
 from check_delayed_repl.rescue.run import Failed, Stopped, current, lock, stop_now, stop_statement
 from check_delayed_repl.rescue.standing import FIND, Next
 from check_delayed_repl.rescue.state import HELD_S, Channel, channels, named, read
+from check_delayed_repl.rescue.statements import ANY
 from check_delayed_repl.words import one_line, span, utc
 
 KEEP_S = 1.0
@@ -47,7 +48,7 @@ class Freeze(Action):
             return False
         report.done = stopped.statements
         self._late: list[str] = []
-        """Why it is too late for what somebody fears for: it comes first, and is known last."""
+        """Why it is, or may be, too late for what somebody fears for: it comes first, and is known last."""
         if self._tables or args.before is not None:
             voice.progress("stopped; looking for what was asked for")
             voice.keep()
@@ -140,40 +141,53 @@ class Freeze(Action):
         search = find.Search(session, state, facts, self._fetched(state))
         first = find.oldest(session, state, facts)
         self._stand(state, facts, first)
+        listing = None
+        if self._tables or self._args.before is not None:
+            sought = tables.with_parents(session, self._tables)
+            listing = search.listed(find.Filter(tuple(sought)), 1)
+            voice.mind(tables.take_along(sought[len(self._tables) :]))
         moment = search.of(first) if first else find.UNKNOWN
         if first is None:
             voice.say(f"{name}Nothing waits: all that was fetched has been applied.")
-        else:
+        elif listing or moment.time is None:
             ago = f", {span(state.now - moment.time)} ago" if moment.time is not None else ""
             voice.say(f"{name}The oldest waiting change: {moment}{ago}, at {first.source}.")
+        else:  # whether the heartbeat went on is not known before all that waits has been read
+            voice.say(f"{name}The oldest waiting change: {utc(moment.earliest)} or later, at {first.source}.")
         voice.say(f"{name}{ready.room(session, state, moment.time)}")
         if state.channel.sql_errno and state.channel.sql_errno != plan.KILLED:
             voice.say(f"{name}An SQL error stands: {one_line(state.channel.sql_error)}")
-        if self._args.before is not None:
-            self._look_for_time(moment, self._args.before)
-        if self._tables:
-            self._look_for_tables(search)
+        if listing and first is None:
+            self._late.append(f"{name}too late, or not fetched yet: nothing waits here. {LEFT}")
+        elif listing:
+            if self._args.before is not None:
+                self._look_for_time(name, moment, self._args.before)
+            if self._tables:
+                self._look_for_tables(name, listing, sought)
 
-    def _look_for_time(self, oldest: find.Moment, before: float) -> None:
-        if oldest.time is None:
-            self._voice.say("Whether it is too late cannot be told: times are unknown.")
+    def _look_for_time(self, name: str, oldest: find.Moment, before: float) -> None:
+        if oldest.latest <= before:
+            self._voice.say(f"{name}In time: changes of {utc(before)} have not been applied here.")
         elif oldest.earliest > before:
-            self._late.append(f"too late: changes of {utc(before)} have been applied here. {LEFT}")
+            self._late.append(f"{name}too late: changes of {utc(before)} have been applied here. {LEFT}")
         else:
-            self._voice.say(f"In time: changes of {utc(before)} have not been applied here.")
+            self._late.append(f"{name}whether it is too late cannot be told: the oldest waiting change: {oldest}")
 
-    def _look_for_tables(self, search: find.Search) -> None:
-        listing = search.listed(find.Filter(tuple(self._tables)), 1)
+    def _look_for_tables(self, name: str, listing: find.Listing, sought: list[str]) -> None:
         if listing.found:
             one = listing.found[0].transaction
-            self._voice.say(f"In time: {one.kind} of {', '.join(one.tables)} waits, as {one.name}.")
+            sure = tables.touches(one.tables.keys() - {ANY}, sought)
+            in_time = "In time" if sure else "Perhaps in time"
+            self._voice.say(f"{name}{in_time}: {one.kind} of {', '.join(one.tables)} waits, as {one.name}.")
             return
-        doubts = {name: tables.unknown(self._session, name, listing.scan.tables) for name in self._tables}
+        doubts = {table: tables.unknown(self._session, table, listing.scan.tables) for table in self._tables}
         wrong = "; ".join(filter(None, doubts.values()))
-        self._tables = [name for name, why in doubts.items() if not why]
+        self._tables = [table for table, why in doubts.items() if not why]
+        broken = f" NOT ALL OF IT can be read: {listing.scan.broken}." if listing.scan.broken else ""
         self._late.append(
-            f"too late, {'not fetched yet or mistyped' if wrong else 'or not fetched yet'}: nothing that"
-            f" destroys {', '.join(doubts)} waits here{f' ({wrong})' if wrong else ''}. {LEFT}"
+            f"{name}perhaps too late, {'not fetched yet or mistyped' if wrong else 'or not fetched yet'}: nothing that"
+            f" waits here is seen to destroy {', '.join(doubts)}{f' ({wrong})' if wrong else ''}. A view, a trigger or"
+            f" a foreign key may hide it: look at what is here, and at all that waits.{broken} {LEFT}"
         )
 
     def _active_jobs(self) -> list[str]:

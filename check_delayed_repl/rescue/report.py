@@ -88,6 +88,12 @@ class Voice:
         if report.dump and not report.statements:
             self.say("To bring the table back, without its triggers, on a machine that reaches both servers:")
             self.say(f"    {report.dump}")
+            self.say(
+                "Nor has it the procedures, functions and events of a database. A RENAME into place leaves a table's"
+            )
+            self.say(
+                "foreign keys referring to the schema that it comes from: drop them before it, and add them after it."
+            )
         if report.next:
             self.say(f"Next: {report.next}")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 from check_delayed_repl.arguments import did_you_mean
@@ -32,6 +33,31 @@ def touches(changed: Collection[str], tables: Collection[str]) -> bool:
             if table in (wanted, f"{database}.*", ANY) or (wanted.endswith(".*") and table.startswith(f"{database}.")):
                 return True
     return False
+
+
+def with_parents(session: Session, tables: Sequence[str]) -> list[str]:
+    """These, and behind them those whose changes change their rows too, by a foreign key: no log shows what that does.
+    As they are here, and as far as this account may see it."""
+    found = list(tables)
+    for each in found:
+        database, _, name = each.partition(".")
+        those = "" if name == "*" else f" AND table_name = {text(name)}"
+        keys = (
+            "SELECT unique_constraint_schema, referenced_table_name FROM information_schema.referential_constraints"  # noqa: S608
+            f" WHERE constraint_schema = {text(database)}{those}"
+            " AND CONCAT(delete_rule, update_rule) REGEXP 'CASCADE|SET'"
+        )
+        with suppress(Refused):
+            for row in session.ask(keys, "looking for foreign keys").rows:
+                parent = ".".join((part or b"").decode() for part in row)
+                if not touches((parent,), found):
+                    found.append(parent)
+    return found
+
+
+def take_along(parents: Sequence[str]) -> list[str]:
+    """What `with_parents` has added, as something to mind."""
+    return [f"{', '.join(parents)} counts too: by a foreign key, rows go with its rows"] if parents else []
 
 
 def access(session: Session, table: str) -> Literal["readable", "absent", "denied"]:

@@ -414,8 +414,48 @@ def test_times_and_a_statement_of_any_size(scene: Scene) -> None:
     assert scene.tables(scene.replica) == before | {"app.lines": (0, 0)}
     assert [one["target"] for one in scene.find()] == [drop["target"]]
     assert "too late" in scene.json("freeze", "--before", str(between - 3600))["reasons"][0]
-    assert scene.run("freeze", "--table", "app.never").out.startswith("Too late, not fetched yet or mistyped")
-    assert scene.run("freeze", "--table", "app.stock").out.startswith("Too late, or not fetched yet")
+    assert scene.run("freeze", "--table", "app.never").out.startswith("Perhaps too late, not fetched yet or mistyped")
+    assert scene.run("freeze", "--table", "app.stock").out.startswith("Perhaps too late, or not fetched yet")
+
+
+def test_what_the_log_does_not_say_plainly(scene: Scene) -> None:
+    """A statement in another character set, behind SET STATEMENT, of another table than its first one, by a key."""
+    source = scene.source
+    source.sql(
+        "CREATE TABLE app.`bücher` (i INT PRIMARY KEY)",
+        "CREATE TABLE app.parents (i INT PRIMARY KEY)",
+        "CREATE TABLE app.children (p INT, FOREIGN KEY (p) REFERENCES app.parents (i) ON DELETE CASCADE)",
+        "INSERT INTO app.parents VALUES (1)",
+        "INSERT INTO app.children VALUES (1)",
+    )
+    scene.shorten()
+    wait_until(lambda: scene.tables(scene.replica, ["app.children"]) != {}, 60, "the tables are here")
+    scene.replica.set_delay(DELAY_S)
+    with source.connect(charset="latin1", autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute("TRUNCATE app.`bücher`")
+        cursor.execute("DELETE FROM app.parents")
+        cursor.execute("SET SESSION binlog_format = 'STATEMENT'")
+        cursor.execute("UPDATE app.stock s JOIN app.orders o USING (id) SET o.v = ''")
+        if scene.mariadb:
+            cursor.execute("SET STATEMENT max_statement_time = 9 FOR TRUNCATE app.lines")
+    wait_until(lambda: len(scene.find()) == 3 + scene.mariadb, 60, "it is fetched")
+    for table, said in (
+        ("app.bücher", "Perhaps in time: truncate of app.b"),
+        ("app.children", "In time: delete of app.parents"),
+        ("app.orders", "In time: update of app.stock, app.orders"),
+        *([("app.lines", "In time: truncate of app.lines")] if scene.mariadb else []),
+    ):
+        assert said in scene.run("freeze", "--table", table).out
+        assert said.split()[-1].split(",")[0] in scene.run("find", "--table", table).out
+
+
+def test_a_heartbeat_that_is_dead_tells_no_time(scene: Scene) -> None:
+    last = time.time()
+    time.sleep(6)
+    scene.source.sql(MISTAKES["drop"])
+    wait_until(lambda: len(scene.find()) == 1, 60, "it is fetched")
+    said = scene.run("freeze", "--before", str(last + 3)).out
+    assert said.startswith("Whether it is too late cannot be told"), said
 
 
 def test_times_from_the_history(scene: Scene) -> None:
