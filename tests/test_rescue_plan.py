@@ -17,6 +17,8 @@ from check_delayed_repl.rescue.plan import Plan, Refusal, Waiting, forward, hold
 from check_delayed_repl.rescue.ready import checks
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place, Row
+from check_delayed_repl.rescue.report import Report, Voice
+from check_delayed_repl.rescue.run import Failed, Runner
 from check_delayed_repl.rescue.standing import by_hand, differences, next_step, phase
 from check_delayed_repl.rescue.state import HELD_S, Gtids, Session, State
 
@@ -343,6 +345,14 @@ class Silent:
 
     def events(self, *_: object) -> list[Row]:
         return []
+
+
+def test_a_target_that_is_gone_is_noticed_before_anything_is_asked_for(tmp_path: Path) -> None:
+    planned = forward(state(MARIADB), facts(), "", waiting(state(MARIADB)))
+    record, report = Record(str(tmp_path / "state"), "uuid:x", ""), Report()
+    with pytest.raises(Failed, match="nothing was started"):
+        Runner(cast("Session", Silent()), facts(), record, Voice(True), report).run(planned)
+    assert (report.done, record.load()) == ([], None)
 
 
 def test_where_a_forward_would_refuse_it_is_not_ready() -> None:

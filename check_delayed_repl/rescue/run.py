@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from contextlib import suppress
@@ -144,7 +145,8 @@ class Runner:
         self._facts, self._record, self._voice, self._report = facts, record, voice, report
 
     def run(self, plan: Plan) -> None:
-        """Raises Failed and SampleFailed (the server went away)."""
+        """Raises Failed and SampleFailed (the server went away). A terminal that goes away ends nothing."""
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         for step in plan.steps:
             self._look_again(step)
         for step in plan.steps:

@@ -109,11 +109,11 @@ def test_a_forward_that_fails_halfway_is_held_where_it_stands(scene: Scene) -> N
     lost = (
         "import os, signal, sys\n"
         "from check_delayed_repl.rescue import record, run\n"
-        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         "ask = run.Session.ask\n"
         "def lose(self, sql, *more, **others):\n"
         "    if sql.startswith('START '):\n"
         "        os.close(terminal)\n"
+        "        os.kill(os.getpid(), signal.SIGHUP)\n"
         "        record.os.fsync = full\n"
         "    return ask(self, sql, *more, **others)\n"
         "def full(_):\n"
@@ -191,7 +191,10 @@ def test_a_skip_by_hand_is_understood(scene: Scene) -> None:
         refused = scene.json("forward", target, "--execute", code=1)
         assert re.search(r"another rescue acts here: connection \d+, root from", " ".join(refused["reasons"]))
         assert scene.json("freeze")["phase"] == "frozen"
+    scene.history.unlink()
+    scene.history.touch()
     scene.json("forward", target, "--execute")
+    assert [(job["kind"], job["status"]) for job in scene.jobs()] == [("rescue", "running")], "noted again"
     scene.replica.sql(*scene.by_hand("To go on without"))
     status = scene.json("status")
     assert (status["phase"], status["held"]) == ("frozen", True)
