@@ -256,7 +256,8 @@ class Search:
             return
         span = self._state.now - self._applied
         if beats >= 10 and abs(span - beats * BEAT_S) > span / 10:
-            self._interval = span / beats
+            # More than one a second is another interval; fewer are one of whole seconds, or a heartbeat with gaps.
+            self._interval = span / beats if span < beats * BEAT_S else math.floor(span / beats * 1.05)
         self._error = max(ERROR_S, 2 * self._interval, abs(span - beats * self._interval))
 
 

@@ -182,7 +182,6 @@ class Freeze(Action):
             return
         doubts = {table: tables.unknown(self._session, table, listing.scan.tables) for table in self._tables}
         wrong = "; ".join(filter(None, doubts.values()))
-        self._tables = [table for table, why in doubts.items() if not why]
         broken = f" NOT ALL OF IT can be read: {listing.scan.broken}." if listing.scan.broken else ""
         self._late.append(
             f"{name}perhaps too late, {'not fetched yet or mistyped' if wrong else 'or not fetched yet'}: nothing that"

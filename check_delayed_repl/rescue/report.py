@@ -124,7 +124,9 @@ class Voice:
             self.say(f"{waiting} of {size(scan.total)} wait, {scan.matches} of them as asked for.")
         if not found:
             self.say("None of them is what you look for. That does not mean that it is safe: it may have been applied")
-            self.say("before, or not be fetched yet.")
+            self.say(
+                "before, not be fetched yet, or stand under another table's name: a view's, a trigger's, a parent's."
+            )
             return
         self.say()
         for one in found:

@@ -167,6 +167,7 @@ def test_every_command_that_is_printed_can_be_pasted(scene: Scene) -> None:
     assert "START " in planned.out, planned
     done = scene.paste(planned.out)
     assert "held there" in done.out, done
+    assert "foreign keys" in done.out
     assert replica.value(f"SELECT COUNT(*) FROM {sql}") == 2
     again = scene.paste(scene.run("status", "--channel", "o'ne", "--table", table).out)
     (dump,) = [line for line in done.out.splitlines() if "dump --host=" in line]
@@ -418,6 +419,7 @@ def test_times_and_a_statement_of_any_size(scene: Scene) -> None:
     assert [one["target"] for one in scene.find()] == [drop["target"]]
     assert "too late" in scene.json("freeze", "--before", str(between - 3600))["reasons"][0]
     assert scene.run("freeze", "--table", "app.never").out.startswith("Perhaps too late, not fetched yet or mistyped")
+    assert "--table" not in scene.run("find", "--table", "app.stock").out.partition("everything that waits:")[2]
     assert scene.run("freeze", "--table", "app.stock").out.startswith("Perhaps too late, or not fetched yet")
 
 
