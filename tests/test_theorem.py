@@ -360,6 +360,7 @@ def test_a_planned_change_of_the_delay_begins_anew_where_a_failed_sample_was_hel
     state.line(slope=-5.0, steps=[10.0])
     state.fail(error="server-down", step=10.0, times=1)
     state.sample(delay=150.0, seen={"io": "No", "sql_delay": 100}, step=10.0)
+    state.teardown()
 
 
 def test_another_servers_setting_is_no_planned_change() -> None:
