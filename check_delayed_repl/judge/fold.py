@@ -352,7 +352,7 @@ class Fold:
                 "limits": repr(self.limits),
                 "jobs": self._jobs.dump(),
                 "arriving": self._arriving and self._arriving.dump(),
-                "seen": self.seen.dump(),
+                "seen": vars(self.seen),
                 "begun": self._window.begun,
                 "last": self.last,
                 "kept": {name: value for name, value in vars(self).items() if name not in _NOT_PLAIN},

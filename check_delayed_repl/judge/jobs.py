@@ -125,7 +125,7 @@ class Jobs:
         """What holds at `now`. A record that the newest sample found invalid is so until the next one."""
         flooded = self._beyond_open > 0 or now <= self._beyond_until
         if not self._live:
-            return NO_JOBS._replace(flooded=True) if flooded else NO_JOBS
+            return NO_JOBS._replace(flooded=flooded)
         sampled = min(now, self._clock)
         active: dict[str, float] = {}
         completed: tuple[str, float] | None = None

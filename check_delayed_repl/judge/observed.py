@@ -192,11 +192,8 @@ class Observed:
         relay = None if self.relay_log is None else max(0.0, until - (self.relay_log_since or 0.0))
         return source, relay
 
-    def dump(self) -> dict[str, object]:
-        return vars(self)
-
     def load(self, values: dict[str, object]) -> None:
-        """Raises TypeError where these are not what `dump` gave."""
+        """Takes the attributes of another one, as JSON gives them back. Raises TypeError where they are not that."""
         if values.keys() != vars(self).keys():
             raise TypeError("not what was seen")
         for name, value in values.items():

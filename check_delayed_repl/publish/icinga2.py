@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
-import queue
 import socket
 import ssl
 import threading
 import time
 from base64 import b64encode
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from urllib.parse import quote, urlsplit
@@ -93,7 +93,7 @@ class Icinga:
             while thread.is_alive():
                 thread.join(1.0)
                 batch.cut()
-        batch.rest += batch.left()
+        batch.rest += batch.waiting
 
     def _post_all(self, batch: _Batch) -> None:
         """Hands over what is left of a batch, over one connection."""
@@ -135,19 +135,13 @@ class _Batch:
         self.reason = ""
         """Why the first of them was not taken."""
         self.unwanted: dict[str, str] = {}
+        self.waiting = deque(results)
         self._stopped = False
-        self._waiting: queue.SimpleQueue[Result] = queue.SimpleQueue()
-        for result in results:
-            self._waiting.put(result)
 
     def next(self) -> Result | None:
-        with suppress(queue.Empty):
-            return None if self._stopped else self._waiting.get_nowait()
+        with suppress(IndexError):
+            return None if self._stopped else self.waiting.popleft()
         return None
-
-    def left(self) -> list[Result]:
-        self._stopped = False
-        return list(iter(self.next, None))
 
     def answered(self, result: Result, status: int, said: bytes) -> None:
         """Raises ValueError where Icinga takes none at all, or it is no Icinga that answers."""

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from check_delayed_repl import __version__
 from check_delayed_repl.judge.protection import protected_s
 from check_delayed_repl.publish.result import Result
+from check_delayed_repl.report.metrics import active_ages
 from check_delayed_repl.words import clean
 
 PREFIX = "delayed_repl_"
@@ -104,11 +105,7 @@ def _add(result: Result, add: Callable[..., None]) -> None:
     for exception, (limit, _) in limits.budgets.items():
         add("held_seconds", verdict.held.get(exception), exception=exception)
         add("held_limit_seconds", limit, exception=exception)
-    ages: dict[str, float] = {}
-    for job in verdict.jobs:
-        if job.status == "active" and job.running is not None:
-            ages[job.kind] = max(ages.get(job.kind, 0.0), job.running)
-    for kind, age in ages.items():
+    for kind, age in active_ages(verdict).items():
         add("job_age_seconds", age, kind=clean(kind, 32))
     server = ""
     if sample is not None:

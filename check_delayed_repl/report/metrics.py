@@ -36,10 +36,7 @@ def metrics(verdict: Verdict, limits: Limits) -> list[Metric]:
     trend = verdict.trend
     delays = f"{plain(limits.min_delay_time)}:{plain(limits.max_delay_time)}"
     kinds = limits.kinds
-    ages = dict.fromkeys(kinds, 0.0) if verdict.held else {}
-    for job in verdict.jobs:
-        if job.status == "active" and job.running is not None and job.kind in ages:
-            ages[job.kind] = max(ages[job.kind], job.running)
+    ages = dict.fromkeys(kinds, 0.0) | active_ages(verdict) if verdict.held else {}
 
     def age(kind: str) -> Metric:
         return Metric(f"{kind}_age", ages.get(kind), "s", plain(kinds[kind]))
@@ -70,6 +67,15 @@ def metrics(verdict: Verdict, limits: Limits) -> list[Metric]:
     for kind, limit in limits.job_limits:
         found += [age(kind), held(kind, limit)]
     return [metric if _known(metric.value) else metric._replace(value=None) for metric in found]
+
+
+def active_ages(verdict: Verdict) -> dict[str, float]:
+    """Kind → seconds that the longest-running active job of it has run."""
+    ages: dict[str, float] = {}
+    for job in verdict.jobs:
+        if job.status == "active" and job.running is not None:
+            ages[job.kind] = max(ages.get(job.kind, 0.0), job.running)
+    return ages
 
 
 def _known(value: float | None) -> bool:
