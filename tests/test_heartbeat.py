@@ -149,6 +149,14 @@ def test_a_failover_from_first_to_last() -> None:
         chosen(3, beats(2, 1), sample(*third))
 
 
+def test_in_a_failover_the_row_of_another_channel_does_not_serve() -> None:
+    assert chosen(3, beats(2, 5, 1), sample(1, 1)) == (3, 1)
+    assert chosen(3, beats(5, 2, 3, 1), sample(3, 1)) == (3, 3)
+    assert chosen(3, beats(5, 2, 3), sample(3, 1)) == (3, 3)
+    assert chosen(3, beats(5, 2), sample(1, 1)) == (3, 5), "but where there is no other"
+    assert chosen(3, beats(5, 2, 3, 4, 1), sample(4, 1)) == (3, 3), "two failovers in a row"
+
+
 def test_a_failover_and_back() -> None:
     away = chosen(3, beats(2, 1), sample(1, 1))
     assert chosen(1, beats(2, 1), sample(*away)) == (1, 1)

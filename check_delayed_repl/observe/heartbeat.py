@@ -134,10 +134,12 @@ def choose(
             "the replication status names no source (the replica was restarted while its source is down) and no"
             f" earlier sample knows it: name it with --master-server-id; there are heartbeats of {_ids(own_id, ages)}",
         )
-    if given_id is None and changing(source_id, previous):
+    if given_id is None and previous is not None and changing(source_id, previous):
         foreign = [(found[1], one) for one, found in ages.items() if one != own_id and found is not None]
+        # The old source's row serves until the new one's is newer. Another channel's may be newer than both for ever.
+        line = (source_id, previous.source_id, previous.heartbeat_id)
         if foreign:
-            return source_id, max(foreign)[1]
+            return source_id, max([row for row in foreign if row[1] in line] or foreign)[1]
     if source_id not in ages:
         which = "named by --master-server-id"
         if given_id is None:
