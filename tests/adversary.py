@@ -99,9 +99,11 @@ class Account:
         return other
 
     def follow(self, sample: Sample, verdict: Verdict) -> None:
-        """The next sample, and the verdict at its t."""
-        passed = 0.0 if self.clock is None else max(0.0, sample.t - self.clock)
-        self.clock = sample.t if self.clock is None else max(self.clock, sample.t)
+        """The next sample, and the verdict at its t. One from before the newest sample tells nothing of what is."""
+        if self.clock is not None and sample.t < self.clock:
+            return
+        passed = 0.0 if self.clock is None else sample.t - self.clock
+        self.clock = sample.t
         self.longest = max(self.longest, passed)
         self.passed += passed
         for exception in self.holding:

@@ -208,7 +208,7 @@ def test_a_delay_that_the_newest_sample_did_not_see_is_said_to_be_old() -> None:
     records = [*samples(0.0, 50.0), failed]
     assert said(folded(records).verdict(90.6), "in-range").endswith(", slope 0; last known 41 seconds ago")
     assert "last known" not in said(folded(records[:-1]).verdict(90.0), "in-range")
-    assert said(folded([*samples(0.0, 50.0), sample(40.0, error="timeout")]).verdict(40.0), "in-range").endswith(
+    assert said(folded([*samples(0.0, 50.0), sample(50.0, error="timeout")]).verdict(40.0), "in-range").endswith(
         "; last known 0 seconds ago"
     )
 

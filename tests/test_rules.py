@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
+from hostile import LENGTHS, SEEDS, recording
+from hypothesis import given, settings
 from judge_builders import LIMITS, finding, folded, job, judged, sample, samples, states, verdicts
 
 from check_delayed_repl.judge.fold import Fold
@@ -427,3 +430,41 @@ def test_a_line_is_not_where_it_was_before_a_long_gap(every: float, gap: float, 
     """The end of a spike is all that was known; regular samples are no gaps, however far between."""
     spike = samples(0.0, 5.0 * every, lambda t: 9040.0 + t / every)
     assert judged([*spike, sample(5.0 * every + gap, 8930.0)]).state == state
+
+
+# --- samples that arrive late
+
+
+def test_late_samples_are_not_the_newest_one() -> None:
+    """A worker that was cut off brings what it saw: neither does that hide what is, nor is what was told as new."""
+    moving = [sample(10.0 * i, io="Yes", sql="Yes", sql_delay=7200, source_log=("b", i)) for i in range(60)]
+    fine, stuck = moving[-1], moving[-1]
+    stopped = fine._replace(t=600.0, sql="No")
+    assert "sql-stopped" in conditions(judged([*moving, stopped, *moving[20:]], now=605.0))
+    assert conditions(judged([*moving, moving[20]._replace(delay=None, error="timeout")], now=600.0)) == {"in-range"}
+    for late in ([], moving[-10:-1]):
+        assert judged([*moving, stuck._replace(t=900.0), *late], now=900.0).source_log_age == 310.0
+    other = moving[20]._replace(server="uuid:b")
+    assert conditions(judged([*[s._replace(server="uuid:a") for s in moving], other], now=600.0)) == {"in-range"}
+
+
+def test_late_samples_count_where_a_trend_reaches_back_to_them() -> None:
+    line = samples(0.0, 600.0)
+    assert judged([line[0], *line[40:], *line[1:40]]).trend == judged(line).trend
+
+
+@settings(max_examples=30, deadline=None)
+@given(SEEDS, LENGTHS)
+def test_what_is_too_late_for_the_trend_changes_nothing(seed: int, length: int) -> None:
+    chance = random.Random(seed)
+    fold, bothered = Fold(LIMITS), Fold(LIMITS)
+    seen: list[Sample] = []
+    for record in recording(seed, length):
+        fold.add(record)
+        bothered.add(record)
+        seen += [record] if isinstance(record, Sample) else []
+        late = [s for s in seen if s.t < fold.clock - fold.reach]
+        if late:
+            bothered.add(chance.choice(late))
+            assert bothered.dump() == fold.dump()
+            assert bothered.verdict(fold.clock) == fold.verdict(fold.clock)

@@ -195,7 +195,7 @@ class Adversary(RuleBasedStateMachine):
     def void_all(self) -> None:
         self._add(JobLine(self.now, "*", void=True))
         if self.verdict is not None:
-            self._sample(Sample(self.now, None, "timeout"))
+            self._sample(Sample(self.fold.clock, None, "timeout"))
             assert {job.kind for job in self.verdict.jobs} <= {"rescue"}
 
     @precondition(lambda self: self.records and isinstance(self.records[-1], Sample))

@@ -47,7 +47,7 @@ from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import JobLine, Record, Sample
 from check_delayed_repl.words import plain
 
-FOLD_VERSION = 13
+FOLD_VERSION = 14
 """Changes with the rules: a cache that an older judge left is worth nothing."""
 BARE = Sample(0.0)[2:]
 """A sample of a delay alone, without time and delay."""
@@ -100,7 +100,11 @@ class Fold:
     # --- folding
 
     def add(self, record: Record, arrival: int | None = None) -> None:
-        """The next record, in order of arrival. A job line takes effect with the sample after it, never before."""
+        """The next record, in order of arrival. A job line takes effect with the sample after it, never before.
+
+        A sample from before the newest one, as a worker brings that was cut off, tells what was, not what is: it counts
+        where a trend reaches back to it, and for the largest delay setting.
+        """
         if isinstance(record, JobLine):
             if self._arriving is None:
                 self._arriving = self._jobs.copy()
@@ -108,13 +112,18 @@ class Fold:
             self._arriving.add(record, explains=not lost)
             return
         t = record.t
-        if t > self.clock:
-            self._charge(self._held, t)
-            self.clock = t
+        if t < self.clock:
+            self.seen.add_setting(record.sql_delay)
+            if record.delay is not None and heartbeat_usable(record):
+                self._window.add(t, record.delay)
+                self._window.trim(self.clock)
+            return
+        self._charge(self._held, t)
+        self.clock = t
         if self._arriving is not None:
             self._jobs, self._arriving = self._arriving, None
-            self._jobs.take_effect(self.clock)
-        self._jobs.forget(self.clock)
+            self._jobs.take_effect(t)
+        self._jobs.forget(t)
         self.last = record
         jobs = self._jobs.at(t)
         setting = self.seen.sql_delay
@@ -134,7 +143,7 @@ class Fold:
             self._latest = (*self._latest, record.delay)[-REAL_VALUE_SAMPLES:]
             self._window.add(t, record.delay)
         self._judge_sample(record, jobs, arrival)
-        self._window.trim(self.clock)
+        self._window.trim(t)
 
     def _charge(self, held: dict[str, float], until: float) -> None:
         if self.holding and until > self.clock:

@@ -13,7 +13,7 @@ DAY = 86400.0
 
 
 class Observed:
-    """Folds samples, in order of arrival. Every `*_since` is the t of a sample; None: not so, or never seen."""
+    """Folds samples, in order of time. Every `*_since` is the t of a sample; None: not so, or never seen."""
 
     def __init__(self, sql_delay: int | None = None) -> None:
         """`sql_delay`: the largest setting of earlier samples."""
@@ -80,11 +80,7 @@ class Observed:
             self.io_running = self.sql_running = False
         if s.sql_delay is not None:
             self.sql_delay = s.sql_delay
-            if s.sql_delay > 0:
-                self.native = True
-            # What holds a replica for good, as a rescue does, was never meant as a delay.
-            if s.sql_delay < HELD_S and (self.sql_delay_max is None or s.sql_delay > self.sql_delay_max):
-                self.sql_delay_max = s.sql_delay
+            self.add_setting(s.sql_delay)
         if s.filters is not None and s.filters != self.filters:
             self.filters = s.filters if self.filters is None else tuple(f for f in self.filters if f in s.filters)
         if s.local is not None or s.local_missing:
@@ -102,6 +98,14 @@ class Observed:
         self._logs(s)
         return changed
 
+    def add_setting(self, sql_delay: int | None) -> None:
+        """The server was set to this once, whenever that was."""
+        if sql_delay is not None:
+            self.native = self.native or sql_delay > 0
+            # What holds a replica for good, as a rescue does, was never meant as a delay.
+            if sql_delay < HELD_S and (self.sql_delay_max is None or sql_delay > self.sql_delay_max):
+                self.sql_delay_max = sql_delay
+
     def _identify(self, server: str, t: float) -> bool:
         """The identity is another one; of another kind, as after an upgrade, it says nothing."""
         before, self.server = self.server, server
@@ -117,11 +121,8 @@ class Observed:
         t = s.t
         if s.ts is not None:
             heartbeat = (s.heartbeat_id, s.ts)
-            known = self.heartbeat
-            # A writer whose clock was set back goes on from an earlier time, and is alive all the same; but a sample
-            # that is a straggler has only seen an older one.
-            later = self.heartbeat_since is None or t > self.heartbeat_since
-            if known is None or known[0] != heartbeat[0] or s.ts > known[1] or (s.ts < known[1] and later):
+            # An earlier ts is another one too: a writer whose clock was set back is alive all the same.
+            if heartbeat != self.heartbeat:
                 self.heartbeat, self.heartbeat_since, self.heartbeat_relay_log = heartbeat, t, s.relay_log
                 self.passed_by_s = self.dead_s = 0.0
         if (s.error is not None or s.io is not None) and (s.io != "Yes" or (self.native and s.sql != "Yes")):
