@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rescue_builders import channel, state
 
-from check_delayed_repl.rescue import relaylog
+from check_delayed_repl.observe import heartbeat
+from check_delayed_repl.rescue import find, relaylog
 from check_delayed_repl.rescue.plan import Waiting, forward
 from check_delayed_repl.rescue.relaylog import Place, Reader, Row, Unreadable, begins_at, next_start
 from check_delayed_repl.rescue.statements import ANY, Effect, effect
@@ -166,6 +170,39 @@ def test_what_cannot_be_read_is_said_and_what_comes_before_it_is_there() -> None
         found = [*reader.transactions(Place("relay.000001", 4))]
         assert [one.gtid for one in found] == [name for name, place, _ in log.transactions if place.order < torn.order]
         assert reader.broken.startswith(f"{torn.file} cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("beats", "seconds", "least_error", "most_error"),
+    [
+        pytest.param(100, 100.0, 2, 2, id="each second"),
+        pytest.param(100, 500.0, 10, 10, id="every five"),
+        pytest.param(400, 200.0, 2, 2, id="twice a second"),
+        pytest.param(100, 130.0, 30, 30, id="with a gap of 30 s"),
+        pytest.param(100, 460.0, 60, 460, id="every four, with a gap of a minute"),
+        pytest.param(0, 18.0, 18, 18, id="none"),
+    ],
+)
+def test_a_time_that_is_counted_by_heartbeats_says_how_far_off_it_may_be(
+    monkeypatch: pytest.MonkeyPatch, beats: int, seconds: float, least_error: float, most_error: float
+) -> None:
+    log = Log("mariadb")
+    for number in range(beats):
+        log.add("Gtid", f"BEGIN GTID 0-1-{number + 5}")
+        log.add("Table_map", "table_id: 18 (percona.heartbeat)")
+        log.add("Update_rows", "table_id: 18 flags: STMT_END_F")
+        log.add("Xid", "COMMIT")
+    log.transaction(1, packed=False, ddl=True)
+    server = state("10.11.6-MariaDB", relay=Place("relay.000001", 124))
+    monkeypatch.setattr(find, "pager", lambda *_: log.page)
+    monkeypatch.setattr(heartbeat, "read_heartbeats", lambda *_: SimpleNamespace(beats={1: object()}))
+    monkeypatch.setattr(heartbeat, "age", lambda *_: (0.0, server.now - seconds))
+    target = SimpleNamespace(heartbeat_table="percona.heartbeat", heartbeat_timezone=None, master_server_id=None)
+    session: Any = SimpleNamespace(target=target, ask=None)
+    (found,) = find.Search(session, server, None, ()).listed(find.Filter(("app.t",)), 0).found
+    assert found.moment.error is not None
+    assert least_error <= round(found.moment.error) <= most_error
+    assert found.moment.earliest <= server.now <= found.moment.latest + 1
 
 
 def test_a_server_that_shows_any_file_as_an_empty_one() -> None:
