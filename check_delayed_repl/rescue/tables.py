@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 from check_delayed_repl.arguments import did_you_mean
@@ -35,19 +35,27 @@ def touches(changed: Collection[str], tables: Collection[str]) -> bool:
     return False
 
 
+@contextmanager
+def _not_waiting_for_locks(session: Session) -> Iterator[None]:
+    session.ask("SET SESSION lock_wait_timeout = 1", "preparing the session")
+    try:
+        yield
+    finally:
+        session.ask("SET SESSION lock_wait_timeout = 60", "preparing the session")
+
+
 def with_parents(session: Session, tables: Sequence[str]) -> list[str]:
     """These, and behind them those whose changes change their rows too, by a foreign key: no log shows what that does.
     As they are here, and as far as this account may see it."""
     found = list(tables)
     for each in found:
         database, _, name = each.partition(".")
-        those = "" if name == "*" else f" AND table_name = {text(name)}"
         keys = (
             "SELECT unique_constraint_schema, referenced_table_name FROM information_schema.referential_constraints"  # noqa: S608
-            f" WHERE constraint_schema = {text(database)}{those}"
+            f" WHERE constraint_schema = {text(database)} AND table_name = {text(name)}"
             " AND CONCAT(delete_rule, update_rule) REGEXP 'CASCADE|SET'"
         )
-        with suppress(Refused):
+        with suppress(Refused), _not_waiting_for_locks(session):
             for row in session.ask(keys, "looking for foreign keys").rows:
                 parent = ".".join((part or b"").decode() for part in row)
                 if not touches((parent,), found):
@@ -67,14 +75,12 @@ def access(session: Session, table: str) -> Literal["readable", "absent", "denie
         there = f"SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = {text(database)}"  # noqa: S608
         return "absent" if session.value(there, "looking for a database") == "0" else "readable"
     try:
-        session.ask("SET SESSION lock_wait_timeout = 1", "preparing the session")
-        session.ask(f"SELECT 1 FROM {identifier(database)}.{identifier(name)} LIMIT 0", "looking for a table")  # noqa: S608
+        with _not_waiting_for_locks(session):
+            session.ask(f"SELECT 1 FROM {identifier(database)}.{identifier(name)} LIMIT 0", "looking for a table")  # noqa: S608
     except Refused as error:
         if error.number in _ABSENT:
             return "absent"
         return "denied" if error.number in _DENIED else "readable"  # locked, perhaps
-    finally:
-        session.ask("SET SESSION lock_wait_timeout = 60", "preparing the session")
     return "readable"
 
 

@@ -452,6 +452,9 @@ def test_what_the_log_does_not_say_plainly(scene: Scene) -> None:
     ):
         assert said in scene.run("freeze", "--table", table).out
         assert said.split()[-1].split(",")[0] in scene.run("find", "--table", table).out
+    with scene.replica.session() as locks:
+        locks("LOCK TABLES app.children WRITE")
+        assert "In time: delete of app.parents" in scene.run("freeze", "--table", "app.children").out
 
 
 def test_a_heartbeat_that_is_dead_tells_no_time(scene: Scene) -> None:
