@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from listeners import HEALTHY, PASSWORD, dripping, error, greeting, listening, silent
+from listeners import HEALTHY, PASSWORD, dripping, error, greeting, listening, living, silent
 
 from check_delayed_repl.history import open_history
 from check_delayed_repl.observe.target import Target
@@ -307,11 +307,50 @@ def test_the_file_is_read_again(tmp_path: Path) -> None:
             write("d")
             worker.send_signal(signal.SIGHUP)
             wait_until(lambda: published("in-range", "d"))
+            config.write_text(
+                config.read_text()
+                .replace("history.db", "other.db")
+                .replace("[publish]\n", "keep = '40d'\n[publish]\npublish-interval = 9\nobject-host = 'x'\n")
+            )
+            worker.send_signal(signal.SIGHUP)
+            told = next(line for line in lines if "restart" in line)
+            assert "history, keep, [publish]: what has changed there takes effect with a restart" in told
         finally:
             worker.terminate()
             worker.stderr.close()
             worker.wait(20)
         assert worker.returncode == 0
+
+
+def test_what_was_on_its_way_is_not_kept_under_a_name_that_is_another_s_now(tmp_path: Path) -> None:
+    config, history = tmp_path / "config.toml", tmp_path / "h.db"
+    asked, answer, left = threading.Event(), threading.Event(), threading.Event()
+
+    def late(caller: socket.socket) -> None:
+        asked.set()
+        answer.wait(60)
+        try:
+            living(7.0)(caller)
+        finally:
+            left.set()
+
+    with listening(late) as old, listening(HEALTHY) as new:
+        worker = None
+        for target in (old, new):
+            config.write_text(
+                f'history = "{history}"\n[defaults]\nuser = "u"\ninterval = 90\ntimeout = 90\n{in_toml(NAME, target)}'
+            )
+            config.chmod(0o600)
+            if worker is None:
+                worker = started(history, "--config", str(config))
+                assert asked.wait(60)
+        assert worker is not None
+        worker.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(kept(history)) == 1)
+        answer.set()
+        assert left.wait(60)
+        assert told_to_end(worker)[0] == 0
+    assert [sample.delay for sample in kept(history)] == [3.25]
 
 
 @pytest.mark.parametrize(

@@ -129,13 +129,23 @@ def _reload(
             again = reread(args)
             sampled = replicas(again)
             subjects = _subjects(again, sampled)
+            _allow_files(2 * len(sampled) + _LEAST_FILES)
             scheduler.replace(sampled, _newest(args, sampled))
             if publisher is not None:
                 publisher.replace(subjects)
+            if changed := _only_at_the_start(args, again):
+                log(f"{', '.join(changed)}: what has changed there takes effect with a restart")
         except UsageError as error:
             log(f"{error}; nothing is changed")
         except Exception as error:  # noqa: BLE001  the worker goes on as it is
             log(f"internal error, {type(error).__name__}: {error}; nothing is changed")
+
+
+def _only_at_the_start(args: argparse.Namespace, again: argparse.Namespace) -> list[str]:
+    """What the file says otherwise now, and is not taken over."""
+    before, after = (each.fleet.publish._replace(object_host="", object_service="") for each in (args, again))
+    changed = {key: getattr(args, key) != getattr(again, key) for key in ("history", "keep")}
+    return [key for key, other in {**changed, "[publish]": before != after}.items() if other]
 
 
 def _newest(args: argparse.Namespace, sampled: list[Replica]) -> dict[str, Sample | None]:

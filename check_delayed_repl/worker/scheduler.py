@@ -212,6 +212,8 @@ class _Sampled:
         self._failure = Sample(t=sample.t, error=sample.error, message=sample.message)
 
     def _keep(self, sample: Sample) -> None:
+        if self.gone:
+            return  # another may have its name by now
         if sample.error != self._condition:
             self._condition = sample.error
             log(
