@@ -11,7 +11,6 @@ import time
 from _thread import allocate_lock, start_new_thread
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from check_delayed_repl.arguments import HelpRequested, Parser, UsageError
 from check_delayed_repl.config import parsed
@@ -192,12 +191,11 @@ def _sample_and_judge(args: Namespace, limits: Limits, replica: str, deadline: f
                 watchdog.doing = "judging the history"
                 verdict = judged(history, replica, limits)
                 if last_t is None or last_t // PRUNE_EVERY != sample.t // PRUNE_EVERY:
-                    from check_delayed_repl.history.pruning import prune
+                    from check_delayed_repl.history.pruning import prune_meanwhile
 
                     watchdog.doing = "pruning the history"
-                    # A history that has no time for it now will have some at another sample.
-                    with suppress(HistoryUnavailable):
-                        prune(history, args.keep, replica, PRUNE_AT_MOST)
+                    refused = prune_meanwhile(history, args.keep, PRUNE_AT_MOST, replica)
+                    args.notes += [refused] if refused else []
                 return verdict
         except HistoryUnavailable as error:
             trouble = str(error)

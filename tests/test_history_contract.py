@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from check_delayed_repl.history import History, HistoryUnavailable
-from check_delayed_repl.history.pruning import prune, prune_future
+from check_delayed_repl.history.pruning import prune, prune_future, prune_meanwhile
 from check_delayed_repl.history.recording import read
 from check_delayed_repl.records import LARGEST, JobLine, Past, Record, Sample
 
@@ -366,6 +366,42 @@ def of_many_old_samples_the_one_with_the_largest_setting_stays(open_: Open) -> N
     for _ in range(2):
         prune(history, 10.0)
         assert [(sample.t, sample.sql_delay) for sample in history.window(R, 0.0, 10**9)][:-1] == [(699.0, 699)]
+
+
+@promise
+def job_lines_under_any_number_of_names_go_together(open_: Open) -> None:
+    history = open_()
+    now = history.now()
+    old = now - 1000
+    history.add_records("db1#a", [Sample(now, 1.0), JobLine(old, "channel", "backup", old)])
+    history.add_records("db1", [JobLine(old, "server", "backup", old)])
+    for number in range(60):
+        history.add_records(f"nobody{number}", [JobLine(old, "x", "backup", old)])
+    history.add_records("nobody0", [JobLine(now, "young", "backup", old)])
+    asked: list[str] = []
+    ask, history._rows = history._rows, lambda *given: asked.append(given[0]) or ask(*given)  # type: ignore[func-returns-value, method-assign]
+    assert prune(history, 500.0) == 60
+    assert len(asked) < 20
+    assert [line.id for _, line in history.job_lines("db1#a")] == ["channel", "server"]
+    assert [line.id for _, line in history.job_lines("nobody0")] == ["young"]
+
+
+@promise
+def whoever_samples_prunes_by_no_clock_that_has_just_jumped(open_: Open) -> None:
+    history = open_()
+    now, day = history.now(), 86400.0
+    ages = (40 * day, 20 * day, 7200.0, 1.0)
+    history.add_records(R, [Sample(now - age, 1.0) for age in ages])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(history, "now", lambda: now + 31 * day)
+        history.add_records(R, [Sample(now + 31 * day, 1.0)])
+        assert prune_meanwhile(history, 30 * day, 1000) == ""
+        assert len(stored(history)) == 5
+    deadline, history.deadline = history.deadline, time.monotonic() - 1
+    assert prune_meanwhile(history, 30 * day, 1000) == "", "there will be time later"
+    history.deadline = deadline
+    prune_meanwhile(history, 30 * day, 1000)
+    assert [record.t for record in stored(history)] == [*(now - age for age in ages[1:]), now + 31 * day]
 
 
 @promise

@@ -46,8 +46,8 @@ _HISTORY_RIGHTS: dict[str, dict[str, str]] = {
         "schema_version": "SELECT",
         "counter": "SELECT, UPDATE",
         "replica": "SELECT, INSERT, UPDATE",
-        "sample": "SELECT, INSERT",
-        "job": "SELECT, UPDATE (arrival, t)",
+        "sample": "SELECT, INSERT, DELETE",
+        "job": "SELECT, UPDATE (arrival, t), DELETE",
         "fold": "SELECT, INSERT, DELETE",
     },
     "worker": {

@@ -23,8 +23,17 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from check_delayed_repl.history.codec import JOB_COLUMNS, NAME_LENGTH, Row, added_columns, job_values, layout, text
-from check_delayed_repl.history.database import HistoryUnavailable
+from check_delayed_repl.history.codec import (
+    JOB_COLUMNS,
+    NAME_LENGTH,
+    Row,
+    added_columns,
+    job_values,
+    layout,
+    numbers,
+    text,
+)
+from check_delayed_repl.history.database import Forbidden, HistoryUnavailable
 from check_delayed_repl.history.tables import History
 from check_delayed_repl.observe.connection import (
     SESSION,
@@ -259,7 +268,7 @@ class MySQLHistory(History):
         if trouble is not None:
             return HistoryUnavailable(f"{where}: the connection was lost: see whether its server runs")
         if number in _MAY_NOT:
-            return HistoryUnavailable(f"{where}: the account lacks a privilege: {what}: see delayed-repl grants")
+            return Forbidden(f"{where}: the account lacks a privilege: {what}: see delayed-repl grants")
         if number == _NO_TABLE:
             return HistoryUnavailable(f"{where}: a table is missing: {what}: restore it, or drop them all")
         if number == 1205:
@@ -300,14 +309,16 @@ class MySQLHistory(History):
         numbered = [(seq, arrival + place) for place, seq in enumerate(waiting, 1)]
         for first in range(0, len(numbered), _ADOPTED_AT_ONCE):
             some = numbered[first : first + _ADOPTED_AT_ONCE]
-            given = " UNION ALL ".join(["SELECT ? AS seq, ? AS arrival"] + ["SELECT ?, ?"] * (len(some) - 1))
-            # Line by line by its primary key, so that none which is not committed yet can be in the way.
             self._run(
-                f"UPDATE ({given}) AS given STRAIGHT_JOIN job FORCE INDEX (PRIMARY) ON job.seq = given.seq"
-                f" SET job.arrival = given.arrival, job.t = UNIX_TIMESTAMP(NOW(6))",
+                f"UPDATE {_line_by_line(some)} SET job.arrival = given.arrival, job.t = UNIX_TIMESTAMP(NOW(6))",
                 [value for pair in some for value in pair],
             )
         return arrival + len(numbered)
+
+    def _delete_jobs(self, arrivals: Sequence[int]) -> None:
+        some = self._rows(f"SELECT seq, arrival FROM job WHERE arrival IN ({numbers(arrivals)})")
+        if some:
+            self._run(f"DELETE job FROM {_line_by_line(some)}", [value for pair in some for value in pair])
 
     def _waiting(self, names: Sequence[str], after: int, ids: Sequence[str]) -> list[Row]:
         chosen, values = self._chosen(names, ids)
@@ -317,6 +328,12 @@ class MySQLHistory(History):
             " ORDER BY arrival IS NULL, arrival, seq LIMIT ?",
             (*values, after, _ADOPTED_AT_ONCE),
         )
+
+
+def _line_by_line(some: Sequence[object]) -> str:
+    """Job lines by their primary keys, each with its arrival: none that is not committed yet can be in the way."""
+    given = " UNION ALL ".join(["SELECT ? AS seq, ? AS arrival"] + ["SELECT ?, ?"] * (len(some) - 1))
+    return f"({given}) AS given STRAIGHT_JOIN job FORCE INDEX (PRIMARY) ON job.seq = given.seq"
 
 
 def parse_url(url: str) -> tuple[Target, str, str]:

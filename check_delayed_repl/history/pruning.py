@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from functools import partial
 
 from check_delayed_repl.history.codec import EPISODE_MEMORY_S, NOTABLE, job_from, numbers
+from check_delayed_repl.history.database import Forbidden, HistoryUnavailable
 from check_delayed_repl.history.tables import FUTURE_S, History
 from check_delayed_repl.records import ALL_JOBS, HELD_S, LARGEST, JobLine, job_names, merge_job, outlasts_all
 
 STEP = 500
 """Rows removed in one transaction, so that others need not wait for long."""
+RUNNING_S = 3600.0
+DAY = 86400.0
 _DELAY = f"CASE WHEN sql_delay BETWEEN 1 AND {HELD_S - 1} THEN sql_delay ELSE 0 END"
 
 
@@ -28,12 +31,15 @@ def prune(history: History, keep_s: float, replica: str | None = None, at_most: 
     """
     cutoff = history.now() - keep_s
     gone = 0
-    for table, key, old in _old(history, replica, cutoff):
+    for number, old in _old(history, replica, cutoff):
         arrivals = old[: at_most - gone]
         if not arrivals:
             break
         began = time.monotonic()
-        history._change(f"DELETE FROM {table} WHERE replica = ? AND arrival IN ({numbers(arrivals)})", (key,))
+        if number is None:
+            history._write(partial(history._delete_jobs, arrivals))
+        else:
+            history._change(f"DELETE FROM sample WHERE replica = ? AND arrival IN ({numbers(arrivals)})", (number,))
         gone += len(arrivals)
         time.sleep(min(0.1, time.monotonic() - began) if len(arrivals) == STEP else 0.0)
     if history._select("SELECT 1 FROM fold WHERE saved_at < ? LIMIT 1", (cutoff,)):
@@ -41,12 +47,38 @@ def prune(history: History, keep_s: float, replica: str | None = None, at_most: 
     return gone
 
 
-def _old(history: History, replica: str | None, cutoff: float) -> Iterator[tuple[str, int | str, list[int]]]:
-    """Rows that may go, some at a time: table, replica and arrivals. Those of before are to be gone by then."""
-    kept: dict[str, tuple[float, int]] = {}
-    """By name of replica: all with t at or after the first, or that arrived at or after the second, stays."""
+def prune_meanwhile(history: History, keep_s: float, at_most: int, replica: str | None = None) -> str:
+    """What whoever samples prunes beside that. What there is no time for is left to another time; returns what will be
+    in the way then too, a privilege that is missing, or nothing.
+
+    Nothing goes before samples have come for an hour by the clock that is to say what is old: it may have jumped ahead.
+    """
+    try:
+        now = history.now()
+        for _, name, _ in history.marks(replica):
+            first = history.first_since(name, now - DAY)
+            if first is not None and first[1] <= now - RUNNING_S:
+                prune(history, keep_s, replica, at_most)
+                break
+    except Forbidden as error:
+        return f"old samples stay: {error}"
+    except HistoryUnavailable:
+        pass
+    return ""
+
+
+def _old(history: History, replica: str | None, cutoff: float) -> Iterator[tuple[int | None, list[int]]]:
+    """Arrivals of rows that may go, some at a time: of samples of the replica with this number, or of job lines.
+
+    Those of before are to be gone by then.
+    """
+    kept: dict[str | None, tuple[float, int]] = {}
+    """By name of jobs: all with t at or after the first, or that arrived at or after the second, stays."""
     for number, name, newest in history.marks(replica):
-        since, before = kept[name] = _kept_since(history, number, cutoff)
+        since, before = _kept_since(history, number, cutoff)
+        for each in job_names(name):
+            other_since, other_before = kept.get(each, (cutoff, LARGEST))
+            kept[each] = min(since, other_since), min(before, other_before)
         notable = history._select(f"SELECT {_DELAY}, arrival FROM sample {NOTABLE}", (number, newest))
         slowest = max(notable, default=(0, 0))
         spared = {arrival for _, arrival in notable}
@@ -59,13 +91,20 @@ def _old(history: History, replica: str | None, cutoff: float) -> Iterator[tuple
             rows.append(slowest)
             slowest = max((row for row in rows if row[0]), default=(0, 0))
             if others := [arrival for _, arrival in rows if arrival not in (0, slowest[1], *spared)]:
-                yield "sample", number, others
-    names = [row[0] for row in history._select("SELECT DISTINCT replica FROM job")] if replica is None else [replica]
-    for name in filter(None, names):
-        limits = [(cutoff, LARGEST), *(limit for known, limit in kept.items() if name in job_names(known))]
-        over = _jobs_over(history, name, min(since for since, _ in limits), min(before for _, before in limits))
-        for first in range(0, len(over), STEP):
-            yield "job", name, over[first : first + STEP]
+                yield number, others
+    over: list[int] = []
+    jobs: dict[str, list[tuple[int, JobLine]]] = {}
+    for row in history._all_jobs((replica,) if replica is not None else (), LARGEST - 1):
+        line = job_from(row)
+        if row[1] in kept:
+            jobs.setdefault(row[1], []).append((row[0], line))
+        elif line.t < cutoff:
+            over.append(
+                row[0]
+            )  # under a name that no replica has: whoever may record jobs may record any number of those
+    over += (arrival for name, lines in jobs.items() for arrival in _jobs_over(lines, *kept[name]))
+    for first in range(0, len(over), STEP):
+        yield None, over[first : first + STEP]
 
 
 def _kept_since(history: History, number: int, cutoff: float) -> tuple[float, int]:
@@ -81,22 +120,19 @@ def _kept_since(history: History, number: int, cutoff: float) -> tuple[float, in
     return (min(cutoff, first[0][2].t - EPISODE_MEMORY_S) if first else cutoff), int(begin)
 
 
-def _jobs_over(history: History, name: str, cutoff: float, before: int) -> list[int]:
-    """The arrivals of the lines of jobs that were over before `cutoff` and `before`, by their last lines."""
-    lines: dict[str, list[int]] = {}
+def _jobs_over(lines: list[tuple[int, JobLine]], cutoff: float, before: int) -> list[int]:
+    """The arrivals of those lines whose jobs were over before `cutoff` and `before`, by their last lines."""
     over: set[str] = set()
     jobs: dict[str, JobLine] = {}
-    for row in history._all_jobs((name,), LARGEST - 1):
-        line = job_from(row)
-        lines.setdefault(line.id, []).append(row[0])
+    for arrival, line in lines:
         jobs[line.id] = merge_job(jobs.get(line.id), line)
         done = line.void or line.unreadable or (line.finished_at is not None and line.finished_at < cutoff)
-        if done and line.t < cutoff and row[0] < before:
+        if done and line.t < cutoff and arrival < before:
             every = line.void and line.id == ALL_JOBS
             over.update([job for job in jobs if not outlasts_all(jobs[job])] if every else (line.id,))
         else:
             over.discard(line.id)
-    return sorted(arrival for job in over for arrival in lines[job])
+    return [arrival for arrival, line in lines if line.id in over]
 
 
 def prune_future(history: History, replica: str | None = None) -> int:

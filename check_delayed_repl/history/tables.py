@@ -93,6 +93,9 @@ class History(Database):
     def _prepare(self, _samples: Sequence[Sequence[object]]) -> None:
         """What has to be there before these rows of samples can be stored."""
 
+    def _delete_jobs(self, arrivals: Sequence[int]) -> None:
+        self._run(f"DELETE FROM job WHERE arrival IN ({numbers(arrivals)})")
+
     # --- writing ---
 
     def add_sample(self, replica: str, sample: Sample) -> Sample:

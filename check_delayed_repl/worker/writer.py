@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Protocol
 
 from check_delayed_repl.history import History, HistoryUnavailable, open_history
-from check_delayed_repl.history.pruning import prune
+from check_delayed_repl.history.pruning import prune_meanwhile
 from check_delayed_repl.records import Sample
 from check_delayed_repl.worker.journal import log
 
@@ -50,6 +50,8 @@ class Writer(threading.Thread):
         self._ending: float | None = None
         """When to give up, once told to finish."""
         self._failed = False
+        self._refused = ""
+        """Why nothing can be pruned."""
         self._history: History | None = None
         self._prune_at = time.monotonic() + PRUNE_EVERY_S / 10
 
@@ -114,7 +116,10 @@ class Writer(threading.Thread):
         if now >= self._prune_at and self._ending is None:
             self._prune_at = now + PRUNE_EVERY_S
             history.deadline = self._deadline()
-            prune(history, self._keep_s, at_most=PRUNE_AT_MOST)
+            refused = prune_meanwhile(history, self._keep_s, PRUNE_AT_MOST)
+            if refused and refused != self._refused:
+                log(refused)
+            self._refused = refused
 
     def _ready(self) -> History:
         """The history, open."""

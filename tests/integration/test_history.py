@@ -16,7 +16,7 @@ from test_history_contract import CONTRACT, FIRST_RELEASE, Promise, R, full, sto
 
 from check_delayed_repl.history import HistoryUnavailable, open_history
 from check_delayed_repl.history.mysql import JOB_WRITER_COLUMNS, MySQLHistory
-from check_delayed_repl.history.pruning import prune
+from check_delayed_repl.history.pruning import prune, prune_meanwhile
 from check_delayed_repl.records import JobLine, Sample
 from check_delayed_repl.tool import run
 
@@ -400,6 +400,27 @@ def test_what_is_missing_is_told(shared: Shared) -> None:
     shared.sql(f"UPDATE {DATABASE}.schema_version SET version = 2", f"DROP TABLE {DATABASE}.sample")
     with pytest.raises(HistoryUnavailable, match="a table is missing"):
         stored(owner)
+
+
+def test_what_may_not_be_deleted_is_told(shared: Shared) -> None:
+    owner = shared.open()
+    owner.add_records(R, [Sample(owner.now() - age, 1.0) for age in (9e6, 8e6, 7200.0, 1.0)])
+    shared.account("sampler", f"SELECT, INSERT, UPDATE ON {DATABASE}.*")
+    sampler = shared.open("sampler", SECRET)
+    assert prune_meanwhile(sampler, 86400.0, 1000).startswith("old samples stay: history mysql://sampler@")
+    assert prune_meanwhile(owner, 86400.0, 1000) == ""
+    assert len(stored(owner)) == 2
+
+
+def test_a_transaction_that_is_held_open_does_not_hold_up_pruning(shared: Shared) -> None:
+    owner = shared.open(seconds=10)
+    now = owner.now()
+    owner.add_records(R, [Sample(now, 1.0), *(JobLine(1.0, f"b{number}", "backup", 1.0, 2.0) for number in range(50))])
+    shared.job_writer()
+    with shared.hostile() as hostile:
+        hostile.begin()
+        hostile.cursor().execute("INSERT INTO job (replica, id) VALUES (%s, 'held')", (R,))
+        assert prune(owner, 3600.0) == 50
 
 
 def test_tables_of_the_first_release_are_upgraded_by_whoever_may(shared: Shared) -> None:
