@@ -299,6 +299,18 @@ def samples_get_a_time_and_come_back(open_: Open) -> None:
 
 
 @promise
+def job_lines_are_those_of_exactly_this_name(open_: Open) -> None:
+    history = open_()
+    for name in (R, f"{R} ", f"{R}\t", R.upper(), "späß", "späß "):
+        history.add_records(name, [JobLine(1.0, "b1", "backup", 1.0), JobLine(1.0, "b1 ", "backup", 1.0)])
+    for name in (R, "späß"):
+        assert [line.id for _, line in history.job_lines(name)] == ["b1", "b1 "]
+        assert [line.id for _, line in history.job_lines(name, ["b1"])] == ["b1"]
+        assert len(stored(history, name)) == 2
+    assert len(list(history.arrived(0))) == 12
+
+
+@promise
 def folds_are_kept_for_each_key(open_: Open) -> None:
     history = open_()
     history.save_fold(R, "k", 1, "nobody knows this replica", None)

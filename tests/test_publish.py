@@ -290,6 +290,19 @@ def test_what_is_published_is_what_the_check_says(
     judging.close()
 
 
+def test_an_older_copy_of_the_history_in_its_place(tmp_path: Path) -> None:
+    where = str(tmp_path / "h.db")
+    judging, subjects = Judging(where), (subject("a"),)
+    with contextlib.closing(open_history(where, time.monotonic() + 60)) as history:
+        history.add_records("a", [Sample(T + place, 7200.0) for place in range(9)])
+        judging.verdicts(subjects)
+        history._change("DELETE FROM sample WHERE arrival > 4")
+        history._change("UPDATE counter SET arrival = 4")
+        history.add_records("a", [Sample(T + 9, 7200.0)])
+        assert judging.verdicts(subjects, now=T + 10)["a"] == judged(history, "a", LIMITS, T + 10, worker=True)
+    judging.close()
+
+
 def test_folds_are_kept_for_whoever_judges_next(tmp_path: Path) -> None:
     where = str(tmp_path / "h.db")
     judging, subjects = Judging(where), (subject("a"),)

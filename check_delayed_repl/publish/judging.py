@@ -100,10 +100,11 @@ class Judging:
             self._history = open_history(self._where, time.monotonic() + TIMEOUT_S)
             self._place = self._history.place()
         self._history.deadline = time.monotonic() + TIMEOUT_S
-        if self._history.place()[1] != self._place[1]:
-            # Samples have been taken back, and are in the folds.
+        place = self._history.place()
+        if place[1] != self._place[1] or place[0] < self._place[0]:
+            # Samples have been taken back, or an older copy of the history is in its place, and they are in the folds.
             self._begin_anew()
-            self._place = self._history.place()
+            self._place = place
         return self._history
 
     def _follow(self, subjects: Sequence[Subject]) -> None:
