@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import socket
 import sqlite3
 import threading
@@ -156,6 +157,19 @@ def test_a_line_fits_and_keeps_its_perfdata(message: str, name: str, jobs: int) 
     assert written.split(b" | ", 1)[1].startswith(b"delay=U ")
     assert one.output().partition("\n")[0].rpartition(" ")[2].encode() in written
     assert written.count(b";") >= 4
+
+
+def test_a_line_with_more_perfdata_than_fits_keeps_its_text() -> None:
+    kinds = tuple((f"kind-of-job-number-{place}", 600.0) for place in range(60))
+    limits = LIMITS._replace(job_limits=kinds)
+    verdict = judge([Sample(T, error="connect-failed", message="refused")], limits, T)
+    written = line(Result(subject("db1")._replace(limits=limits), verdict))
+    assert 4000 < len(written) <= LINE_BYTES
+    text, _, rest = written.partition(b" | ")
+    assert text.endswith(b"refused")
+    perfdata = rest.partition(b"\\n")[0].split()
+    assert len(perfdata) > 100
+    assert {re.sub(rb"\S+=(U|0s?)(;\S*)?", b"", part) for part in perfdata} == {b""}
 
 
 def test_object_names() -> None:
@@ -362,7 +376,7 @@ def test_the_text_and_perfdata_are_the_checks_own(
     now = time.time()
     monkeypatch.setattr("check_delayed_repl.history.sqlite.time.time", lambda: now)
     with open_history(str(tmp_path / "h.db"), time.monotonic() + 60) as history:
-        for age in range(900, -1, -10):
+        for age in range(900, 1, -10):
             seen = Sample(now - age, 7200.0 + age % 30, local=0.4, io="Yes", sql="Yes", sql_delay=7200, source_id=1)
             history.add_samples([(name, seen) for name in ("well", "h", "h#orders")])
             history.add_samples([("failed", Sample(now - age, error="timeout", message="no answer | in\ntime"))])

@@ -162,7 +162,11 @@ def test_an_object_whose_results_fail_is_tried_again_and_holds_nobody_up(icinga:
         ((200, '{"results":"x"}'), "HTTP 200: not the API"),
         ((200, "x" * 10_000_000), "HTTP 200: not the API"),
         ((200, "[" * 60_000), "recursion"),
-        ((502, "Bad Gateway \x1b[31m"), "HTTP 502: Bad Gateway"),
+        ((502, "Bad Gateway \x1b[31m"), "HTTP 502: not the API of an Icinga: Bad Gateway"),
+        # A proxy that has lost its Icinga, or is none of one at all.
+        ((404, "<html>Not Found</html>"), "HTTP 404: not the API of an Icinga: .html.Not Found"),
+        ((400, "Bad Request"), "HTTP 400: not the API"),
+        ((404, '{"status":404,"error":"Not Found"}'), "HTTP 404: not the API"),
         (b"SSH-2.0-OpenSSH\r\n", "SSH-2.0"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000_000, "got more than"),
         (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000, "got more than"),
@@ -213,7 +217,7 @@ def test_the_next_address_takes_what_the_first_does_not(
     ca = tmp_path / "ca2.pem"
     authority.cert_pem.write_to_path(str(ca))
     broken = Server(authority)
-    broken.answer = lambda _: (503, "{}")
+    broken.answer = lambda _: (503, '{"error":503.0,"status":"reloading"}')
     with listening(broken) as first, listening(server) as second:
         urls = [f"https://127.0.0.1:{target.port}" for target in (first, second)]
         both = Icinga(urls, "u", "p", str(ca), 60.0)
@@ -224,7 +228,7 @@ def test_the_next_address_takes_what_the_first_does_not(
 
 
 def test_strangers_are_told_once_and_others_go_on(icinga: Icinga, server: Server) -> None:
-    server.answer = lambda name: (200, OK) if name == "db0" else (404, '{"status":"No objects found."}')
+    server.answer = lambda name: (200, OK) if name == "db0" else (404, '{"error":404.0,"status":"No objects found."}')
     said: list[str] = []
     mailbox = Mailbox(icinga, said.append)
     mailbox.start()

@@ -361,6 +361,7 @@ def test_what_was_on_its_way_is_not_kept_under_a_name_that_is_another_s_now(tmp_
         ("{icinga}icinga2-ca = 'gone.pem'", "icinga2-ca: {folder}/gone.pem: No such file or directory"),
         ("{icinga}icinga2-ca = 'config.toml'", "icinga2-ca: {folder}/config.toml: no certificate in it"),
         ("{icinga}icinga2-password-file = 'gone'", "icinga2-password-file: {folder}/gone: No such file or directory"),
+        ("{icinga}icinga2-password-file = 'pipe'", "icinga2-password-file: {folder}/pipe: it is not a file"),
         ("{icinga}icinga2-password-file = '.'", "icinga2-password-file: {folder}/.: Is a directory"),
         ("{icinga}object-service = 's'", "object-service: a and b are both 's' of host 'h': have {{replica}} in it"),
         ("{icinga}object-service = '{{replica}} {{0}}'", "object-service: .* may hold .*alone in braces"),
@@ -372,6 +373,7 @@ def test_what_cannot_be_published_to_is_told_at_the_start(
 ) -> None:
     config = tmp_path / "config.toml"
     (tmp_path / "secret").write_text("s\n")
+    os.mkfifo(tmp_path / "pipe")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         words = {"taken": taken.getsockname()[1], "folder": tmp_path}
         icinga = "icinga2-url = 'https://h'\nicinga2-user = 'u'\n"

@@ -14,17 +14,21 @@ LINE_BYTES = 4096
 
 
 def line(result: Result) -> bytes:
-    """One external command, at most LINE_BYTES long: long output is cut first, then text, perfdata never."""
+    """One external command, at most LINE_BYTES long: long output is cut first, perfdata only where it would be longer
+    than that with the text alone, as with dozens of kinds of job."""
     subject, verdict = result
     first, _, rest = result.output().rstrip("\n").partition("\n")
     words, bar, perfdata = first.partition(" | ")
     head = f"[{int(verdict.at)}] PROCESS_SERVICE_CHECK_RESULT;{_field(subject.object_host)};"
     head += f"{_field(subject.object_service)};{int(verdict.state)};"
-    tail = (bar + perfdata).encode()
-    room = LINE_BYTES - len(head.encode()) - len(tail) - 1
+    room = LINE_BYTES - len(head.encode()) - 1
     said = _cut(words, room)
+    room -= len(said)
+    tail = (bar + perfdata).encode()
+    if len(tail) > room:
+        tail = tail[:room].rpartition(b" ")[0]
     # Nagios turns the two characters \n into a line break.
-    long_output = _cut("\\n" + rest.replace("\n", "\\n"), room - len(said)) if rest else b""
+    long_output = _cut("\\n" + rest.replace("\n", "\\n"), room - len(tail)) if rest else b""
     return head.encode() + said + tail + long_output.removesuffix(b"\\") + b"\n"
 
 

@@ -216,15 +216,16 @@ class _Connection:
 
 
 def _meaning(status: int, said: bytes) -> tuple[int, str, bool]:
-    """Status and text of an answer, and whether they are of the object that was named, not of the request."""
+    """Status and text of an answer, and whether they are of the object that was named, not of the request. Raises
+    ValueError where it is not Icinga's."""
     with suppress(ValueError, TypeError, KeyError, IndexError, AttributeError):
         answer = json.loads(said)
         if "results" in answer:
             result = answer["results"][0]
             return int(result["code"]), clean(str(result["status"]), 200), True
-        return status, clean(str(answer["status"]), 200), False
+        return int(answer["error"]), clean(str(answer["status"]), 200), False
     text = clean(said[:200].decode(errors="replace")) or "no text"
-    return status, text if status >= 400 else f"not the API of an Icinga: {text}", False
+    raise ValueError(f"HTTP {status}: not the API of an Icinga: {text}")
 
 
 def _reason(error: Exception) -> str:

@@ -15,6 +15,7 @@ from ssl import SSLError
 from check_delayed_repl.configkeys import Publish
 from check_delayed_repl.history import HistoryUnavailable
 from check_delayed_repl.judge.outcome import Finding, State, Verdict
+from check_delayed_repl.observe.optionfile import MAX_BYTES, read_file
 from check_delayed_repl.publish import openmetrics
 from check_delayed_repl.publish.commandfile import CommandFile
 from check_delayed_repl.publish.icinga2 import Icinga
@@ -74,7 +75,7 @@ class Publisher(threading.Thread):
         self._mine_until = 0.0
         self._renew_at = 0.0
         self._write_at = 0.0
-        self._mailboxes = [Mailbox(target, log) for target in _targets(settings)]
+        self._mailboxes = [Mailbox(target, log) for target in targets(settings)]
         self._file_fails = False
         self._stop_serving = _serving(settings.prometheus_listen, self._families)
         for mailbox in self._mailboxes:
@@ -253,25 +254,24 @@ class Publisher(threading.Thread):
             self._file_fails = False
 
 
-def _targets(settings: Publish) -> list[CommandFile | Icinga]:
+def targets(settings: Publish) -> list[CommandFile | Icinga]:
     """Raises ValueError."""
-    targets: list[CommandFile | Icinga] = []
+    found: list[CommandFile | Icinga] = []
     if settings.nagios_command_file:
-        targets.append(CommandFile(settings.nagios_command_file))
+        found.append(CommandFile(settings.nagios_command_file))
     if settings.icinga2_url:
         path = settings.icinga2_password_file or ""
         try:
-            with open(path, encoding="utf-8") as file:
-                password = file.readline().rstrip("\r\n")
+            password = read_file(path, MAX_BYTES)[0].decode().partition("\n")[0].rstrip("\r")
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"icinga2-password-file: {path}: {getattr(error, 'strerror', 'no text')}") from None
         user, ca, interval = settings.icinga2_user or "", settings.icinga2_ca, settings.publish_interval
         try:
-            targets.append(Icinga(settings.icinga2_url, user, password, ca, interval))
+            found.append(Icinga(settings.icinga2_url, user, password, ca, interval))
         except OSError as error:
             reason = error.strerror if error.filename or not isinstance(error, SSLError) else "no certificate in it"
             raise ValueError(f"icinga2-ca: {ca}: {reason}") from None
-    return targets
+    return found
 
 
 def _serving(address: str | None, current: Callable[[], list[openmetrics.Family]]) -> Callable[[], None] | None:
