@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import stat
 from contextlib import suppress
 from functools import cached_property
 
 from check_delayed_repl.arguments import UsageError, did_you_mean, unreadable
 from check_delayed_repl.configkeys import PUBLISH_KEYS, REPLICA_KEYS, TOP_KEYS, Publish
+from check_delayed_repl.history import holds_password
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.observe.optionfile import EXPOSED, read_file
@@ -40,6 +42,8 @@ MAX_BYTES = 16 << 20
 
 NUMERIC = ("TIME", "PORT", "ID", "SLOPE", "R", "KIND=TIME")
 """What may stand as bare numbers, by what an option calls its value."""
+_URL_PATHS = re.compile(r"[?&](defaults-file|socket|ssl-ca|ssl-cert|ssl-key)=(?!/|@|%2F|%40|&|$)", re.IGNORECASE)
+"""What comes before a relative path in the URL of a history."""
 
 
 def by_key(options: Iterable[Option]) -> dict[str, Option]:
@@ -145,8 +149,9 @@ class File:
             raise UsageError(f"{self.path}: belongs to user {found.st_uid}: must be root's or your own")
         if found.st_mode & stat.S_IWOTH:
             raise UsageError(f"{self.path}: everybody may write to it: chmod o-w {self.path}")
-        shows = any("password" in table.raw for table in (self.defaults, *self.tables)) and found.st_mode & stat.S_IROTH
-        return EXPOSED.format(self.path) if shows else ""
+        passwords = any("password" in table.raw for table in (self.defaults, *self.tables))
+        passwords = passwords or holds_password(self.history or "")
+        return EXPOSED.format(self.path) if passwords and found.st_mode & stat.S_IROTH else ""
 
     def name(self, table: Table) -> str:
         """A replica's name in the history. Raises UsageError."""
@@ -225,7 +230,12 @@ def _text(each: Option, raw: object, folder: str) -> str:
         return str(raw)
     if not isinstance(raw, str):
         raise argparse.ArgumentTypeError("must be a number or text" if numeric else "must be text")
-    path = each.metavar == "FILE" or (each is HISTORY and ":/" not in raw)
+    if each is HISTORY and ":/" in raw:
+        # Left to those who have such a history, which needs it too.
+        from urllib.parse import quote
+
+        return _URL_PATHS.sub(lambda before: f"{before[0]}{quote(folder)}/", raw)
+    path = each.metavar == "FILE" or each is HISTORY
     return os.path.join(folder, raw) if path and raw and raw[0] != "@" else raw
 
 

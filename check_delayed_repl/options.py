@@ -19,6 +19,8 @@ from check_delayed_repl.words import plain
 if TYPE_CHECKING:
     from typing import Any
 
+LEAST_KEPT = 3600.0
+"""Seconds that a trend may reach back, or its window where that is longer."""
 DEFAULTS = {"timeout": 10.0, "keep": 30 * 86400.0}
 """What counts where neither the command line nor a file says anything. Others' defaults stand in Target and Limits."""
 DURATION_HELP = "A time is a number of seconds, or a number with s, m, h or d: 5400 is the same as 90m or 1.5h."
@@ -326,6 +328,12 @@ def target_from(args: argparse.Namespace) -> Target:
 
 SHORTEST_WINDOW = 20.0
 """Seconds: what --delay makes the window for the shortest delays."""
+
+
+def check_keep(keep: float, limits: Limits) -> None:
+    """Raises UsageError where samples are needed for longer than they are to be kept."""
+    if keep < max(limits.window, LEAST_KEPT):
+        raise UsageError(f"--keep: {plain(keep)} seconds is less than a trend may reach back")
 
 
 def limits_from(args: argparse.Namespace) -> Limits:

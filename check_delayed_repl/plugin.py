@@ -26,6 +26,7 @@ from check_delayed_repl.options import (
     add_connection_options,
     add_judging_options,
     add_options,
+    check_keep,
     limits_from,
     replica_name,
     target_from,
@@ -86,8 +87,8 @@ def run(argv: Sequence[str]) -> int:
     try:
         args = parsed(build_parser(), argv)
         limits = limits_from(args)
-        if args.sampling != "worker" and args.keep < max(limits.window, PRUNE_EVERY):
-            raise UsageError(f"--keep: {plain(args.keep)} seconds is less than a trend may reach back")
+        if args.sampling != "worker":
+            check_keep(args.keep, limits)
         replica = replica_name(args)
         return _check(args, limits, replica, started + args.timeout)
     except HelpRequested as shown:

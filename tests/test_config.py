@@ -13,6 +13,7 @@ import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -258,6 +259,10 @@ def test_who_may_own_and_read_it(written: Written, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv(config.VARIABLE, written(secret, 0o644))
     with pytest.raises(UsageError, match="has a password, and everybody may read it"):
         checked()
+    shared = "history = 'mysql://u:geheim@h/lines'\n" + HEAD
+    assert checked("--config", written(shared, 0o640)).history == "mysql://u:geheim@h/lines"
+    with pytest.raises(UsageError, match="has a password, and everybody may read it"):
+        checked("--config", written(shared, 0o644))
     path = written(HEAD)
     os.chown(path, 1234, -1)
     monkeypatch.setattr(os, "geteuid", lambda: 4321)
@@ -345,6 +350,21 @@ def test_files_that_cannot_be_read(written: Written, tmp_path: Path) -> None:
     latin.write_bytes(b'[defaults]\nuser = "\xe9"\n')
     with pytest.raises(UsageError, match="this is not TOML"):
         checked("--config", str(latin))
+
+
+def test_relative_paths_in_the_url_of_a_history_count_from_the_file(written: Written, tmp_path: Path) -> None:
+    odd = tmp_path / "a%2F&b"
+    odd.mkdir()
+    url = "mysql://u@h/lines?ssl-ca=sub/ca.pem&defaults-file=history.cnf&socket=/s&ssl-mode=required"
+    (odd / "c.toml").write_text(f"history = '{url}'\n{HEAD}")
+    history_url = checked("--config", str(odd / "c.toml")).history
+    query = dict(parse_qsl(urlsplit(history_url).query))
+    assert query == {
+        "ssl-ca": f"{odd}/sub/ca.pem",
+        "defaults-file": f"{odd}/history.cnf",
+        "socket": "/s",
+        "ssl-mode": "required",
+    }
 
 
 PUBLISH = HEAD + "[publish]\n"
@@ -451,6 +471,13 @@ def test_every_command_takes_it(tool: Command, plugin: Command, written: Written
     assert "this backup is not recorded at all" in run.stderr
     run = tool("worker", "--config", path, "--check")
     assert (run.returncode, run.stdout) == (0, f"{path}: right; 1 replica: a\n")
+    publishing = "[publish]\nicinga2-url = 'https://localhost'\nicinga2-user = 'u'\nicinga2-password-file = 'gone'\n"
+    for wrong, says in (
+        (HEAD + publishing, f"[publish]: icinga2-password-file: {tmp_path}/gone: No such file or directory"),
+        ("keep = 30\n" + HEAD, "--keep: 30 seconds is less than a trend may reach back"),
+    ):
+        run = tool("worker", "--config", written(wrong), "--check")
+        assert (run.returncode, run.stderr) == (3, f"delayed-repl: {says}\n")
     run = tool("worker", "--config", written("[[replica]]\nprot = 1\n"), "--check")
     assert (run.returncode, run.stdout) == (3, "")
     assert run.stderr == f"delayed-repl: {path}: replica 1: 'prot': there is no such key: did you mean port?\n"

@@ -22,6 +22,7 @@ from check_delayed_repl.options import (
     add_config_option,
     add_connection_options,
     add_options,
+    check_keep,
 )
 from check_delayed_repl.records import Sample
 from check_delayed_repl.words import plural
@@ -60,6 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Samples until it is told to stop: 0; 1 where samples were lost because the history could not be written."""
     sampled = replicas(args)
+    for replica in sampled:
+        check_keep(args.keep, replica.limits)
     if args.check:
         return _checked(args, sampled)
     _allow_files(2 * len(sampled) + _LEAST_FILES)
@@ -85,7 +88,13 @@ def _checked(args: argparse.Namespace, sampled: list[Replica]) -> int:
     """Says that the file is right: 0. What is wrong with it has been said by then."""
     if args.fleet is None:
         raise UsageError("--check: there is no configuration file")
+    from check_delayed_repl.publish.publisher import targets
+
     _subjects(args, sampled)
+    try:
+        targets(args.fleet.publish)
+    except ValueError as error:
+        raise UsageError(f"[publish]: {error}") from None
     print(f"{args.config}: right; {plural(len(sampled), 'replica')}: {', '.join(replica.name for replica in sampled)}")
     return 0
 
