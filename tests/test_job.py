@@ -138,7 +138,7 @@ def test_a_name_without_samples_is_warned_about(tool: Command, where: str) -> No
         (("start", "--replica", R, "--kind", "trend"), "--kind: 'trend' cannot name a kind of job"),
         (("finish", "--replica", R), "the following arguments are required: ID"),
         (("void", "--replica", R), "ID: give one job's id, or --all"),
-        (("finish", "x" * 200, "--replica", R), "ID: is longer than 128 characters"),
+        (("void", "--replica", R, "*"), "ID: '*' is no job's id: void --all ends all of them"),
         (("run", "--replica", R, "--kind", "backup"), "COMMAND: which command is to be run? It comes after --"),
         (("run", "--replica", R, "--kind", "backup", "--"), "COMMAND: which command is to be run? It comes after --"),
         (("list", "--replica", R, "--output", "xml"), "--output: invalid choice: 'xml'"),
@@ -201,6 +201,22 @@ def test_list(tool: Command, where: str) -> None:
         "status": "running",
         "reason": None,
     }
+
+
+def test_whatever_it_is_called_a_wrong_record_can_be_ended(tool: Command, where: str) -> None:
+    names = ("", "x" * 255, "a b", "'", "%", "-")
+    common = ("--history", where, "--replica", R)
+    add(where, *(JobLine(1.0, name, "nonsense", 1.0) for name in names))
+    with sqlite3.connect(where) as database:
+        database.execute("UPDATE job SET id = NULL WHERE id = '-'")
+    database.close()
+    listed = tool("job", "list", *common, "--output", "json").stdout.splitlines()
+    shown = [json.loads(line)["id"] for line in listed]
+    assert len(shown) == len(names)
+    for name in shown:
+        assert tool("job", "void", *common, "--", name).stderr == ""
+    listed = tool("job", "list", *common, "--output", "json").stdout.splitlines()
+    assert {json.loads(line)["status"] for line in listed} == {"void"}
 
 
 def test_a_flood_is_listed_in_part_and_ended_with_one_line(tool: Command, plugin: Command, where: str) -> None:
