@@ -272,6 +272,7 @@ def test_a_transaction_that_goes_on_in_the_next_file_has_all_its_bytes() -> None
         ("use `a`; alter table t drop partition p", Effect("alter", ("a.t",), True)),
         ("use `a`; alter table t comment 'drop it'", Effect("alter", ("a.t",), False)),
         ("use `a`; rename table t to b.u, v to w", Effect("rename", ("a.t", "b.u", "a.v", "a.w"), True)),
+        ("rename table a.t wait 5 to a.u, a.v to a.w", Effect("rename", ("a.t", ANY), True)),
         ("use `a`; CREATE OR REPLACE TABLE t (i int)", Effect("create", ("a.t",), True)),
         ("use `a`; create table if not exists t (i int)", Effect("create", ("a.t",), False)),
         ("use `a`; delete low_priority from t where id = 'x; drop table y'", Effect("delete", ("a.t",), True)),

@@ -140,7 +140,8 @@ def effect(info: str) -> Effect | None:
                 changes = re.compile(rf"\b(?:{_CHANGES[kind]})\b", re.IGNORECASE)
                 words = _TOKEN.finditer(sql, found.end()) if changes.search(sql, found.end()) else ()
                 destructive = (cut and kind == "alter") or any(changes.fullmatch(word[1]) for word in words)
-            if (cut and kind in _LISTS) or any("\ufffd" in name for name in tables):
+            unread = cut or (kind == "rename" and sql[found.end() :].strip())
+            if (unread and kind in _LISTS) or any("\ufffd" in name for name in tables):
                 tables.append(ANY)
             return Effect(kind, tuple(dict.fromkeys(tables)), destructive)
     return Effect("other", (ANY,), True)

@@ -457,6 +457,26 @@ def test_what_the_log_does_not_say_plainly(scene: Scene) -> None:
         assert "In time: delete of app.parents" in scene.run("freeze", "--table", "app.children").out
 
 
+@pytest.mark.long
+def test_an_xa_commit_of_what_was_prepared_here_before(scene: Scene) -> None:
+    """The rows are still there, and what it does nobody can tell from what waits."""
+    scene.shorten()
+    with scene.source.session() as run:
+        for statement in ("XA START 'a'", "DELETE FROM app.orders", "XA END 'a'", "XA PREPARE 'a'"):
+            run(statement)
+        wait_until(lambda: scene.replica.sql("XA RECOVER") != [], 60, "it is prepared here")
+        scene.replica.set_delay(DELAY_S)
+        run("XA COMMIT 'a'")
+    wait_until(lambda: len(scene.find()) == 1, 60, "it is fetched")
+    assert "Perhaps in time: other of *.* waits" in scene.run("freeze", "--table", "app.orders").out
+    said = scene.run("find", "--table", "app.orders").out
+    assert "XA COMMIT X'61'" in said, said
+    assert scene.replica.value("SELECT COUNT(*) FROM app.orders") == 200
+    scene.json("resume", "--execute", "--delay", "1")
+    wait_until(lambda: scene.replica.sql("XA RECOVER") == [], 60, "it is committed here")
+    assert scene.replica.value("SELECT COUNT(*) FROM app.orders") == 0
+
+
 def test_a_heartbeat_that_is_dead_tells_no_time(scene: Scene) -> None:
     last = time.time()
     time.sleep(6)
