@@ -42,7 +42,12 @@ class LateFold:
             self.cannot_converge = self.cannot_converge or record.id in self._older_jobs
             return False
         t = record.t
-        if t < self._first_t + late_reach(self._limits) or not self.fold.calm_at(record):
+        if not self.fold.calm_at(record):
+            return False
+        if _says_little(record) and not self._past.bare:
+            # An older release's samples: what more those before them said is never seen anew.
+            self.cannot_converge = True
+        if t < self._first_t + late_reach(self._limits):
             return False
         if self._settled is None:
             self._settled = t
@@ -60,7 +65,7 @@ class LateFold:
             return False
         if self._past.sql_delay and not (s.sql_delay and self.fold.setting_fitted):
             return False
-        if None in (s.ts, s.source_id, s.io, s.sql, s.source_log, s.relay_log, s.server, s.filters, s.relay_limited):
+        if _says_little(s):
             return self._past.bare
         since, running = seen.heartbeat_since, seen.running_since
         return (
@@ -76,6 +81,10 @@ class LateFold:
             and seen.relay_limited_since is None
             and s.io == "Yes"
         )
+
+
+def _says_little(s: Sample) -> bool:
+    return None in (s.ts, s.source_id, s.io, s.sql, s.source_log, s.relay_log, s.server, s.filters, s.relay_limited)
 
 
 def late_reach(limits: Limits) -> float:
