@@ -223,6 +223,14 @@ def test_garbage_is_a_finding(row: tuple[bytes | None, ...]) -> None:
     assert caught.value.message.isprintable()
 
 
+def test_another_table_is_named() -> None:
+    row = (b"1", b"2026-11-23T01:00:00", b"1795399200", b"2")
+    assert len(read_heartbeats(answering(*[row] * heartbeat.MAX_ROWS), "percona.heart`beat").beats) == 1
+    with pytest.raises(SampleFailed, match="has more than 30000 rows") as caught:
+        read_heartbeats(answering(*[row] * (heartbeat.MAX_ROWS + 1)), "percona.heart`beat")
+    assert caught.value.condition == "heartbeat-unreadable"
+
+
 @pytest.mark.parametrize("row", [(b"geheim", b"t", b"1.0", b"2"), (b"1", b"t", b"geheim", b"2")])
 def test_our_password_is_not_repeated(row: tuple[bytes | None, ...]) -> None:
     with pytest.raises(SampleFailed, match=r"'\*\*\*'"):

@@ -14,7 +14,10 @@ from check_delayed_repl.words import one_line
 # Columns beside these two differ between versions of pt-heartbeat.
 _HEARTBEATS = (
     "SELECT server_id, ts, UNIX_TIMESTAMP(SYSDATE(6)), @@global.server_id, {identity} FROM {table} ORDER BY ts"
+    " LIMIT {limit}"
 )
+MAX_ROWS = 30_000
+"""Rows of a table that may yet be one of heartbeats."""
 
 _NO_TABLE = (1049, 1051, 1109, 1146)
 _NO_PRIVILEGE = (1044, 1045, 1142, 1143, 1227, 1370)
@@ -68,9 +71,16 @@ def read_heartbeats(ask: Ask, table: str, secret: str = "", identity: str = "NUL
     Raises SampleFailed with `heartbeat-missing` or `heartbeat-unreadable`, without the `secret` in its words.
     """
     try:
-        answer = ask(_HEARTBEATS.format(identity=identity, table=table_name(table)), "reading the heartbeats")
+        statement = _HEARTBEATS.format(identity=identity, table=table_name(table), limit=MAX_ROWS + 1)
+        answer = ask(statement, "reading the heartbeats")
     except Refused as error:
         raise _refused(error, table) from None
+    if len(answer.rows) > MAX_ROWS:
+        raise SampleFailed(
+            "heartbeat-unreadable",
+            f"{table} has more than {MAX_ROWS} rows, where pt-heartbeat keeps one for each server: check"
+            " --heartbeat-table, or give it its primary key",
+        )
     own_id: int | None = None
     server: bytes | None = None
     beats: dict[int, Beat] = {}
