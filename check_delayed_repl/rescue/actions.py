@@ -195,7 +195,7 @@ class Rescue(Action):
         runner = self._runner(facts, self._record)
         try:
             runner.run(planned)
-        except Failed:
+        except (Failed, Refused, SampleFailed):
             self._stay(runner, facts)
             raise
         facts.phase, facts.place = "forwarded", facts.target_place
@@ -205,9 +205,11 @@ class Rescue(Action):
         """What has failed halfway ends held all the same, or it is said."""
         session, report, planned = self._session, self._report, Plan()
         try:
+            if not session.connection.open:
+                session.connect()
             state = read(session, current(session, facts.channel))
             first = find.oldest(session, state, facts)
-            if first and report.done:
+            if first and report.done and state.channel.sql == "No":
                 planned = plan.stay(state, facts, first)
                 runner.run(planned)
                 state = read(session, current(session, facts.channel))

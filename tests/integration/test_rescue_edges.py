@@ -11,8 +11,10 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
+import pymysql
 import pytest
 
 from .rescuing import DELAY_S, HELD_S, MISTAKES, ROOT, TABLES, Scene, pair_for_rescues
@@ -131,6 +133,29 @@ def test_a_forward_that_fails_halfway_is_held_where_it_stands(scene: Scene) -> N
     assert "the record cannot be kept any more: " in done.stdout
     status = scene.json("status")
     assert (status["phase"], status["held"]) == ("forwarded", True)
+    assert scene.tables(scene.replica) == before
+
+
+@pytest.mark.long
+def test_a_forward_whose_connection_is_ended_says_that_nothing_holds(scene: Scene) -> None:
+    scene.source.sql("INSERT INTO app.stock (v, n) VALUES ('x', 1)")
+    before = scene.make(MISTAKES["drop"])
+    wait_until(lambda: len(scene.find("--all", "--limit", "0")) == 2, 60, "it is fetched")
+    scene.json("freeze")
+    target = scene.find("--kind", "drop")[0]["target"]
+    with scene.replica.session() as locks:
+        locks("LOCK TABLES app.stock WRITE")
+        forward = scene.start("forward", target, "--execute")
+        wait_until(lambda: scene.status()["Until_Condition"] == "Relay", 60, "the server rolls forward")
+        ours = "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'root' AND ID NOT IN (CONNECTION_ID(), {})"
+        for (number,) in scene.replica.sql(ours.format(locks("SELECT CONNECTION_ID()")[0][0])):
+            with suppress(pymysql.err.MySQLError):  # it is gone already
+                scene.replica.sql(f"KILL {number}")
+        said, _ = forward.communicate(timeout=60)
+        assert (forward.returncode, "NOT HELD: any START" in said) == (1, True), said
+    wait_until(lambda: scene.replica.threads()[1] == "No", 60, "the server has stopped in front of the target")
+    done = scene.json("forward", target, "--execute")
+    assert (done["phase"], done["held"]) == ("forwarded", True)
     assert scene.tables(scene.replica) == before
 
 
