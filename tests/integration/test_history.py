@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -410,6 +411,24 @@ def test_what_may_not_be_deleted_is_told(shared: Shared) -> None:
     assert prune_meanwhile(sampler, 86400.0, 1000).startswith("old samples stay: history mysql://sampler@")
     assert prune_meanwhile(owner, 86400.0, 1000) == ""
     assert len(stored(owner)) == 2
+
+
+@pytest.mark.parametrize("role", ["check", "worker"])
+def test_what_grants_gives_is_enough_to_sample_to_judge_and_to_prune(
+    shared: Shared, role: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared.open()
+    assert run(["grants", "--family", "mysql", "--history", shared.url(), "--for", role]) == 0
+    printed = re.findall(rf"GRANT (.* ON `{DATABASE}`.*) TO 'delay_{role}'", capsys.readouterr().out)
+    shared.account("sampler", *printed)
+    history = shared.open("sampler", SECRET)
+    now = history.now()
+    history.add_records(R, [Sample(now - age, 1.0) for age in (9e6, 8e6, 7200.0, 1.0)])
+    history.save_fold(R, "k", 1, "folded", None)
+    assert history.load_fold(R, "k") == (1, "folded")
+    assert history.lease("me", 30.0)
+    assert prune_meanwhile(history, 86400.0, 1000) == ""
+    assert len(stored(history)) == 2
 
 
 def test_a_transaction_that_is_held_open_does_not_hold_up_pruning(shared: Shared) -> None:
