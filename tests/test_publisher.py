@@ -77,7 +77,7 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
     monkeypatch.setattr(module, "ROUND_S", 0.05)
     monkeypatch.setattr(module, "JUDGE_S", 0.1)
     monkeypatch.setattr(module, "FILE_S", 0.1)
-    monkeypatch.setattr(module, "_targets", lambda _: [monitor])
+    monkeypatch.setattr(module, "targets", lambda _: [monitor])
     monitor = Monitor()
     made = Fleet(tmp_path, monitor)
     made.publisher.start()
