@@ -147,6 +147,8 @@ class Search:
         self._session, self._state, self._facts = session, state, facts
         self._fetched = sorted((place.order, t) for place, t in fetched)
         self._interval, self._error = BEAT_S, ERROR_S
+        self._beats = 0
+        """Heartbeats that wait, once they have been counted."""
         target = session.target
         self._zone = ZoneInfo(target.heartbeat_timezone) if target.heartbeat_timezone else None
         self._applied: float | None = None
@@ -162,7 +164,9 @@ class Search:
 
     def of(self, one: Transaction) -> Moment:
         if one.beat_ts is not None and (found := heartbeat.times(one.beat_ts.encode(), self._zone)):
-            return Moment(found[0] + self._interval / 2, self._error)
+            # Behind the last one, the heartbeat may be dead.
+            error = ERROR_S if one.beats < self._beats else max(ERROR_S, self._state.now - found[0])
+            return Moment(found[0] + self._interval / 2, error)
         if self._applied is not None:
             return Moment(self._applied + (one.beats + 0.5) * self._interval, self._error)
         at = bisect_left(self._fetched, (one.source_end.order, 0.0))
@@ -249,6 +253,7 @@ class Search:
         """All `beats` heartbeats that wait have been counted. Where fetching goes on, the last of them is of now, and
         their interval follows; where none waits, the applied one tells nothing of what came after it.
         """
+        self._beats = beats
         if self._applied is None:
             return
         if self._state.channel.io != "Yes":
