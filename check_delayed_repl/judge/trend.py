@@ -124,7 +124,7 @@ def _within_teeth(points: Sequence[Point], window: float, noise: float) -> Seque
         if point is not None and not low - tolerance <= point[1] <= high + tolerance:
             trial.append(point)
             continue
-        if trial and not _is_bump(trial, low, trial_time, tolerance):
+        if trial and not _is_bump(trial, kept, low, high, trial_time, noise):
             kept += trial
         trial = []
         if point is not None:
@@ -154,12 +154,22 @@ def _band(delays: Sequence[float], tolerance: float) -> tuple[float, float] | No
     return (bottoms[1], tops[-2]) if tops[1] > bottoms[-2] + tolerance else None
 
 
-def _is_bump(trial: Sequence[Point], low: float, trial_time: float, tolerance: float) -> bool:
-    """Samples off a saw-tooth's band are a dip or a spike so far: not too long for one, and not so deep below the band
-    that they could not be back in time."""
-    (begin, _), (end, last) = trial[0], trial[-1]
+def _is_bump(
+    trial: Sequence[Point], kept: Sequence[Point], low: float, high: float, trial_time: float, noise: float
+) -> bool:
+    """Samples off a saw-tooth's band are a dip or a spike so far: neither too long for one, nor too deep or steep."""
+    if len(trial) == 1:
+        return True
+    (begin, first), (end, last) = trial[0], trial[-1]
     lasted = end - begin
-    return len(trial) == 1 or (lasted < trial_time - 1e-6 and low - last <= trial_time - lasted + tolerance)
+    if last < low:
+        return lasted < trial_time - 1e-6 and low - last <= trial_time - lasted + tolerance_of(noise)
+    # It rose through the band's edge that much earlier.
+    lasted += max(0.0, first - high - jitter_of(noise))
+    if kept and last > kept[-1][1] + end - kept[-1][0] + tolerance_of(noise):
+        return False
+    falls_back = last < trial[-2][1] - tolerance_of(noise)
+    return lasted < (2.0 if falls_back else 1.0) * trial_time - 1e-6
 
 
 def _stretch(points: Sequence[Point], window: float, noise: float) -> tuple[Sequence[Point], Trend]:
