@@ -51,8 +51,8 @@ FOLD_VERSION = 14
 """Changes with the rules: a cache that an older judge left is worth nothing."""
 BARE = Sample(0.0)[2:]
 """A sample of a delay alone, without time and delay."""
-MIN_TREND = 3
-"""Samples that a trend is made of, at least."""
+MIN_UP = 3
+"""Samples that show a line in or above its range without a trend."""
 LOST_SHARE = 0.1
 """Of the window: a line that has been out for longer was lost before a job that begins now."""
 
@@ -85,7 +85,7 @@ class Fold:
         self._lost_since: float | None = None
         """Since when the line has been out with no job's exception holding."""
         self.was_up = False
-        """It has been in or above its range, going by three samples, since it last drained."""
+        """It has been in or above its range since it last drained, going by a trend or by all of a window."""
         self._drained: tuple[float, int] | None = None
         """When the line was first found to have fallen far below its range, and how many samples ago."""
         self.setting_fitted = False
@@ -157,14 +157,17 @@ class Fold:
         holdable = list(holdable_facts(sample, self.seen, limits, t))
         failed = sample.error is not None
         if not failed and not holdable and self._window.surely_in_range(t):
+            self.was_up = self.was_up or self._stays_up(t)
             self._in_range(t)
             return
         _, now_fit, side = self.line(t)
         if not failed:
+            if side != BELOW:
+                self.was_up = self.was_up or now_fit.trend.slope is not None or self._stays_up(t)
             if side == IN_RANGE:
                 self._in_range(t, ends_episode=not holdable)
             else:
-                self._out(t, side, now_fit.trend)
+                self._out(side, now_fit.trend)
             if (side != IN_RANGE or holdable) and self.episode_since is None:
                 self.episode_since, self.episode_arrival = self.clock, arrival
         line = self._judge_line(now_fit, side, jobs, self._held, t)
@@ -182,7 +185,6 @@ class Fold:
 
     def _in_range(self, t: float, ends_episode: bool = True) -> None:
         self._side = IN_RANGE
-        self._is_up(t)
         self._drained = self._lost_since = None
         if self._in_range_since is None:
             self._in_range_since = t
@@ -191,14 +193,14 @@ class Fold:
         if ends_episode:
             self._end_episode()
 
-    def _is_up(self, t: float) -> None:
-        self.was_up = self.was_up or len(self._window.at(t)) >= MIN_TREND
+    def _stays_up(self, t: float) -> bool:
+        delays = [d for _, d in self._window.at(t)]
+        return len(delays) >= MIN_UP and min(delays) >= self.limits.min_delay_time
 
-    def _out(self, t: float, side: int, trend: Trend) -> None:
+    def _out(self, side: int, trend: Trend) -> None:
         self._side = side
         self._in_range_since = None
         if side == ABOVE:
-            self._is_up(t)
             self._drained = None
             return
         if self._drained is not None:
