@@ -51,8 +51,6 @@ FOLD_VERSION = 14
 """Changes with the rules: a cache that an older judge left is worth nothing."""
 BARE = Sample(0.0)[2:]
 """A sample of a delay alone, without time and delay."""
-MIN_UP = 3
-"""Samples that show a line in or above its range without a trend."""
 LOST_SHARE = 0.1
 """Of the window: a line that has been out for longer was lost before a job that begins now."""
 
@@ -157,13 +155,13 @@ class Fold:
         holdable = list(holdable_facts(sample, self.seen, limits, t))
         failed = sample.error is not None
         if not failed and not holdable and self._window.surely_in_range(t):
-            self.was_up = self.was_up or self._stays_up(t)
+            self.was_up = self.was_up or self._window.surely_up(t)
             self._in_range(t)
             return
         _, now_fit, side = self.line(t)
         if not failed:
             if side != BELOW:
-                self.was_up = self.was_up or now_fit.trend.slope is not None or self._stays_up(t)
+                self.was_up = self.was_up or now_fit.trend.slope is not None or self._window.surely_up(t)
             if side == IN_RANGE:
                 self._in_range(t, ends_episode=not holdable)
             else:
@@ -192,10 +190,6 @@ class Fold:
             self._recovered = (self._in_range_since, t)
         if ends_episode:
             self._end_episode()
-
-    def _stays_up(self, t: float) -> bool:
-        delays = [d for _, d in self._window.at(t)]
-        return len(delays) >= MIN_UP and min(delays) >= self.limits.min_delay_time
 
     def _out(self, side: int, trend: Trend) -> None:
         self._side = side
