@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -100,6 +101,24 @@ class Scene:
         self.source.sql(f"REPLACE INTO percona.heartbeat (ts, server_id) VALUES ({literal(ts)}, 1)")
 
     @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Meanwhile, a heartbeat at each whole second, as pt-heartbeat writes them."""
+        done = threading.Event()
+
+        def beats() -> None:
+            while not done.wait(1.0 - time.time() % 1.0):
+                with suppress(Exception):
+                    self.beat()
+
+        thread = threading.Thread(target=beats, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join(30)
+
+    @contextmanager
     def load(self) -> Iterator[None]:
         """Meanwhile, four sessions write into every table, and a heartbeat."""
         done = threading.Event()
@@ -117,17 +136,12 @@ class Scene:
                                 run(f"UPDATE {table} SET n = n + 1, v = '{number}' WHERE id = {1 + number % 199}")
                     number += 7
 
-        def beats() -> None:
-            while not done.wait(1.0):
-                with suppress(Exception):
-                    self.beat()
-
         threads = [threading.Thread(target=write, args=(seed,), daemon=True) for seed in range(4)]
-        threads.append(threading.Thread(target=beats, daemon=True))
         for thread in threads:
             thread.start()
         try:
-            yield
+            with self.beating():
+                yield
         finally:
             done.set()
             for thread in threads:

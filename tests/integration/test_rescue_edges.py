@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pymysql
@@ -418,34 +419,36 @@ def test_rights_that_are_missing_are_named_before_anything_is_done(scene: Scene)
 def test_times_and_a_statement_of_any_size(scene: Scene) -> None:
     """Two mistakes, told apart by their times; the statement of the first is larger than any usual answer."""
     before = scene.tables(scene.source)
-    with scene.source.session() as run:
-        if not scene.mariadb:
-            run("SET SESSION binlog_rows_query_log_events = ON")
-        run(f"DELETE FROM app.lines WHERE v <> '{'x' * (9 << 20)}'")
-    for _ in range(5):
-        time.sleep(1)
-        scene.beat()
-    between = time.time()
-    for _ in range(5):
-        scene.beat()
-        time.sleep(1)
-    scene.source.sql(MISTAKES["drop"])
-    scene.beat()
-    wait_until(lambda: len(scene.find()) == 2, 20, "both are fetched")
-    scene.json("freeze")
-    drop, delete = scene.find()
-    assert (delete["kind"], delete["tables"]) == ("delete", ["app.lines"])
-    assert delete["statement"].startswith("DELETE FROM app.lines WHERE v <> 'xxx")
-    assert delete["bytes"] > 9 << 20
-    assert [one["target"] for one in scene.find("--since", str(between))] == [drop["target"]]
-    assert [one["target"] for one in scene.find("--until", str(between))] == [delete["target"]]
-    assert scene.json("forward", "--before", str(between), "--execute")["phase"] == "forwarded"
-    assert scene.tables(scene.replica) == before | {"app.lines": (0, 0)}
-    assert [one["target"] for one in scene.find()] == [drop["target"]]
-    assert "too late" in scene.json("freeze", "--before", str(between - 3600))["reasons"][0]
-    assert scene.run("freeze", "--table", "app.never").out.startswith("Perhaps too late, not fetched yet or mistyped")
-    assert "--table" not in scene.run("find", "--table", "app.stock").out.partition("everything that waits:")[2]
-    assert scene.run("freeze", "--table", "app.stock").out.startswith("Perhaps too late, or not fetched yet")
+    with scene.beating():
+        scene.shorten()
+        began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        wait_until(lambda: scene.replica.value("SELECT MAX(ts) FROM percona.heartbeat") > began, 60, "one is applied")
+        scene.replica.set_delay(DELAY_S)
+        with scene.source.session() as run:
+            if not scene.mariadb:
+                run("SET SESSION binlog_rows_query_log_events = ON")
+            run(f"DELETE FROM app.lines WHERE v <> '{'x' * (9 << 20)}'")
+        time.sleep(8)
+        between = time.time()
+        time.sleep(8)
+        scene.source.sql(MISTAKES["drop"])
+        wait_until(lambda: len(scene.find()) == 2, 60, "both are fetched")
+        scene.json("freeze")
+        drop, delete = scene.find()
+        assert (delete["kind"], delete["tables"]) == ("delete", ["app.lines"])
+        assert delete["statement"].startswith("DELETE FROM app.lines WHERE v <> 'xxx")
+        assert delete["bytes"] > 9 << 20
+        assert [one["target"] for one in scene.find("--since", str(between))] == [drop["target"]]
+        assert [one["target"] for one in scene.find("--until", str(between))] == [delete["target"]]
+        assert scene.json("forward", "--before", str(between), "--execute")["phase"] == "forwarded"
+        assert scene.tables(scene.replica) == before | {"app.lines": (0, 0)}
+        assert [one["target"] for one in scene.find()] == [drop["target"]]
+        assert "too late" in scene.json("freeze", "--before", str(between - 3600))["reasons"][0]
+        assert scene.run("freeze", "--table", "app.never").out.startswith(
+            "Perhaps too late, not fetched yet or mistyped"
+        )
+        assert "--table" not in scene.run("find", "--table", "app.stock").out.partition("everything that waits:")[2]
+        assert scene.run("freeze", "--table", "app.stock").out.startswith("Perhaps too late, or not fetched yet")
 
 
 def test_what_the_log_does_not_say_plainly(scene: Scene) -> None:
