@@ -338,7 +338,7 @@ def test_what_was_on_its_way_is_not_kept_under_a_name_that_is_another_s_now(tmp_
         worker = None
         for target in (old, new):
             config.write_text(
-                f'history = "{history}"\n[defaults]\nuser = "u"\ninterval = 90\ntimeout = 90\n{in_toml(NAME, target)}'
+                f'history = "{history}"\n[defaults]\nuser = "u"\ninterval = 6\ntimeout = 6\n{in_toml(NAME, target)}'
             )
             config.chmod(0o600)
             if worker is None:

@@ -199,7 +199,7 @@ def job_writer(shared: Lone, keeper: Server) -> Iterator[Callable[..., None]]:
 
 
 @on("mysql", "mariadb", "mariadb118")
-@essential
+@essential("mariadb")
 def test_flood_under_another_name(shared: Lone, replica: Moody, keeper: Server) -> None:
     """While the numbering of job lines is kept busy, somebody starts a backup again and again."""
     with job_writer(shared, keeper) as write:
@@ -233,7 +233,7 @@ def test_flood_under_another_name(shared: Lone, replica: Moody, keeper: Server) 
 
 
 @on("mysql", "mariadb", "mariadb118")
-@essential
+@essential("mysql")
 def test_flood_under_this_name(shared: Lone, replica: Moody, keeper: Server) -> None:
     with job_writer(shared, keeper) as write:
         write(NAME, 0, 20)

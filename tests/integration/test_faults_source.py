@@ -10,7 +10,7 @@ from .matrix import Watched, essential
 from .servers import REPLICATION
 
 
-@essential
+@essential("mysql")
 def test_source_is_killed(watched: Watched) -> None:
     source = watched.source
     with watched.twin("3.1", "everybody is disconnected", watch=THROUGH_S):

@@ -278,6 +278,7 @@ def waiting(shared: Shared) -> int:
     return int(shared.sql(f"SELECT COUNT(*) FROM {DATABASE}.job WHERE arrival IS NULL")[0][0])
 
 
+@pytest.mark.essential("mariadb")
 def test_a_flood_under_other_names_delays_no_line(shared: Shared) -> None:
     owner = shared.open()
     shared.job_writer()

@@ -125,6 +125,7 @@ def test_a_backup_stops_the_server(scene: Scene) -> None:
     assert ("CRITICAL", "server-down") in changes(scene.replay()), "no other job accounts for a server that is down"
 
 
+@pytest.mark.essential("mariadb")
 def test_a_quiet_line_is_ok_whatever_is_asked_meanwhile(scene: Scene) -> None:
     steps: list[Callable[[Scene], None]] = [every_privilege_is_needed_and_named, wrong_ways_in, tls]
     with scene.worker(interval=2):
