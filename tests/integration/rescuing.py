@@ -50,6 +50,11 @@ class Result(NamedTuple):
         return [json.loads(line) for line in self.out.splitlines()]
 
 
+def beat() -> str:
+    ts = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+    return f"REPLACE INTO percona.heartbeat (ts, server_id) VALUES ({literal(ts)}, 1)"
+
+
 class Scene:
     """One pair, set up anew for each test, and a rescuer."""
 
@@ -89,16 +94,12 @@ class Scene:
             rows = ", ".join(f"(REPEAT('{n}', 50), {n})" for n in range(200))
             statements.append(f"INSERT INTO {table} (v, n) VALUES {rows}")
         self.source.sql(*statements)
-        self.beat()
+        self.source.sql(beat())
         self.replica.replicate_from(self.source, 0)
         wait_until(lambda: self.tables(self.replica) == self.tables(self.source), 30, "the replica has all tables")
         if delay:
             self.replica.set_delay(delay)
             wait_until(lambda: self.replica.threads() == ("Yes", "Yes"), 20, "both threads run")
-
-    def beat(self) -> None:
-        ts = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
-        self.source.sql(f"REPLACE INTO percona.heartbeat (ts, server_id) VALUES ({literal(ts)}, 1)")
 
     @contextmanager
     def beating(self) -> Iterator[None]:
@@ -107,8 +108,9 @@ class Scene:
 
         def beats() -> None:
             while not done.wait(1.0 - time.time() % 1.0):
-                with suppress(Exception):
-                    self.beat()
+                with suppress(Exception), self.source.session() as run:
+                    while not done.wait(1.0 - time.time() % 1.0):
+                        run(beat())
 
         thread = threading.Thread(target=beats, daemon=True)
         thread.start()

@@ -428,9 +428,9 @@ def test_times_and_a_statement_of_any_size(scene: Scene) -> None:
             if not scene.mariadb:
                 run("SET SESSION binlog_rows_query_log_events = ON")
             run(f"DELETE FROM app.lines WHERE v <> '{'x' * (9 << 20)}'")
-        time.sleep(8)
+        time.sleep(10)
         between = time.time()
-        time.sleep(8)
+        time.sleep(10)
         scene.source.sql(MISTAKES["drop"])
         wait_until(lambda: len(scene.find()) == 2, 60, "both are fetched")
         scene.json("freeze")

@@ -516,6 +516,7 @@ class Year:
                     if since is not None and now - since >= AFTERMATH:
                         incident.end = now
                 ending = [(incident, since) for incident, since in ending if incident.end is None]
+                waiting = [incident for incident in waiting if incident.end is None]
                 sample = machine.sample()
                 if sample is None:
                     continue
