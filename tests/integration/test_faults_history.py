@@ -477,9 +477,9 @@ def test_older_schema(lone: Lone) -> None:
 REPLICAS = 10
 QUICK_S = 0.1
 """Between two samples of the worker that is killed."""
-WRITTEN_S = 0.2 + 3 * QUICK_S + 1.0
+WRITTEN_S = 0.2 + 3 * QUICK_S + 4.0
 """From a sample to its place in the history, on a busy machine."""
-BORN_S = 6.0
+BORN_S = 15.0
 """From the start of a worker to its first sample, on a busy machine."""
 
 

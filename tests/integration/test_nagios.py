@@ -260,8 +260,6 @@ def test_a_dead_worker_is_one_call_not_one_for_each_replica(nagios: Nagios) -> N
     nagios.expect("db8", "OK", "", 20)
     recovery = ("dba-oncall", "RECOVERY", *WORKER, "OK")
     wait_until(lambda: recovery in nagios.told()[len(before) :], 30, "its recovery is told")
-    time.sleep(2)
-    assert not [told for told in nagios.told()[len(before) :] if told[2] == "db8"], "nobody was told of it before"
 
 
 def test_a_passive_result_arrives_whole_and_silence_is_a_problem(nagios: Nagios) -> None:
