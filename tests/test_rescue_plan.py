@@ -385,6 +385,13 @@ def test_a_record_is_read_as_it_was_written(record: Record) -> None:
     assert Path(record.path).parent.stat().st_mode & 0o777 == 0o700
 
 
+def test_a_record_that_is_no_text(record: Record) -> None:
+    record.save(facts())
+    Path(record.path).write_bytes(Path(record.path).read_bytes().replace(b"uuid:x", b"\xff"))
+    with pytest.raises(RecordError, match="somebody has changed it"):
+        record.load()
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [("delay", -1), ("delay", "0; DROP TABLE x"), ("delay", HELD_S), ("delay", True), ("phase", "done"),

@@ -317,6 +317,16 @@ def test_a_transaction_that_goes_on_in_the_next_file_has_all_its_bytes() -> None
         (f"/* {'x' * 9000} */ drop table a.t", Effect("other", (ANY,), True)),
         ("create user x identified by 'y'", Effect("grant", (), False)),
         ("grant all on *.* to x", Effect("grant", (), False)),
+        (
+            r'use `app`; alter table t comment="5\"", drop column c, modify d int comment "x"',
+            Effect("alter", ("app.t",), True),
+        ),
+        (
+            r'use `app`; update t join u on u.a="5\"" join v on v.b="x" set v.c=0',
+            Effect("update", ("app.t", "app.u", "app.v"), True),
+        ),
+        ("use `app`; alter table t engine=blackhole", Effect("alter", ("app.t",), True)),
+        ("use `app`; alter table t engine=innodb", Effect("alter", ("app.t",), False)),
         ("BEGIN", None),
         ("COMMIT /* xid=1 */", None),
         ("", None),

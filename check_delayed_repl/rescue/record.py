@@ -89,7 +89,7 @@ class Record:
             if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
                 raise RecordError(f"{self.path}: must be a file of mode 0600 that belongs to you")
             facts = msgspec.json.decode(os.read(descriptor, _MAX_BYTES), type=Facts)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise RecordError(f"{self.path}: somebody has changed it: {error}") from None
         finally:
             os.close(descriptor)

@@ -15,7 +15,7 @@ _READ = 4000
 
 # Blanks and comments, and the frame of comments that are executed.
 _GAP = r"(?:\s|/\*(?!M?!).*?(?:\*/|\Z)|/\*M?!\d*|\*/|--(?=\s|\Z)[^\n]*|\#[^\n]*)*+"
-_NAME = r"(?:`(?:[^`]|``)*+`|\"(?:[^\"]|\"\")*+\"|[\w$@]++)"
+_NAME = r"(?:`(?:[^`]|``)*+`|\"(?:[^\"\\]|\"\"|\\.)*+\"|[\w$@]++)"
 _STRING = r"'(?:[^'\\]|''|\\.)*+'"
 _TOKEN = re.compile(rf"{_GAP}({_NAME}|{_STRING}|.|\Z)", re.DOTALL)
 _NAMED = re.compile(rf"{_GAP}(?:({_NAME})(?:{_GAP}\.{_GAP}({_NAME}))?|({_STRING}|.|\Z))", re.DOTALL)
@@ -83,7 +83,7 @@ _STATEMENTS = tuple(
 )
 """What a statement looks like, its kind, and whether it destroys anything; None: that depends on what follows."""
 _CHANGES = {
-    "alter": "DROP|TRUNCATE|DISCARD|EXCHANGE|REORGANIZE|COALESCE|MODIFY|CHANGE|CONVERT|RENAME",
+    "alter": "DROP|TRUNCATE|DISCARD|EXCHANGE|REORGANIZE|COALESCE|MODIFY|CHANGE|CONVERT|RENAME|BLACKHOLE",
     "insert": "DUPLICATE",
 }
 """The words with which such a statement can take data away."""
