@@ -182,6 +182,14 @@ def merge_job(earlier: JobLine | None, line: JobLine) -> JobLine:
     )
 
 
+def merge_into(jobs: dict[str, JobLine], line: JobLine) -> JobLine:
+    """Takes the next line into the jobs by id; returns its job."""
+    if line.void and line.id == ALL_JOBS:
+        jobs.update({key: job._replace(void=True) for key, job in jobs.items() if not outlasts_all(job)})
+    job = jobs[line.id] = merge_job(jobs.get(line.id), line)
+    return job
+
+
 def outlasts_all(line: JobLine) -> bool:
     """Voiding all jobs, which takes no id, does not end this one: a rescue that goes on."""
     return line.kind == RESCUE and line.finished_at is None

@@ -248,3 +248,12 @@ def test_how_it_is_called(tool: Command, tmp_path: Path) -> None:
         run = tool("backtest", str(path), "--suggest", other)
         assert (run.returncode, run.stdout) == (3, "")
         assert run.stderr.startswith("delayed-repl: --suggest: not together with --compare, --every or --output json")
+
+
+def test_all_records_voided_are_as_each_one_voided() -> None:
+    def told(voided: str) -> str:
+        began = T + 10 * HOUR
+        jobs = [JobLine(began, "b1", "backup", began), JobLine(began + 60, voided, void=True)]
+        return text_of(sorted([*jobs, *line(48, 7200.0, at=held_up(10 * HOUR, 0.2))], key=lambda record: record.t))
+
+    assert told("*") == told("b1")

@@ -20,7 +20,7 @@ from check_delayed_repl.backtest.replay import Replay, Summary
 from check_delayed_repl.judge.findings import heartbeat_usable
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.limits import BUILT_IN_KINDS, Limits, option
-from check_delayed_repl.records import JobLine, Record, merge_job
+from check_delayed_repl.records import ALL_JOBS, JobLine, Record, merge_into
 from check_delayed_repl.words import clean, plain, plural, span, utc
 
 LEAST_SAMPLES = 60
@@ -75,9 +75,11 @@ class Seen:
     def add(self, record: Record) -> None:
         """The next record, in order of arrival."""
         if isinstance(record, JobLine):
-            job = self.jobs[record.id] = merge_job(self.jobs.get(record.id), record)
+            job = merge_into(self.jobs, record)
             limit = self._limits.kinds.get(job.kind or "")
             self._running.pop(job.id, None)
+            if job.void and job.id == ALL_JOBS:
+                self._running.clear()
             if limit is not None and job.started_at is not None and job.finished_at is None and not job.void:
                 self._running[job.id] = job.started_at + limit
             return

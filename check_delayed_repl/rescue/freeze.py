@@ -10,7 +10,7 @@ from check_delayed_repl.history import History
 from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.options import replica_name
-from check_delayed_repl.records import JobLine, merge_job
+from check_delayed_repl.records import JobLine, merge_into
 from check_delayed_repl.rescue import find, plan, ready, tables
 from check_delayed_repl.rescue.base import KIND, Action
 from check_delayed_repl.rescue.plan import Refusal
@@ -195,7 +195,7 @@ class Freeze(Action):
         def active(history: History) -> list[str]:
             jobs: dict[str, JobLine] = {}
             for _, line in history.job_lines(replica_name(self._args)) if history.readable else ():
-                jobs[line.id] = merge_job(jobs.get(line.id), line)
+                merge_into(jobs, line)
             going_on = (one for one in jobs.values() if one.finished_at is None and not one.void and one.kind != KIND)
             return [f"{line.kind} {line.id}" for line in going_on]
 
