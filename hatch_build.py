@@ -34,21 +34,21 @@ def documents() -> dict[str, str]:
     sys.path.insert(0, str(ROOT))
     try:
         from check_delayed_repl import plugin, tool
-        from check_delayed_repl.commands import explain
 
-        found = {"share/man/man7/delayed-repl-conditions.7": explain.man_page()}
+        found = {"share/man/man7/delayed-repl-conditions.7": conditions_page()}
         check = plugin.build_parser()
         found |= completions(check)
         found["share/man/man1/check_delayed_repl.1"] = man_page(
             check, "monitor an intentionally delayed MySQL or MariaDB replica"
         )
-        operator = tool.build_parser()
-        found |= completions(operator)
         found["share/man/man1/delayed-repl.1"] = man_page(tool.top_parser(), "look after delayed replicas")
+        operator = tool.top_parser()
+        commands = operator.add_subparsers(metavar="COMMAND")
         for name in tool.COMMANDS:
             parser, command = tool.command_parser(name)
+            command.add_arguments(commands.add_parser(name, help=command.HELP))
             found[f"share/man/man1/delayed-repl-{name}.1"] = man_page(parser, command.HELP)
-        return found
+        return found | completions(operator)
     finally:
         sys.path.remove(str(ROOT))
 
@@ -63,6 +63,30 @@ def man_page(parser: Any, summary: str) -> str:
     page.description, page.date, page.manual = summary, "", "check_delayed_repl"
     page.source = f"check_delayed_repl {__version__}"
     return str(page)
+
+
+def conditions_page() -> str:
+    """delayed-repl-conditions(7)."""
+    from check_delayed_repl import __version__
+    from check_delayed_repl.commands.explain import explained, spelt
+    from check_delayed_repl.conditions import CONDITIONS
+
+    lines = [
+        f'.TH DELAYED\\-REPL\\-CONDITIONS 7 "" "check_delayed_repl {__version__}" "check_delayed_repl"',
+        ".SH NAME",
+        "delayed\\-repl\\-conditions \\- what check_delayed_repl reports, and what to do",
+        ".SH DESCRIPTION",
+        "Of several findings that are equally bad, the first one of this list names the service's condition.",
+        "\\fBdelayed\\-repl explain\\fR(1) shows the same.",
+        ".SH CONDITIONS",
+    ]
+    for condition in CONDITIONS:
+        # Text that roff shows as it is.
+        text = explained(condition).replace("\\", "\\e").replace("-", "\\-")
+        lines += [f'.SS "{spelt(condition)}"', ".nf", *(f"\\&{line}" for line in text.splitlines()), ".fi"]
+    return "\n".join(
+        [*lines, ".SH SEE ALSO", "\\fBcheck_delayed_repl\\fR(1), \\fBdelayed\\-repl\\-diagnose\\fR(1)", ""]
+    )
 
 
 def completions(parser: Any) -> dict[str, str]:

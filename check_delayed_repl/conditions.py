@@ -26,9 +26,7 @@ class Condition(NamedTuple):
     kind: str
     """HARD, HOLDABLE, LINE, BESIDE or FAULT."""
     title: str
-    """A few words, with which most texts of its findings begin."""
-    meaning: str
-    """Two or three sentences: what it means and why it matters."""
+    """A few words, with which most texts of its findings begin. What it means: `diagnose.meanings`."""
     fails: bool = False
     """A failed sample may give it as its reason."""
     state: str = ""
@@ -36,289 +34,57 @@ class Condition(NamedTuple):
 
 
 CONDITIONS = (
-    Condition(
-        "connect-failed",
-        HARD,
-        "Cannot connect to the replica",
-        "The replica cannot be reached, refuses the account, or is not a MySQL server. "
-        "Nothing is known about the delay line until this works again.",
-        True,
-    ),
-    Condition(
-        "timeout",
-        HARD,
-        "The replica did not answer in time (--timeout)",
-        "The server, or the network on the way to it, hangs. Whether replication goes on meanwhile is not known.",
-        True,
-    ),
-    Condition(
-        "not-a-replica",
-        HARD,
-        "Not a replica",
-        "No replication is configured on this server, or not the channel that was asked for. "
-        "Nothing is protected here.",
-        True,
-    ),
-    Condition(
-        "status-unreadable",
-        HARD,
-        "Replication status cannot be read",
-        "The account lacks a privilege, or the status makes no sense. "
-        "Without the status, a dead IO thread shows only once the whole delay line has drained.",
-        True,
-    ),
-    Condition(
-        "io-error",
-        HARD,
-        "IO thread reports an error",
-        "Nothing is fetched from the source any more, so the newest changes are on the source alone. "
-        "The delay line goes on draining until it is empty.",
-    ),
-    Condition(
-        "sql-error",
-        HARD,
-        "SQL thread reports an error",
-        "A change could not be applied, and none after it is. The delay grows by a second a second.",
-    ),
-    Condition(
-        "heartbeat-missing",
-        HARD,
-        "Heartbeat is missing",
-        "There is no heartbeat table, no row of the source in it, or no privilege to read it. "
-        "Without the source's heartbeat the delay cannot be measured.",
-        True,
-    ),
-    Condition(
-        "heartbeat-unreadable",
-        HARD,
-        "Heartbeat cannot be read",
-        "The heartbeat's ts is not a time. Without it the delay cannot be measured.",
-        True,
-    ),
-    Condition(
-        "heartbeat-from-future",
-        HARD,
-        "Heartbeat lies ahead of the replica's clock",
-        "The clocks disagree, or heartbeats are not written in UTC (--heartbeat-timezone). "
-        "Every delay that is measured is wrong by as much.",
-    ),
-    Condition(
-        "source-heartbeat-dead",
-        HARD,
-        "Source's heartbeat has not advanced",
-        "Replication works, but nobody writes the source's heartbeat. "
-        "The measured delay grows although the real one does not: nothing is known about the delay line.",
-    ),
-    Condition(
-        "worker-missing",
-        HARD,
-        "Worker was not seen",
-        "The verdict is based on samples of a worker, and the last one is too old, or there was never one. "
-        "What has happened since is not known.",
-    ),
-    Condition(
-        "delay-setting-lost",
-        HARD,
-        "Delay setting is lost",
-        "The server itself delays, and is now set to a shorter delay than the minimum. RESET REPLICA does this "
-        "silently. What has waited is being applied, and with it any mistake that is still to be stopped.",
-    ),
-    Condition(
-        "job-overrun",
-        HARD,
-        "Job overrun",
-        "A job has been active for longer than its kind may be: it hangs, or it ended without saying so. "
-        "It holds no alarm back any more.",
-    ),
-    Condition(
-        "job-records-flooded",
-        HARD,
-        "Too many job records",
-        "There are more jobs on record than can be meant. None of them holds an alarm back until they are cleared "
-        "(delayed-repl job void --all) or old enough. Somebody or something writes job records in a loop.",
-    ),
-    Condition(
-        "replica-ambiguous",
-        HARD,
-        "Several servers answer under this name",
-        "Samples come now from one server and now from another, so nothing that is said of the one holds for the "
-        "other. Each replica needs an address of its own.",
-    ),
-    Condition(
-        "rescue-in-progress",
-        HARD,
-        "Frozen by rescue",
-        "Somebody has stopped this replica to save what a mistake on the source has destroyed. "
-        "Starting replication would apply the mistake here too.",
-    ),
-    Condition(
-        "clock-stepped",
-        HARD,
-        "Clock stepped",
-        "The history holds a sample from the future: a clock was set back, or was wrong. "
-        "Ages cannot be trusted until the clock has passed that sample.",
-    ),
-    Condition(
-        "history-unavailable",
-        HARD,
-        "History is unavailable",
-        "The history cannot be read or written. Without it there is no trend, and jobs are not known.",
-    ),
-    Condition(
-        "server-down",
-        HOLDABLE,
-        "Server is down",
-        "Nothing listens at the replica's address. Held only for kinds of job that stop the server "
-        "(--job-stops-server).",
-        True,
-    ),
-    Condition(
-        "io-stopped",
-        HOLDABLE,
-        "IO thread is not running",
-        "No changes are fetched, so the newest ones are on the source alone. The delay line drains until it is empty.",
-    ),
-    Condition(
-        "sql-stopped",
-        HOLDABLE,
-        "SQL thread is stopped",
-        "No changes are applied, and the delay grows by a second a second.",
-    ),
-    Condition(
-        "local-heartbeat-stale",
-        HOLDABLE,
-        "Local heartbeat is stale",
-        "The replica's own heartbeat is not written any more. Either its writer has died, or nothing can be written "
-        "or read here now; then the other heartbeat cannot be trusted either.",
-    ),
-    Condition(
-        "source-log-stale",
-        HOLDABLE,
-        "Nothing was fetched from the source",
-        "The fetched position has not moved for long. The source is idle, or the connection to it is dead without "
-        "anybody having noticed.",
-    ),
-    Condition(
-        "relay-log-stale",
-        HOLDABLE,
-        "Nothing was applied from the relay log",
-        "The applied position has not moved for long. The SQL thread is stopped, or stuck in one change.",
-    ),
-    Condition(
-        "active",
-        LINE,
-        "Active job",
-        "Planned work is going on. Whatever it does to the delay line is held at WARNING within its time limit.",
-    ),
-    Condition(
-        "in-range",
-        LINE,
-        "Replication delay is in range",
-        "The replica is as far behind its source as it is meant to be.",
-        state="OK",
-    ),
-    Condition(
-        "recovery-window",
-        LINE,
-        "In recovery window",
-        "The delay is out of bounds because of a job that has finished, and has some time to come back.",
-    ),
-    Condition(
-        "recovery-exceeded",
-        LINE,
-        "Replication delay intercept recovery exceeded window",
-        "The delay has been out of bounds for longer than the job or the trend that explained it can account for.",
-        state="CRITICAL",
-    ),
-    Condition(
-        "recovering-real-value",
-        LINE,
-        "Replication delay intercept recovering - real value within range",
-        "The fitted line is still out of bounds, the newest delays themselves are not.",
-    ),
-    Condition(
-        "line-drained",
-        LINE,
-        "Replication delay fell below the minimum",
-        "The delay line has been emptied: what waited in it was applied all at once, and with it any mistake that was "
-        "still to be stopped. It fills again by a second a second. No job explains this: a job makes a line longer.",
-        state="CRITICAL",
-    ),
-    Condition(
-        "recovering-below-minimum",
-        LINE,
-        "Replication delay intercept recovering - below minimum",
-        "The delay is too short, and grows back towards its range.",
-    ),
-    Condition(
-        "recovering-above-maximum",
-        LINE,
-        "Replication delay intercept recovering - above maximum",
-        "The delay is too long, and falls back towards its range.",
-    ),
-    Condition(
-        "delay-out-of-bounds",
-        LINE,
-        "Replication delay intercept is out of bounds",
-        "The delay is too short or too long, nothing planned explains it, and it does not come back. "
-        "Too short: a mistake reaches this replica sooner than it can be stopped. Too long: the replica is stuck, or "
-        "cannot keep up.",
-        state="CRITICAL",
-    ),
-    Condition(
-        "source-changed",
-        BESIDE,
-        "Source changed",
-        "The replica follows another source now, whose first heartbeat is still waiting in the delay line. "
-        "Until it arrives, the newest heartbeat of another server is used.",
-    ),
-    Condition(
-        "job-record-invalid",
-        BESIDE,
-        "Job record is invalid",
-        "A job record makes no sense and holds no alarm back. delayed-repl job void ends it.",
-    ),
-    Condition(
-        "replica-changed",
-        BESIDE,
-        "Replica changed",
-        "Another server answers under this name than before: it was replaced, or the name was moved. "
-        "Trend and log ages start over.",
-    ),
+    Condition("connect-failed", HARD, "Cannot connect to the replica", fails=True),
+    Condition("timeout", HARD, "The replica did not answer in time (--timeout)", fails=True),
+    Condition("not-a-replica", HARD, "Not a replica", fails=True),
+    Condition("status-unreadable", HARD, "Replication status cannot be read", fails=True),
+    Condition("io-error", HARD, "IO thread reports an error"),
+    Condition("sql-error", HARD, "SQL thread reports an error"),
+    Condition("heartbeat-missing", HARD, "Heartbeat is missing", fails=True),
+    Condition("heartbeat-unreadable", HARD, "Heartbeat cannot be read", fails=True),
+    Condition("heartbeat-from-future", HARD, "Heartbeat lies ahead of the replica's clock"),
+    Condition("source-heartbeat-dead", HARD, "Source's heartbeat has not advanced"),
+    Condition("worker-missing", HARD, "Worker was not seen"),
+    Condition("delay-setting-lost", HARD, "Delay setting is lost"),
+    Condition("job-overrun", HARD, "Job overrun"),
+    Condition("job-records-flooded", HARD, "Too many job records"),
+    Condition("replica-ambiguous", HARD, "Several servers answer under this name"),
+    Condition("rescue-in-progress", HARD, "Frozen by rescue"),
+    Condition("clock-stepped", HARD, "Clock stepped"),
+    Condition("history-unavailable", HARD, "History is unavailable"),
+    Condition("server-down", HOLDABLE, "Server is down", fails=True),
+    Condition("io-stopped", HOLDABLE, "IO thread is not running"),
+    Condition("sql-stopped", HOLDABLE, "SQL thread is stopped"),
+    Condition("local-heartbeat-stale", HOLDABLE, "Local heartbeat is stale"),
+    Condition("source-log-stale", HOLDABLE, "Nothing was fetched from the source"),
+    Condition("relay-log-stale", HOLDABLE, "Nothing was applied from the relay log"),
+    Condition("active", LINE, "Active job"),
+    Condition("in-range", LINE, "Replication delay is in range", state="OK"),
+    Condition("recovery-window", LINE, "In recovery window"),
+    Condition("recovery-exceeded", LINE, "Replication delay intercept recovery exceeded window", state="CRITICAL"),
+    Condition("recovering-real-value", LINE, "Replication delay intercept recovering - real value within range"),
+    Condition("line-drained", LINE, "Replication delay fell below the minimum", state="CRITICAL"),
+    Condition("recovering-below-minimum", LINE, "Replication delay intercept recovering - below minimum"),
+    Condition("recovering-above-maximum", LINE, "Replication delay intercept recovering - above maximum"),
+    Condition("delay-out-of-bounds", LINE, "Replication delay intercept is out of bounds", state="CRITICAL"),
+    Condition("source-changed", BESIDE, "Source changed"),
+    Condition("job-record-invalid", BESIDE, "Job record is invalid"),
+    Condition("replica-changed", BESIDE, "Replica changed"),
     Condition(
         "replication-filtered",
         BESIDE,
         "Replication is filtered",
-        "Heartbeats arrive, but some of the data does not: what the filters leave out is not protected here. "
-        "Filters that are meant are named with --allow-filter.",
         state="WARNING; CRITICAL where an earlier sample was without the filter",
     ),
     Condition(
         "relay-space-limited",
         BESIDE,
         "Relay log is at its size limit",
-        "The IO thread waits until relay logs have been applied and removed (relay_log_space_limit). "
-        "Until then the newest changes are on the source alone.",
         state="WARNING; CRITICAL after --max-master-behind",
     ),
-    Condition(
-        "io-unstable",
-        BESIDE,
-        "IO thread keeps losing its connection",
-        "The network to the source is bad, or two replicas have the same server id and throw each other out.",
-    ),
-    Condition(
-        "usage",
-        FAULT,
-        "Wrong usage",
-        "The command line or the configuration is wrong. Nothing was judged.",
-    ),
-    Condition(
-        "internal-error",
-        FAULT,
-        "Internal error",
-        "The plugin failed because of a mistake in its own code. Nothing was judged; -vvv shows where.",
-    ),
+    Condition("io-unstable", BESIDE, "IO thread keeps losing its connection"),
+    Condition("usage", FAULT, "Wrong usage"),
+    Condition("internal-error", FAULT, "Internal error"),
 )
 
 _BY_NAME = {condition.name: condition for condition in CONDITIONS}

@@ -131,16 +131,6 @@ def command_parser(name: str) -> tuple[Parser, ModuleType]:
     return parser, command
 
 
-def build_parser() -> Parser:
-    """All commands in one parser: what shell completion is made from."""
-    parser = top_parser()
-    commands = parser.add_subparsers(metavar="COMMAND")
-    for name in COMMANDS:
-        command = _load(name)
-        command.add_arguments(commands.add_parser(name, help=command.HELP))
-    return parser
-
-
 def _load(name: str) -> ModuleType:
     # Not at the top: each command brings imports of its own.
     from importlib import import_module

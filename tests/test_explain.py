@@ -8,6 +8,7 @@ import pytest
 
 from check_delayed_repl.commands.explain import spelt, state
 from check_delayed_repl.conditions import CONDITIONS, find
+from check_delayed_repl.diagnose.meanings import MEANINGS
 
 Command = Callable[..., "object"]
 
@@ -28,7 +29,7 @@ def test_each_is_explained(capsys: pytest.CaptureFixture[str], name: str) -> Non
     said = " ".join(capsys.readouterr().out.split())
     condition = find(name)
     assert condition is not None
-    assert f"{spelt(condition)}: {condition.title} State: {state(condition)} {condition.meaning}" in said
+    assert f"{spelt(condition)}: {condition.title} State: {state(condition)} {MEANINGS[condition.name]}" in said
 
 
 def test_a_name_that_is_mistyped(tool: Command) -> None:

@@ -1,13 +1,13 @@
-"""`delayed-repl explain`: what a condition means and what to do, without any server; and the man page of the same."""
+"""`delayed-repl explain`: what a condition means and what to do, without any server."""
 
 from __future__ import annotations
 
 import argparse
 from textwrap import fill
 
-from check_delayed_repl import __version__
 from check_delayed_repl.arguments import UsageError, did_you_mean
 from check_delayed_repl.conditions import BESIDE, CONDITIONS, FAULT, HARD, HOLDABLE, LINE, Condition, find
+from check_delayed_repl.diagnose.meanings import MEANINGS
 
 HELP = "what a condition means and what to do about it, without asking a server"
 
@@ -52,7 +52,12 @@ def explained(condition: Condition) -> str:
     """What it means, and what to do about it on any replica."""
     from check_delayed_repl.diagnose.advice import general_steps
 
-    lines = [condition.title, f"State: {state(condition)}", "", fill(condition.meaning, WIDTH, break_on_hyphens=False)]
+    lines = [
+        condition.title,
+        f"State: {state(condition)}",
+        "",
+        fill(MEANINGS[condition.name], WIDTH, break_on_hyphens=False),
+    ]
     steps = general_steps(condition.name)
     if steps:
         lines += ["", "What to do:"]
@@ -70,23 +75,3 @@ def spelt(condition: Condition) -> str:
 def state(condition: Condition) -> str:
     """The state that it puts the service into, in words."""
     return condition.state or _STATES[condition.kind]
-
-
-def man_page() -> str:
-    """delayed-repl-conditions(7)."""
-    lines = [
-        f'.TH DELAYED\\-REPL\\-CONDITIONS 7 "" "check_delayed_repl {__version__}" "check_delayed_repl"',
-        ".SH NAME",
-        "delayed\\-repl\\-conditions \\- what check_delayed_repl reports, and what to do",
-        ".SH DESCRIPTION",
-        "Of several findings that are equally bad, the first one of this list names the service's condition.",
-        "\\fBdelayed\\-repl explain\\fR(1) shows the same.",
-        ".SH CONDITIONS",
-    ]
-    for condition in CONDITIONS:
-        # Text that roff shows as it is.
-        text = explained(condition).replace("\\", "\\e").replace("-", "\\-")
-        lines += [f'.SS "{spelt(condition)}"', ".nf", *(f"\\&{line}" for line in text.splitlines()), ".fi"]
-    return "\n".join(
-        [*lines, ".SH SEE ALSO", "\\fBcheck_delayed_repl\\fR(1), \\fBdelayed\\-repl\\-diagnose\\fR(1)", ""]
-    )

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from check_delayed_repl import conditions
 from check_delayed_repl.conditions import HARD, HOLDABLE, LINE
 from check_delayed_repl.diagnose import steps as s
+from check_delayed_repl.diagnose.meanings import MEANINGS
 from check_delayed_repl.diagnose.picture import Diagnosis
 from check_delayed_repl.diagnose.steps import Step
 from check_delayed_repl.given import Call
@@ -54,8 +55,7 @@ def advise(p: Diagnosis) -> list[Advice]:
 
 def _advised(same: list[Finding], p: Diagnosis, follow: tuple[Finding, ...] = ()) -> list[Advice]:
     """Findings of one condition. What a job holds needs no steps: it goes with the job."""
-    condition = conditions.find(same[0].condition)
-    meaning = "" if condition is None else condition.meaning
+    meaning = MEANINGS.get(conditions.general(same[0].condition), "")
     steps = () if same[0].held else steps_for(same[0].condition, p)
     return [Advice(same[0], meaning, steps, follow), *(Advice(finding, meaning, ()) for finding in same[1:])]
 
