@@ -36,8 +36,7 @@ from check_delayed_repl.publish import openmetrics
 from check_delayed_repl.publish.commandfile import LINE_BYTES, CommandFile, line
 from check_delayed_repl.publish.judging import Judging
 from check_delayed_repl.publish.mailbox import Mailbox, NotDelivered
-from check_delayed_repl.publish.result import Result, Subject, subjects
-from check_delayed_repl.publish.result import subject as subject_of
+from check_delayed_repl.publish.result import Result, host_of, named
 from check_delayed_repl.records import JobLine, Sample, job_names
 from check_delayed_repl.tool import command_parser
 
@@ -45,16 +44,15 @@ T = 1_700_000_000.0
 LIMITS = Limits(job_limits=(("migration", 600.0),))
 
 
-def subject(name: str = "db1", **others: object) -> Subject:
-    return Subject(name, LIMITS, "db1.example", 3306, None, "db1.example", f"delayed replication {name}")._replace(
-        **others
-    )  # type: ignore[arg-type]
+def published(name: str = "db1", limits: Limits = LIMITS, **others: object) -> Replica:
+    replica = Replica(name, Target(host="db1.example"), limits=limits)._replace(**others)  # type: ignore[arg-type]
+    return named([replica], Publish())[0]
 
 
 def result(name: str = "db1", delay: float = 7200.0, **seen: object) -> Result:
     sample = Sample(T, delay, server="uuid:a-b", sql_delay=7200, local=0.5, relay_log_space=4096, **seen)  # type: ignore[arg-type]
     job = JobLine(T - 30.0, "m1", "migration", T - 30.0)
-    return Result(subject(name), judge([job, sample], LIMITS, T + 1.0))
+    return Result(published(name), judge([job, sample], LIMITS, T + 1.0))
 
 
 def test_the_metrics_of_a_replica() -> None:
@@ -150,7 +148,7 @@ def test_a_line_for_nagios() -> None:
 def test_a_line_fits_and_keeps_its_perfdata(message: str, name: str, jobs: int) -> None:
     sample = Sample(T, error="connect-failed", message=message)
     lines = [JobLine(T, f"job {place} {message}", "backup", T) for place in range(jobs)]
-    one = Result(subject(name)._replace(object_service="s;\n" + name[:100]), judge([*lines, sample], LIMITS, T))
+    one = Result(published(name)._replace(object_service="s;\n" + name[:100]), judge([*lines, sample], LIMITS, T))
     written = line(one)
     assert len(written) <= LINE_BYTES
     assert written.count(b"\n") == 1
@@ -163,7 +161,7 @@ def test_a_line_with_more_perfdata_than_fits_keeps_its_text() -> None:
     kinds = tuple((f"kind-of-job-number-{place}", 600.0) for place in range(60))
     limits = LIMITS._replace(job_limits=kinds)
     verdict = judge([Sample(T, error="connect-failed", message="refused")], limits, T)
-    written = line(Result(subject("db1")._replace(limits=limits), verdict))
+    written = line(Result(published("db1")._replace(limits=limits), verdict))
     assert 4000 < len(written) <= LINE_BYTES
     text, _, rest = written.partition(b" | ")
     assert text.endswith(b"refused")
@@ -174,12 +172,11 @@ def test_a_line_with_more_perfdata_than_fits_keeps_its_text() -> None:
 
 def test_object_names() -> None:
     replica = Replica("db1#orders", Target(host="db1.example", channel="orders"), limits=LIMITS)
-    found = subject_of(replica, Publish(object_service="delayed {replica}"))
-    assert (found.object_host, found.object_service, found.port) == ("db1.example", "delayed db1#orders", 3306)
-    own = subject_of(replica._replace(object_host="h-{host}", object_service="s"), Publish())
+    (found,) = named([replica], Publish(object_service="delayed {replica}"))
+    assert (found.object_host, found.object_service) == ("db1.example", "delayed db1#orders")
+    (own,) = named([replica._replace(object_host="h-{host}", object_service="s")], Publish())
     assert (own.object_host, own.object_service) == ("h-db1.example", "s")
-    local = subject_of(replica._replace(target=Target(socket="/run/mysqld/mysqld.sock")), Publish())
-    assert (local.object_host, local.port) == (socket.gethostname(), None)
+    assert host_of(Target(socket="/run/mysqld/mysqld.sock")) == socket.gethostname()
 
 
 # --- mailboxes
@@ -220,7 +217,7 @@ def test_a_target_that_is_away_gets_the_newest_result_of_each_replica(monkeypatc
     while len(target.taken) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     mailbox.finish(10)
-    assert sorted((one.subject.name, one.verdict.sample and one.verdict.sample.delay) for one in target.taken) == [
+    assert sorted((one.replica.name, one.verdict.sample and one.verdict.sample.delay) for one in target.taken) == [
         ("a", 7300.0),
         ("b", 7100.0),
     ]
@@ -268,10 +265,10 @@ def test_what_is_published_is_what_the_check_says(
     """
     where = str(tmp_path_factory.mktemp("history") / "h.db")
     lines = {name: hostile.recording(data.draw(st.integers(0, 2**32)), 6) for name in ("a", "b#c", "b#d")}
-    subjects = tuple(subject(name) for name in lines)
+    followed = tuple(published(name) for name in lines)
     judging = Judging(where)
     with contextlib.closing(open_history(where, time.monotonic() + 60)) as history:
-        judging.verdicts(subjects)
+        judging.verdicts(followed)
         while any(lines.values()):
             name = data.draw(st.sampled_from([name for name, rest in lines.items() if rest]))
             count = data.draw(st.integers(5, 90))
@@ -288,42 +285,42 @@ def test_what_is_published_is_what_the_check_says(
                 judging.close()
             elif event == "limits":
                 limits = Limits(max_backup_behind=data.draw(st.sampled_from([20.0, 64800.0])))
-                subjects = tuple(each._replace(limits=limits) for each in subjects)
+                followed = tuple(each._replace(limits=limits) for each in followed)
             elif event == "take back":
                 with pytest.MonkeyPatch.context() as patch:
                     patch.setattr(history, "now", lambda: now - 40.0)  # noqa: B023 - used at once
                     prune_future(history)
-            found = judging.verdicts(subjects, due=(), now=now)
+            found = judging.verdicts(followed, due=(), now=now)
             if event == "go on":
                 assert set(found) == concerned
             assert set(found) >= concerned
-            for each in subjects:
+            for each in followed:
                 if each.name in found:
                     assert found[each.name] == judged(history, each.name, each.limits, now, worker=True)
-            assert set(judging.verdicts(subjects, now=now)) == {"a", "b#c", "b#d"}
+            assert set(judging.verdicts(followed, now=now)) == {"a", "b#c", "b#d"}
     judging.close()
 
 
 def test_an_older_copy_of_the_history_in_its_place(tmp_path: Path) -> None:
     where = str(tmp_path / "h.db")
-    judging, subjects = Judging(where), (subject("a"),)
+    judging, followed = Judging(where), (published("a"),)
     with contextlib.closing(open_history(where, time.monotonic() + 60)) as history:
         history.add_records("a", [Sample(T + place, 7200.0) for place in range(9)])
-        judging.verdicts(subjects)
+        judging.verdicts(followed)
         history._change("DELETE FROM sample WHERE arrival > 4")
         history._change("UPDATE counter SET arrival = 4")
         history.add_records("a", [Sample(T + 9, 7200.0)])
-        assert judging.verdicts(subjects, now=T + 10)["a"] == judged(history, "a", LIMITS, T + 10, worker=True)
+        assert judging.verdicts(followed, now=T + 10)["a"] == judged(history, "a", LIMITS, T + 10, worker=True)
     judging.close()
 
 
 def test_folds_are_kept_for_whoever_judges_next(tmp_path: Path) -> None:
     where = str(tmp_path / "h.db")
-    judging, subjects = Judging(where), (subject("a"),)
+    judging, followed = Judging(where), (published("a"),)
     with contextlib.closing(open_history(where, time.monotonic() + 60)) as history:
         for place in range(61):
             history.add_records("a", [Sample(T + 10.0 * place, 7200.0)])
-            judging.verdicts(subjects, due=())
+            judging.verdicts(followed, due=())
         arrival = history.place()[0]
         with sqlite3.connect(where) as connection:
             ((kept,),) = connection.execute("SELECT arrival FROM fold")
@@ -341,7 +338,7 @@ def test_a_long_history_is_read_over_several_rounds_and_holds_nobody_up(
     monkeypatch.setattr(judging_module, "TIMEOUT_S", 1e12)
     monkeypatch.setattr(judging_module, "CATCH_UP_S", 6.0)
     monkeypatch.setattr("check_delayed_repl.history.folding.PIECE", 50)
-    judging, subjects = Judging(str(tmp_path / "h.db")), (subject("long"), subject("also long"), subject("short"))
+    judging, followed = Judging(str(tmp_path / "h.db")), (published("long"), published("also long"), published("short"))
     with contextlib.closing(open_history(str(tmp_path / "h.db"), time.monotonic() + 60)) as history:
         for name, length in (("long", 1000), ("also long", 1000), ("short", 5)):
             history.add_records(name, [Sample(T + 10.0 * place, 7200.0, sql="No") for place in range(length)])
@@ -349,7 +346,7 @@ def test_a_long_history_is_read_over_several_rounds_and_holds_nobody_up(
         while not said or len(said[-1]) < 3:
             now = T + 10.0 * (1000 + len(said))
             history.add_records("long", [JobLine(now, f"job{len(said)}", "backup", now), Sample(now, 7200.0)])
-            found = judging.verdicts(subjects, now=now)
+            found = judging.verdicts(followed, now=now)
             said.append(set(found))
             for name, verdict in found.items():
                 assert verdict == judged(history, name, LIMITS, now, worker=True)
@@ -372,7 +369,7 @@ def test_the_text_and_perfdata_are_the_checks_own(
     )
     config.chmod(0o600)
     args = parsed(command_parser("worker")[0], ["--config", str(config)])
-    published = subjects(replicas(args), args.fleet.publish)
+    every = named(replicas(args), args.fleet.publish)
     now = time.time()
     monkeypatch.setattr("check_delayed_repl.history.sqlite.time.time", lambda: now)
     with open_history(str(tmp_path / "h.db"), time.monotonic() + 60) as history:
@@ -385,10 +382,10 @@ def test_the_text_and_perfdata_are_the_checks_own(
         history.add_samples([(name, Sample(now - 1, 7201.0, local=0.4)) for name in ("well", "h", "h#orders")])
     judging = Judging(str(tmp_path / "h.db"))
     conditions = set()
-    for name, verdict in judging.verdicts(published).items():
-        (subject_of_it,) = (each for each in published if each.name == name)
+    for name, verdict in judging.verdicts(every).items():
+        (replica,) = (each for each in every if each.name == name)
         status = plugin.run(["--config", str(config), "--replica", name, "--sampling", "worker"])
-        assert (status, capsys.readouterr().out) == (int(verdict.state), Result(subject_of_it, verdict).output())
+        assert (status, capsys.readouterr().out) == (int(verdict.state), Result(replica, verdict).output())
         conditions.add(verdict.condition)
     judging.close()
     assert conditions == {"in-range", "active-backup", "timeout", "worker-missing"}

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from test_publish import subject
+from test_publish import published
 
 from check_delayed_repl.configkeys import Publish
 from check_delayed_repl.history import open_history
@@ -50,8 +50,8 @@ class Fleet:
         self.monitor = monitor
         self.history = open_history(self.where, time.monotonic() + 60)
         settings = Publish(prometheus_file=str(self.metrics), publish_interval=INTERVAL_S)
-        subjects = (subject("a", limits=LIMITS), subject("b", limits=LIMITS))
-        self.publisher = Publisher(self.where, subjects, settings, self.said.append)
+        replicas = (published("a", limits=LIMITS), published("b", limits=LIMITS))
+        self.publisher = Publisher(self.where, replicas, settings, self.said.append)
 
     def sample(self, name: str, delay: float = 7200.0) -> None:
         self.history.deadline = time.monotonic() + 60
@@ -59,7 +59,7 @@ class Fleet:
         self.publisher.stored()
 
     def newest(self) -> dict[str, str]:
-        return {one.subject.name: one.verdict.condition for one in self.monitor.taken}
+        return {one.replica.name: one.verdict.condition for one in self.monitor.taken}
 
     def expect(self, **conditions: str) -> None:
         wait_for(lambda: self.newest() == conditions, self.newest)
@@ -94,9 +94,9 @@ def test_at_each_change_and_at_least_every_interval(fleet: Fleet) -> None:
     fleet.sample("a", 60.0)
     wait_for(lambda: fleet.newest().get("a") == "delay-out-of-bounds", fleet.newest)
     began = time.monotonic()
-    wait_for(lambda: sum(one.subject.name == "b" for one in fleet.monitor.taken) >= 3)
+    wait_for(lambda: sum(one.replica.name == "b" for one in fleet.monitor.taken) >= 3)
     assert time.monotonic() - began > 1.5 * INTERVAL_S
-    moments = [one.verdict.at for one in fleet.monitor.taken if one.subject.name == "b"]
+    moments = [one.verdict.at for one in fleet.monitor.taken if one.replica.name == "b"]
     assert all(later - earlier > 0.5 * INTERVAL_S for earlier, later in pairwise(moments))
 
 
@@ -109,7 +109,7 @@ def test_a_job_of_others_and_its_budget_are_seen_without_a_sample(fleet: Fleet) 
 
 
 def test_a_history_that_is_out_of_reach_is_told_of_every_replica(fleet: Fleet) -> None:
-    fleet.publisher.not_stored("history h.db is locked")
+    fleet.publisher.stored("history h.db is locked")
     fleet.expect(a="history-unavailable", b="history-unavailable")
     assert "delayed_repl_history_errors_total" in fleet.metrics.read_text()
     # Its age can still be told.

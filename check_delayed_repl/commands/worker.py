@@ -32,7 +32,6 @@ from check_delayed_repl.worker.writer import Writer
 
 if TYPE_CHECKING:
     from check_delayed_repl.publish.publisher import Publisher
-    from check_delayed_repl.publish.result import Subject
 
 HELP = "take samples of replicas again and again, keep them, and publish the verdicts"
 
@@ -90,7 +89,7 @@ def _checked(args: argparse.Namespace, sampled: list[Replica]) -> int:
         raise UsageError("--check: there is no configuration file")
     from check_delayed_repl.publish.publisher import targets
 
-    _subjects(args, sampled)
+    _named(args, sampled)
     try:
         targets(args.fleet.publish)
     except ValueError as error:
@@ -108,19 +107,19 @@ def _publisher(args: argparse.Namespace, sampled: list[Replica]) -> Publisher | 
     from check_delayed_repl.publish.publisher import Publisher
 
     try:
-        return Publisher(args.history, _subjects(args, sampled), settings, log)
+        return Publisher(args.history, _named(args, sampled), settings, log)
     except ImportError as error:
         raise UsageError(f"[publish]: prometheus-listen: {error}: pip install prometheus_client") from None
     except ValueError as error:
         raise UsageError(f"[publish]: {error}") from None
 
 
-def _subjects(args: argparse.Namespace, sampled: list[Replica]) -> tuple[Subject, ...]:
-    """What is published of them. Raises UsageError."""
-    from check_delayed_repl.publish.result import subjects
+def _named(args: argparse.Namespace, sampled: list[Replica]) -> tuple[Replica, ...]:
+    """The replicas with the names of their objects in the monitor. Raises UsageError."""
+    from check_delayed_repl.publish.result import named
 
     try:
-        return subjects(sampled, args.fleet.publish)
+        return named(sampled, args.fleet.publish)
     except ValueError as error:
         raise UsageError(f"{args.config}: {error}") from None
 
@@ -137,11 +136,11 @@ def _reload(
         try:
             again = reread(args)
             sampled = replicas(again)
-            subjects = _subjects(again, sampled)
+            published = _named(again, sampled)
             _allow_files(2 * len(sampled) + _LEAST_FILES)
             scheduler.replace(sampled, _newest(args, sampled))
             if publisher is not None:
-                publisher.replace(subjects)
+                publisher.replace(published)
             if changed := _only_at_the_start(args, again):
                 log(f"{', '.join(changed)}: what has changed there takes effect with a restart")
         except UsageError as error:

@@ -16,11 +16,11 @@ LINE_BYTES = 4096
 def line(result: Result) -> bytes:
     """One external command, at most LINE_BYTES long: long output is cut first, perfdata only where it would be longer
     than that with the text alone, as with dozens of kinds of job."""
-    subject, verdict = result
+    replica, verdict = result
     first, _, rest = result.output().rstrip("\n").partition("\n")
     words, bar, perfdata = first.partition(" | ")
-    head = f"[{int(verdict.at)}] PROCESS_SERVICE_CHECK_RESULT;{_field(subject.object_host)};"
-    head += f"{_field(subject.object_service)};{int(verdict.state)};"
+    head = f"[{int(verdict.at)}] PROCESS_SERVICE_CHECK_RESULT;{_field(replica.object_host)};"
+    head += f"{_field(replica.object_service)};{int(verdict.state)};"
     room = LINE_BYTES - len(head.encode()) - 1
     said = _cut(words, room)
     room -= len(said)
@@ -32,9 +32,9 @@ def line(result: Result) -> bytes:
     return head.encode() + said + tail + long_output.removesuffix(b"\\") + b"\n"
 
 
-def _field(text: str) -> str:
+def _field(name: str | None) -> str:
     """An object's name, which can hold no semicolon and no line break."""
-    return "".join("_" if c == ";" or not c.isprintable() else c for c in text)
+    return "".join("_" if c == ";" or not c.isprintable() else c for c in name or "")
 
 
 def _cut(text: str, room: int) -> bytes:

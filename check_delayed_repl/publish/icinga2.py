@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import socket
 import ssl
 import threading
-import time
 from base64 import b64encode
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from http.client import HTTPSConnection
 from urllib.parse import quote, urlsplit
 
 from check_delayed_repl.publish.mailbox import NotDelivered
@@ -21,7 +20,7 @@ from check_delayed_repl.words import clean
 IN_FLIGHT = 4
 """Requests at the same time."""
 TIMEOUT_S = 10.0
-"""For one request, however slowly an answer drips in."""
+"""Without a word from Icinga."""
 MOST_BYTES = 65_536
 """Of an answer: more than Icinga has to say to one result."""
 TTL_INTERVALS = 3
@@ -62,7 +61,7 @@ class Icinga:
         self._ttl_s = TTL_INTERVALS * publish_interval
         self._source = socket.gethostname()
         self._tls = ssl.create_default_context(cafile=ca)
-        self._idle: dict[str, list[_Connection]] = {}
+        self._idle: dict[str, list[HTTPSConnection]] = {}
         """Connections to be used again, by address: TLS is most of what a result costs."""
 
     def deliver(self, results: list[Result]) -> dict[str, str]:
@@ -86,13 +85,12 @@ class Icinga:
                 idle.pop().close()
 
     def _deliver(self, batch: _Batch) -> None:
-        threads = [threading.Thread(target=self._post_all, args=(batch,), daemon=True) for _ in range(batch.in_flight)]
+        count = min(IN_FLIGHT, len(batch.waiting))
+        threads = [threading.Thread(target=self._post_all, args=(batch,), daemon=True) for _ in range(count)]
         for thread in threads:
             thread.start()
         for thread in threads:
-            while thread.is_alive():
-                thread.join(1.0)
-                batch.cut()
+            thread.join()
         batch.rest += batch.waiting
 
     def _post_all(self, batch: _Batch) -> None:
@@ -101,12 +99,11 @@ class Icinga:
         try:
             connection = idle.pop()
         except IndexError:
-            connection = _Connection(batch.url, self._tls)
-        batch.connections.append(connection)
+            parts = urlsplit(batch.url)
+            connection = HTTPSConnection(parts.hostname or "", parts.port or 5665, timeout=TIMEOUT_S, context=self._tls)
         while (result := batch.next()) is not None:
             try:
-                status, said = connection.post(*self._request(result))
-                batch.answered(result, status, said)
+                batch.answered(result, *_post(connection, *self._request(result)))
             except Exception as error:  # noqa: BLE001 - whatever it is, no result may be lost
                 batch.failed(result, error)
                 connection.close()
@@ -120,7 +117,7 @@ class Icinga:
 
 
 def object_name(result: Result) -> str:
-    return f"{result.subject.object_host}!{result.subject.object_service}"
+    return f"{result.replica.object_host}!{result.replica.object_service}"
 
 
 class _Batch:
@@ -128,8 +125,6 @@ class _Batch:
 
     def __init__(self, url: str, results: list[Result]) -> None:
         self.url = url
-        self.in_flight = min(IN_FLIGHT, len(results))
-        self.connections: list[_Connection] = []
         self.rest: list[Result] = []
         """Those that were not taken, and are to be sent again."""
         self.reason = ""
@@ -150,7 +145,7 @@ class _Batch:
             return
         if status in (400, 404) or (of_object and status < 500):
             # No such object, no passive checks for it, a newer result: it will not do however often it is sent.
-            self.unwanted[result.subject.name] = f"{object_name(result)}: HTTP {status}: {text}"
+            self.unwanted[result.replica.name] = f"{object_name(result)}: HTTP {status}: {text}"
         elif status >= 500:
             # Perhaps of this object alone, perhaps about to end.
             self._keep(result, f"HTTP {status}: {text}")
@@ -165,54 +160,22 @@ class _Batch:
         self.rest.append(result)
         self.reason = self.reason or f"{self.url}: {reason}"
 
-    def cut(self) -> None:
-        """Ends requests that have had their time."""
-        for connection in list(self.connections):
-            connection.cut()
 
-
-class _Connection:
-    """A connection that stays open between requests, and is made anew where the other side has closed it."""
-
-    def __init__(self, url: str, tls: ssl.SSLContext) -> None:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or 5665
-        self._http = http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=tls)
-        self._until: float | None = None
-        self.close = self._http.close
-
-    def post(self, path: str, content: str, headers: dict[str, str]) -> tuple[int, bytes]:
-        """Status and the beginning of the answer. Raises OSError and HTTPException."""
-        self._until = time.monotonic() + TIMEOUT_S
-        try:
-            try:
-                used = self._http.sock is not None
-                return self._post(path, content, headers)
-            except (ConnectionError, ssl.SSLEOFError):
-                self.close()
-                if not used:
-                    raise
-                return self._post(path, content, headers)
-        except (OSError, http.client.HTTPException):
-            if time.monotonic() >= self._until:
-                raise TimeoutError from None
-            raise
-        finally:
-            self._until = None
-
-    def _post(self, path: str, content: str, headers: dict[str, str]) -> tuple[int, bytes]:
-        self._http.request("POST", path, content, headers)
-        answer = self._http.getresponse()
+def _post(connection: HTTPSConnection, path: str, content: str, headers: dict[str, str]) -> tuple[int, bytes]:
+    """Status and the beginning of the answer; a connection that was closed meanwhile is made anew."""
+    used = connection.sock is not None
+    try:
+        connection.request("POST", path, content, headers)
+        answer = connection.getresponse()
         said = answer.read(MOST_BYTES)
-        if not answer.isclosed():
-            self.close()
-        return answer.status, said
-
-    def cut(self) -> None:
-        until, sock = self._until, self._http.sock
-        if until is not None and sock is not None and time.monotonic() >= until:
-            with suppress(OSError):
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    except (ConnectionError, ssl.SSLEOFError):
+        connection.close()
+        if not used:
+            raise
+        return _post(connection, path, content, headers)
+    if not answer.isclosed():
+        connection.close()
+    return answer.status, said
 
 
 def _meaning(status: int, said: bytes) -> tuple[int, str, bool]:

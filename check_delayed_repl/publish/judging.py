@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Collection, Generator, Sequence
 from contextlib import suppress
 
+from check_delayed_repl.configfile import Replica
 from check_delayed_repl.history import History, HistoryUnavailable, open_history
 from check_delayed_repl.history.folding import WORTH_KEEPING_S, folding, keep
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import Verdict
-from check_delayed_repl.publish.result import Subject
 from check_delayed_repl.records import job_names
 
 TIMEOUT_S = 10.0
@@ -29,8 +29,8 @@ KEEP_S = 0.1
 class _Followed:
     """A replica's fold, and the last arrival in it."""
 
-    def __init__(self, subject: Subject, fold: Fold, arrival: int) -> None:
-        self.subject = subject
+    def __init__(self, replica: Replica, fold: Fold, arrival: int) -> None:
+        self.replica = replica
         self.fold = fold
         self.arrival = arrival
         self.kept = fold.clock
@@ -43,18 +43,18 @@ class Judging:
     def __init__(self, where: str | None) -> None:
         self._where = where
         self._history: History | None = None
-        self._subjects: Sequence[Subject] = ()
+        self._replicas: Sequence[Replica] = ()
         self._followed: dict[str, _Followed] = {}
         self._by_name: dict[str, list[_Followed]] = {}
         """Who is concerned by records of a name: a job on a server's name applies to its channels."""
-        self._behind: deque[tuple[Subject, Generator[None, None, tuple[Fold, int]] | None]] = deque()
+        self._behind: deque[tuple[Replica, Generator[None, None, tuple[Fold, int]] | None]] = deque()
         """Those whose history is still to be read, and what reads it, once that was begun."""
         self._to_keep: deque[_Followed] = deque()
         self._place = (0, 0)
         """The last arrival that was read, and the history's epoch then."""
 
     def verdicts(
-        self, subjects: Sequence[Subject], due: Collection[str] | None = None, now: float | None = None
+        self, replicas: Sequence[Replica], due: Collection[str] | None = None, now: float | None = None
     ) -> dict[str, Verdict]:
         """The verdicts at `now` (by default the history's own) on those replicas that something has arrived for, and
         on those that are `due` (None: all); those whose history is still being read are left out.
@@ -63,7 +63,7 @@ class Judging:
         """
         try:
             history = self._opened()
-            self._follow(subjects)
+            self._follow(replicas)
             changed = self._take_in(history)
             changed |= self._catch_up(history)
             self._keep(history)
@@ -92,7 +92,7 @@ class Judging:
                 history.close()
 
     def _begin_anew(self) -> None:
-        self._subjects = ()
+        self._replicas = ()
         self._followed.clear()
 
     def _opened(self) -> History:
@@ -107,23 +107,23 @@ class Judging:
             self._place = place
         return self._history
 
-    def _follow(self, subjects: Sequence[Subject]) -> None:
+    def _follow(self, replicas: Sequence[Replica]) -> None:
         """Goes on with all that are followed already under the same limits; the others are behind."""
-        if subjects is self._subjects:
+        if replicas is self._replicas:
             return
         before, self._followed, self._by_name = self._followed, {}, {}
         self._behind = deque()
-        for each in subjects:
+        for each in replicas:
             followed = before.get(each.name)
-            if followed is not None and followed.subject.limits == each.limits:
+            if followed is not None and followed.replica.limits == each.limits:
                 self._enter(each, followed)
             else:
                 self._behind.append((each, None))
-        self._subjects = subjects
+        self._replicas = replicas
 
-    def _enter(self, subject: Subject, followed: _Followed) -> None:
-        self._followed[subject.name] = followed
-        for name in job_names(subject.name):
+    def _enter(self, replica: Replica, followed: _Followed) -> None:
+        self._followed[replica.name] = followed
+        for name in job_names(replica.name):
             self._by_name.setdefault(name, []).append(followed)
 
     def _take_in(self, history: History) -> set[str]:
@@ -135,7 +135,7 @@ class Judging:
                 if arrival > followed.arrival:
                     followed.fold.add(record, arrival)
                     followed.arrival = arrival
-                    changed.add(followed.subject.name)
+                    changed.add(followed.replica.name)
                     if followed.fold.clock - followed.kept >= WORTH_KEEPING_S:
                         followed.kept = followed.fold.clock
                         self._to_keep.append(followed)
@@ -165,5 +165,5 @@ class Judging:
         until = time.monotonic() + KEEP_S
         while self._to_keep and time.monotonic() < until:
             each = self._to_keep.popleft()
-            if self._followed.get(each.subject.name) is each:
-                keep(history, each.subject.name, each.fold, each.arrival)
+            if self._followed.get(each.replica.name) is each:
+                keep(history, each.replica.name, each.fold, each.arrival)

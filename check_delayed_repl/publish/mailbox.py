@@ -62,8 +62,8 @@ class Mailbox(threading.Thread):
     def put(self, result: Result) -> None:
         """A newer result of a replica takes the place of one that still waits."""
         with self._changed:
-            self.dropped += self._waiting.pop(result.subject.name, None) is not None
-            self._waiting[result.subject.name] = result
+            self.dropped += self._waiting.pop(result.replica.name, None) is not None
+            self._waiting[result.replica.name] = result
             self._changed.notify()
 
     def finish(self, within_s: float) -> None:
@@ -116,8 +116,8 @@ class Mailbox(threading.Thread):
         """Puts back what was not taken, unless a newer result of the same replica has come."""
         with self._changed:
             newer = self._waiting
-            self.dropped += sum(result.subject.name in newer for result in results)
-            self._waiting = {result.subject.name: result for result in results} | newer
+            self.dropped += sum(result.replica.name in newer for result in results)
+            self._waiting = {result.replica.name: result for result in results} | newer
 
     def _failed(self, text: str, pause: float) -> float:
         self.errors += 1

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from check_delayed_repl import __version__
 from check_delayed_repl.judge.protection import protected_s
-from check_delayed_repl.publish.result import Result
+from check_delayed_repl.publish.result import Result, host_of
 from check_delayed_repl.report.metrics import active_ages
 from check_delayed_repl.words import clean
 
@@ -87,12 +87,12 @@ def _by_target(name: str, text: str, counts: Counts) -> Family:
 
 def _sample(family: Family, result: Result, value: float | None, labels: dict[str, str]) -> None:
     if value is not None and isfinite(value):
-        family.samples.append(({"replica": result.subject.name, **labels}, value))
+        family.samples.append(({"replica": result.replica.name, **labels}, value))
 
 
 def _add(result: Result, add: Callable[..., None]) -> None:
-    subject, verdict = result
-    limits, sample, trend = subject.limits, verdict.sample, verdict.trend
+    replica, verdict = result
+    target, limits, sample, trend = replica.target, replica.limits, verdict.sample, verdict.trend
     add("state", int(verdict.state))
     for condition in dict.fromkeys(finding.condition for finding in verdict.findings):
         add("condition", 1, condition=condition)
@@ -119,9 +119,9 @@ def _add(result: Result, add: Callable[..., None]) -> None:
     add(
         "info",
         1,
-        host=subject.host,
-        port="" if subject.port is None else str(subject.port),
-        channel=subject.channel or "",
+        host=host_of(target),
+        port="" if target.socket and not target.host else str(target.port or 3306),
+        channel=target.channel or "",
         server=server,
     )
 

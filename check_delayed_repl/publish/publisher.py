@@ -12,6 +12,7 @@ from functools import partial
 from math import inf
 from ssl import SSLError
 
+from check_delayed_repl.configfile import Replica
 from check_delayed_repl.configkeys import Publish
 from check_delayed_repl.history import HistoryUnavailable
 from check_delayed_repl.judge.outcome import Finding, State, Verdict
@@ -21,7 +22,7 @@ from check_delayed_repl.publish.commandfile import CommandFile
 from check_delayed_repl.publish.icinga2 import Icinga
 from check_delayed_repl.publish.judging import Judging
 from check_delayed_repl.publish.mailbox import Mailbox
-from check_delayed_repl.publish.result import Result, Subject
+from check_delayed_repl.publish.result import Result
 
 LEASE_S = 30.0
 """Of several workers on one history, the one that renewed its lease within this time publishes."""
@@ -52,7 +53,7 @@ class Publisher(threading.Thread):
     def __init__(
         self,
         where: str | None,
-        subjects: tuple[Subject, ...],
+        replicas: tuple[Replica, ...],
         settings: Publish,
         log: Callable[[str], None],
     ) -> None:
@@ -62,7 +63,7 @@ class Publisher(threading.Thread):
         self._settings = settings
         self._log = log
         self._lock = threading.Condition()
-        self._subjects = subjects
+        self._replicas = replicas
         self._stored = False
         self._ending = False
         self._trouble = ""
@@ -83,24 +84,17 @@ class Publisher(threading.Thread):
 
     # --- told by the worker
 
-    def stored(self) -> None:
-        """Samples have been stored."""
-        with self._lock:
-            self._trouble = ""
-            self._stored = True
-            self._lock.notify()
-
-    def not_stored(self, trouble: str) -> None:
-        """The history cannot be written."""
+    def stored(self, trouble: str = "") -> None:
+        """Samples have been stored, or the history cannot be written, and why."""
         with self._lock:
             self._trouble = trouble
             self._stored = True
             self._lock.notify()
 
-    def replace(self, subjects: tuple[Subject, ...]) -> None:
+    def replace(self, replicas: tuple[Replica, ...]) -> None:
         """Other replicas, other limits or other names of objects. Where results go to stays as it was."""
         with self._lock:
-            self._subjects = subjects
+            self._replicas = replicas
             self._stored = True
             self._lock.notify()
 
@@ -125,8 +119,8 @@ class Publisher(threading.Thread):
             with self._lock:
                 self._lock.wait_for(lambda: self._stored or self._ending, JUDGE_S)
                 self._stored = False
-                ending, trouble, subjects = self._ending, self._trouble, self._subjects
-            for step in (partial(self._round, subjects, trouble), self._write_metrics):
+                ending, trouble, replicas = self._ending, self._trouble, self._replicas
+            for step in (partial(self._round, replicas, trouble), self._write_metrics):
                 try:
                     step()
                 except Exception as error:  # noqa: BLE001 - the next round may do better; old verdicts must not stand
@@ -137,12 +131,12 @@ class Publisher(threading.Thread):
                 self._lock.wait_for(lambda: self._ending, began + ROUND_S - time.monotonic())
         self._end()
 
-    def _round(self, subjects: tuple[Subject, ...], trouble: str) -> None:
+    def _round(self, replicas: tuple[Replica, ...], trouble: str) -> None:
         condition = "history-unavailable"
         verdicts: dict[str, Verdict] = {}
         try:
             if not trouble:
-                verdicts = self._judging.verdicts(subjects, self._due(subjects))
+                verdicts = self._judging.verdicts(replicas, self._due(replicas))
         except HistoryUnavailable as error:
             trouble = str(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not pass for what was judged before
@@ -152,8 +146,8 @@ class Publisher(threading.Thread):
         self._history_errors += bool(trouble)
         self._mine = self._lease(trouble)
         if trouble:
-            verdicts = {each.name: _unknown(condition, trouble, self._latest.get(each.name)) for each in subjects}
-        self._take(subjects, verdicts, final=not trouble)
+            verdicts = {each.name: _unknown(condition, trouble, self._latest.get(each.name)) for each in replicas}
+        self._take(replicas, verdicts, final=not trouble)
         if self._mine:
             for latest in self._latest.values():
                 self._publish(latest)
@@ -164,24 +158,24 @@ class Publisher(threading.Thread):
             self._log(f"publishing: internal error, {fault}")
         self._told = fault
 
-    def _due(self, subjects: tuple[Subject, ...]) -> list[str]:
+    def _due(self, replicas: tuple[Replica, ...]) -> list[str]:
         """The replicas to be judged whether anything has arrived for them or not."""
         now = time.monotonic()
         aged = now - AGED_S
         unpublished = now - self._settings.publish_interval if self._mine else -inf
         return [
             each.name
-            for each in subjects
+            for each in replicas
             if (latest := self._latest.get(each.name)) is None
             or latest.judged <= aged
             or latest.published < unpublished
         ]
 
-    def _take(self, subjects: tuple[Subject, ...], verdicts: dict[str, Verdict], *, final: bool) -> None:
+    def _take(self, replicas: tuple[Replica, ...], verdicts: dict[str, Verdict], *, final: bool) -> None:
         """Puts new verdicts in the place of old ones; those that are not `final` are made anew in the next round."""
         now = time.monotonic()
         taken = {}
-        for each in subjects:
+        for each in replicas:
             latest = taken[each.name] = self._latest.get(each.name) or _Latest()
             verdict = verdicts.get(each.name)
             if verdict is not None:
@@ -233,7 +227,7 @@ class Publisher(threading.Thread):
         errors = {"prometheus-file": self._file_errors} | {box.name: box.errors for box in self._mailboxes}
         dropped = {box.name: box.dropped for box in self._mailboxes}
         results = [latest.result for latest in list(self._latest.values()) if latest.result] if self._mine else []
-        return openmetrics.families(results, len(self._subjects), errors, dropped, self._history_errors)
+        return openmetrics.families(results, len(self._replicas), errors, dropped, self._history_errors)
 
     def _write_metrics(self) -> None:
         path = self._settings.prometheus_file

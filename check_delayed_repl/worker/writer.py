@@ -7,12 +7,15 @@ import threading
 import time
 from collections import deque
 from itertools import islice
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from check_delayed_repl.history import History, HistoryUnavailable, open_history
 from check_delayed_repl.history.pruning import prune_meanwhile
 from check_delayed_repl.records import Sample
 from check_delayed_repl.worker.journal import log
+
+if TYPE_CHECKING:
+    from check_delayed_repl.publish.publisher import Publisher
 
 MAX_WAITING = 50_000
 """Samples kept in memory while the history cannot be written: more than five days of one replica at 10 s."""
@@ -25,25 +28,15 @@ PRUNE_EVERY_S = 600.0
 PRUNE_AT_MOST = 100_000
 
 
-class Listener(Protocol):
-    """Whoever wants to hear of the history."""
-
-    def stored(self) -> None:
-        """Samples have been stored."""
-
-    def not_stored(self, trouble: str) -> None:
-        """The history cannot be written, and why."""
-
-
 class Writer(threading.Thread):
     """Writes what was seen, many samples at a time, and remembers it while the history cannot be written."""
 
-    def __init__(self, where: str | None, timeout: float, keep_s: float, listener: Listener | None = None) -> None:
+    def __init__(self, where: str | None, timeout: float, keep_s: float, publisher: Publisher | None = None) -> None:
         super().__init__(name="history", daemon=True)
         self._where = where
         self._timeout = timeout
         self._keep_s = keep_s
-        self._listener = listener
+        self._publisher = publisher
         self._waiting: deque[tuple[str, Sample]] = deque()
         self._lost = 0
         self._changed = threading.Condition()
@@ -110,8 +103,8 @@ class Writer(threading.Thread):
             for _ in batch:
                 self._waiting.popleft()
             self._recovered()
-            if self._listener is not None:
-                self._listener.stored()
+            if self._publisher is not None:
+                self._publisher.stored()
         now = time.monotonic()
         if now >= self._prune_at and self._ending is None:
             self._prune_at = now + PRUNE_EVERY_S
@@ -137,8 +130,8 @@ class Writer(threading.Thread):
         if not self._failed:
             log(f"{text}; sampling goes on, and samples are kept in memory until it can be written")
             self._failed = True
-        if self._listener is not None:
-            self._listener.not_stored(text)
+        if self._publisher is not None:
+            self._publisher.stored(text)
         self._forget()
         return min(max(2 * pause, RETRY_S[0]), RETRY_S[1])
 
