@@ -9,14 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Command
+from conftest import ROOT, Command, run_module
 from test_recording import EXAMPLE, RECORDS
 
 from check_delayed_repl.history import open_history
 from check_delayed_repl.history.recording import read
 from check_delayed_repl.records import JobLine, Record, Sample
 
-ROOT = Path(__file__).resolve().parent.parent
 R = "db1:3306"
 
 
@@ -98,7 +97,13 @@ def test_export_to_a_file(tool: Command, where: str, recording: str, tmp_path: P
     assert done.stderr == f"delayed-repl: -o: cannot write {tmp_path}/no/out: No such file or directory\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["history.db", "out.jsonl", "recording.jsonl"]
     assert tool("history", "export", "--history", where, "-o", "/dev/null").returncode == 0
-    assert tool("history", "export", "--history", where, "-o", "/dev/stdout").stdout == EXAMPLE
+    link = tmp_path / "link"
+    link.symlink_to(out)
+    out.write_text("")
+    assert tool("history", "export", "--history", where, "-o", str(link)).returncode == 0
+    assert (link.is_symlink(), out.read_text()) == (True, EXAMPLE)
+    done = run_module("check_delayed_repl.tool", "history", "export", "--history", where, "-o", "/dev/stdout")
+    assert done.stdout == EXAMPLE
 
 
 def test_export_asks_which_replica(tool: Command, where: str) -> None:

@@ -121,8 +121,8 @@ def _write(lines: Iterator[str], file: TextIO) -> None:
 
 
 def _write_file(path: str, lines: Iterator[str]) -> None:
-    """Writes a file that is either complete or not there."""
-    special = os.path.exists(path) and not os.path.isfile(path)
+    """Writes a file that is either complete or not there; where a link leads, such as /dev/stdout, it is written to."""
+    special = os.path.islink(path) or (os.path.exists(path) and not os.path.isfile(path))
     part = path if special else f"{path}.part{os.getpid()}"
     try:
         with open(part, "w", encoding="ascii") as file:
