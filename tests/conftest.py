@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
 from check_delayed_repl.records import Sample
+from check_delayed_repl.tool import run
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -43,9 +44,18 @@ def plugin() -> Command:
 
 
 @pytest.fixture
-def tool() -> Command:
-    """`tool("job", "list")` runs delayed-repl."""
-    return lambda *arguments, **environment: run_module("check_delayed_repl.tool", *arguments, **environment)
+def tool(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`tool("job", "list")` runs delayed-repl in this process: another one would have to load everything anew."""
+
+    def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        capfd.readouterr()
+        with monkeypatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            status = run(arguments)
+        return subprocess.CompletedProcess(arguments, status, *capfd.readouterr())
+
+    return call
 
 
 @pytest.fixture

@@ -13,11 +13,12 @@ import sys
 import termios
 import tracemalloc
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT, Command
 
 from check_delayed_repl.backtest.replay import Replay, StateChange, Summary
 from check_delayed_repl.commands import backtest
@@ -27,9 +28,7 @@ from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import JobLine, Record, Sample
 
-ROOT = Path(__file__).resolve().parent.parent
 T = 1_700_000_000.0
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def calm_line(count: int, start: float = T, delay: float = 7200.0) -> list[Record]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, Command
 
 from check_delayed_repl.arguments import Parser
 from check_delayed_repl.backtest.replay import Replay
@@ -20,10 +21,8 @@ from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import JobLine, Record, Sample
 
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
 T = 1_700_000_000.0
 HOUR = 3600.0
-ROOT = Path(__file__).resolve().parent.parent
 LIMITS = Limits()
 
 

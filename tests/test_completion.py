@@ -7,12 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from check_delayed_repl import options
 from check_delayed_repl.conditions import CONDITIONS
 from check_delayed_repl.tool import COMMANDS
-
-ROOT = Path(__file__).resolve().parent.parent
 
 COMPLETE = r"""
 source "$1"

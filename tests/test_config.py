@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from conftest import Command, run_module
 
 from check_delayed_repl import config, history, tool
 from check_delayed_repl.arguments import Parser, UsageError
@@ -28,7 +29,6 @@ from check_delayed_repl.options import limits_from, replica_name, target_from
 from check_delayed_repl.plugin import build_parser
 from check_delayed_repl.records import Sample
 
-Command = Callable[..., "object"]
 HEAD = '[[replica]]\nhost = "db1"\n'
 
 
@@ -270,14 +270,15 @@ def test_who_may_own_and_read_it(written: Written, monkeypatch: pytest.MonkeyPat
         checked("--config", path)
 
 
-def test_an_option_file_that_shows_its_password(plugin: Command, tool: Command, tmp_path: Path) -> None:
+def test_an_option_file_that_shows_its_password(plugin: Command, tmp_path: Path) -> None:
     file = tmp_path / "m.cnf"
     file.write_text("[client]\nhost = 127.0.0.1\nport = 1\npassword = geheim\n")
     file.chmod(0o644)
     note = f"{file}: has a password, and everybody may read it: chmod 640 {file}"
     run = plugin("--defaults-file", str(file), "--history", str(tmp_path / "h.db"))
     assert f"note: {note}" in run.stdout.splitlines()
-    run = tool("worker", "--defaults-file", str(file), "--history", str(tmp_path / "h.db"), "--count", "1")
+    worker_options = ("--defaults-file", str(file), "--history", str(tmp_path / "h.db"), "--count", "1")
+    run = run_module("check_delayed_repl.tool", "worker", *worker_options)
     assert run.stderr.splitlines()[0] == f"delayed-repl: warning: {note}"
     file.chmod(0o640)
     assert "note:" not in plugin("--defaults-file", str(file), "--history", str(tmp_path / "h.db")).stdout

@@ -13,27 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Command
+from conftest import ROOT, Command, run_module
 
 from check_delayed_repl import history
 from check_delayed_repl.records import JobLine, Sample
-from check_delayed_repl.tool import run
 
 # --- the command
-
-
-@pytest.fixture
-def told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """`delayed-repl` without a process of its own, which would have to load scipy anew."""
-
-    def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        status = run(arguments)
-        printed = capsys.readouterr()
-        return subprocess.CompletedProcess(arguments, status, printed.out, printed.err)
-
-    return call
 
 
 @pytest.fixture
@@ -60,37 +45,37 @@ def kept(tmp_path: Path) -> Path:
     return file
 
 
-def test_the_history_alone(told: Command, kept: Path) -> None:
-    done = told("diagnose", "--no-sample", "--history", str(kept), "--replica", "db1")
+def test_the_history_alone(tool: Command, kept: Path) -> None:
+    done = tool("diagnose", "--no-sample", "--history", str(kept), "--replica", "db1")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(" OK  in-range")
     assert "\nbackup  " in done.stdout
     assert "\x1b" not in done.stdout
 
 
-def test_a_terminal_that_knows_no_more_than_ascii(tool: Command, kept: Path) -> None:
+def test_a_terminal_that_knows_no_more_than_ascii(kept: Path) -> None:
     where = ("--no-sample", "--history", str(kept), "--replica", "db1")
-    done = tool("diagnose", *where, PYTHONIOENCODING="ascii")
+    done = run_module("check_delayed_repl.tool", "diagnose", *where, PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.isascii()
 
 
-def test_ascii_and_colours_on_request(told: Command, kept: Path) -> None:
+def test_ascii_and_colours_on_request(tool: Command, kept: Path) -> None:
     where = ("--no-sample", "--history", str(kept), "--replica", "db1")
-    assert told("diagnose", *where, "--ascii").stdout.isascii()
-    assert "\x1b[" in told("diagnose", *where, "--color", "always", NO_COLOR="1").stdout
+    assert tool("diagnose", *where, "--ascii").stdout.isascii()
+    assert "\x1b[" in tool("diagnose", *where, "--color", "always", NO_COLOR="1").stdout
 
 
-def test_what_it_sees_is_kept_nowhere(told: Command, kept: Path, nobody: list[str]) -> None:
-    before = told("history", "export", "--history", str(kept)).stdout
-    told("diagnose", *nobody, "--history", str(kept), "--replica", "db1")
-    assert told("history", "export", "--history", str(kept)).stdout == before
+def test_what_it_sees_is_kept_nowhere(tool: Command, kept: Path, nobody: list[str]) -> None:
+    before = tool("history", "export", "--history", str(kept)).stdout
+    tool("diagnose", *nobody, "--history", str(kept), "--replica", "db1")
+    assert tool("history", "export", "--history", str(kept)).stdout == before
 
 
-def test_a_server_that_is_down(told: Command, nobody: list[str], tmp_path: Path) -> None:
+def test_a_server_that_is_down(tool: Command, nobody: list[str], tmp_path: Path) -> None:
     start = time.monotonic()
     nowhere = str(tmp_path / "none.db")
-    done = told("diagnose", *nobody, "--history", nowhere)
+    done = tool("diagnose", *nobody, "--history", nowhere)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith((" CRITICAL  server-down", " CRITICAL  connect-failed"))
     assert "geheim" not in done.stdout
@@ -98,37 +83,37 @@ def test_a_server_that_is_down(told: Command, nobody: list[str], tmp_path: Path)
     assert "There is no history there, or nothing in it (--history)." in " ".join(done.stdout.split())
     assert not Path(nowhere).exists()
     assert time.monotonic() - start < 15
-    assert told("diagnose", *nobody, "--history", nowhere, "--exit-code").returncode == 2
+    assert tool("diagnose", *nobody, "--history", nowhere, "--exit-code").returncode == 2
 
 
-def test_a_worker_that_is_gone(told: Command, tmp_path: Path) -> None:
+def test_a_worker_that_is_gone(tool: Command, tmp_path: Path) -> None:
     file = tmp_path / "history.db"
     with history.open_history(str(file), time.monotonic() + 10) as store:
         now = time.time()
         store.add_samples(("db1", Sample(now - age, delay=7203.0)) for age in range(900, 300, -10))
     where = ("--no-sample", "--history", str(file), "--replica", "db1", "--exit-code")
-    done = told("diagnose", *where, "--sampling", "worker")
+    done = tool("diagnose", *where, "--sampling", "worker")
     assert done.returncode == 2
     assert "worker-missing" in done.stdout
-    assert "worker-missing" not in told("diagnose", *where).stdout
+    assert "worker-missing" not in tool("diagnose", *where).stdout
 
 
-def test_a_name_that_the_history_does_not_know(told: Command, kept: Path, nobody: list[str]) -> None:
-    done = told("diagnose", *nobody, "--history", str(kept), "--replica", "db2")
+def test_a_name_that_the_history_does_not_know(tool: Command, kept: Path, nobody: list[str]) -> None:
+    done = tool("diagnose", *nobody, "--history", str(kept), "--replica", "db2")
     assert "The history has nothing of db2. It knows: db1 (--replica)." in " ".join(done.stdout.split())
-    done = told("diagnose", "--no-sample", "--history", str(kept), "--replica", "db2")
+    done = tool("diagnose", "--no-sample", "--history", str(kept), "--replica", "db2")
     assert done.returncode == 1
     assert done.stderr == "delayed-repl: the history has nothing of db2, and --no-sample takes no sample\n"
 
 
-def test_a_damaged_history(told: Command, nobody: list[str], tmp_path: Path) -> None:
+def test_a_damaged_history(tool: Command, nobody: list[str], tmp_path: Path) -> None:
     file = tmp_path / "history.db"
     file.write_bytes(b"not a database" * 1000)
-    done = told("diagnose", *nobody, "--history", str(file))
+    done = tool("diagnose", *nobody, "--history", str(file))
     assert done.returncode == 0
     assert "CRITICAL" in done.stdout
     assert "history-unavailable" in done.stdout
-    assert told("diagnose", "--no-sample", "--replica", "db1", "--history", str(file)).returncode == 1
+    assert tool("diagnose", "--no-sample", "--replica", "db1", "--history", str(file)).returncode == 1
 
 
 @pytest.mark.parametrize(
@@ -141,17 +126,17 @@ def test_a_damaged_history(told: Command, nobody: list[str], tmp_path: Path) -> 
         (("--min-delay-time", "9h"), "--min-delay-time: 32400 is greater than --max-delay-time 9000"),
     ],
 )
-def test_wrong_usage(told: Command, options: tuple[str, ...], said: str) -> None:
-    done = told("diagnose", "-H", "db1", *options)
+def test_wrong_usage(tool: Command, options: tuple[str, ...], said: str) -> None:
+    done = tool("diagnose", "-H", "db1", *options)
     assert (done.returncode, done.stdout, done.stderr) == (3, "", f"delayed-repl: {said}\n")
 
 
-def test_a_plot_in_the_command(told: Command, kept: Path, tmp_path: Path) -> None:
+def test_a_plot_in_the_command(tool: Command, kept: Path, tmp_path: Path) -> None:
     where = ("--no-sample", "--history", str(kept), "--replica", "db1")
     file = tmp_path / "line.svg"
-    assert told("diagnose", *where, "--since", "24h", "--plot", str(file)).returncode == 0
+    assert tool("diagnose", *where, "--since", "24h", "--plot", str(file)).returncode == 0
     assert file.read_bytes().startswith(b"<?xml")
-    done = told("diagnose", *where, "--plot", str(tmp_path / "no" / "line.svg"))
+    done = tool("diagnose", *where, "--plot", str(tmp_path / "no" / "line.svg"))
     assert done.returncode == 1
     assert done.stderr == f"delayed-repl: --plot: {tmp_path}/no/line.svg: No such file or directory\n"
 
@@ -192,34 +177,34 @@ def listener() -> Iterator[socket.socket]:
             listening.accept()
 
 
-def proposed(told: Command, *options: str) -> list[str]:
-    found: dict[str, Any] = json.loads(told("diagnose", *options, "--output", "json").stdout)
+def proposed(tool: Command, *options: str) -> list[str]:
+    found: dict[str, Any] = json.loads(tool("diagnose", *options, "--output", "json").stdout)
     return [command for finding in found["findings"] for step in finding["next"] for command in step["commands"]]
 
 
 def test_a_workers_samples_are_read_without_connecting(
-    told: Command, recovering: Path, listener: socket.socket
+    tool: Command, recovering: Path, listener: socket.socket
 ) -> None:
     """Every command carries the options that were given, but a password."""
     there = ("-H", "127.0.0.1", "-P", str(listener.getsockname()[1]), "-u", "monitor", "-p", "geheim!")
     given = ("--replica", "db1", "--max-delay-time", "100m", "--history", str(recovering), "--sampling", "worker")
-    done = told("diagnose", *there, *given)
+    done = tool("diagnose", *there, *given)
     assert done.stdout.startswith(" WARNING  recovering-below-minimum")
     assert "geheim" not in done.stdout
-    assert proposed(told, *there, *given) == [
+    assert proposed(tool, *there, *given) == [
         (
             f'delayed-repl watch {" ".join(there[:-2])} --password="$PASSWORD" --replica db1 --max-delay-time 6000'
             f" --sampling worker --history {recovering}"
         )
     ]
-    frames = told("watch", *there, *given, "--interval", "0.1", "--count", "2")
+    frames = tool("watch", *there, *given, "--interval", "0.1", "--count", "2")
     assert frames.stdout.count("recovering-below-minimum") == 2
-    assert proposed(told, *given) == [
+    assert proposed(tool, *given) == [
         f"delayed-repl watch --replica db1 --max-delay-time 6000 --sampling worker --history {recovering}"
     ]
 
 
-def test_options_of_a_file_are_the_files(told: Command, recovering: Path, tmp_path: Path) -> None:
+def test_options_of_a_file_are_the_files(tool: Command, recovering: Path, tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(
         f'history = "{recovering}"\n[defaults]\nsampling = "worker"\nuser = "monitor"\npassword = "geheim!"\n'
@@ -227,7 +212,7 @@ def test_options_of_a_file_are_the_files(told: Command, recovering: Path, tmp_pa
     )
     file.chmod(0o600)
     given = ("--max-job-behind", "dump=1h", "--window", "5m", "--job-stops-server", "dump")
-    assert proposed(told, "--config", str(file), *given) == [
+    assert proposed(tool, "--config", str(file), *given) == [
         (
             f"delayed-repl watch --config {file} --replica db1 --max-job-behind dump=3600 --job-stops-server dump"
             " --window 300 --sampling worker"
@@ -235,10 +220,10 @@ def test_options_of_a_file_are_the_files(told: Command, recovering: Path, tmp_pa
     ]
 
 
-def test_brief_is_the_first_screen_alone(told: Command, recovering: Path) -> None:
+def test_brief_is_the_first_screen_alone(tool: Command, recovering: Path) -> None:
     given = ("--replica", "db1", "--history", str(recovering), "--sampling", "worker")
-    text = told("diagnose", *given, "--brief").stdout
-    assert told("diagnose", *given).stdout.startswith(text[:40])
+    text = tool("diagnose", *given, "--brief").stdout
+    assert tool("diagnose", *given).stdout.startswith(text[:40])
     assert len(text.splitlines()) <= 24
     assert "Protected: " in text
     assert "Confidence" not in text
@@ -247,8 +232,8 @@ def test_brief_is_the_first_screen_alone(told: Command, recovering: Path) -> Non
 # --- watch
 
 
-def test_watch_prints_frames_where_there_is_no_terminal(told: Command, kept: Path, nobody: list[str]) -> None:
-    done = told(
+def test_watch_prints_frames_where_there_is_no_terminal(tool: Command, kept: Path, nobody: list[str]) -> None:
+    done = tool(
         *("watch", *nobody, "--history", str(kept), "--replica", "db1", "--interval", "0.2", "--count", "2"),
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
+from conftest import Command
 
 from check_delayed_repl.commands.explain import spelt, state
 from check_delayed_repl.conditions import CONDITIONS, find
 from check_delayed_repl.diagnose.meanings import MEANINGS
-
-Command = Callable[..., "object"]
 
 
 def test_the_list_has_every_condition(tool: Command) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Command
+from conftest import ROOT, Command
 from test_history_contract import CONTRACT, FIRST_RELEASE, Promise, R, full, stored, written_on
 
 import check_delayed_repl.history as history_module
@@ -24,7 +24,6 @@ from check_delayed_repl.history.pruning import prune, prune_future
 from check_delayed_repl.history.sqlite import SQLiteHistory
 from check_delayed_repl.records import Sample
 
-ROOT = Path(__file__).resolve().parent.parent
 handles: list[SQLiteHistory] = []
 
 

@@ -15,12 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Command, run_module
+from conftest import ROOT, Command, run_module
 
 from check_delayed_repl.history import History, open_history
 from check_delayed_repl.records import JobLine, Record, Sample, merge_job
 
-ROOT = Path(__file__).resolve().parent.parent
 R = "db1:3306"
 TOOL = [sys.executable, "-m", "check_delayed_repl.tool", "job"]
 NOT_YET = "delayed-repl: warning: the start of this backup is not recorded yet, the command runs all the same"
@@ -176,7 +175,7 @@ def test_list(tool: Command, where: str) -> None:
     ):
         history.add_job(R, line)
     history.close()
-    done = tool("job", "list", "--history", where, "--replica", R, TZ="Europe/Berlin")
+    done = run_module("check_delayed_repl.tool", "job", "list", "--history", where, "--replica", R, TZ="Europe/Berlin")
     assert (done.returncode, done.stderr) == (0, "")
     began = "2023-11-14 23:13:20 CET"
     assert [re.split(" {2,}", line) for line in done.stdout.splitlines()] == [

@@ -5,17 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, Command
 
 from check_delayed_repl.tool import COMMANDS
-
-ROOT = Path(__file__).resolve().parent.parent
-
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def test_help_lists_every_command(tool: Command) -> None:
@@ -28,13 +24,6 @@ def test_help_lists_every_command(tool: Command) -> None:
 def test_version(tool: Command) -> None:
     run = tool("-V")
     assert (run.returncode, run.stdout, run.stderr) == (0, "delayed-repl 1.0.0\n", "")
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help(tool: Command, name: str) -> None:
-    run = tool(name, "-h")
-    assert (run.returncode, run.stderr) == (0, "")
-    assert run.stdout.startswith(f"usage: delayed-repl {name} ")
 
 
 @pytest.mark.parametrize(

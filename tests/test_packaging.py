@@ -7,14 +7,12 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 import check_delayed_repl
 from check_delayed_repl.tool import COMMANDS
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")

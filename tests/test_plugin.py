@@ -8,17 +8,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, Command
 
 from check_delayed_repl import history
 from check_delayed_repl.records import Sample
-
-ROOT = Path(__file__).resolve().parent.parent
-
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 LABELS = (
     *("delay", "intercept", "slope", "correlation", "samples", "local_heartbeat_age", "source_log_age"),

@@ -6,10 +6,13 @@ import re
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
+from contextlib import redirect_stdout
+from io import StringIO
 
 import pytest
+from conftest import ROOT
 
+from check_delayed_repl import plugin, tool
 from check_delayed_repl.commands.explain import spelt, state
 from check_delayed_repl.conditions import BESIDE, CONDITIONS, FAULT, HARD, HOLDABLE, LINE
 from check_delayed_repl.judge.outcome import Verdict
@@ -17,7 +20,6 @@ from check_delayed_repl.limits import Limits
 from check_delayed_repl.report.metrics import metrics
 from check_delayed_repl.tool import COMMANDS
 
-ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 COMMAND_LINES = ("check_delayed_repl", "delayed-repl", *(f"delayed-repl {name}" for name in COMMANDS))
 ACTION_LINES = (
@@ -25,13 +27,13 @@ ACTION_LINES = (
     *(f"delayed-repl history {action}" for action in ("export", "import", "prune")),
     *(f"delayed-repl rescue {action}" for action in ("ready", "freeze", "find", "forward", "resume", "status")),
 )
-MODULES = {"check_delayed_repl": "check_delayed_repl", "delayed-repl": "check_delayed_repl.tool"}
 
 
 def help_of(command_line: str) -> str:
     command, *rest = command_line.split()
-    asked = [sys.executable, "-m", MODULES[command], *rest, "--help"]
-    return subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    with redirect_stdout(StringIO()) as said:
+        (plugin if command == "check_delayed_repl" else tool).run([*rest, "--help"])
+    return said.getvalue()
 
 
 def conditions() -> str:

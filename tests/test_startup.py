@@ -11,11 +11,11 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from check_delayed_repl.history import open_history
 from check_delayed_repl.records import Sample
 
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "check_delayed_repl"
 
 DUMP = """

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import Command
 
 from check_delayed_repl import history
 from check_delayed_repl.records import JobLine, Sample
-
-Command = Callable[..., "object"]
 
 
 @pytest.fixture

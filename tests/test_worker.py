@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from conftest import Command
 from listeners import HEALTHY, PASSWORD, dripping, error, greeting, listening, living, silent
 
 from check_delayed_repl.history import open_history
@@ -369,7 +370,7 @@ def test_what_was_on_its_way_is_not_kept_under_a_name_that_is_another_s_now(tmp_
     ],
 )
 def test_what_cannot_be_published_to_is_told_at_the_start(
-    tmp_path: Path, tool: Callable[..., subprocess.CompletedProcess[str]], publish: str, says: str
+    tmp_path: Path, tool: Command, publish: str, says: str
 ) -> None:
     config = tmp_path / "config.toml"
     (tmp_path / "secret").write_text("s\n")
