@@ -57,11 +57,11 @@ class Database:
         """Begins a transaction that holds the lock on `counter`."""
         raise NotImplementedError
 
-    def _unavailable(self, error: Exception) -> HistoryUnavailable:
+    def _unavailable(self, error: BaseException) -> HistoryUnavailable:
         """What to say of an error, and what to do about it."""
         raise NotImplementedError
 
-    def _undone(self, _error: Exception) -> bool:
+    def _undone(self, _error: BaseException) -> bool:
         """Whether the server has undone a transaction for another's sake, so that it may be tried again."""
         return False
 
@@ -91,10 +91,8 @@ class Database:
         try:
             self._ready()
             return work()
-        except HistoryUnavailable:
-            raise
-        except self.errors as error:
-            raise self._unavailable(error) from None
+        except Exception as error:  # noqa: BLE001  it is raised again
+            raise self._failure(error) from None
 
     def _write(self, work: Callable[[], _Result]) -> _Result:
         """Runs `work` in a transaction that holds the lock on `counter`."""
@@ -104,21 +102,19 @@ class Database:
                 self._begin()
                 result = work()
                 self._connection.commit()
-            except HistoryUnavailable:
-                self._roll_back()
-                raise
-            except self.errors as error:
+                return result
+            except BaseException as error:  # noqa: BLE001  it is raised again
                 # The reason is looked for first: a lost connection is forgotten when rolling back fails.
-                failure = self._unavailable(error)
+                failure = self._failure(error)
                 self._roll_back()
                 if last or not self._undone(error):
                     raise failure from None
-            except BaseException:
-                self._roll_back()
-                raise
-            else:
-                return result
         raise AssertionError
+
+    def _failure(self, error: BaseException) -> BaseException:
+        """What to raise in the place of an error: where it is the driver's, what to say of it."""
+        of_driver = isinstance(error, self.errors) and not isinstance(error, HistoryUnavailable)
+        return self._unavailable(error) if of_driver else error
 
     def _roll_back(self) -> None:
         self._numbers.clear()  # those given in this transaction are not

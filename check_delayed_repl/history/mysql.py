@@ -162,7 +162,7 @@ class MySQLHistory(History):
         # A locking read: what is read after it, in this transaction, is as new as the lock.
         self._rows("SELECT arrival FROM counter WHERE id = 1 FOR UPDATE")
 
-    def _undone(self, error: Exception) -> bool:
+    def _undone(self, error: BaseException) -> bool:
         return server_error(error) in _TRY_AGAIN
 
     def _ready(self) -> None:
@@ -190,7 +190,7 @@ class MySQLHistory(History):
         except ConnectFailed as error:
             raise HistoryUnavailable(f"history {self.name}: {error.message}") from None
         except Exception as error:
-            failure = error if isinstance(error, HistoryUnavailable) else self._unavailable(error)
+            failure = self._failure(error)
             self.close()
             raise failure from None
         self._connection.until(self.deadline)
@@ -209,13 +209,11 @@ class MySQLHistory(History):
 
     def _check_layout(self) -> None:
         """Sees to it that the tables are there, in this version's layout; many may try at once."""
-        import pymysql
-
         version = 0
         try:
             rows = self._rows("SELECT version FROM schema_version WHERE id = 1")
             version = int(rows[0][0]) if rows else 0
-        except pymysql.MySQLError as error:
+        except Exception as error:
             self.readable = server_error(error) not in _NO_SELECT
             if not self.readable:
                 return
@@ -227,7 +225,7 @@ class MySQLHistory(History):
             for old in range(version, self.version) if version else (0,):
                 for statement in MIGRATIONS[old]:
                     self._change_layout(statement)
-        except pymysql.MySQLError as error:
+        except Exception as error:
             if server_error(error) not in _MAY_NOT:
                 raise
             what = (
@@ -242,20 +240,18 @@ class MySQLHistory(History):
 
     def _change_layout(self, statement: str) -> None:
         """Without a word on what is there already: somebody else may be at it, or was killed half-way."""
-        import pymysql
-
         try:
             self._run(statement)
-        except pymysql.MySQLError as error:
+        except Exception as error:
             too_old = statement == KEYS_OF_ITS_OWN and server_error(error) == _SYNTAX
             if server_error(error) != _ADDED_BEFORE and not too_old:
                 raise
 
-    def _said(self, error: Exception) -> str:
+    def _said(self, error: BaseException) -> str:
         """The server's words, without our password."""
         return scrubbed(text_of(error), self._connection.secret if self._connection is not None else "")
 
-    def _unavailable(self, error: Exception) -> HistoryUnavailable:
+    def _unavailable(self, error: BaseException) -> HistoryUnavailable:
         where = f"history {self.name}"
         connection = self._connection
         trouble = connection.wire.trouble if connection is not None else None

@@ -282,7 +282,7 @@ class SQLiteHistory(History):
 
     # --- what is wrong ---
 
-    def _unavailable(self, error: Exception) -> HistoryUnavailable:
+    def _unavailable(self, error: BaseException) -> HistoryUnavailable:
         where = f"history {self.name}"
         extended = getattr(error, "sqlite_errorcode", None)
         code = None if extended is None else extended & 0xFF

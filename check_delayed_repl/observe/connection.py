@@ -19,6 +19,8 @@ from check_delayed_repl.observe.target import Target
 from check_delayed_repl.words import MASK, one_line, span
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from check_delayed_repl.observe.names import Address
     from check_delayed_repl.observe.wire import Connection
 
@@ -172,7 +174,7 @@ def ask_together(connection: Connection, sql: str, purpose: str) -> list[Answer]
         cursor.execute(sql)
         more: bool | None = True
         while more:
-            described = cursor.description or ()
+            described: Any = cursor.description or ()
             names, types = [str(column[0]) for column in described], tuple(column[1] for column in described)
             answers.append(Answer(names, list(cursor.fetchall()), types))
             more = cursor.nextset()
@@ -208,30 +210,27 @@ def _reach(found: Settings, deadline: float, budget: float) -> tuple[socket.sock
 def _reach_path(path: str, deadline: float, budget: float) -> socket.socket:
     # Abstract sockets, a Linux speciality, begin with NUL, and are written with @.
     address = "\0" + path[1:] if path.startswith("@") else path
-    while True:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        left = deadline - time.monotonic()
-        try:
-            if left <= 0:
-                raise TimeoutError
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        while (left := deadline - time.monotonic()) > 0:
             sock.settimeout(left)
-            sock.connect(address)
-            return sock
-        except BlockingIOError:
-            # A server that hangs has let its queue of connections fill up: no answer, not a refusal.
-            sock.close()
-            time.sleep(min(_SOCKET_FULL_S, max(left, 0)))
-            continue
-        except TimeoutError:
-            failure = _late(path, budget, "connecting")
-        except FileNotFoundError:
-            failure = ConnectFailed("server-down", f"{path}: there is no such socket: the server does not run")
-        except ConnectionRefusedError:
-            failure = ConnectFailed("server-down", f"{path}: connection refused: the server does not run")
-        except OSError as error:
-            failure = ConnectFailed("connect-failed", f"{path}: cannot connect: {error.strerror or error}")
-        sock.close()
-        raise failure
+            try:
+                sock.connect(address)
+                return sock
+            except BlockingIOError:
+                # A server that hangs has let its queue of connections fill up: no answer, not a refusal.
+                time.sleep(min(_SOCKET_FULL_S, left))
+        raise TimeoutError
+    except TimeoutError:
+        failure = _late(path, budget, "connecting")
+    except FileNotFoundError:
+        failure = ConnectFailed("server-down", f"{path}: there is no such socket: the server does not run")
+    except ConnectionRefusedError:
+        failure = ConnectFailed("server-down", f"{path}: connection refused: the server does not run")
+    except OSError as error:
+        failure = ConnectFailed("connect-failed", f"{path}: cannot connect: {error.strerror or error}")
+    sock.close()
+    raise failure
 
 
 def _reach_host(found: Settings, deadline: float, budget: float) -> tuple[socket.socket, Address]:
@@ -301,7 +300,7 @@ def _late(where: str, budget: float, purpose: str) -> ConnectFailed:
 # --- making errors readable ---
 
 
-def server_error(error: Exception) -> int | None:
+def server_error(error: BaseException) -> int | None:
     """The number of an error that the server sent; None for one of the client's own."""
     import pymysql
 
@@ -311,7 +310,7 @@ def server_error(error: Exception) -> int | None:
     return None if 2000 <= number < 3000 or number <= 0 else number
 
 
-def text_of(error: Exception) -> str:
+def text_of(error: BaseException) -> str:
     """What an error says, without its number."""
     return str(error.args[-1]) if error.args else type(error).__name__
 

@@ -116,20 +116,16 @@ class Dialect(NamedTuple):
             return f"SHOW SLAVE{self.before} STATUS\\G" if self.channel else "SHOW ALL SLAVES STATUS\\G"
         return f"SHOW {self.replica} STATUS{self.behind}\\G"
 
-    def change(
-        self, seconds: int | None, place: tuple[str, int] | None = None, gtid: bool = False, back: bool = False
-    ) -> str:
+    def change(self, seconds: int | None, place: tuple[str, int] | None = None, gtid: bool = False) -> str:
         """Sets the server's own delay, or names the place where it goes on in the relay log, or both.
 
-        A place turns GTIDs off: MySQL, where the channel is by `gtid`, must be told. `back` turns them on again.
+        A place turns GTIDs off: MySQL, where the channel is by `gtid`, must be told.
         """
         words = [] if seconds is None else [f"{self.source}_DELAY = {seconds}"]
         if place is not None:
             words += [f"RELAY_LOG_FILE = {quoted(place[0])}", f"RELAY_LOG_POS = {place[1]}"]
             if gtid and not self.mariadb:
                 words.append(f"{self.source}_AUTO_POSITION = 0")  # refused beside a place otherwise
-        if back:
-            words.append("MASTER_USE_GTID = slave_pos" if self.mariadb else f"{self.source}_AUTO_POSITION = 1")
         return self._change(words)
 
     def change_at(self, seconds: int | None, place: Place | None) -> str:
@@ -155,7 +151,8 @@ class Dialect(NamedTuple):
 
     def back_to_gtid(self) -> str:
         """For a person: when and how a channel that a place has turned to file and position may go back to GTIDs."""
-        back = f"{self.stop()}; {self.change(None, back=True)}; {self.start()}"
+        gtids = "MASTER_USE_GTID = slave_pos" if self.mariadb else f"{self.source}_AUTO_POSITION = 1"
+        back = f"{self.stop()}; {self._change([gtids])}; {self.start()}"
         stays = "the channel stays with file and position."
         if not self.mariadb:
             return f"{stays} To go back to GTIDs, wait until nothing waits here any more; only then: {back}"

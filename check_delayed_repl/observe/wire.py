@@ -15,19 +15,15 @@ from pymysql.constants import CLIENT, CR
 from pymysql.err import MySQLError
 from pymysql.protocol import MysqlPacket
 
-from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
+from check_delayed_repl.light import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
-    from typing import Any, NoReturn, TypeAlias
+    from typing import Any, NoReturn
 
     from check_delayed_repl.observe.address import Settings
     from check_delayed_repl.observe.names import Address
-
-    Base: TypeAlias = PyMySQLConnection[Any]
-else:
-    Base = PyMySQLConnection
 
 MAX_BYTES = 8 << 20
 MAX_VALUES = 4_000_000
@@ -35,7 +31,8 @@ MAX_SAMPLE_VALUES = 200_000
 """What one stretch of work may read from a server: far above any real answer. A value of two bytes takes forty."""
 
 TIMEOUT, LOST, FLOOD, TLS, PLAIN = "timeout", "lost", "flood", "tls", "plain"
-"""What may go wrong on a wire: see Trouble."""
+"""What may go wrong on a wire. TIMEOUT: the deadline passed. LOST: closed or broken by the other side. FLOOD: more than
+any real answer. TLS: no encryption as it was asked for. PLAIN: the server wanted the password without encryption."""
 
 # What hands the password, or what is as good as that, to whoever asks for it.
 _CLEARTEXT = (b"mysql_clear_password", b"dialog", b"mysql_old_password")
@@ -44,17 +41,13 @@ _ENCODERS: dict[int | type[Any], Any] = {
 }
 
 
-class Trouble(NamedTuple):
-    """Why a wire fell silent."""
-
-    kind: str
-    """TIMEOUT: the deadline passed. LOST: closed or broken by the other side. FLOOD: more than any real answer.
-    TLS: no encryption as it was asked for. PLAIN: the server wanted the password without encryption."""
-    detail: str = ""
-
-
 class WireError(OSError):
-    """Raised into PyMySQL, which closes the connection; the wire's `trouble` says why."""
+    """Why a wire fell silent. Raised into PyMySQL, which closes the connection and raises something else."""
+
+    def __init__(self, kind: str, detail: str = "") -> None:
+        super().__init__(kind)
+        self.kind = kind
+        self.detail = detail
 
 
 class Wire:
@@ -64,7 +57,7 @@ class Wire:
         self._socket = sock
         self._found = found
         self._values = values
-        self.trouble: Trouble | None = None
+        self.trouble: WireError | None = None
         self.until(deadline)
 
     def until(self, deadline: float) -> None:
@@ -76,10 +69,9 @@ class Wire:
         self.values_left = self._values
 
     def fail(self, kind: str, detail: str = "") -> NoReturn:
-        """Notes what went wrong first, and raises WireError."""
-        if self.trouble is None:
-            self.trouble = Trouble(kind, detail)
-        raise WireError(kind)
+        """Notes what went wrong first, and raises it."""
+        self.trouble = self.trouble or WireError(kind, detail)
+        raise self.trouble
 
     def _arm(self) -> None:
         left = self.deadline - time.monotonic()
@@ -187,7 +179,7 @@ class _Reader(io.RawIOBase):
         return self._wire.recv_into(buffer)
 
 
-class Connection(Base):
+class Connection(PyMySQLConnection):
     """A PyMySQL connection over a Wire. Made by `connection.connect`, which also makes its errors readable."""
 
     server_capabilities: int

@@ -23,10 +23,12 @@ from urllib.request import urlopen
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
+from check_delayed_repl.configfile import Replica  # noqa: E402
 from check_delayed_repl.judge.fold import Fold  # noqa: E402
 from check_delayed_repl.limits import Limits  # noqa: E402
+from check_delayed_repl.observe.target import Target  # noqa: E402
 from check_delayed_repl.publish import openmetrics  # noqa: E402
-from check_delayed_repl.publish.result import Result, Subject  # noqa: E402
+from check_delayed_repl.publish.result import Result  # noqa: E402
 from check_delayed_repl.records import JobLine, Record, Sample  # noqa: E402
 from check_delayed_repl.words import short  # noqa: E402
 
@@ -66,14 +68,13 @@ def records(name: str) -> Iterator[Record]:
 
 def story() -> str:
     """OpenMetrics with times; the samples of a metric stand together."""
-    limits = Limits()
     found: dict[str, list[str]] = defaultdict(list)
     for name in (REPLICA, "billing", "archive", "reports", "sessions"):
-        fold = Fold(limits)
+        fold = Fold(Limits())
         for record in records(name):
             fold.add(record)
             if isinstance(record, Sample) and record.t % 60 == 0:
-                result = Result(Subject(name, limits, name), fold.verdict(record.t + 1, worker=True))
+                result = Result(Replica(name, Target(name)), fold.verdict(record.t + 1, worker=True))
                 for line in openmetrics.text(openmetrics.families([result], 5, {}, {}, 0)).splitlines():
                     if f'replica="{name}"' in line:
                         found[line.partition("{")[0]].append(f"{line} {record.t}")
