@@ -312,7 +312,8 @@ def test_a_newer_schema(path: str) -> None:
 def test_a_file_of_the_first_release_is_read_and_written_on(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with sqlite3.connect(path) as old:
         old.executescript((FIRST_RELEASE / "sqlite.sql").read_text())
-    monkeypatch.setitem(sqlite_module.MIGRATIONS, 1, (*sqlite_module.MIGRATIONS[1], "DROP TABLE nowhere"))
+    steps = (*sqlite_module.FROM_FIRST_RELEASE, "DROP TABLE nowhere")
+    monkeypatch.setattr(sqlite_module, "FROM_FIRST_RELEASE", steps)
     assert "no such table: nowhere" in failure(path)
     assert old.execute("PRAGMA user_version").fetchone() == (1,), "all of it or nothing"
     old.close()

@@ -92,17 +92,13 @@ SCHEMA = (
     # Comes last: where it stands, all the others do.
     f"INSERT IGNORE INTO schema_version (id, version) VALUES (1, {History.version})",
 )
-MIGRATIONS: dict[int, tuple[str, ...]] = {
-    0: SCHEMA,
-    1: (
-        *(f"ALTER TABLE {table} {', '.join(columns)}" for table, columns in added_columns(TYPES).items()),
-        KEYS_OF_ITS_OWN,
-        NEVER_EMPTY,
-        "UPDATE replica SET delay_arrival = GREATEST(COALESCE(delay_arrival, 0), COALESCE(source_arrival, 0))",
-        "UPDATE schema_version SET version = 2 WHERE id = 1",
-    ),
-}
-"""Statements that lead from a version of the layout (0: none) to the one after it, or from none to the newest."""
+FROM_FIRST_RELEASE = (
+    *(f"ALTER TABLE {table} {', '.join(columns)}" for table, columns in added_columns(TYPES).items()),
+    KEYS_OF_ITS_OWN,
+    NEVER_EMPTY,
+    "UPDATE replica SET delay_arrival = GREATEST(COALESCE(delay_arrival, 0), COALESCE(source_arrival, 0))",
+    f"UPDATE schema_version SET version = {History.version} WHERE id = 1",
+)
 
 _SESSION = (
     f"{SESSION}, sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', sql_safe_updates = 0{SESSION_TIMES}",
@@ -222,9 +218,9 @@ class MySQLHistory(History):
         if version > self.version:
             raise self._too_new(version)
         try:
-            for old in range(version, self.version) if version else (0,):
-                for statement in MIGRATIONS[old]:
-                    self._change_layout(statement)
+            steps = FROM_FIRST_RELEASE if version else SCHEMA
+            for statement in steps if version < self.version else ():
+                self._change_layout(statement)
         except Exception as error:
             if server_error(error) not in _MAY_NOT:
                 raise

@@ -58,15 +58,12 @@ SCHEMA = (
     f"CREATE TABLE fold ({_TABLES['fold']}) WITHOUT ROWID",
     f"PRAGMA application_id = {APPLICATION_ID}",
 )
-MIGRATIONS: dict[int, tuple[str, ...]] = {
-    1: (
-        *(f"ALTER TABLE {table} {column}" for table, columns in added_columns(TYPES).items() for column in columns),
-        "ALTER TABLE log_file RENAME TO word",
-        "UPDATE replica SET delay_arrival = MAX(COALESCE(delay_arrival, 0), COALESCE(source_arrival, 0))",
-        "CREATE INDEX job_arrival ON job (arrival)",
-    )
-}
-"""Statements that lead from a version of the layout to the one after it."""
+FROM_FIRST_RELEASE = (
+    *(f"ALTER TABLE {table} {column}" for table, columns in added_columns(TYPES).items() for column in columns),
+    "ALTER TABLE log_file RENAME TO word",
+    "UPDATE replica SET delay_arrival = MAX(COALESCE(delay_arrival, 0), COALESCE(source_arrival, 0))",
+    "CREATE INDEX job_arrival ON job (arrival)",
+)
 
 _FIRST_RELEASE_WORDS = {
     "error": (
@@ -256,7 +253,8 @@ class SQLiteHistory(History):
                 raise self._foreign()
             if version > self.version:
                 raise self._too_new(version)
-            for step in (step for old in range(version, self.version) for step in MIGRATIONS[old]) if used else SCHEMA:
+            steps = FROM_FIRST_RELEASE if used else SCHEMA
+            for step in steps if version < self.version else ():
                 connection.execute(step)
             connection.execute(f"PRAGMA user_version = {self.version}")
             connection.execute("COMMIT")
