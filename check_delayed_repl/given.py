@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from check_delayed_repl.history import without_password
 from check_delayed_repl.options import ADDRESS, HEARTBEATS, LIMITS, LOGIN, TREND, Option, target_from
 
 _CLIENTS = ("defaults_file", "host", "port", "socket", "user", "ssl_ca")
 """Fields of the arguments whose options the servers' own clients have too."""
 PASSWORD = '--password="$PASSWORD"'  # noqa: S105  what stands in the place of one
-_URL_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
 
 
 class Call(NamedTuple):
@@ -50,7 +49,7 @@ def call_from(args: argparse.Namespace) -> Call:
         connection += [] if "password" not in args.given else [PASSWORD]
     if args.replica:
         connection += ["--replica", args.replica]
-    history = _URL_PASSWORD.sub(r"\1@", args.history) if args.history else None
+    history = without_password(args.history) if args.history else None
     return Call(
         tuple(connection),
         tuple(_given(args, (*LIMITS, *TREND))),

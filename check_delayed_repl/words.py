@@ -136,6 +136,31 @@ def _masked_sql(text: str, identified: int) -> str:
     return "".join(parts) + text[end:]
 
 
+FILTER_SHOWN, FILTER_KEPT = 200, 1500
+"""Characters of a replication filter."""
+
+
+def filter_name(entry: str) -> str:
+    r"""A replication filter as it is shown, and can be given: one that is long, or not fit to print as it is, with a
+    mark that no other has.
+
+    >>> filter_name("Replicate_Do_DB=orders")
+    'Replicate_Do_DB=orders'
+    >>> filter_name(r"Replicate_Wild_Ignore_Table=app\_old.%")
+    'Replicate_Wild_Ignore_Table=app/_old.%#dcee1e5604fc'
+    """
+    if len(entry) <= FILTER_SHOWN and clean(entry) == entry:
+        return entry
+    from hashlib import sha256
+
+    return f"{clean(entry, FILTER_SHOWN - 20)}#{sha256(entry.encode('utf-8', 'replace')).hexdigest()[:12]}"
+
+
+def filter_kept(entry: str) -> str:
+    """A replication filter as a sample keeps it: as it is, but for one that is too long."""
+    return entry if len(entry) <= FILTER_KEPT else filter_name(entry)
+
+
 def plain(value: float, digits: int = 6) -> str:
     """A number as a plain decimal: never an exponent, no trailing zeros."""
     text = f"{value:.{digits}f}"

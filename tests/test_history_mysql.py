@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from check_delayed_repl.history import HistoryUnavailable, open_history
+from check_delayed_repl.history import HistoryUnavailable, open_history, without_password
 from check_delayed_repl.history.mysql import parse_url
 from check_delayed_repl.observe.target import Target
 
@@ -84,3 +84,26 @@ def test_a_server_that_says_nothing() -> None:
 def test_a_defaults_file_that_is_not_there() -> None:
     with pytest.raises(HistoryUnavailable, match=r"/no/such\.cnf"):
         open_history("mysql://me@127.0.0.1/h?defaults-file=/no/such.cnf", time.monotonic() + 5)
+
+
+@pytest.mark.parametrize(
+    ("given", "printed"),
+    [
+        ("mysql://u:geheim@h/db", "mysql://u@h/db"),
+        ("mysql://u:geheim@h:3306/db?socket=@x&ssl-mode=required", "mysql://u@h:3306/db?socket=@x&ssl-mode=required"),
+        ("mysql://u@h/db?defaults-file=/a:b@c", "mysql://u@h/db?defaults-file=/a:b@c"),
+        ("mysql://u:geheim/w@h/db", "mysql://u@h/db"),
+        ("mysql://u:geh@eim@h/db", "mysql://u@h/db"),
+        ("mysql://u:geh?a=@eim@h/db", "mysql://u@h/db"),
+        ("mysql:/u:geheim@h/db", "mysql:/u@h/db"),
+        ("MYSQL//u:geheim@h/db", "MYSQL//u@h/db"),
+        ("u:geheim@h/db", "u@h/db"),
+        ("u:/geheim@h/db", "u@h/db"),
+        ("mysql://u:geheim", "mysql://u:***"),
+        ("mysql://h:3306/db", "mysql://h:3306/db"),
+        ("./a:b@c.db", "./a:b@c.db"),
+        ("/var/lib/history.db", "/var/lib/history.db"),
+    ],
+)
+def test_a_place_is_printed_without_its_password(given: str, printed: str) -> None:
+    assert without_password(given) == printed

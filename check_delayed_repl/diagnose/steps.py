@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import NamedTuple
 
 from check_delayed_repl import words
 from check_delayed_repl.diagnose.picture import Diagnosis
 from check_delayed_repl.diagnose.screen import visible
 from check_delayed_repl.given import joined
+from check_delayed_repl.history import is_url
 from check_delayed_repl.observe.dialect import EITHER, Dialect
 
 HOUR = 3600.0
@@ -50,9 +52,10 @@ def limits_do_not_fit(p: Diagnosis) -> bool:
 
 def newer_ids(p: Diagnosis) -> list[int]:
     """Servers whose heartbeats are newer than the one that is used by more than a minute, the newest first."""
-    used = None if p.seen is None or p.seen.heartbeat_id is None else p.seen.delay
+    used = None if p.seen is None else p.seen.heartbeat_id
     rows = p.server.heartbeats if p.server is not None else ()
-    return [server for server, age in rows if (used is None or age < used - 60.0) and age > -60.0]
+    least = inf if p.seen is None or used is None or p.seen.delay is None else p.seen.delay - 60.0
+    return [server for server, age in rows if server != used and -60.0 < age < least]
 
 
 def zone_is_wrong(p: Diagnosis) -> bool:
@@ -91,12 +94,14 @@ def words_for(p: Diagnosis) -> dict[str, str]:
     seen, call = p.seen, p.call
     client = p.dialect.client if p.dialect is not None else "mysql"
     spent = [b.option for b in p.budgets if b.held > b.limit] or ["--max-recovery-time or --max-trend-time"]
-    file = shlex.quote(call.history[-1]) if call.history and "://" not in call.history[-1] else ""
+    file = shlex.quote(call.history[-1]) if call.history and not is_url(call.history[-1]) else ""
     return {
         "privilege": p.dialect.privilege if p.dialect is not None else "REPLICATION CLIENT (MariaDB: SLAVE MONITOR)",
         "setting": words.span(None if seen is None else seen.sql_delay),
         "spent": " or ".join(spent),
-        "filters": words.clean(", ".join((seen.filters if seen else None) or ()) or "none that is known", 200),
+        "filters": words.clean(
+            ", ".join(map(words.filter_name, (seen.filters if seen else None) or ())) or "none that is known", 200
+        ),
         "server": str(next(iter(newer_ids(p)), "ID")),
         "elsewhere": " where the worker runs" if call.worker else "",
         "service": client,

@@ -21,6 +21,7 @@ import re
 from check_delayed_repl.history.database import HistoryUnavailable as HistoryUnavailable
 from check_delayed_repl.history.tables import FUTURE_S as FUTURE_S
 from check_delayed_repl.history.tables import History as History
+from check_delayed_repl.words import masked
 
 LOCATION_VARIABLE = "CHECK_DELAYED_REPL_HISTORY"
 STATE_FOLDER = "/var/lib/check_delayed_repl"
@@ -28,6 +29,12 @@ FILE_NAME = "history.db"
 
 # Whatever is meant as a URL, right or wrong, may hold a password and is no file's name.
 _URL = re.compile(r"(?!\.{0,2}/)(.*(@|:/)|\W*(my\s?sql|maria\w*|postgres\w*)\W*?(:|//))", re.IGNORECASE | re.DOTALL)
+
+# From behind the user to the last @, but for those of options.
+_PASSWORD = re.compile(
+    r"\A((?:[^:@/]*:?//+|\w*(?:sql|db):?/)?+[^:@/]*+):.*?@(?=[^@]*(?:\?(?:defaults|socket|ssl)[\w-]*=.*)?\Z)",
+    re.DOTALL | re.IGNORECASE,
+)
 
 
 def open_history(where: str | None, deadline: float) -> History:
@@ -65,7 +72,7 @@ def open_history(where: str | None, deadline: float) -> History:
 def is_there(where: str | None) -> bool:
     """Whether there is something to read at `where`: to open an SQLite file that is not there would create it."""
     place = where or os.environ.get(LOCATION_VARIABLE) or default_file()
-    return bool(_URL.match(place)) or os.path.exists(place)
+    return is_url(place) or os.path.exists(place)
 
 
 def open_existing(where: str | None, deadline: float) -> History:
@@ -88,7 +95,19 @@ def one_replica(history: History, name: str | None) -> str:
 
 def holds_password(where: str) -> bool:
     """Whether this place of a history is meant as a URL, right or wrong, with a password in it."""
-    return bool(_URL.match(where)) and ":" in (where.partition("//")[2] or where).rpartition("@")[0]
+    return is_url(where) and ":" in (where.partition("//")[2] or where).rpartition("@")[0]
+
+
+def without_password(where: str) -> str:
+    """The same place, fit to be printed."""
+    if not is_url(where):
+        return where
+    return _PASSWORD.sub(r"\1@", where) if "@" in where else masked(where)
+
+
+def is_url(where: str) -> bool:
+    """Whether this is meant as a URL, right or wrong."""
+    return bool(_URL.match(where))
 
 
 def default_file() -> str:
