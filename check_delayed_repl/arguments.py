@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from check_delayed_repl import __version__
 from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.limits import BUILT_IN_KINDS, KIND_PATTERN, RESCUE, RESERVED_KINDS, kind_option
+from check_delayed_repl.words import filter_kept
 
 if TYPE_CHECKING:
     from typing import Any, NoReturn
@@ -257,7 +258,7 @@ def replication_filter(text: str) -> str:
     """`COLUMN=VALUE`, as the replication status shows a filter."""
     if not re.match(r"Replicate_\w+=.", text, re.ASCII | re.IGNORECASE):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form COLUMN=VALUE, such as Replicate_Do_DB=orders")
-    return text
+    return filter_kept(text)
 
 
 def option_file(text: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from check_delayed_repl.arguments import replication_filter
 from check_delayed_repl.observe.connection import Answer, Ask, Refused, SampleFailed
 from check_delayed_repl.observe.dialect import Dialect
 from check_delayed_repl.observe.replication import (
@@ -113,6 +114,21 @@ def test_replication_filters() -> None:
     )
     assert len(found) == 4
     assert len(found[3]) < 500
+
+
+def test_no_part_of_a_filter_is_lost() -> None:
+    def seen(value: str) -> str:
+        (entry,) = parse_status(answer({**OLD, "Replicate_Ignore_Table": value.encode()}), None).seen["filters"]
+        return str(entry)
+
+    many = ",".join(f"shop.temporary_table_{n:02}" for n in range(30))
+    assert seen(many) == f"Replicate_Ignore_Table={many}"
+    assert seen("a.b  c") == "Replicate_Ignore_Table=a.b  c"
+    for value in (many, "x" * 5000):
+        assert seen(value) != seen(f"{value},shop.orders")
+        # What the command line takes is the same.
+        assert replication_filter(f"Replicate_Ignore_Table={value}") == seen(value)
+    assert len(seen("x" * 100_000)) < 500
 
 
 def test_no_position_yet() -> None:

@@ -13,6 +13,7 @@ from judge_builders import LIMITS, finding, folded, job, judged, sample, samples
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import State, Verdict
 from check_delayed_repl.records import JobLine, Record, Sample
+from check_delayed_repl.words import clean, filter_name
 
 OUT = 20000.0
 C, W, OK = State.CRITICAL, State.WARNING, State.OK
@@ -290,6 +291,8 @@ def test_the_samples_of_another_server_stay_out_after_loading() -> None:
 
 # --- filters, relay log space, a flapping IO thread
 
+LONG = ",".join(f"shop.table_{n:02}" for n in range(40))
+
 
 @pytest.mark.parametrize(
     ("before", "now", "allowed", "state"),
@@ -303,6 +306,13 @@ def test_the_samples_of_another_server_stay_out_after_loading() -> None:
         (("Do_DB=a",), ("Do_DB=a,b",), (), C),
         ((), ("Do_DB=a",), ("Do_DB=a",), None),
         ((), ("Do_DB=a",), ("Do_DB=A",), C),
+        ((), (r"Do_Table=a\_b.%",), (r"Do_Table=a\_b.%",), None),
+        ((), (r"Do_Table=a\_b.%",), (filter_name(r"Do_Table=a\_b.%"),), None),
+        ((), (r"Do_Table=a\_b.%",), ("Do_Table=a/_b.%",), C),
+        ((), ("Do_Table=a.$b",), (filter_name("Do_Table=a.&b"),), C),
+        ((), (f"Do_Table={LONG}",), (filter_name(f"Do_Table={LONG}"),), None),
+        ((), (f"Do_Table={LONG},a.b",), (filter_name(f"Do_Table={LONG}"),), C),
+        ((f"Do_Table={LONG}",), (f"Do_Table={LONG},a.b",), (), C),
         (("Do_DB=a",), None, (), None),
     ],
 )
@@ -314,7 +324,7 @@ def test_replication_that_is_filtered(
     found = finding(verdict, "replication-filtered")
     assert (found and found.state) == state
     if found is not None and now is not None:
-        assert now[-1] in found.message
+        assert filter_name(now[-1]) in found.message == clean(found.message)
         assert verdict.state == state
 
 

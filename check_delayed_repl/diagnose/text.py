@@ -318,7 +318,7 @@ class Screen:
         allowed = f"{span(p.limits.min_delay_time)} to {span(p.limits.max_delay_time)}"
         lines += self._entry("delay", f"{setting}; allowed: {allowed}")
         lines += self._entry("heartbeats", f"source's{source} {delay}, own {'missing' if s.local_missing else own}")
-        return lines + (self._entry("filters", ", ".join(s.filters)) if s.filters else [])
+        return lines + (self._entry("filters", ", ".join(map(words.filter_name, s.filters))) if s.filters else [])
 
     def _applied(self, s: Sample) -> Position | None:
         """None where MariaDB may show the fetched place instead: after CHANGE has named a place in the relay log, until

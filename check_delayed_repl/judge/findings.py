@@ -15,7 +15,7 @@ from check_delayed_repl.judge.outcome import Finding, State
 from check_delayed_repl.light import NamedTuple
 from check_delayed_repl.limits import Limits, kind_option, option
 from check_delayed_repl.records import HELD_S, Sample
-from check_delayed_repl.words import plain, utc
+from check_delayed_repl.words import filter_name, plain, utc
 
 MAX_AHEAD = 1.0
 """Seconds that a heartbeat may lie ahead of the replica's clock."""
@@ -138,10 +138,11 @@ def beside_findings(s: Sample, seen: Observed, limits: Limits) -> Iterator[Findi
             f"{before}; trend and ages have begun anew (told for {plain(limits.max_delay_time)} seconds, "
             "--max-delay-time)",
         )
-    filters = [f for f in s.filters or () if f not in limits.allowed_filters]
+    allowed = limits.allowed_filters
+    filters = [f for f in s.filters or () if f not in allowed and not (allowed and filter_name(f) in allowed)]
     if filters:
         new = any(f not in (seen.filters or ()) for f in filters)
-        named = ", ".join(filters[:MOST_NAMED])
+        named = ", ".join(map(filter_name, filters[:MOST_NAMED]))
         if len(filters) > MOST_NAMED:
             named += f" and {len(filters) - MOST_NAMED} more"
         yield Finding(

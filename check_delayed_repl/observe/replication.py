@@ -7,7 +7,7 @@ import re
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
 from check_delayed_repl.observe.connection import Answer, Ask, Refused, SampleFailed, scrubbed
 from check_delayed_repl.records import Position
-from check_delayed_repl.words import one_line
+from check_delayed_repl.words import MASK, filter_kept, one_line
 
 if TYPE_CHECKING:
     from typing import Any
@@ -124,6 +124,12 @@ class _Row:
     def text(self, column: str) -> str:
         return scrubbed(self.raw(column).decode("utf-8", "replace"), self._secret)
 
+    def filter(self, column: str) -> str:
+        """A replication filter as it is, `COLUMN=VALUE`, so that it can be told from any other; empty for none."""
+        text = self.raw(column.lower()).decode("utf-8", "replace").replace("\n", " ")
+        entry = f"{one_line(column, 64)}={text.replace(self._secret, MASK) if self._secret else text}"
+        return filter_kept(entry) if text else ""
+
     def state(self, column: str, states: tuple[str, ...]) -> str:
         found = self.raw(column).decode("utf-8", "replace").capitalize()
         if found not in states:
@@ -181,7 +187,7 @@ def parse_status(answer: Answer, channel: str | None, secret: str = "") -> Statu
         "sql_remaining": row.maybe("sql_remaining_delay") if "sql_remaining_delay" in row else None,
         "seconds_behind": row.maybe("seconds_behind_source"),
         "io_state": state or None,
-        "filters": tuple(f"{one_line(column, 64)}={text}" for column in filters if (text := row.text(column.lower()))),
+        "filters": tuple(filter(None, map(row.filter, filters))),
         "relay_limited": "relay log space" in state.lower(),
     }
     return Status(row.channel, row.whole("source_server_id"), seen)

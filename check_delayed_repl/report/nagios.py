@@ -14,7 +14,7 @@ from check_delayed_repl.judge.outcome import JobView, State, Verdict
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.options import LIMITS, REPLICA_IS, TREND
 from check_delayed_repl.report.metrics import MOST, Metric, metrics
-from check_delayed_repl.words import clean, plain, utc
+from check_delayed_repl.words import clean, filter_name, plain, utc
 
 
 def _import_parts() -> None:
@@ -141,7 +141,8 @@ def _sample_lines(verdict: Verdict) -> list[str]:
     lines = [f"sample: t {plain(seen.pop('t'))} ({utc(verdict.sample.t)})"]
     for field, value in seen.items():
         if isinstance(value, tuple):
-            value = (", " if field == "filters" else ":").join(str(part) for part in value) or "none"
+            parts = ", ".join(map(filter_name, value)) if field == "filters" else ":".join(map(str, value))
+            value = parts or "none"
         if value is not None and value is not False:
             lines.append(f"sample: {field} {plain(value) if isinstance(value, float) else value}")
     return lines
