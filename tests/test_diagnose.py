@@ -450,6 +450,9 @@ def test_another_servers_fresh_heartbeat_is_named() -> None:
     assert "--master-server-id" not in texts(picture)
     fresh = picture._replace(server=picture.server._replace(heartbeats=((7, 7200.0), (1, 7500.0))))
     assert "Server 7's heartbeat is newer. If that is the source, give --master-server-id 7." in texts(fresh)
+    assert picture.seen is not None
+    used = picture._replace(server=picture.server._replace(heartbeats=((picture.seen.heartbeat_id or 0, 7200.0),)))
+    assert "--master-server-id" not in texts(used), "never the one that is used"
 
 
 @pytest.mark.parametrize("name", ["$(reboot)", "a'b; reboot #", "--help", "\x1b[2Jx\n; reboot"])

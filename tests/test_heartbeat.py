@@ -157,6 +157,15 @@ def test_in_a_failover_the_row_of_another_channel_does_not_serve() -> None:
     assert chosen(3, beats(5, 2, 3, 4, 1), sample(4, 1)) == (3, 3), "two failovers in a row"
 
 
+def test_after_a_failover_between_two_that_both_write_the_new_ones_row_serves() -> None:
+    rows = beats(2, 1, 3)
+    (of_old, *_), (of_new, *_) = (times(rows.beats[one].ts, None) for one in (1, 3))
+    assert chosen(3, rows, sample(1, 1)._replace(ts=of_new - 1)) == (3, 1), "at first it is told that it changed"
+    assert chosen(3, rows, sample(3, 1)._replace(ts=of_new - 1)) == (3, 3)
+    assert chosen(3, rows, sample(3, 1)._replace(ts=of_new)) == (3, 1), "it has not been written since"
+    assert of_new < of_old
+
+
 def test_a_failover_and_back() -> None:
     away = chosen(3, beats(2, 1), sample(1, 1))
     assert chosen(1, beats(2, 1), sample(*away)) == (1, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 from rescue_builders import channel, state
 
 from check_delayed_repl.observe import heartbeat
+from check_delayed_repl.observe.target import Target
 from check_delayed_repl.rescue import find, relaylog
 from check_delayed_repl.rescue.plan import Waiting, forward
-from check_delayed_repl.rescue.relaylog import Place, Reader, Row, Unreadable, begins_at, next_start
+from check_delayed_repl.rescue.relaylog import Place, Reader, Row, Transaction, Unreadable, begins_at, next_start
+from check_delayed_repl.rescue.state import State
 from check_delayed_repl.rescue.statements import ANY, Effect, effect
 
 UUID = "a45875fe-e914-11f1-913a-0242ac1a0002"
@@ -195,14 +198,37 @@ def test_a_time_that_is_counted_by_heartbeats_says_how_far_off_it_may_be(
     log.transaction(1, packed=False, ddl=True)
     server = state("10.11.6-MariaDB", relay=Place("relay.000001", 124))
     monkeypatch.setattr(find, "pager", lambda *_: log.page)
-    monkeypatch.setattr(heartbeat, "read_heartbeats", lambda *_: SimpleNamespace(beats={1: object()}))
-    monkeypatch.setattr(heartbeat, "age", lambda *_: (0.0, server.now - seconds))
-    target = SimpleNamespace(heartbeat_table="percona.heartbeat", heartbeat_timezone=None, master_server_id=None)
-    session: Any = SimpleNamespace(target=target, ask=None)
-    (found,) = find.Search(session, server, None, ()).listed(find.Filter(("app.t",)), 0).found
+    applied = datetime.fromtimestamp(server.now - seconds, UTC).isoformat()[:19]
+    (found,) = searching(monkeypatch, server, applied).listed(find.Filter(("app.t",)), 0).found
     assert found.moment.error is not None
     assert least_error <= round(found.moment.error) <= most_error
     assert found.moment.earliest <= server.now <= found.moment.latest + 1
+
+
+def searching(monkeypatch: pytest.MonkeyPatch, server: State, applied: str, zone: str | None = None) -> find.Search:
+    """...on a server whose last applied heartbeat reads so."""
+    beats = heartbeat.Heartbeats(2, {1: heartbeat.Beat(applied.encode(), server.now)})
+    monkeypatch.setattr(heartbeat, "read_heartbeats", lambda *_: beats)
+    session: Any = SimpleNamespace(target=Target(heartbeat_timezone=zone), ask=None)
+    return find.Search(session, server, None, ())
+
+
+@pytest.mark.parametrize("io", ["Yes", "No"])
+@pytest.mark.parametrize("delay", [7200, 0])
+@pytest.mark.parametrize(("beat", "text"), [(1800, "2026-10-25T02:50:00"), (5400, "2026-10-25T02:50:00"), (1800, None)])
+def test_the_hour_that_a_time_zone_repeats(
+    monkeypatch: pytest.MonkeyPatch, io: str, delay: int, beat: int, text: str | None
+) -> None:
+    """The last applied heartbeat is of 00:20 UTC, two hours ago, and one a second waits."""
+    applied = datetime(2026, 10, 25, 0, 20, tzinfo=UTC).timestamp()
+    server = state("10.11.6-MariaDB", relay=Place("relay.000001", 4), io=io, delay=delay)._replace(now=applied + 7200.0)
+    search = searching(monkeypatch, server, "2026-10-25T02:20:00", "Europe/Berlin")
+    search._calibrate(7200)
+    one = Transaction(None, Place("r", 4), Place("b", 4), beats=beat, beat_ts=text)
+    found = search.of(one)
+    assert found.earliest <= applied + beat + 1.0 <= found.latest
+    if io == "Yes":
+        assert found.error == find.ERROR_S
 
 
 def test_a_server_that_shows_any_file_as_an_empty_one() -> None:

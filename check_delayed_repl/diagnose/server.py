@@ -6,7 +6,7 @@ from contextlib import closing, suppress
 from typing import NamedTuple
 
 from check_delayed_repl.observe import heartbeat
-from check_delayed_repl.observe.connection import Answer, Ask, Refused, SampleFailed, ask, connect
+from check_delayed_repl.observe.connection import SESSION, Answer, Ask, Refused, SampleFailed, ask, connect
 from check_delayed_repl.observe.dialect import Dialect, Place, by_gtid, rows_of
 from check_delayed_repl.observe.replication import read_status
 from check_delayed_repl.observe.target import Target
@@ -19,7 +19,7 @@ class Server(NamedTuple):
     place: Place | None = None
     """Of the SQL thread; None where the status does not tell."""
     heartbeats: tuple[tuple[int, float], ...] = ()
-    """(server id, age in seconds by UTC) of every heartbeat row but the server's own, the newest first."""
+    """(server id, age in seconds) of every heartbeat row but the server's own, the newest first."""
 
 
 def ask_server(target: Target, deadline: float) -> Server | None:
@@ -32,12 +32,14 @@ def ask_server(target: Target, deadline: float) -> Server | None:
         return answers[-1]
 
     with suppress(SampleFailed, Refused, IndexError), closing(connect(target, deadline, raw=True)) as connection:
+        with suppress(Refused):
+            asking(SESSION, "preparing the session")
         # A proxy greets with a version of its own.
         version = (asking("SELECT VERSION()", "asking for its version").rows[0][0] or b"").decode("utf-8", "replace")
         server = Server(Dialect(version, target.channel or ""))
         status = read_status(asking, version, target.channel, connection.secret)
         server = Server(Dialect(version, status.channel), _place(answers[-1], status.channel))
-        server = server._replace(heartbeats=_heartbeats(asking, target.heartbeat_table))
+        server = server._replace(heartbeats=_heartbeats(asking, target))
     return server
 
 
@@ -53,7 +55,8 @@ def _place(answer: Answer, channel: str) -> Place | None:
     return None
 
 
-def _heartbeats(asking: Ask, table: str) -> tuple[tuple[int, float], ...]:
-    found = heartbeat.read_heartbeats(asking, table)
-    ages = [(server, heartbeat.age(beat, None, None)) for server, beat in found.beats.items() if server != found.own_id]
+def _heartbeats(asking: Ask, target: Target) -> tuple[tuple[int, float], ...]:
+    found = heartbeat.read_heartbeats(asking, target.heartbeat_table)
+    zone = None if found.utc else heartbeat.zone_of(target.heartbeat_timezone)
+    ages = [(server, heartbeat.age(beat, zone, None)) for server, beat in found.beats.items() if server != found.own_id]
     return tuple(sorted(((server, age[0]) for server, age in ages if age is not None), key=lambda one: one[1]))

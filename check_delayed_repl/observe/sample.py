@@ -91,7 +91,7 @@ class Observer:
 
     def _sample(self, deadline: float, budget: float, previous: Sample | None, seen: dict[str, Any]) -> None:
         """Puts what it sees into `seen`, as fields of Sample. Raises SampleFailed."""
-        zone = _zone(self._target.heartbeat_timezone)
+        zone = heartbeat.zone_of(self._target.heartbeat_timezone)
         connection = self._connected(deadline, budget)
         secret = connection.secret
         servers: list[str] = []
@@ -175,6 +175,8 @@ class Observer:
         """Adds delay and local heartbeat to `seen`. Raises SampleFailed."""
         given, own_id = self._target.master_server_id, beats.own_id
         delay, local = (previous.delay, previous.local) if previous else (None, None)
+        if delay is None:
+            delay = seen["sql_delay"] or seen["seconds_behind"]
         ages = {one: heartbeat.age(beat, zone, local if one == own_id else delay) for one, beat in beats.beats.items()}
         # After a failover that no heartbeat has answered yet, a sample that fails must not hide the change.
         source_id = given or status_id or (previous.source_id if previous else None)
@@ -206,17 +208,3 @@ def _still_there(connection: Connection) -> bool:
     from check_delayed_repl.observe.names import still_there
 
     return still_there(connection.host, address)
-
-
-def _zone(name: str | None) -> tzinfo | None:
-    """The heartbeat writers' time zone; None for UTC. Raises SampleFailed where there is no such zone here."""
-    if name is None:
-        return None
-    from zoneinfo import ZoneInfo
-
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise SampleFailed(
-            "heartbeat-unreadable", f"--heartbeat-timezone {name!r} is no time zone that this machine knows"
-        ) from None

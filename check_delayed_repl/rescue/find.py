@@ -7,7 +7,6 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 from check_delayed_repl.observe import heartbeat
 from check_delayed_repl.observe.connection import Refused, SampleFailed
@@ -150,25 +149,35 @@ class Search:
         self._beats = 0
         """Heartbeats that wait, once they have been counted."""
         target = session.target
-        self._zone = ZoneInfo(target.heartbeat_timezone) if target.heartbeat_timezone else None
+        self._zone = heartbeat.zone_of(target.heartbeat_timezone)
         self._applied: float | None = None
         """The time of the heartbeat that was applied last."""
+        self._or_applied: float | None = None
+        """The other one that this may be, in the hour that a time zone repeats."""
         try:
             beats = heartbeat.read_heartbeats(session.ask, target.heartbeat_table)
+            self._zone = None if beats.utc else self._zone
             beat = beats.beats.get(target.master_server_id or state.channel.source_id)
-            if beat and (age := heartbeat.age(beat, self._zone, None)):
-                self._applied = age[1]
+            if beat and (applied := heartbeat.times(beat.ts, self._zone)):
+                delay = facts.delay if facts else None
+                due = beat.clock - (state.channel.delay if delay is None else delay)
+                self._applied, *other = sorted(applied, key=lambda time: abs(time - due))
+                self._or_applied = next(iter(other), None)
         except (SampleFailed, Refused):
             if not session.connection.open:
                 raise
 
     def of(self, one: Transaction) -> Moment:
+        counted = None if self._applied is None else self._applied + (one.beats + 0.5) * self._interval
         if one.beat_ts is not None and (found := heartbeat.times(one.beat_ts.encode(), self._zone)):
+            time = min(found, key=lambda time: abs(time - (counted or 0.0)))
             # Behind the last one, the heartbeat may be dead.
-            error = ERROR_S if one.beats < self._beats else max(ERROR_S, self._state.now - found[0])
-            return Moment(found[0] + self._interval / 2, error)
-        if self._applied is not None:
-            return Moment(self._applied + (one.beats + 0.5) * self._interval, self._error)
+            error = ERROR_S if one.beats < self._beats else max(ERROR_S, self._state.now - time)
+            if len(found) > 1 and (counted is None or self._error >= abs(found[1] - found[0])):
+                error += found[1] - found[0]
+            return Moment(time + self._interval / 2, error)
+        if counted is not None:
+            return Moment(counted, self._error)
         at = bisect_left(self._fetched, (one.source_end.order, 0.0))
         if 0 < at < len(self._fetched):
             before, after = self._fetched[at - 1][1], self._fetched[at][1]
@@ -258,7 +267,13 @@ class Search:
             return
         if self._state.channel.io != "Yes":
             self._applied = self._applied if beats else None
+            if self._applied is not None and self._or_applied is not None:
+                self._error = ERROR_S + abs(self._applied - self._or_applied)
             return
+        if self._or_applied is not None:
+            now = self._state.now
+            self._applied = min(self._applied, self._or_applied, key=lambda t: abs(now - t - beats * BEAT_S))
+            self._or_applied = None
         span = self._state.now - self._applied
         if beats >= 10 and abs(span - beats * BEAT_S) > span / 10:
             # More than one a second is another interval; fewer are one of whole seconds, or a heartbeat with gaps.
