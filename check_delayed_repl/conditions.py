@@ -26,7 +26,7 @@ class Condition(NamedTuple):
     kind: str
     """HARD, HOLDABLE, LINE, BESIDE or FAULT."""
     title: str
-    """A few words, with which most texts of its findings begin. What it means: `diagnose.meanings`."""
+    """A few words, with which most texts of its findings begin."""
     fails: bool = False
     """A failed sample may give it as its reason."""
     state: str = ""
@@ -86,6 +86,84 @@ CONDITIONS = (
     Condition("usage", FAULT, "Wrong usage"),
     Condition("internal-error", FAULT, "Internal error"),
 )
+
+MEANINGS = {
+    "connect-failed": "The replica cannot be reached, refuses the account, or is not a MySQL server. Nothing is "
+    "known about the delay line until this works again.",
+    "timeout": "The server, or the network on the way to it, hangs. Whether replication goes on meanwhile is not "
+    "known.",
+    "not-a-replica": "No replication is configured on this server, or not the channel that was asked for. Nothing "
+    "is protected here.",
+    "status-unreadable": "The account lacks a privilege, or the status makes no sense. Without the status, a dead "
+    "IO thread shows only once the whole delay line has drained.",
+    "io-error": "Nothing is fetched from the source any more, so the newest changes are on the source alone. The "
+    "delay line goes on draining until it is empty.",
+    "sql-error": "A change could not be applied, and none after it is. The delay grows by a second a second.",
+    "heartbeat-missing": "There is no heartbeat table, no row of the source in it, or no privilege to read it. "
+    "Without the source's heartbeat the delay cannot be measured.",
+    "heartbeat-unreadable": "The heartbeat's ts is not a time. Without it the delay cannot be measured.",
+    "heartbeat-from-future": "The clocks disagree, or heartbeats are not written in UTC (--heartbeat-timezone). "
+    "Every delay that is measured is wrong by as much.",
+    "source-heartbeat-dead": "Replication works, but nobody writes the source's heartbeat. The measured delay grows "
+    "although the real one does not: nothing is known about the delay line.",
+    "worker-missing": "The verdict is based on samples of a worker, and the last one is too old, or there was never "
+    "one. What has happened since is not known.",
+    "delay-setting-lost": "The server itself delays, and is now set to a shorter delay than the minimum. RESET "
+    "REPLICA does this silently. What has waited is being applied, and with it any mistake that is still to be "
+    "stopped.",
+    "job-overrun": "A job has been active for longer than its kind may be: it hangs, or it ended without saying so. "
+    "It holds no alarm back any more.",
+    "job-records-flooded": "There are more jobs on record than can be meant. None of them holds an alarm back until "
+    "they are cleared (delayed-repl job void --all) or old enough. Somebody or something writes job records in a "
+    "loop.",
+    "replica-ambiguous": "Samples come now from one server and now from another, so nothing that is said of the one "
+    "holds for the other. Each replica needs an address of its own.",
+    "rescue-in-progress": "Somebody has stopped this replica to save what a mistake on the source has destroyed. "
+    "Starting replication would apply the mistake here too.",
+    "clock-stepped": "The history holds a sample from the future: a clock was set back, or was wrong. Ages cannot "
+    "be trusted until the clock has passed that sample.",
+    "history-unavailable": "The history cannot be read or written. Without it there is no trend, and jobs are not "
+    "known.",
+    "server-down": "Nothing listens at the replica's address. Held only for kinds of job that stop the server "
+    "(--job-stops-server).",
+    "io-stopped": "No changes are fetched, so the newest ones are on the source alone. The delay line drains until "
+    "it is empty.",
+    "sql-stopped": "No changes are applied, and the delay grows by a second a second.",
+    "local-heartbeat-stale": "The replica's own heartbeat is not written any more. Either its writer has died, or "
+    "nothing can be written or read here now; then the other heartbeat cannot be trusted either.",
+    "source-log-stale": "The fetched position has not moved for long. The source is idle, or the connection to it "
+    "is dead without anybody having noticed.",
+    "relay-log-stale": "The applied position has not moved for long. The SQL thread is stopped, or stuck in one "
+    "change.",
+    "active": "Planned work is going on. Whatever it does to the delay line is held at WARNING within its time limit.",
+    "in-range": "The replica is as far behind its source as it is meant to be.",
+    "recovery-window": "The delay is out of bounds because of a job that has finished, and has some time to come back.",
+    "recovery-exceeded": "The delay has been out of bounds for longer than the job or the trend that explained it "
+    "can account for.",
+    "recovering-real-value": "The fitted line is still out of bounds, the newest delays themselves are not.",
+    "line-drained": "The delay line has been emptied: what waited in it was applied all at once, and with it any "
+    "mistake that was still to be stopped. It fills again by a second a second. No job explains this: a job makes "
+    "a line longer.",
+    "recovering-below-minimum": "The delay is too short, and grows back towards its range.",
+    "recovering-above-maximum": "The delay is too long, and falls back towards its range.",
+    "delay-out-of-bounds": "The delay is too short or too long, nothing planned explains it, and it does not come "
+    "back. Too short: a mistake reaches this replica sooner than it can be stopped. Too long: the replica is "
+    "stuck, or cannot keep up.",
+    "source-changed": "The replica follows another source now, whose first heartbeat is still waiting in the delay "
+    "line. Until it arrives, the newest heartbeat of another server is used.",
+    "job-record-invalid": "A job record makes no sense and holds no alarm back. delayed-repl job void ends it.",
+    "replica-changed": "Another server answers under this name than before: it was replaced, or the name was moved. "
+    "Trend and log ages start over.",
+    "replication-filtered": "Heartbeats arrive, but some of the data does not: what the filters leave out is not "
+    "protected here. Filters that are meant are named with --allow-filter.",
+    "relay-space-limited": "The IO thread waits until relay logs have been applied and removed "
+    "(relay_log_space_limit). Until then the newest changes are on the source alone.",
+    "io-unstable": "The network to the source is bad, or two replicas have the same server id and throw each other "
+    "out.",
+    "usage": "The command line or the configuration is wrong. Nothing was judged.",
+    "internal-error": "The plugin failed because of a mistake in its own code. Nothing was judged; -vvv shows where.",
+}
+"""What each means and why it matters, in two or three sentences."""
 
 _BY_NAME = {condition.name: condition for condition in CONDITIONS}
 _RANKS = {condition.name: rank for rank, condition in enumerate(CONDITIONS)}

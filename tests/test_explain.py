@@ -6,8 +6,7 @@ import pytest
 from conftest import Command
 
 from check_delayed_repl.commands.explain import spelt, state
-from check_delayed_repl.conditions import CONDITIONS, find
-from check_delayed_repl.diagnose.meanings import MEANINGS
+from check_delayed_repl.conditions import CONDITIONS, MEANINGS, find
 
 
 def test_the_list_has_every_condition(tool: Command) -> None:

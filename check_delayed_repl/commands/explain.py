@@ -6,8 +6,7 @@ import argparse
 from textwrap import fill
 
 from check_delayed_repl.arguments import UsageError, did_you_mean
-from check_delayed_repl.conditions import BESIDE, CONDITIONS, FAULT, HARD, HOLDABLE, LINE, Condition, find
-from check_delayed_repl.diagnose.meanings import MEANINGS
+from check_delayed_repl.conditions import BESIDE, CONDITIONS, FAULT, HARD, HOLDABLE, LINE, MEANINGS, Condition, find
 
 HELP = "what a condition means and what to do about it, without asking a server"
 

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from check_delayed_repl import conditions
-from check_delayed_repl.conditions import HARD, HOLDABLE, LINE
+from check_delayed_repl.conditions import HARD, HOLDABLE, LINE, MEANINGS
 from check_delayed_repl.diagnose import steps as s
-from check_delayed_repl.diagnose.meanings import MEANINGS
 from check_delayed_repl.diagnose.picture import Diagnosis
 from check_delayed_repl.diagnose.steps import Step
 from check_delayed_repl.given import Call
