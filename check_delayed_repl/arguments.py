@@ -11,11 +11,12 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 from check_delayed_repl import __version__
 from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.limits import BUILT_IN_KINDS, KIND_PATTERN, RESCUE, RESERVED_KINDS, kind_option
-from check_delayed_repl.words import filter_kept
+from check_delayed_repl.words import filter_kept, user_name
 
 if TYPE_CHECKING:
     from typing import Any, NoReturn
@@ -277,12 +278,10 @@ def option_file(text: str) -> str:
 def unreadable(path: str) -> str:
     """Who may not read a file, and what changes that."""
     from grp import getgrgid
-    from pwd import getpwuid
 
-    try:
-        user, group = getpwuid(os.geteuid()).pw_name, getgrgid(os.getegid()).gr_name
-    except KeyError:
-        user, group = str(os.geteuid()), str(os.getegid())
+    user, group = user_name(), str(os.getegid())
+    with suppress(KeyError):
+        group = getgrgid(os.getegid()).gr_name
     parts = os.path.abspath(path).split("/")[1:-1]
     for folder in ("/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)):
         if not os.access(folder, os.X_OK, effective_ids=True):

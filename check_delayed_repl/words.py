@@ -42,17 +42,7 @@ def one_line(text: str, length: int = MAX_LENGTH) -> str:
 # A text with none of these has no password in it that could be told from other text. Nothing that a calm check prints
 # may have one (deshard has "sha"): to compile the pattern costs a tenth of a check.
 _HINTS = (
-    "identified",
-    "pass",
-    "pw",
-    "secret",
-    "token",
-    "key",
-    "auth",
-    "credential",
-    "crypt",
-    "code",
-    "md5",
+    *("identified", "pass", "pw", "secret", "token", "key", "auth", "credential", "crypt", "code", "md5"),
     *(f"sha{after}" for after in "(12/-# \t\n\v\f\r"),
     *"@*$",
 )
@@ -182,15 +172,23 @@ def span(seconds: float | None) -> str:
     if s < 99.95:
         return f"{sign}{plain(s, 1)} s"
     if s < 3599.5:
-        return f"{sign}{_pair(round(s), 60, 'min', 1, 's')}"
+        return f"{sign}{_pair(round(s), 60, 'min', 's')}"
     if s < 86370:
-        return f"{sign}{_pair(round(s / 60), 60, 'h', 1, 'min')}"
-    return f"{sign}{_pair(round(s / 3600), 24, 'd', 1, 'h')}"
+        return f"{sign}{_pair(round(s / 60), 60, 'h', 'min')}"
+    return f"{sign}{_pair(round(s / 3600), 24, 'd', 'h')}"
 
 
-def _pair(whole: int, many: int, large: str, few: int, small: str) -> str:
+def _pair(whole: int, many: int, large: str, small: str) -> str:
     number, rest = divmod(whole, many)
-    return f"{number} {large}" + (f" {rest // few} {small}" if rest else "")
+    return f"{number} {large}" + (f" {rest} {small}" if rest else "")
+
+
+def option_time(seconds: float) -> str:
+    """`2h`, `90m`, `45s`: as options take it."""
+    for size, letter in ((3600, "h"), (60, "m")):
+        if seconds and seconds % size == 0:
+            return f"{plain(seconds / size)}{letter}"
+    return f"{plain(seconds)}s"
 
 
 def countdown(seconds: float) -> str:

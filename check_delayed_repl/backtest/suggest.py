@@ -21,7 +21,7 @@ from check_delayed_repl.judge.findings import heartbeat_usable
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.limits import BUILT_IN_KINDS, Limits, option
 from check_delayed_repl.records import ALL_JOBS, JobLine, Record, merge_into
-from check_delayed_repl.words import clean, plain, plural, span, utc
+from check_delayed_repl.words import clean, option_time, plain, plural, span, utc
 
 LEAST_SAMPLES = 60
 LEAST_WINDOWS = 6
@@ -165,7 +165,9 @@ def suggestion(batches: Callable[[], Iterable[list[Record]]], given: Limits) -> 
     yield f"# With the limits given: {_paged(before)}. With these: {_paged(after)}."
     for one in chosen:
         if one.name in Limits._fields and one.value != getattr(given, one.name):
-            yield f"\n# {one.reason}\n{option(one.name)[2:]} = {_time(one.value)}"
+            time = option_time(one.value)
+            value = time[:-1] if time.endswith("s") else f'"{time}"'
+            yield f"\n# {one.reason}\n{option(one.name)[2:]} = {value}"
         elif one.name not in Limits._fields:
             yield f"\n# {one.reason}"
     if limits.job_limits != given.job_limits:
@@ -269,14 +271,6 @@ def _heartbeats(given: Limits, seen: Seen) -> Iterator[Suggestion]:
         reason = f"a heartbeat, or a sample of one, comes every {span(beat)}; three times that"
         told = ("local-heartbeat-stale", "source-heartbeat-dead", "io-stopped")
         yield Suggestion("max_seconds_behind", ceil(3.0 * beat / 10.0) * 10.0, reason, told)
-
-
-def _time(seconds: float) -> str:
-    """As a value of the file."""
-    for unit, size in (("h", 3600.0), ("m", 60.0)):
-        if seconds and seconds % size == 0:
-            return f'"{plain(seconds / size)}{unit}"'
-    return plain(seconds)
 
 
 def _paged(summary: Summary) -> str:

@@ -23,7 +23,7 @@ from check_delayed_repl.options import (
 )
 from check_delayed_repl.setup import accounts
 from check_delayed_repl.setup.accounts import Account
-from check_delayed_repl.setup.asking import Facts, unasked
+from check_delayed_repl.setup.asking import NEWEST, Facts, unasked
 from check_delayed_repl.words import clean
 
 HELP = "print the SQL for least-privilege accounts: check, worker, job writer, heartbeat writer, rescuer"
@@ -37,27 +37,20 @@ ROLES = {
 }
 USUAL = ("check", "worker", "job")
 _VERSION = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}(\.[0-9]{1,3})?([-+~.].*)?", re.ASCII)
-NEWEST = {"mysql": "9.7.0", "mariadb": "11.8.0-MariaDB"}
 
 # What each role does with each table of a shared history. A `job` line's arrival number is given by those who store
 # samples; whoever records jobs may not set it, nor read or change anything.
-_HISTORY_RIGHTS: dict[str, dict[str, str]] = {
-    "check": {
-        "schema_version": "SELECT",
-        "counter": "SELECT, UPDATE",
-        "replica": "SELECT, INSERT, UPDATE",
-        "sample": "SELECT, INSERT, DELETE",
-        "job": "SELECT, UPDATE (arrival, t), DELETE",
-        "fold": "SELECT, INSERT, DELETE",
-    },
-    "worker": {
-        "schema_version": "SELECT",
-        "counter": "SELECT, UPDATE",
-        "replica": "SELECT, INSERT, UPDATE",
-        "sample": "SELECT, INSERT, DELETE",
-        "job": "SELECT, INSERT, UPDATE (arrival, t), DELETE",
-        "fold": "SELECT, INSERT, DELETE",
-    },
+_CHECK_RIGHTS = {
+    "schema_version": "SELECT",
+    "counter": "SELECT, UPDATE",
+    "replica": "SELECT, INSERT, UPDATE",
+    "sample": "SELECT, INSERT, DELETE",
+    "job": "SELECT, UPDATE (arrival, t), DELETE",
+    "fold": "SELECT, INSERT, DELETE",
+}
+_HISTORY_RIGHTS = {
+    "check": _CHECK_RIGHTS,
+    "worker": _CHECK_RIGHTS | {"job": "SELECT, INSERT, UPDATE (arrival, t), DELETE"},
 }
 
 
@@ -200,8 +193,9 @@ def _on_server(server: Facts, roles: tuple[str, ...], args: argparse.Namespace) 
         role = accounts.BEAT if name == "heartbeat" and not replica else ROLES[name]
         user = args.account_user or role.user
         host = args.account_host or ("localhost" if name == "heartbeat" else server.came_from)
-        if len(user) > server.longest_user:
-            raise UsageError(f"--account-user: {server.shown} takes {server.longest_user} characters at most")
+        longest = 80 if server.dialect.mariadb else 16 if server.old else 32
+        if len(user) > longest:
+            raise UsageError(f"--account-user: {server.shown} takes {longest} characters at most")
         rights = accounts.rights(role, server, dotted)
         if name == "rescue":
             rights += [f"{accounts.READING} ON {what}" for what in args.reads or ()]

@@ -74,7 +74,7 @@ class Account(NamedTuple):
         if self.secret is None:
             return grants
         by = f"BY {quoted(self.secret)}"
-        if logged and server.takes_no_hash:
+        if logged and server.checks_passwords and server.on("strict_password_validation"):
             grants.append(
                 "-- This server checks passwords and takes no hash: its binary log has this one as it stands."
             )

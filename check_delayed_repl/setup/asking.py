@@ -28,6 +28,8 @@ ADVANCE_S = 2.2
 
 RECENT_S = 30.0
 """So young a row has a writer too, which may write less often."""
+NEWEST = {"mysql": "9.7.0", "mariadb": "11.8.0-MariaDB"}
+"""By what its client is called: the version that a server is taken for where it is not known."""
 Row = dict[str, str]
 """As `rows_of` gives it."""
 
@@ -70,16 +72,6 @@ class Facts(NamedTuple):
     def old(self) -> bool:
         """A MySQL 5.6: CREATE USER does not know IF NOT EXISTS."""
         return not self.dialect.mariadb and self.before(5, 7, 0)
-
-    @property
-    def longest_user(self) -> int:
-        """How many characters the name of an account may have."""
-        return 80 if self.dialect.mariadb else 16 if self.old else 32
-
-    @property
-    def takes_no_hash(self) -> bool:
-        """It checks new passwords, and takes none as a hash."""
-        return self.checks_passwords and self.on("strict_password_validation")
 
     def on(self, variable: str) -> bool:
         return self.variables.get(variable, "").upper() in ("ON", "1", "YES")

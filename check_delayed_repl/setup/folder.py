@@ -11,9 +11,9 @@ from textwrap import fill, indent
 from check_delayed_repl.observe.dialect import Dialect, by_gtid
 from check_delayed_repl.setup import accounts
 from check_delayed_repl.setup.accounts import BEAT, CHECK, LOCAL_BEAT, RESCUE, Account, Role
-from check_delayed_repl.setup.asking import Facts, Row, Wanted, unasked
+from check_delayed_repl.setup.asking import NEWEST, Facts, Row, Wanted, unasked
 from check_delayed_repl.setup.hindrances import filters_of, warnings
-from check_delayed_repl.words import clean, plain, span
+from check_delayed_repl.words import clean, option_time, span
 
 
 class Impossible(Exception):
@@ -27,8 +27,7 @@ class _Plan:
         _refuse_what_cannot_be(replica, source, status, wanted)
         self.replica, self.source, self.status, self.wanted = replica, source, status, wanted
         # Where the source did not answer, it is taken for the newest of the replica's family.
-        newest = "11.8.0-MariaDB" if replica.dialect.mariadb else "9.7.0"
-        self.source_server = unasked(newest) if source is None else source
+        self.source_server = unasked(NEWEST[replica.dialect.client]) if source is None else source
         self.dialect = Dialect(replica.version, status.get("channel_name", ""))
         set_to = int(status.get("sql_delay") or 0)
         self.delay = float(wanted.delay or set_to)
@@ -162,7 +161,7 @@ def _template(name: str) -> str:
 
 
 def _config(p: _Plan) -> str:
-    replica = {"replica": p.wanted.name, **p.wanted.address, "delay": short(p.delay)}
+    replica = {"replica": p.wanted.name, **p.wanted.address, "delay": option_time(p.delay)}
     replica |= {"channel": p.status["channel_name"]} if p.status.get("channel_name") else {}
     replica |= {"delay-mode": "external"} if p.wanted.external else {}
     replica |= {"heartbeat-table": p.wanted.table} if p.wanted.table != "percona.heartbeat" else {}
@@ -178,14 +177,6 @@ def _config(p: _Plan) -> str:
 
 def _toml(value: object) -> str:
     return str(value) if isinstance(value, int | float) else json.dumps(value, ensure_ascii=False)
-
-
-def short(seconds: float) -> str:
-    """`2h`, `90m`, `45s`: as options take it."""
-    for size, letter in ((3600, "h"), (60, "m")):
-        if seconds % size == 0:
-            return f"{plain(seconds / size)}{letter}"
-    return f"{plain(seconds)}s"
 
 
 def _object_name(name: str) -> str:
