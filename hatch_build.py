@@ -43,7 +43,7 @@ def documents() -> dict[str, str]:
         )
         found["share/man/man1/delayed-repl.1"] = man_page(tool.top_parser(), "look after delayed replicas")
         operator = tool.top_parser()
-        commands = operator.add_subparsers(metavar="COMMAND")
+        commands = operator.add_subparsers(metavar="COMMAND", prog=operator.prog)
         for name in tool.COMMANDS:
             parser, command = tool.command_parser(name)
             command.add_arguments(commands.add_parser(name, help=command.HELP))

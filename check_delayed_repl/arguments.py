@@ -66,11 +66,6 @@ class Parser(argparse.ArgumentParser):
     def print_help(self, file: object = None) -> NoReturn:  # noqa: ARG002
         raise HelpRequested(self.format_help())
 
-    def add_subparsers(self, **others: Any) -> Any:
-        # argparse would take the usage text for the name.
-        others.setdefault("prog", self.prog)
-        return super().add_subparsers(**others)
-
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> argparse.Namespace:
@@ -152,7 +147,6 @@ def _number(text: str, units: dict[str, float], what: str) -> float:
 
 
 def correlation(text: str) -> float:
-    """A number from 0 to 1."""
     value = number(text)
     if value > 1:
         raise argparse.ArgumentTypeError(f"{text!r} is greater than 1")
@@ -160,7 +154,6 @@ def correlation(text: str) -> float:
 
 
 def positive_duration(text: str) -> float:
-    """Seconds, more than none."""
     value = duration(text)
     if value == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not more than 0 seconds")
@@ -222,7 +215,6 @@ def table(text: str) -> str:
 
 
 def timezone(text: str) -> str:
-    """The name of an IANA time zone that this machine knows."""
     # Only few have this option: the module's import is left to them.
     from zoneinfo import ZoneInfo
 

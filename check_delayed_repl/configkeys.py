@@ -12,14 +12,7 @@ from check_delayed_repl.options import CONNECTION, HEARTBEATS, HISTORY, INTERVAL
 
 def template(text: str) -> str:
     """The name of an object in the monitor: text with `{replica}` and `{host}` in it."""
-    # Left to those who publish.
-    from string import Formatter
-
-    try:
-        parts = list(Formatter().parse(text))
-    except ValueError:
-        parts = [("", "", "", None)]
-    if any(part[1:] not in ((None, None, None), ("replica", "", None), ("host", "", None)) for part in parts):
+    if re.search("[{}]", re.sub(r"{{|}}|{replica}|{host}", "", text)):
         raise argparse.ArgumentTypeError(f"{text!r} may hold {{replica}} and {{host}} alone in braces")
     if not text.isprintable():
         raise argparse.ArgumentTypeError(f"{text!r} is no name: it has line breaks or control characters in it")
@@ -27,7 +20,6 @@ def template(text: str) -> str:
 
 
 def address(text: str) -> str:
-    """`HOST:PORT`."""
     host, colon, number_ = text.rpartition(":")
     if not colon or not host:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form HOST:PORT")
@@ -89,5 +81,4 @@ class Publish(NamedTuple):
 
     @property
     def wanted(self) -> bool:
-        """Whether there is anywhere to publish to."""
         return bool(self.prometheus_file or self.prometheus_listen or self.nagios_command_file or self.icinga2_url)

@@ -287,7 +287,8 @@ def add_options(group: argparse._ActionsContainer, *options: Option) -> None:
 def add_actions(parser: argparse.ArgumentParser, dest: str, actions: dict[str, str]) -> list[argparse.ArgumentParser]:
     """A parser for each action of a command, in order. What one does begins with the line that a list of them says."""
     parser.usage = "%(prog)s ACTION [options]"
-    commands = parser.add_subparsers(dest=dest, metavar="ACTION", required=True, title="actions")
+    # Without `prog`, argparse takes the usage text for the name.
+    commands = parser.add_subparsers(dest=dest, metavar="ACTION", required=True, title="actions", prog=parser.prog)
     made = []
     for name, about in actions.items():
         first, _, more = about.partition("\n")

@@ -69,8 +69,7 @@ def build_parser() -> Parser:
     add_connection_options(parser)
     add_judging_options(parser)
     group = parser.add_argument_group("history and output")
-    HISTORY.add_to(group)
-    add_options(group, SAMPLING, KEEP, OUTPUT)
+    add_options(group, HISTORY, SAMPLING, KEEP, OUTPUT)
     group.add_argument("-v", "--verbose", action="count", default=0, help=VERBOSE_HELP)
     parser.add_help_options(group)
     return parser

@@ -43,7 +43,6 @@ class Summary:
     def __init__(self) -> None:
         self.samples = 0
         self.begin: float | None = None
-        """The first sample's t."""
         self.end: float | None = None
         """The greatest t so far: a clock that was set back does not count twice."""
         self.state: State | None = None
@@ -53,25 +52,23 @@ class Summary:
         """Exception → seconds that an alarm was held back for it."""
         self.most_held: dict[str, float] = {}
         """Exception → the same, in the episode where it was most: what its budget is compared with."""
-        self._seconds = dict.fromkeys(State, 0.0)
-        self._longest = dict.fromkeys(State, 0.0)
-        self._since = 0.0
-        """Since when the state is what it is."""
+        self._changes: list[tuple[float, State]] = []
+        """From when on it was in which state."""
         self._episode_held: dict[str, float] = defaultdict(float)
 
     @property
     def seconds(self) -> dict[State, float]:
-        """Seconds in each state."""
-        return {state: past + self._lasted(state) for state, past in self._seconds.items()}
+        return {state: sum(self._lasted(state), 0.0) for state in State}
 
     @property
     def longest(self) -> dict[State, float]:
         """The longest time in each state without a break."""
-        return {state: max(past, self._lasted(state)) for state, past in self._longest.items()}
+        return {state: max(self._lasted(state), default=0.0) for state in State}
 
-    def _lasted(self, state: State) -> float:
-        """Seconds for which this has been the state by now."""
-        return self.end - self._since if state is self.state and self.end is not None else 0.0
+    def _lasted(self, state: State) -> list[float]:
+        """The seconds of each time in this state."""
+        ends = [*(begin for begin, _ in self._changes[1:]), self.end or 0.0]
+        return [end - begin for (begin, one), end in zip(self._changes, ends, strict=False) if one is state]
 
     @property
     def paged_by(self) -> Counter[str]:
@@ -86,7 +83,7 @@ class Summary:
     def sample(self, t: float, held_by: tuple[str, ...], state: State, condition: str, in_episode: bool) -> None:
         """A sample was judged. `held_by`: the exceptions that have held since the one before it."""
         if self.end is None:
-            self.begin = self.end = self._since = t
+            self.begin = self.end = t
         if t > self.end:
             for exception in held_by:
                 self.held[exception] += t - self.end
@@ -99,7 +96,7 @@ class Summary:
         self.condition = condition
         if state is self.state:
             return
-        self._seconds, self._longest, self._since = self.seconds, self.longest, self.end
+        self._changes.append((self.end, state))
         self.state = state
         if state is State.CRITICAL:
             self.pages.append(Page(t, condition))

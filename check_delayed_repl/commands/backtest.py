@@ -77,7 +77,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Replays and shows it; returns the exit status."""
     limits = limits_from(args)
     others = limits_of(args.compare, args) if args.compare else None
     if args.file is not None and args.history is not None and (args.fleet is None or "history" in args.given):

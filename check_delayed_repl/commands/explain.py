@@ -31,7 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the explanation, or the list: 0."""
     if args.condition is None:
         for condition in CONDITIONS:
             print(f"{spelt(condition):<26} {state(condition).partition(',')[0].partition(';')[0]:<9} {condition.title}")
@@ -51,16 +50,12 @@ def explained(condition: Condition) -> str:
     """What it means, and what to do about it on any replica."""
     from check_delayed_repl.diagnose.advice import general_steps
 
-    lines = [
-        condition.title,
-        f"State: {state(condition)}",
-        "",
-        fill(MEANINGS[condition.name], WIDTH, break_on_hyphens=False),
-    ]
+    meaning = fill(MEANINGS[condition.name], WIDTH, break_on_hyphens=False)
+    lines = [condition.title, f"State: {state(condition)}", "", meaning]
     steps = general_steps(condition.name)
     if steps:
         lines += ["", "What to do:"]
-    for number, (text, commands) in enumerate(steps, 1):
+    for number, (text, commands, _) in enumerate(steps, 1):
         start = f"{number:>3}. "
         lines.append(fill(text, WIDTH, initial_indent=start, subsequent_indent="     ", break_on_hyphens=False))
         lines += [f"       {command}" for command in commands]

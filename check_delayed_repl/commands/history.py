@@ -62,7 +62,6 @@ _PRUNE = (
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the action; returns the exit status."""
     if args.history_command == "import":
         _import(args)
         return 0

@@ -90,7 +90,6 @@ _LIST = (
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the action; returns the exit status."""
     if not args.replica and not (args.job_command == "run" and args.notes):
         raise UsageError("--replica: whose job is it? Give the replica's name in the history")
     if args.job_command == "run":

@@ -46,10 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group("which replicas")
     add_config_option(parser, group, "many")
-    HISTORY.add_to(group)
-    WAIT.add_to(group)
+    add_options(group, HISTORY, WAIT)
     group = parser.add_argument_group("how to show them")
-    add_options(group, OUTPUT)
+    OUTPUT.add_to(group)
     group.add_argument("--exit-code", action="store_true", help="exit as the check would for the worst of them")
     group.add_argument("--watch", action="store_true", help="again and again, until Ctrl-C")
     group.add_argument(

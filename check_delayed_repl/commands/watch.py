@@ -24,7 +24,6 @@ HELP = "diagnose as a live view, with countdowns to back in range and to the end
 FRAMES_PER_SECOND = 1
 """Countdowns go on between samples."""
 NARROWEST, WIDEST = 60, 120
-"""Columns."""
 ROWS = 24
 """Of a frame, where there is no terminal that says how many it has."""
 
@@ -35,7 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Shows frame after frame: 0."""
     live = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     # Signals end the view properly; Ctrl-C too where whoever started this ignores it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -19,19 +19,13 @@ from check_delayed_repl.judge.outcome import Finding, State, Verdict
 from check_delayed_repl.limits import Limits, kind_option
 
 
-class Told(NamedTuple):
-    """A step for the replica at hand."""
-
-    text: str
-    commands: tuple[str, ...]
-
-
 class Advice(NamedTuple):
     """One finding with what to do about it."""
 
     finding: Finding
     meaning: str
-    steps: tuple[Told, ...]
+    steps: tuple[Step, ...]
+    """For the replica at hand, with its words filled in."""
     consequences: tuple[Finding, ...] = ()
     """What follows from it, and needs no steps of its own."""
 
@@ -59,21 +53,16 @@ def _advised(same: list[Finding], p: Diagnosis, follow: tuple[Finding, ...] = ()
     return [Advice(same[0], meaning, steps, follow), *(Advice(finding, meaning, ()) for finding in same[1:])]
 
 
-def steps_for(condition: str, p: Diagnosis) -> tuple[Told, ...]:
-    """What to do about one condition on this replica."""
+def steps_for(condition: str, p: Diagnosis) -> tuple[Step, ...]:
+    """What to do about one condition on this replica, with its words filled in."""
     known = s.words_for(p)
     found: list[Step] = []
     for one in STEPS.get(conditions.general(condition), ()):
         found += [one] if isinstance(one, Step) else one(p)
-    return tuple(_told(step, known) for step in found if step.when(p))
+    return tuple(step.filled(known) for step in found if step.when(p))
 
 
-def _told(step: Step, known: dict[str, str]) -> Told:
-    lines = step.commands if isinstance(step.commands, tuple) else step.commands.format_map(known).splitlines()
-    return Told(step.text.format_map(known), tuple(lines))
-
-
-def general_steps(condition: str) -> tuple[Told, ...]:
+def general_steps(condition: str) -> tuple[Step, ...]:
     """What to do about a condition on any replica."""
     nothing = Verdict(0.0, ())
     return steps_for(

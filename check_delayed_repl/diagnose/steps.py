@@ -30,6 +30,10 @@ class Step(NamedTuple):
     """To be pasted, a line each: SQL where they end with `;` or `\\G`, otherwise a shell's. A tuple stays as it is."""
     when: Callable[[Diagnosis], bool] = lambda _: True
 
+    def filled(self, known: dict[str, str]) -> Step:
+        lines = self.commands if isinstance(self.commands, tuple) else self.commands.format_map(known).splitlines()
+        return Step(self.text.format_map(known), tuple(lines))
+
 
 # --- what is known of this replica
 

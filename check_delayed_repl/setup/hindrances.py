@@ -30,18 +30,19 @@ def lost_heartbeats(status: Row, binlog: Row, dotted: str) -> list[str]:
         parts = (".*" if c == "%" else "." if c == "_" else re.escape(c) for c in pattern.replace("\\_", "\0"))
         return re.fullmatch("".join(parts).replace("\0", "_"), dotted) is not None
 
+    def named(which: str) -> bool:
+        tables, patterns = listed(status, f"replicate_{which}_table"), listed(status, f"replicate_wild_{which}_table")
+        return dotted in tables or any(map(like, patterns))
+
     found = []
     for row, prefix, where in ((binlog, "binlog", "the source's"), (status, "replicate", "the replica's")):
         if listed(row, f"{prefix}_do_db") and database not in listed(row, f"{prefix}_do_db"):
             found.append(f"{where} {prefix}_do_db does not name {database}")
         if database in listed(row, f"{prefix}_ignore_db"):
             found.append(f"{where} {prefix}_ignore_db names {database}")
-    wanted = listed(status, "replicate_do_table") + listed(status, "replicate_wild_do_table")
-    if wanted and not (dotted in wanted or any(map(like, listed(status, "replicate_wild_do_table")))):
+    if (status.get("replicate_do_table") or status.get("replicate_wild_do_table")) and not named("do"):
         found.append(f"the replica's filters by table do not name {dotted}")
-    if dotted in listed(status, "replicate_ignore_table") or any(
-        map(like, listed(status, "replicate_wild_ignore_table"))
-    ):
+    if named("ignore"):
         found.append(f"the replica's filters by table leave {dotted} out")
     return found
 
