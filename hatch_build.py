@@ -68,7 +68,7 @@ def man_page(parser: Any, summary: str) -> str:
 def conditions_page() -> str:
     """delayed-repl-conditions(7)."""
     from check_delayed_repl import __version__
-    from check_delayed_repl.commands.explain import explained, spelt
+    from check_delayed_repl.commands.explain import explained
     from check_delayed_repl.conditions import CONDITIONS
 
     lines = [
@@ -83,7 +83,7 @@ def conditions_page() -> str:
     for condition in CONDITIONS:
         # Text that roff shows as it is.
         text = explained(condition).replace("\\", "\\e").replace("-", "\\-")
-        lines += [f'.SS "{spelt(condition)}"', ".nf", *(f"\\&{line}" for line in text.splitlines()), ".fi"]
+        lines += [f'.SS "{condition.name}"', ".nf", *(f"\\&{line}" for line in text.splitlines()), ".fi"]
     return "\n".join(
         [*lines, ".SH SEE ALSO", "\\fBcheck_delayed_repl\\fR(1), \\fBdelayed\\-repl\\-diagnose\\fR(1)", ""]
     )

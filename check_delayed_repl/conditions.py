@@ -22,7 +22,7 @@ FAULT = "fault"
 
 class Condition(NamedTuple):
     name: str
-    """As printed; `active` and `recovery-window` stand for `active-KIND` and `KIND-recovery-window`."""
+    """As printed, with KIND where a kind of job stands."""
     kind: str
     """HARD, HOLDABLE, LINE, BESIDE or FAULT."""
     title: str
@@ -58,9 +58,9 @@ CONDITIONS = (
     Condition("local-heartbeat-stale", HOLDABLE, "Local heartbeat is stale"),
     Condition("source-log-stale", HOLDABLE, "Nothing was fetched from the source"),
     Condition("relay-log-stale", HOLDABLE, "Nothing was applied from the relay log"),
-    Condition("active", LINE, "Active job"),
+    Condition("active-KIND", LINE, "Active job"),
     Condition("in-range", LINE, "Replication delay is in range", state="OK"),
-    Condition("recovery-window", LINE, "In recovery window"),
+    Condition("KIND-recovery-window", LINE, "In recovery window"),
     Condition("recovery-exceeded", LINE, "Replication delay intercept recovery exceeded window", state="CRITICAL"),
     Condition("recovering-real-value", LINE, "Replication delay intercept recovering - real value within range"),
     Condition("line-drained", LINE, "Replication delay fell below the minimum", state="CRITICAL"),
@@ -135,9 +135,11 @@ MEANINGS = {
     "is dead without anybody having noticed.",
     "relay-log-stale": "The applied position has not moved for long. The SQL thread is stopped, or stuck in one "
     "change.",
-    "active": "Planned work is going on. Whatever it does to the delay line is held at WARNING within its time limit.",
+    "active-KIND": "Planned work is going on. Whatever it does to the delay line is held at WARNING within its "
+    "time limit.",
     "in-range": "The replica is as far behind its source as it is meant to be.",
-    "recovery-window": "The delay is out of bounds because of a job that has finished, and has some time to come back.",
+    "KIND-recovery-window": "The delay is out of bounds because of a job that has finished, and has some time "
+    "to come back.",
     "recovery-exceeded": "The delay has been out of bounds for longer than the job or the trend that explained it "
     "can account for.",
     "recovering-real-value": "The fitted line is still out of bounds, the newest delays themselves are not.",
@@ -179,12 +181,10 @@ SAMPLE_ERRORS = tuple(condition.name for condition in CONDITIONS if condition.fa
 
 
 def general(name: str) -> str:
-    """`active` for `active-backup`, `recovery-window` for `backup-recovery-window`, any other name as it is."""
-    if name.startswith("active-"):
-        return "active"
-    if name.endswith("-recovery-window"):
-        return "recovery-window"
-    return name
+    """`active-KIND` for `active-backup`, `KIND-recovery-window` for `backup-recovery-window`, others as they are."""
+    if name.startswith("active"):
+        return "active-KIND"
+    return "KIND-recovery-window" if name.endswith("recovery-window") else name
 
 
 def find(name: str) -> Condition | None:

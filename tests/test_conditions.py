@@ -15,9 +15,9 @@ def test_the_kinds_follow_one_another_in_rank() -> None:
 def test_a_kind_of_job_in_a_name_is_understood() -> None:
     for name in ("active-backup", "active-KIND", "active-x-recovery-window"):
         assert (found := find(name)) is not None
-        assert found.name == "active"
+        assert found.name == "active-KIND"
     assert (found := find("snapshot-recovery-window")) is not None
-    assert found.name == "recovery-window"
+    assert found.name == "KIND-recovery-window"
     assert rank("active-backup") < rank("backup-recovery-window")
     assert find("no-such-condition") is None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from conftest import Command
 
-from check_delayed_repl.commands.explain import spelt, state
+from check_delayed_repl.commands.explain import state
 from check_delayed_repl.conditions import CONDITIONS, MEANINGS, find
 
 
@@ -13,7 +13,7 @@ def test_the_list_has_every_condition(tool: Command) -> None:
     run = tool("explain")
     assert (run.returncode, run.stderr) == (0, "")
     rows = {line.split()[0]: line for line in run.stdout.splitlines() if line}
-    assert all(condition.title in rows[spelt(condition)] for condition in CONDITIONS)
+    assert all(condition.title in rows[condition.name] for condition in CONDITIONS)
     assert max(map(len, run.stdout.splitlines())) < 110
 
 
@@ -25,7 +25,7 @@ def test_each_is_explained(capsys: pytest.CaptureFixture[str], name: str) -> Non
     said = " ".join(capsys.readouterr().out.split())
     condition = find(name)
     assert condition is not None
-    assert f"{spelt(condition)}: {condition.title} State: {state(condition)} {MEANINGS[condition.name]}" in said
+    assert f"{condition.name}: {condition.title} State: {state(condition)} {MEANINGS[condition.name]}" in said
 
 
 def test_a_name_that_is_mistyped(tool: Command) -> None:

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 
 from check_delayed_repl import plugin, tool
-from check_delayed_repl.commands.explain import spelt, state
+from check_delayed_repl.commands.explain import state
 from check_delayed_repl.conditions import BESIDE, CONDITIONS, FAULT, HARD, HOLDABLE, LINE
 from check_delayed_repl.judge.outcome import Verdict
 from check_delayed_repl.limits import Limits
@@ -51,7 +51,7 @@ def conditions() -> str:
         for condition in CONDITIONS:
             if condition.kind == kind:
                 of_line = f", {state(condition).partition(';')[0]}" if kind == LINE else ""
-                entries.append(f"`{spelt(condition)}` ({condition.title}{of_line})")
+                entries.append(f"`{condition.name}` ({condition.title}{of_line})")
         paragraphs.append(textwrap.fill(f"{head}: {'; '.join(entries)}.", 140, break_on_hyphens=False))
     return "\n\n".join(paragraphs) + "\n"
 

@@ -10,8 +10,6 @@ from check_delayed_repl.conditions import BESIDE, CONDITIONS, FAULT, HARD, HOLDA
 
 HELP = "what a condition means and what to do about it, without asking a server"
 
-SPELT = {"active": "active-KIND", "recovery-window": "KIND-recovery-window"}
-"""Conditions that have a kind of job in their names."""
 _STATES = {
     HARD: "CRITICAL, whatever else is going on",
     HOLDABLE: "CRITICAL; WARNING while a job is active and its time limit lasts",
@@ -33,15 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.condition is None:
         for condition in CONDITIONS:
-            print(f"{spelt(condition):<26} {state(condition).partition(',')[0].partition(';')[0]:<9} {condition.title}")
+            print(f"{condition.name:<26} {state(condition).partition(',')[0].partition(';')[0]:<9} {condition.title}")
         print("\ndelayed-repl explain CONDITION says what one means and what to do.")
         return 0
     found = find(args.condition)
     if found is None:
-        known = [spelt(condition) for condition in CONDITIONS]
+        known = [condition.name for condition in CONDITIONS]
         hint = did_you_mean(args.condition, known, ": delayed-repl explain lists them")
         raise UsageError(f"CONDITION: {args.condition!r} is none{hint}")
-    print(f"{spelt(found)}: {explained(found)}")
+    print(f"{found.name}: {explained(found)}")
     print("\nFor a replica of yours: delayed-repl diagnose. The time limits: man check_delayed_repl.")
     return 0
 
@@ -60,10 +58,6 @@ def explained(condition: Condition) -> str:
         lines.append(fill(text, WIDTH, initial_indent=start, subsequent_indent="     ", break_on_hyphens=False))
         lines += [f"       {command}" for command in commands]
     return "\n".join(lines)
-
-
-def spelt(condition: Condition) -> str:
-    return SPELT.get(condition.name, condition.name)
 
 
 def state(condition: Condition) -> str:

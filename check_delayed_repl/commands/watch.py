@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from check_delayed_repl.arguments import count_of
@@ -50,13 +51,11 @@ def _frames(session: Session, args: argparse.Namespace) -> None:
     from check_delayed_repl.diagnose.text import Screen
 
     shown = console(args.color)
-    for count, sample in enumerate(session.each(args.interval), 1):
+    for sample in islice(session.each(args.interval), args.count):
         session.take(sample)
         frame = [*Screen(session.picture()).frame(ROWS), Text()]
         shown.print(joined(frame, args.ascii), soft_wrap=True)
         sys.stdout.flush()
-        if count == args.count:
-            return
 
 
 def _live(session: Session, args: argparse.Namespace) -> None:
@@ -71,12 +70,10 @@ def _live(session: Session, args: argparse.Namespace) -> None:
             return joined(_frame(session, shown.width, shown.height), args.ascii)
 
     with Live(console=shown, screen=True, get_renderable=frame, refresh_per_second=FRAMES_PER_SECOND) as view:
-        for count, sample in enumerate(session.each(args.interval), 1):
+        for sample in islice(session.each(args.interval), args.count):
             with turn:
                 session.take(sample)
             view.refresh()
-            if count == args.count:
-                return
 
 
 def _frame(session: Session, columns: int, rows: int) -> list[Text]:

@@ -238,8 +238,8 @@ STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
         Step("See the status:", "{status}"),
         lambda p: s.start("SQL_THREAD", ON_PURPOSE)(p) if s.stopped(p) else (),
     ),
-    "active": (Step("Nothing, unless it should be over by now:", LIST_JOBS),),
-    "recovery-window": (WATCH,),
+    "active-KIND": (Step("Nothing, unless it should be over by now:", LIST_JOBS),),
+    "KIND-recovery-window": (WATCH,),
     "recovery-exceeded": (
         *CATCHING_UP,
         Step("If it is right that it takes so long, raise {spent} on the check."),
@@ -276,7 +276,7 @@ STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
 }
 """By condition, without its kind of job."""
 
-_LINE = frozenset(conditions.names(LINE)) - {"active"}
+_LINE = frozenset(conditions.names(LINE)) - {"active-KIND"}
 _BLIND = _LINE | {"source-log-stale", "relay-log-stale", "source-changed", "io-unstable", "local-heartbeat-stale"}
 """What is only the last that was known, once nothing is seen any more."""
 
