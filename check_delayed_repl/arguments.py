@@ -1,4 +1,4 @@
-"""Arguments: a parser that prints nothing, the errors, and what text of each type may be.
+"""Arguments: a parser that leaves errors to the command, and what text of each type may be.
 
 Every mistake is a UsageError with one line that names the option; the two commands print it each in its own way and
 exit with 3. No message ever quotes a value that could be a password.
@@ -34,16 +34,8 @@ class UsageError(Exception):
     """The command was called wrongly. The message is one line and names the option."""
 
 
-class HelpRequested(Exception):
-    """--help or --version was asked for; `text` is what to print."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
-
-
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that prints nothing and never exits: UsageError and HelpRequested are for the command to print.
+    """An ArgumentParser that says what is wrong by a UsageError, and ends by SystemExit for --help and --version alone.
 
     Options are never guessed from a beginning, and the help has the same width everywhere.
     """
@@ -61,10 +53,11 @@ class Parser(argparse.ArgumentParser):
 
     def add_help_options(self, group: argparse._ActionsContainer) -> None:
         group.add_argument("-h", "--help", action="help", help="show this text and exit")
-        group.add_argument("-V", "--version", action=_ShowVersion, nargs=0, help="show the version and exit")
+        version = f"{self.prog.partition(' ')[0]} {__version__}"
+        group.add_argument("-V", "--version", action="version", version=version, help="show the version and exit")
 
-    def print_help(self, file: object = None) -> NoReturn:  # noqa: ARG002
-        raise HelpRequested(self.format_help())
+    def print_help(self, file: object = None) -> None:  # noqa: ARG002
+        print(self.format_help(), end="")  # argparse says nothing of a full disk
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -85,11 +78,6 @@ class Parser(argparse.ArgumentParser):
         if argument.startswith("-") and len(argument) > 1:
             return f"{argument[:2]}: no such option (see --help)"
         return "unexpected argument (a value with spaces needs quotes; see --help)"
-
-
-class _ShowVersion(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        raise HelpRequested(f"{parser.prog.partition(' ')[0]} {__version__}\n")
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = " (see --help)") -> str:

@@ -12,7 +12,7 @@ from _thread import allocate_lock, start_new_thread
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 
-from check_delayed_repl.arguments import HelpRequested, Parser, UsageError
+from check_delayed_repl.arguments import Parser, UsageError
 from check_delayed_repl.config import parsed
 from check_delayed_repl.judge.outcome import Finding, State, Verdict
 from check_delayed_repl.light import TYPE_CHECKING
@@ -90,8 +90,8 @@ def run(argv: Sequence[str]) -> int:
             check_keep(args.keep, limits)
         replica = replica_name(args)
         return _check(args, limits, replica, started + args.timeout)
-    except HelpRequested as shown:
-        return _print(shown.text, State.UNKNOWN)
+    except SystemExit:  # --help or --version
+        return _print("", State.UNKNOWN)
     except UsageError as error:
         from check_delayed_repl.report.nagios import render_line
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from check_delayed_repl.arguments import HELP_WIDTH, HelpRequested, Parser, UsageError, did_you_mean
+from check_delayed_repl.arguments import HELP_WIDTH, Parser, UsageError, did_you_mean
 from check_delayed_repl.commands import PROG, CommandFailed, complain
 from check_delayed_repl.config import parsed
 from check_delayed_repl.history import HistoryUnavailable
@@ -64,11 +64,9 @@ def run(argv: Sequence[str]) -> int:
     arguments = list(argv)
     debug = arguments[:1] == ["--debug"]
     try:
-        try:
-            return _run(arguments[1:] if debug else arguments)
-        except HelpRequested as shown:
-            print(shown.text, end="")
-            return 0
+        return _run(arguments[1:] if debug else arguments)
+    except SystemExit:  # --help or --version
+        return 0
     except UsageError as error:
         complain(str(error))
         return USAGE

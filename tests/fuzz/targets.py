@@ -19,7 +19,7 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 from check_delayed_repl import options as line
-from check_delayed_repl.arguments import HelpRequested, Parser, UsageError, duration
+from check_delayed_repl.arguments import Parser, UsageError, duration
 from check_delayed_repl.conditions import SAMPLE_ERRORS
 from check_delayed_repl.history import HistoryUnavailable
 from check_delayed_repl.judge.fold import Fold
@@ -298,8 +298,6 @@ def options(data: bytes) -> None:
         assert line.replica_name(args)
     except UsageError as error:
         _one_line(error)
-    except HelpRequested:
-        pass
     for text in data.decode("utf-8", "replace").split("\n"):
         try:
             assert 0 <= duration(text) < float("inf")
