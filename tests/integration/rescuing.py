@@ -67,7 +67,7 @@ class Scene:
         self.pins = self.mariadb or pair.family == "mysql56"
         """A freeze cannot be held at once."""
         self._writing = threading.Lock()
-        self._number = 0
+        self._number = self._written = 0
 
     # The servers
 
@@ -136,6 +136,7 @@ class Scene:
                                 run(f"INSERT INTO {table} (v, n) VALUES (REPEAT('{number % 10}', 200), {number})")
                             else:
                                 run(f"UPDATE {table} SET n = n + 1, v = '{number}' WHERE id = {1 + number % 199}")
+                            self._written += 1
                     number += 7
 
         threads = [threading.Thread(target=write, args=(seed,), daemon=True) for seed in range(4)]
@@ -148,6 +149,11 @@ class Scene:
             done.set()
             for thread in threads:
                 thread.join(30)
+
+    def more(self) -> None:
+        """Until the load has written into every table many times."""
+        enough = self._written + 60
+        wait_until(lambda: self._written >= enough, 60, "more is written")
 
     def make(self, mistake: str) -> State:
         """The tables right before the mistake, which is made with nothing in between."""

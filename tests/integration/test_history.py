@@ -21,7 +21,7 @@ from check_delayed_repl.history.pruning import prune, prune_meanwhile
 from check_delayed_repl.records import JobLine, Sample
 from check_delayed_repl.tool import run
 
-from .servers import ROOT_PASSWORD
+from .servers import ROOT_PASSWORD, wait_until
 
 if TYPE_CHECKING:
     from .servers import Family, Kit, Server
@@ -344,8 +344,10 @@ def test_a_lost_connection_is_made_again(shared: Shared) -> None:
 
     def kill() -> None:
         assert owner._connection is not None
-        shared.sql(f"KILL {owner._connection.thread_id()}")  # type: ignore[no-untyped-call]
-        time.sleep(0.2)
+        number = owner._connection.thread_id()  # type: ignore[no-untyped-call]
+        shared.sql(f"KILL {number}")
+        gone = f"SELECT 1 FROM information_schema.PROCESSLIST WHERE ID = {number}"
+        wait_until(lambda: not shared.sql(gone), 60, "the connection has ended")
 
     kill()
     with pytest.raises(HistoryUnavailable, match=r"connection was lost|Connection was killed"):

@@ -346,9 +346,9 @@ def test_an_account_of_its_own(scene: Scene) -> None:
     assert ready.code == 0, ready
     assert "it needs SELECT there" in ready.out
     with scene.load():
-        time.sleep(0.5)
+        scene.more()
         before = scene.make(MISTAKES["delete"])
-        time.sleep(0.3)
+        scene.more()
     with scene.replica.session() as other:
         other("SELECT 1")
         said = scene.run("freeze").out
@@ -560,9 +560,9 @@ def joined(forward: subprocess.Popen[str]) -> None:
 
 def test_a_forward_that_is_interrupted_goes_on_and_is_joined(scene: Scene) -> None:
     with scene.load():
-        time.sleep(0.5)
+        scene.more()
         before = scene.make(MISTAKES["delete"])
-        time.sleep(0.3)
+        scene.more()
     scene.json("freeze")
     target = scene.find("--table", "app.orders")[0]["target"]
     with scene.replica.session() as locks:
