@@ -85,9 +85,9 @@ class Observer:
 
     def close(self) -> None:
         """Ends the connection; a further sample makes a new one."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def _sample(self, deadline: float, budget: float, previous: Sample | None, seen: dict[str, Any]) -> None:
         """Puts what it sees into `seen`, as fields of Sample. Raises SampleFailed."""

@@ -7,14 +7,15 @@ is known.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from math import isfinite
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import isfinite, nan
 from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple
 
 from check_delayed_repl import __version__
 from check_delayed_repl.judge.protection import protected_s
 from check_delayed_repl.publish.result import Result, host_of
+from check_delayed_repl.records import Sample
 from check_delayed_repl.report.metrics import active_ages
 from check_delayed_repl.words import clean
 
@@ -65,7 +66,9 @@ def families(
     """
     found = {name: Family(PREFIX + name, "gauge", text, []) for name, text in _REPLICA}
     for result in results:
-        _add(result, lambda name, value, **labels: _sample(found[name], result, value, labels))  # noqa: B023 - used at once
+        for name, value, labels in _samples(result):
+            if value is not None and isfinite(value):
+                found[name].samples.append(({"replica": result.replica.name, **labels}, value))
     worker = [
         Family(PREFIX + "replicas", "gauge", "Replicas that this worker takes samples of.", [({}, replicas)]),
         _by_target("publish_errors_total", "Attempts to hand over verdicts that failed.", errors),
@@ -85,45 +88,38 @@ def _by_target(name: str, text: str, counts: Counts) -> Family:
     return Family(PREFIX + name, "counter", text, [({"target": target}, n) for target, n in sorted(counts.items())])
 
 
-def _sample(family: Family, result: Result, value: float | None, labels: dict[str, str]) -> None:
-    if value is not None and isfinite(value):
-        family.samples.append(({"replica": result.replica.name, **labels}, value))
-
-
-def _add(result: Result, add: Callable[..., None]) -> None:
+def _samples(result: Result) -> Iterator[tuple[str, float | None, dict[str, str]]]:
+    """Metrics of one verdict, each with its labels beside the replica; None where nothing is known."""
     replica, verdict = result
-    target, limits, sample, trend = replica.target, replica.limits, verdict.sample, verdict.trend
-    add("state", int(verdict.state))
+    target, limits, trend = replica.target, replica.limits, verdict.trend
+    sample = verdict.sample or Sample(nan)
     for condition in dict.fromkeys(finding.condition for finding in verdict.findings):
-        add("condition", 1, condition=condition)
-    add("intercept_seconds", trend.intercept)
-    add("slope_ratio", trend.slope)
-    add("min_delay_seconds", limits.min_delay_time)
-    add("max_delay_seconds", limits.max_delay_time)
-    add("source_log_age_seconds", verdict.source_log_age)
-    add("relay_log_age_seconds", verdict.relay_log_age)
+        yield "condition", 1, {"condition": condition}
     for exception, (limit, _) in limits.budgets.items():
-        add("held_seconds", verdict.held.get(exception), exception=exception)
-        add("held_limit_seconds", limit, exception=exception)
+        yield "held_seconds", verdict.held.get(exception), {"exception": exception}
+        yield "held_limit_seconds", limit, {"exception": exception}
     for kind, age in active_ages(verdict).items():
-        add("job_age_seconds", age, kind=clean(kind, 32))
-    server = ""
-    if sample is not None:
-        add("delay_seconds", sample.delay)
-        add("sql_delay_seconds", sample.sql_delay)
-        add("local_heartbeat_age_seconds", sample.local)
-        add("relay_log_bytes", sample.relay_log_space)
-        add("last_sample_timestamp_seconds", sample.t)
-        add("protected_seconds", protected_s(verdict))
-        server = clean(sample.server or "")
-    add(
-        "info",
-        1,
-        host=host_of(target),
-        port="" if target.socket and not target.host else str(target.port or 3306),
-        channel=target.channel or "",
-        server=server,
-    )
+        yield "job_age_seconds", age, {"kind": clean(kind, 32)}
+    values = {
+        "state": int(verdict.state),
+        "intercept_seconds": trend.intercept,
+        "slope_ratio": trend.slope,
+        "min_delay_seconds": limits.min_delay_time,
+        "max_delay_seconds": limits.max_delay_time,
+        "source_log_age_seconds": verdict.source_log_age,
+        "relay_log_age_seconds": verdict.relay_log_age,
+        "delay_seconds": sample.delay,
+        "sql_delay_seconds": sample.sql_delay,
+        "local_heartbeat_age_seconds": sample.local,
+        "relay_log_bytes": sample.relay_log_space,
+        "last_sample_timestamp_seconds": sample.t,
+        "protected_seconds": protected_s(verdict),
+    }
+    for name, value in values.items():
+        yield name, value, {}
+    port = "" if target.socket and not target.host else str(target.port or 3306)
+    where = {"host": host_of(target), "port": port, "channel": target.channel or ""}
+    yield "info", 1, {**where, "server": clean(sample.server or "")}
 
 
 def text(found: Sequence[Family]) -> str:

@@ -40,7 +40,6 @@ class Scheduler:
         self._order = counted()
         # Unlike a threading.Event, a signal handler may use it at any moment.
         self._incoming: queue.SimpleQueue[tuple[list[Replica], Newest] | None] = queue.SimpleQueue()
-        self._leaving: list[_Sampled] = []
         self._stopping = False
         self._watchdog_s = watchdog_s()
 
@@ -80,7 +79,6 @@ class Scheduler:
                 following = None if sampled.gone else sampled.turn(moment, now)
                 if following is not None:
                     heapq.heappush(due, (following, next(self._order), sampled))
-            self._leaving = [sampled for sampled in self._leaving if not sampled.left()]
             if not due and not any(sampled.busy for sampled in self._sampled.values()):
                 return
             wake = due[0][0] if due else now + 0.05
@@ -111,8 +109,7 @@ class Scheduler:
                 entering.append(sampled)
             self._sampled[replica.name] = sampled
         for sampled in before.values():
-            sampled.gone = True
-            self._leaving.append(sampled)
+            sampled.leave()
         self._enter(entering)
         log(f"read the configuration again: taking samples of {_named(self._sampled.values())}")
 
@@ -156,11 +153,11 @@ class _Sampled:
         self.replica = replica
         return True
 
-    def left(self) -> bool:
-        """Whether a replica that is gone has been left: its last sample is done, its connection closed."""
+    def leave(self) -> None:
+        """It is sampled no more; a sample that is on its way closes the connection when it is done."""
+        self.gone = True
         if not self.busy:
             self.observer.close()
-        return not self.busy
 
     def turn(self, moment: float, now: float) -> float | None:
         """It was due at `moment`: takes a sample, and says when it is due again; None for never."""
@@ -193,6 +190,8 @@ class _Sampled:
         self._after(sample)
         self._keep(sample)
         self.busy = False
+        if self.gone:
+            self.observer.close()
 
     def _after(self, sample: Sample) -> None:
         """Reconnecting is delayed, more and more, where it takes time or the server counts it as an attack.
