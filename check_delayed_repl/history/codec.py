@@ -77,6 +77,11 @@ def text(value: str, length: int = TEXT_LENGTH) -> str:
     return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
+def name(value: str) -> str:
+    """The name of a replica or a job, as it is stored."""
+    return text(value, NAME_LENGTH)
+
+
 def whole(value: int) -> int:
     """A whole number that every history can store; beyond 64 bits all are equally absurd."""
     return min(max(value, -LARGEST), LARGEST - 1)
@@ -98,7 +103,7 @@ _STORED: dict[str, Callable[[Any], object]] = {
     FLAG: int,
     TEXT: text,
     WORD: lambda value: text(value, KIND_LENGTH),
-    NAME: lambda value: text(value, NAME_LENGTH),
+    NAME: name,
     LIST: lambda values: text("\n".join(value.replace("\n", " ") for value in values), LIST_LENGTH),
 }
 _STORE = tuple(_STORED[kind] for _, kind in COLUMNS)
@@ -128,7 +133,7 @@ def sample_from(row: Row) -> Sample:
 def job_values(line: JobLine) -> Row:
     """A job line's columns from id to unreadable."""
     return (
-        text(line.id, NAME_LENGTH),
+        name(line.id),
         None if line.kind is None else text(line.kind, KIND_LENGTH),
         None if line.started_at is None else finite(line.started_at),
         None if line.finished_at is None else finite(line.finished_at),
@@ -139,13 +144,13 @@ def job_values(line: JobLine) -> Row:
 
 def job_from(row: Row) -> JobLine:
     """The job line of a row (arrival, replica, t, id, …, unreadable), whoever wrote it."""
-    arrival, _, t, name, kind, started_at, finished_at, void, unreadable = row
+    arrival, _, t, job, kind, started_at, finished_at, void, unreadable = row
     problem = unreadable
     if not isinstance(t, int | float):
         t, problem = 0.0, "no time of writing"
-    if not isinstance(name, str):
-        name, problem = f"line {arrival}", "no id"
-    return job_line(float(t), name, kind, started_at, finished_at, void, problem)
+    if not isinstance(job, str):
+        job, problem = f"line {arrival}", "no id"
+    return job_line(float(t), job, kind, started_at, finished_at, void, problem)
 
 
 # --- the layout ---

@@ -23,16 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from check_delayed_repl.history.codec import (
-    JOB_COLUMNS,
-    NAME_LENGTH,
-    Row,
-    added_columns,
-    job_values,
-    layout,
-    numbers,
-    text,
-)
+from check_delayed_repl.history import codec
 from check_delayed_repl.history.database import Forbidden, HistoryUnavailable
 from check_delayed_repl.history.tables import History
 from check_delayed_repl.observe.connection import (
@@ -67,7 +58,7 @@ TYPES = {
     "NAME": "VARCHAR(255)",
     "LIST": "TEXT",
 }
-_TABLES = layout(TYPES)
+_TABLES = codec.layout(TYPES)
 _OPTIONS = "ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
 KEYS_OF_ITS_OWN = "ALTER TABLE job MODIFY seq BIGINT UNSIGNED NOT NULL DEFAULT (UUID_SHORT())"
 """A server older than MySQL 8.0.13 or MariaDB 10.2.1 does not understand this, and must do without: there, whoever may
@@ -93,7 +84,7 @@ SCHEMA = (
     f"INSERT IGNORE INTO schema_version (id, version) VALUES (1, {History.version})",
 )
 FROM_FIRST_RELEASE = (
-    *(f"ALTER TABLE {table} {', '.join(columns)}" for table, columns in added_columns(TYPES).items()),
+    *(f"ALTER TABLE {table} {', '.join(columns)}" for table, columns in codec.added_columns(TYPES).items()),
     KEYS_OF_ITS_OWN,
     NEVER_EMPTY,
     "UPDATE replica SET delay_arrival = GREATEST(COALESCE(delay_arrival, 0), COALESCE(source_arrival, 0))",
@@ -146,7 +137,7 @@ class MySQLHistory(History):
 
     def add_job(self, replica: str, line: JobLine) -> None:
         columns = [*JOB_WRITER_COLUMNS, "unreadable"][: None if line.unreadable else -1]
-        values = (text(replica, NAME_LENGTH), *job_values(line))[: len(columns)]
+        values = (codec.name(replica), *codec.job_values(line))[: len(columns)]
         statement = f"INSERT INTO job ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
         # Without the lock: this must work for those who may not even read the counter.
         self._read(lambda: self._run(statement, values))
@@ -292,7 +283,7 @@ class MySQLHistory(History):
         waiting: list[int] = []
         for first in range(0, len(names), _NAMES_AT_ONCE):
             part = names[first : first + _NAMES_AT_ONCE]
-            values = [value for name in part for value in (text(name, NAME_LENGTH), share)]
+            values = [value for name in part for value in (codec.name(name), share)]
             waiting += (row[0] for row in self._rows(" UNION ALL ".join([own] * len(part)), values))
         waiting.sort()
         rest = self._rows("SELECT seq FROM job WHERE arrival IS NULL ORDER BY seq LIMIT ?", (_ADOPTED_AT_ONCE,))
@@ -308,7 +299,7 @@ class MySQLHistory(History):
         return arrival + len(numbered)
 
     def _delete_jobs(self, arrivals: Sequence[int]) -> None:
-        some = self._rows(f"SELECT seq, arrival FROM job WHERE arrival IN ({numbers(arrivals)})")
+        some = self._rows(f"SELECT seq, arrival FROM job WHERE arrival IN ({codec.numbers(arrivals)})")
         if some:
             self._run(f"DELETE job FROM {_line_by_line(some)}", [value for pair in some for value in pair])
 
@@ -318,9 +309,9 @@ class MySQLHistory(History):
         exact = re.sub(r"(replica|id) IN", r"CAST(\1 AS BINARY) IN", statement)
         return statement + exact, values * 2
 
-    def _waiting(self, names: Sequence[str], after: int, ids: Sequence[str]) -> list[Row]:
+    def _waiting(self, names: Sequence[str], after: int, ids: Sequence[str]) -> list[codec.Row]:
         chosen, values = self._chosen(names, ids)
-        columns = JOB_COLUMNS.replace("t,", "COALESCE(t, UNIX_TIMESTAMP(NOW(6))) + 0E0,", 1)
+        columns = codec.JOB_COLUMNS.replace("t,", "COALESCE(t, UNIX_TIMESTAMP(NOW(6))) + 0E0,", 1)
         return self._select(
             f"SELECT seq, replica, {columns} FROM job WHERE {chosen}(arrival IS NULL OR arrival > ?)"
             " ORDER BY arrival IS NULL, arrival, seq LIMIT ?",

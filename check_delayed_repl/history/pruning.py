@@ -99,9 +99,8 @@ def _old(history: History, replica: str | None, cutoff: float) -> Iterator[tuple
         if row[1] in kept:
             jobs.setdefault(row[1], []).append((row[0], line))
         elif line.t < cutoff:
-            over.append(
-                row[0]
-            )  # under a name that no replica has: whoever may record jobs may record any number of those
+            # Under a name that no replica has: whoever may record jobs may record any number of those.
+            over.append(row[0])
     over += (arrival for name, lines in jobs.items() for arrival in _jobs_over(lines, *kept[name]))
     for first in range(0, len(over), STEP):
         yield None, over[first : first + STEP]

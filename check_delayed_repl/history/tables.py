@@ -21,20 +21,7 @@ from contextlib import suppress
 from math import isfinite
 from operator import itemgetter
 
-from check_delayed_repl.history.codec import (
-    COLUMNS,
-    EPISODE_MEMORY_S,
-    JOB_COLUMNS,
-    NAME_LENGTH,
-    NOTABLE,
-    Row,
-    job_from,
-    job_values,
-    numbers,
-    sample_from,
-    sample_values,
-    text,
-)
+from check_delayed_repl.history import codec
 from check_delayed_repl.history.database import Database, HistoryUnavailable
 from check_delayed_repl.records import HELD_S, LARGEST, JobLine, Past, Record, Sample, job_names
 
@@ -86,7 +73,7 @@ class History(Database):
         """Gives numbers after `arrival` to job lines that wait for one, of these names first; returns the last one."""
         return arrival
 
-    def _waiting(self, _names: Sequence[str], _after: int, _ids: Sequence[str]) -> Iterable[Row]:
+    def _waiting(self, _names: Sequence[str], _after: int, _ids: Sequence[str]) -> Iterable[codec.Row]:
         """The job lines that have no arrival number, or got one after `_after`."""
         return ()
 
@@ -94,7 +81,7 @@ class History(Database):
         """What has to be there before these rows of samples can be stored."""
 
     def _delete_jobs(self, arrivals: Sequence[int]) -> None:
-        self._run(f"DELETE FROM job WHERE arrival IN ({numbers(arrivals)})")
+        self._run(f"DELETE FROM job WHERE arrival IN ({codec.numbers(arrivals)})")
 
     # --- writing ---
 
@@ -130,8 +117,8 @@ class History(Database):
         replicas = {replica for replica, _ in records}
         names = sorted({name for replica in replicas for name in job_names(replica)})
         arrival = self._adopt(self._counter()[0], names)
-        samples: list[Row] = []
-        jobs: list[Row] = []
+        samples: list[codec.Row] = []
+        jobs: list[codec.Row] = []
         notable: set[int] = set()
         for replica, record in records:
             arrival += 1
@@ -139,22 +126,22 @@ class History(Database):
                 raise HistoryUnavailable(f"history {self.name}: a time of {record.t} cannot be kept")
             if isinstance(record, Sample):
                 number = self._number(replica)
-                samples.append((number, arrival, *sample_values(record)))
+                samples.append((number, arrival, *codec.sample_values(record)))
                 if record.delay is not None or record.source_id is not None:
                     notable.add(number)
             else:
-                jobs.append((text(replica, NAME_LENGTH), arrival, record.t, *job_values(record)))
+                jobs.append((codec.name(replica), arrival, record.t, *codec.job_values(record)))
         if samples:
             self._prepare(samples)
-            places = ", ".join(self._write_as(kind) for _, kind in COLUMNS)
-            columns = ", ".join(column for column, _ in COLUMNS)
+            places = ", ".join(self._write_as(kind) for _, kind in codec.COLUMNS)
+            columns = ", ".join(column for column, _ in codec.COLUMNS)
             self._run_many(f"INSERT INTO sample (replica, arrival, {columns}) VALUES (?, ?, {places})", samples)
         if notable:
             # They stand there or shortly before.
-            self._run(f"UPDATE replica SET delay_arrival = ? WHERE number IN ({numbers(notable)})", (arrival,))
+            self._run(f"UPDATE replica SET delay_arrival = ? WHERE number IN ({codec.numbers(notable)})", (arrival,))
         if jobs:
             self._run_many(
-                f"INSERT INTO job (replica, arrival, {JOB_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", jobs
+                f"INSERT INTO job (replica, arrival, {codec.JOB_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", jobs
             )
         self._run("UPDATE counter SET arrival = ? WHERE id = 1", (arrival,))
 
@@ -167,7 +154,7 @@ class History(Database):
         number = self._known(replica)
         if number is None:
             # The first release's tables want to know of a slowest sample.
-            self._run("INSERT INTO replica (name, slowest) VALUES (?, 0)", (text(replica, NAME_LENGTH),))
+            self._run("INSERT INTO replica (name, slowest) VALUES (?, 0)", (codec.name(replica),))
             number = self._known(replica)
             assert number is not None
         return number
@@ -175,7 +162,7 @@ class History(Database):
     def _known(self, replica: str) -> int | None:
         number = self._numbers.get(replica)
         if number is None:
-            rows = self._rows("SELECT number FROM replica WHERE name = ?", (text(replica, NAME_LENGTH),))
+            rows = self._rows("SELECT number FROM replica WHERE name = ?", (codec.name(replica),))
             if not rows:
                 return None
             number = self._numbers[replica] = int(rows[0][0])
@@ -185,9 +172,11 @@ class History(Database):
 
     def _samples(self, rest: str, parameters: Sequence[object]) -> list[tuple[int, int, Sample]]:
         """Samples, each with its arrival and its replica's number; `rest` follows FROM sample."""
-        columns = ", ".join(self._read_as(column, kind) for column, kind in COLUMNS)
+        columns = ", ".join(self._read_as(column, kind) for column, kind in codec.COLUMNS)
         statement = f"SELECT arrival, replica, {columns} FROM sample {rest}"
-        return self._read(lambda: [(row[0], row[1], sample_from(row[2:])) for row in self._rows(statement, parameters)])
+        return self._read(
+            lambda: [(row[0], row[1], codec.sample_from(row[2:])) for row in self._rows(statement, parameters)]
+        )
 
     def records(self, replica: str, after: int = 0) -> Iterator[tuple[int, Record]]:
         """Everything that arrived after `after`, in order of arrival, each with its arrival number.
@@ -213,13 +202,13 @@ class History(Database):
         self, known: dict[int, str], names: Sequence[str], after: int, upto: int
     ) -> Iterator[tuple[int, str, Record]]:
         """Samples of the replicas with these numbers and job lines under these names (none: any), in pieces."""
-        where = f"WHERE replica IN ({numbers(known)}) AND arrival > ? AND arrival <= ? ORDER BY arrival LIMIT ?"
+        where = f"WHERE replica IN ({codec.numbers(known)}) AND arrival > ? AND arrival <= ? ORDER BY arrival LIMIT ?"
         while after < upto:
             samples = self._samples(where, (after, upto, self.chunk)) if known else []
             jobs = self._jobs(names, after, upto)
             # Where a piece is full, there may be more of its kind behind it.
             end = min([upto, *(piece[-1][0] for piece in (samples, jobs) if len(piece) == self.chunk)])
-            records: list[tuple[int, str, Record]] = [(row[0], row[1], job_from(row)) for row in jobs]
+            records: list[tuple[int, str, Record]] = [(row[0], row[1], codec.job_from(row)) for row in jobs]
             records += ((arrival, known[number], sample) for arrival, number, sample in samples)
             yield from sorted((record for record in records if record[0] <= end), key=itemgetter(0))
             after = end
@@ -231,21 +220,21 @@ class History(Database):
         """
         upto = self.place()[0]
         for row in self._all_jobs(job_names(replica), upto, ids):
-            yield row[1], job_from(row)
+            yield row[1], codec.job_from(row)
         for row in self._waiting(job_names(replica), upto, ids):
-            yield row[1], job_from(row)
+            yield row[1], codec.job_from(row)
 
-    def _all_jobs(self, names: Sequence[str], upto: int, ids: Sequence[str] = ()) -> Iterator[Row]:
+    def _all_jobs(self, names: Sequence[str], upto: int, ids: Sequence[str] = ()) -> Iterator[codec.Row]:
         after = 0
         while rows := self._jobs(names, after, upto, ids):
             yield from rows
             after = rows[-1][0]
 
-    def _jobs(self, names: Sequence[str], after: int, upto: int, ids: Sequence[str] = ()) -> list[Row]:
+    def _jobs(self, names: Sequence[str], after: int, upto: int, ids: Sequence[str] = ()) -> list[codec.Row]:
         """The first job lines under these names, and with these ids; any, where none are given."""
         chosen, values = self._chosen(names, ids)
         return self._select(
-            f"SELECT arrival, replica, {JOB_COLUMNS} FROM job WHERE {chosen}arrival > ? AND arrival <= ?"
+            f"SELECT arrival, replica, {codec.JOB_COLUMNS} FROM job WHERE {chosen}arrival > ? AND arrival <= ?"
             " ORDER BY arrival LIMIT ?",
             (*values, after, upto, self.chunk),
         )
@@ -257,7 +246,7 @@ class History(Database):
             for column, values in (("replica", names), ("id", ids))
             if values
         )
-        return statement, [text(value, NAME_LENGTH) for value in (*names, *ids)]
+        return statement, [codec.name(value) for value in (*names, *ids)]
 
     def window(self, replica: str, since_t: float, upto: int) -> list[Sample]:
         """The samples with t >= since_t that arrived at `upto` or before, in order of arrival."""
@@ -292,14 +281,14 @@ class History(Database):
             " WHERE replica = ? AND arrival < ?",
             (number, before),
         )
-        jobs = tuple(job_from(row) for row in self._all_jobs(job_names(replica), before - 1))
+        jobs = tuple(codec.job_from(row) for row in self._all_jobs(job_names(replica), before - 1))
         bare = sql_delay is None and seen == [None] * len(seen)
         return Past(samples, newest_t, sql_delay, local is not None or bool(missing), bare, jobs)
 
     def newest_sample(self, replica: str) -> Sample | None:
         """The newest sample with a delay or a source id: what the next sample wants to know of the past."""
         for number, _, arrival in self.marks(replica):
-            found = self._samples(NOTABLE, (number, arrival))
+            found = self._samples(codec.NOTABLE, (number, arrival))
             return found[0][2] if found else None
         return None
 
@@ -321,13 +310,13 @@ class History(Database):
         """The kinds of job, beside those built in, that checks which judged this replica in the last day know."""
         rows = self._select(
             "SELECT name, kinds FROM fold JOIN replica ON number = fold.replica WHERE saved_at >= ?",
-            (self.now() - EPISODE_MEMORY_S,),
+            (self.now() - codec.EPISODE_MEMORY_S,),
         )
         return {kind for name, kinds in rows if replica in job_names(name) for kind in (kinds or "").split()}
 
-    def marks(self, replica: str | None) -> list[Row]:
+    def marks(self, replica: str | None) -> list[codec.Row]:
         """Number and name of a replica, or of all, and where its newest sample with a delay or a source id is."""
-        where, values = ("", []) if replica is None else (" WHERE name = ?", [text(replica, NAME_LENGTH)])
+        where, values = ("", []) if replica is None else (" WHERE name = ?", [codec.name(replica)])
         return self._select(f"SELECT number, name, delay_arrival FROM replica{where}", values)
 
     # --- the judge's fold ---
@@ -377,7 +366,7 @@ class History(Database):
                 "UPDATE counter SET publisher = ?, publisher_until = ?"
                 " WHERE id = 1 AND (publisher = ? OR publisher_until IS NULL OR publisher_until NOT BETWEEN ? AND ?)",
                 # One that ends later than any does was given before a clock was stepped.
-                (text(holder, NAME_LENGTH), now + seconds, text(holder, NAME_LENGTH), now, now + LONGEST_LEASE_S),
+                (codec.name(holder), now + seconds, codec.name(holder), now, now + LONGEST_LEASE_S),
             )
             return changed > 0
 

@@ -65,7 +65,10 @@ class Icinga:
         """Connections to be used again, by address: TLS is most of what a result costs."""
 
     def deliver(self, results: list[Result]) -> dict[str, str]:
-        """Hands all of them over, several at a time; returns why Icinga does not want some, by replica."""
+        """Hands all of them over, several at a time; returns why Icinga does not want some, by replica.
+
+        Raises NotDelivered.
+        """
         unwanted: dict[str, str] = {}
         for place, url in enumerate(self._urls):
             batch = _Batch(url, results)
