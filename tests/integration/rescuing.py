@@ -67,7 +67,7 @@ class Scene:
         self.pins = self.mariadb or pair.family == "mysql56"
         """A freeze cannot be held at once."""
         self._writing = threading.Lock()
-        self._number = self._written = 0
+        self._number = self._written = self._beats = 0
 
     # The servers
 
@@ -111,6 +111,7 @@ class Scene:
                 with suppress(Exception), self.source.session() as run:
                     while not done.wait(1.0 - time.time() % 1.0):
                         run(beat())
+                        self._beats += 1
 
         thread = threading.Thread(target=beats, daemon=True)
         thread.start()
@@ -151,9 +152,9 @@ class Scene:
                 thread.join(30)
 
     def more(self) -> None:
-        """Until the load has written into every table many times."""
-        enough = self._written + 60
-        wait_until(lambda: self._written >= enough, 60, "more is written")
+        """Until the load has written into every table many times, and a heartbeat."""
+        written, beats = self._written + 60, self._beats + 1
+        wait_until(lambda: self._written >= written and self._beats >= beats, 60, "more is written")
 
     def make(self, mistake: str) -> State:
         """The tables right before the mistake, which is made with nothing in between."""
