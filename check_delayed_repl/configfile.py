@@ -14,6 +14,7 @@ import stat
 from contextlib import suppress
 from functools import cached_property
 
+from check_delayed_repl import options
 from check_delayed_repl.arguments import UsageError, did_you_mean, unreadable
 from check_delayed_repl.configkeys import PUBLISH_KEYS, REPLICA_KEYS, TOP_KEYS, Publish
 from check_delayed_repl.history import holds_password
@@ -21,17 +22,7 @@ from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.observe.optionfile import EXPOSED, read_file
 from check_delayed_repl.observe.target import Target
-from check_delayed_repl.options import (
-    DEFAULTS,
-    HISTORY,
-    LIMITS,
-    REPLICA_IS,
-    TREND,
-    Option,
-    limits_from,
-    replica_name,
-    target_from,
-)
+from check_delayed_repl.options import Option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,7 +49,7 @@ class Replica(NamedTuple):
 
     name: str
     target: Target
-    timeout: float = DEFAULTS["timeout"]
+    timeout: float = options.DEFAULTS["timeout"]
     """Seconds that one sample may take; never longer than the interval."""
     interval: float = DEFAULT_INTERVAL
     """Seconds from one sample to the next."""
@@ -159,7 +150,7 @@ class File:
         if isinstance(given, str):
             return given
         try:
-            return replica_name(namespace(merged(self.defaults.values, table.values)))
+            return options.replica_name(namespace(merged(self.defaults.values, table.values)))
         except UsageError as error:
             raise UsageError(_at(table.which, error)) from None
 
@@ -230,12 +221,12 @@ def _text(each: Option, raw: object, folder: str) -> str:
         return str(raw)
     if not isinstance(raw, str):
         raise argparse.ArgumentTypeError("must be a number or text" if numeric else "must be text")
-    if each is HISTORY and ":/" in raw:
+    if each is options.HISTORY and ":/" in raw:
         # Left to those who have such a history, which needs it too.
         from urllib.parse import quote
 
         return _URL_PATHS.sub(lambda before: f"{before[0]}{quote(folder)}/", raw)
-    path = each.metavar == "FILE" or each is HISTORY
+    path = each.metavar == "FILE" or each is options.HISTORY
     return os.path.join(folder, raw) if path and raw and raw[0] != "@" else raw
 
 
@@ -294,11 +285,11 @@ def namespace(values: Values) -> argparse.Namespace:
 def replica_from(args: argparse.Namespace) -> Replica:
     """The one replica that the arguments name. Raises UsageError."""
     return Replica(
-        replica_name(args),
-        target_from(args),
-        getattr(args, "timeout", DEFAULTS["timeout"]),
+        options.replica_name(args),
+        options.target_from(args),
+        getattr(args, "timeout", options.DEFAULTS["timeout"]),
         getattr(args, "interval", None) or DEFAULT_INTERVAL,
-        limits_from(args),
+        options.limits_from(args),
         getattr(args, "object_host", None),
         getattr(args, "object_service", None),
     )
@@ -310,11 +301,11 @@ def limits_of(path: str, args: argparse.Namespace) -> Limits:
     which = f"--compare: {path}"
     if not found.st_size:  # as a --suggest that failed leaves what it was written to
         raise UsageError(f"{which}: is empty")
-    values = Table(document, by_key((*LIMITS, *TREND, *REPLICA_IS)), which).values
+    values = Table(document, by_key((*options.LIMITS, *options.TREND, *options.REPLICA_IS)), which).values
     fields = {each.field for each in _REPLICA.values()}
     base = {field: value for field, value in vars(args).items() if field in fields and value is not None}
     try:
-        return limits_from(namespace(merged(base, values)))
+        return options.limits_from(namespace(merged(base, values)))
     except UsageError as error:
         raise UsageError(f"{which}: {error}") from None
 

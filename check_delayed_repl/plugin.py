@@ -12,25 +12,12 @@ from _thread import allocate_lock, start_new_thread
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 
+from check_delayed_repl import options
 from check_delayed_repl.arguments import Parser, UsageError
 from check_delayed_repl.config import parsed
 from check_delayed_repl.judge.outcome import Finding, State, Verdict
 from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.limits import Limits
-from check_delayed_repl.options import (
-    HISTORY,
-    KEEP,
-    OUTPUT,
-    SAMPLING,
-    add_config_option,
-    add_connection_options,
-    add_judging_options,
-    add_options,
-    check_keep,
-    limits_from,
-    replica_name,
-    target_from,
-)
 from check_delayed_repl.records import Sample
 from check_delayed_repl.words import plain
 
@@ -65,11 +52,11 @@ def build_parser() -> Parser:
     parser = Parser(
         "check_delayed_repl", "%(prog)s -H HOST [options]", add_help=False, description=DESCRIPTION, epilog=EPILOG
     )
-    add_config_option(parser, parser.add_argument_group("the configuration file"), "one")
-    add_connection_options(parser)
-    add_judging_options(parser)
+    options.add_config_option(parser, parser.add_argument_group("the configuration file"), "one")
+    options.add_connection_options(parser)
+    options.add_judging_options(parser)
     group = parser.add_argument_group("history and output")
-    add_options(group, HISTORY, SAMPLING, KEEP, OUTPUT)
+    options.add_options(group, options.HISTORY, options.SAMPLING, options.KEEP, options.OUTPUT)
     group.add_argument("-v", "--verbose", action="count", default=0, help=VERBOSE_HELP)
     parser.add_help_options(group)
     return parser
@@ -85,10 +72,10 @@ def run(argv: Sequence[str]) -> int:
     started = time.monotonic()
     try:
         args = parsed(build_parser(), argv)
-        limits = limits_from(args)
+        limits = options.limits_from(args)
         if args.sampling != "worker":
-            check_keep(args.keep, limits)
-        replica = replica_name(args)
+            options.check_keep(args.keep, limits)
+        replica = options.replica_name(args)
         return _check(args, limits, replica, started + args.timeout)
     except SystemExit:  # --help or --version
         return _print("", State.UNKNOWN)
@@ -179,7 +166,7 @@ def _sample_and_judge(args: Namespace, limits: Limits, replica: str, deadline: f
             return _unjudged(State.CRITICAL, "history-unavailable", trouble)
 
     watchdog.doing = "taking a sample"
-    observer = Observer(target_from(args))
+    observer = Observer(options.target_from(args))
     sample = observer.sample(sample_deadline, previous)
     observer.close()
 

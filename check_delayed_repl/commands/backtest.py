@@ -12,20 +12,12 @@ from contextlib import ExitStack
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
+from check_delayed_repl import options
 from check_delayed_repl.arguments import UsageError, filled
 from check_delayed_repl.commands import CommandFailed
 from check_delayed_repl.configfile import limits_of
 from check_delayed_repl.history import one_replica, open_existing
 from check_delayed_repl.limits import Limits
-from check_delayed_repl.options import (
-    HISTORY,
-    REPLICA_IS,
-    WAIT,
-    add_config_option,
-    add_judging_options,
-    add_options,
-    limits_from,
-)
 from check_delayed_repl.records import Record
 
 if TYPE_CHECKING:
@@ -49,12 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a recording (history export writes one); - is standard input",
     )
     group = parser.add_argument_group("instead of a file")
-    HISTORY.add_to(group)
+    options.HISTORY.add_to(group)
     group.add_argument(
         "--replica", type=filled, metavar="NAME", help="the replica; needed where the history knows several"
     )
-    WAIT.add_to(group)
-    add_config_option(parser, group, "any")
+    options.WAIT.add_to(group)
+    options.add_config_option(parser, group, "any")
     group = parser.add_argument_group("what to show")
     group.add_argument("--every", action="store_true", help="every sample's verdict, not only where it changes")
     group.add_argument(
@@ -72,12 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--output", choices=("table", "json"), default="table", metavar="FORMAT", help="table (default) or json"
     )
-    add_judging_options(parser)
-    add_options(parser.add_argument_group("the replica was"), *REPLICA_IS)
+    options.add_judging_options(parser)
+    options.add_options(parser.add_argument_group("the replica was"), *options.REPLICA_IS)
 
 
 def run(args: argparse.Namespace) -> int:
-    limits = limits_from(args)
+    limits = options.limits_from(args)
     others = limits_of(args.compare, args) if args.compare else None
     if args.file is not None and args.history is not None and (args.fleet is None or "history" in args.given):
         raise UsageError("--history: not together with FILE")

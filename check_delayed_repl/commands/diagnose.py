@@ -5,22 +5,14 @@ from __future__ import annotations
 import argparse
 import time
 
+from check_delayed_repl import options
 from check_delayed_repl.arguments import UsageError, duration, positive_duration
 from check_delayed_repl.commands import CommandFailed, complain
 from check_delayed_repl.diagnose.picture import Diagnosis
 from check_delayed_repl.diagnose.screen import console, joined
 from check_delayed_repl.diagnose.session import Session
 from check_delayed_repl.judge.outcome import State
-from check_delayed_repl.options import (
-    HISTORY,
-    OUTPUT,
-    SAMPLING,
-    Option,
-    add_config_option,
-    add_connection_options,
-    add_judging_options,
-    add_options,
-)
+from check_delayed_repl.options import Option
 
 HELP = "explain what is wrong, what is protected, and what to do next"
 
@@ -46,7 +38,7 @@ _SAMPLES = (
 )
 _SHOWING = (
     Option("--brief", "only the verdict, what to do now and what is protected", switch=True),
-    OUTPUT,
+    options.OUTPUT,
     Option("--plot", "draw the line into this .png or .svg file too; needs matplotlib", "FILE"),
     Option(
         "--exit-code",
@@ -72,14 +64,15 @@ def add_shared_options(
     parser: argparse.ArgumentParser, interval: float, samples: tuple[Option, ...], showing: tuple[Option, ...] = ()
 ) -> None:
     """Those of diagnose and watch alike, with more about samples and about how to show it."""
-    add_config_option(parser, parser.add_argument_group("the configuration file"), "one")
-    add_connection_options(parser)
-    add_judging_options(parser)
+    options.add_config_option(parser, parser.add_argument_group("the configuration file"), "one")
+    options.add_connection_options(parser)
+    options.add_judging_options(parser)
     how_often = f"how often to take a sample (default {interval:g}s)"
     every = Option("--interval", how_often, "TIME", positive_duration)
-    add_options(parser.add_argument_group("samples"), HISTORY, SAMPLING, _SINCE, every, *samples)
+    group = parser.add_argument_group("samples")
+    options.add_options(group, options.HISTORY, options.SAMPLING, _SINCE, every, *samples)
     title = "how to show it (times are local; TZ=UTC before the command makes them UTC)"
-    add_options(parser.add_argument_group(title), _COLOR, _ASCII, *showing)
+    options.add_options(parser.add_argument_group(title), _COLOR, _ASCII, *showing)
     parser.set_defaults(interval=interval, color="auto")
 
 

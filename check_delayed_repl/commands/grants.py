@@ -9,18 +9,12 @@ import argparse
 import os
 import re
 
+from check_delayed_repl import options
 from check_delayed_repl.arguments import UsageError, filled, table
 from check_delayed_repl.commands import CommandFailed
 from check_delayed_repl.history import LOCATION_VARIABLE
 from check_delayed_repl.observe.heartbeat import identifier, table_name
 from check_delayed_repl.observe.replication import is_mariadb
-from check_delayed_repl.options import (
-    HISTORY,
-    add_config_option,
-    add_connection_options,
-    replica_name,
-    target_from,
-)
 from check_delayed_repl.setup import accounts
 from check_delayed_repl.setup.accounts import Account
 from check_delayed_repl.setup.asking import NEWEST, Facts, unasked
@@ -55,7 +49,7 @@ _HISTORY_RIGHTS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_connection_options(parser)
+    options.add_connection_options(parser)
     group = parser.add_argument_group("the accounts")
     group.add_argument(
         "--for",
@@ -80,8 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DB.TABLE",
         help="with --for rescue: what its account may count and dump too, DB.* and *.* as well; repeatable",
     )
-    HISTORY.add_to(group)
-    add_config_option(parser, group, "any")
+    options.HISTORY.add_to(group)
+    options.add_config_option(parser, group, "any")
     group = parser.add_argument_group("without asking the server")
     group.add_argument("--family", choices=tuple(NEWEST), help="the server's family; nothing is connected to")
     group.add_argument("--server-version", type=_version, metavar="X.Y.Z", help="its version (default: the newest)")
@@ -169,16 +163,16 @@ def _asked(args: argparse.Namespace) -> Facts:
         # An administrator's login takes the place of the check's whole.
         for field in {"password", "defaults_file"} - args.given.keys():
             setattr(args, field, None)
-    name = replica_name(args)
+    name = options.replica_name(args)
     try:
-        return facts(target_from(args), args.timeout, watch_s=0.0)
+        return facts(options.target_from(args), args.timeout, watch_s=0.0)
     except (SampleFailed, Refused, ValueError) as error:
         text = str(error) if isinstance(error, SampleFailed) else f"{name}: does not tell its version"
         raise CommandFailed(f"{text}; log in as an administrator (-u), or describe the server (--family)") from None
 
 
 def _on_server(server: Facts, roles: tuple[str, ...], args: argparse.Namespace) -> list[str]:
-    dotted = target_from(args).heartbeat_table
+    dotted = options.target_from(args).heartbeat_table
     # What may not be read is taken for a replica: there, nothing must get into the binary log.
     replica = server.statuses != () if args.on is None else args.on == "replica"
     sealed = replica and server.on("super_read_only")

@@ -10,6 +10,7 @@ import time
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from check_delayed_repl import options
 from check_delayed_repl.arguments import positive_duration
 from check_delayed_repl.conditions import rank
 from check_delayed_repl.config import replicas
@@ -18,15 +19,6 @@ from check_delayed_repl.history.folding import folded
 from check_delayed_repl.judge.line import back_in_range
 from check_delayed_repl.judge.outcome import State, Verdict
 from check_delayed_repl.limits import Limits
-from check_delayed_repl.options import (
-    HISTORY,
-    OUTPUT,
-    WAIT,
-    add_config_option,
-    add_judging_options,
-    add_options,
-    limits_from,
-)
 from check_delayed_repl.words import clean, clock, short
 
 if TYPE_CHECKING:
@@ -45,16 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "samples that the history has, as the check does with --sampling worker. Connects to no replica."
     )
     group = parser.add_argument_group("which replicas")
-    add_config_option(parser, group, "many")
-    add_options(group, HISTORY, WAIT)
+    options.add_config_option(parser, group, "many")
+    options.add_options(group, options.HISTORY, options.WAIT)
     group = parser.add_argument_group("how to show them")
-    OUTPUT.add_to(group)
+    options.OUTPUT.add_to(group)
     group.add_argument("--exit-code", action="store_true", help="exit as the check would for the worst of them")
     group.add_argument("--watch", action="store_true", help="again and again, until Ctrl-C")
     group.add_argument(
         "--interval", type=positive_duration, default=5.0, metavar="TIME", help="how often, with --watch (default 5s)"
     )
-    add_judging_options(parser)
+    options.add_judging_options(parser)
 
 
 class Row(NamedTuple):
@@ -118,7 +110,7 @@ def _rows(args: argparse.Namespace) -> list[Row]:
         if args.fleet is not None:
             wanted = [(replica.name, replica.limits) for replica in replicas(args)]
         else:
-            wanted = [(name, limits_from(args)) for name in history.replicas()]
+            wanted = [(name, options.limits_from(args)) for name in history.replicas()]
         rows = []
         for name, limits in wanted:
             history.deadline = time.monotonic() + args.timeout

@@ -10,20 +10,12 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from check_delayed_repl import options
 from check_delayed_repl.arguments import UsageError, count_of
 from check_delayed_repl.config import replicas, reread
 from check_delayed_repl.configfile import Replica
 from check_delayed_repl.history import HistoryUnavailable, open_history
-from check_delayed_repl.options import (
-    HISTORY,
-    INTERVAL,
-    KEEP,
-    Option,
-    add_config_option,
-    add_connection_options,
-    add_options,
-    check_keep,
-)
+from check_delayed_repl.options import Option
 from check_delayed_repl.records import Sample
 from check_delayed_repl.words import plural
 from check_delayed_repl.worker.journal import log
@@ -50,10 +42,10 @@ _COUNT = Option("--count", "end after N samples of each replica (default: never 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_connection_options(parser)
+    options.add_connection_options(parser)
     group = parser.add_argument_group("the worker")
-    add_config_option(parser, group, "many")
-    add_options(group, _CHECK, HISTORY, INTERVAL, KEEP, _COUNT)
+    options.add_config_option(parser, group, "many")
+    options.add_options(group, _CHECK, options.HISTORY, options.INTERVAL, options.KEEP, _COUNT)
     parser.epilog = CONFIG_HELP
 
 
@@ -61,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     """Samples until it is told to stop: 0; 1 where samples were lost because the history could not be written."""
     sampled = replicas(args)
     for replica in sampled:
-        check_keep(args.keep, replica.limits)
+        options.check_keep(args.keep, replica.limits)
     if args.check:
         return _checked(args, sampled)
     _allow_files(2 * len(sampled) + _LEAST_FILES)
@@ -130,9 +122,6 @@ def _reload(
     """Reads the configuration file again whenever that is `wanted`. A file that is wrong changes nothing."""
     while True:
         wanted.get()
-        # However often it was wanted by now, once will do.
-        while not wanted.empty():
-            wanted.get()
         try:
             again = reread(args)
             sampled = replicas(again)
@@ -167,11 +156,7 @@ def _allow_files(wanted: int) -> None:
     """Every replica takes a connection: many more than a process may open by default."""
     import resource
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
-    if allowed < wanted:
-        log(f"only {allowed} files may be open, {wanted} would be safe: raise LimitNOFILE= or ulimit -n")
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if most != resource.RLIM_INFINITY and most < wanted:
+        log(f"only {most} files may be open, {wanted} would be safe: raise LimitNOFILE= or ulimit -n")
