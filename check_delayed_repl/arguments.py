@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 HELP_WIDTH = 96
 """Columns of --help, whatever the terminal's width: the text stands in the README too."""
 
-MAX_TIMEOUT = 86400.0
+DAY = 86400.0
 
 _NUMBER = re.compile(r"([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?)([smhd]?)", re.ASCII)
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY}
 
 
 class UsageError(Exception):
@@ -134,53 +134,39 @@ def _number(text: str, units: dict[str, float], what: str) -> float:
     return value
 
 
-def correlation(text: str) -> float:
-    value = number(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is greater than 1")
-    return value
+def _limited(read: Callable[[str], float], fits: Callable[[float], bool], problem: str) -> Callable[[str], float]:
+    def limited(text: str) -> float:
+        value = read(text)
+        if not fits(value):
+            raise argparse.ArgumentTypeError(f"{text!r} {problem}")
+        return value
+
+    return limited
 
 
-def positive_duration(text: str) -> float:
-    value = duration(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not more than 0 seconds")
-    return value
+correlation = _limited(number, lambda value: value <= 1, "is greater than 1")
+positive_duration = _limited(duration, lambda value: value > 0, "is not more than 0 seconds")
+timeout = _limited(positive_duration, lambda value: value <= DAY, "is longer than a day")
+interval = _limited(positive_duration, lambda value: 0.1 <= value <= DAY, "is not between 0.1 s and a day")
 
 
-def timeout(text: str) -> float:
-    """Seconds that a whole run may take: more than none, at most a day."""
-    value = positive_duration(text)
-    if value > MAX_TIMEOUT:
-        raise argparse.ArgumentTypeError(f"{text!r} is longer than a day")
-    return value
+def whole(lowest: int, highest: int, what: str) -> Callable[[str], int]:
+    """The type of whole numbers within these bounds."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,20}", text, re.ASCII) or not lowest <= int(text) <= highest:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what}: a whole number from {lowest} to {highest}")
+        return int(text)
+
+    return read
 
 
-def interval(text: str) -> float:
-    """Seconds from one sample to the next."""
-    value = positive_duration(text)
-    if not 0.1 <= value <= 86400.0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not between 0.1 s and a day")
-    return value
-
-
-def whole(text: str, lowest: int, highest: int, what: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,20}", text, re.ASCII) or not lowest <= int(text) <= highest:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {what}: a whole number from {lowest} to {highest}")
-    return int(text)
+port = whole(1, 65535, "a port")
+server_id = whole(1, 4294967295, "a server id")
 
 
 def count_of(what: str, lowest: int = 1) -> Callable[[str], int]:
-    """The type of a number of things."""
-    return lambda text: whole(text, lowest, 10**9, f"a number of {what}")
-
-
-def port(text: str) -> int:
-    return whole(text, 1, 65535, "a port")
-
-
-def server_id(text: str) -> int:
-    return whole(text, 1, 4294967295, "a server id")
+    return whole(lowest, 10**9, f"a number of {what}")
 
 
 def filled(text: str) -> str:

@@ -25,13 +25,8 @@ STYLES = {State.OK: "green", State.WARNING: "yellow", State.CRITICAL: "red", Sta
 
 def verdict_line(change: StateChange) -> str:
     """One verdict as a JSON object on a line."""
-    return _line(
-        type="verdict",
-        t=change.t,
-        state=change.state.name,
-        condition=change.condition,
-        message=clean(change.message),
-    )
+    message = clean(change.message)
+    return _line(type="verdict", t=change.t, state=change.state.name, condition=change.condition, message=message)
 
 
 def summary_line(summary: Summary) -> str:

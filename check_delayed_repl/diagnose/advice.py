@@ -76,8 +76,7 @@ GRANTS = "delayed-repl grants --for check{connection}{history}"
 LIST_JOBS = "delayed-repl job list{replica}{history}"
 WATCH = Step("Wait, and watch it come back:", "delayed-repl watch{connection}{judging}{history}")
 SHOW_ROWS = Step(
-    "See whose heartbeats there are, and whether ts is in UTC:",
-    "SELECT server_id, ts, UTC_TIMESTAMP(6) FROM {table};",
+    "See whose heartbeats there are, and whether ts is in UTC:", "SELECT server_id, ts, UTC_TIMESTAMP(6) FROM {table};"
 )
 WRITER_RUNS = "pgrep -af pt-heartbeat"
 FIND_WRITER = Step("On the source, see whether pt-heartbeat runs:", WRITER_RUNS)
@@ -240,10 +239,7 @@ STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
     ),
     "active-KIND": (Step("Nothing, unless it should be over by now:", LIST_JOBS),),
     "KIND-recovery-window": (WATCH,),
-    "recovery-exceeded": (
-        *CATCHING_UP,
-        Step("If it is right that it takes so long, raise {spent} on the check."),
-    ),
+    "recovery-exceeded": (*CATCHING_UP, Step("If it is right that it takes so long, raise {spent} on the check.")),
     "recovering-real-value": (WATCH,),
     "line-drained": (
         Step("If a mistake was to be stopped, it has been applied: restore a backup."),

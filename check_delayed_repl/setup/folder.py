@@ -207,27 +207,23 @@ def _readme(p: _Plan) -> str:
 
 def _steps(p: _Plan) -> list[tuple[str, dict[str, str]]]:
     """The steps of templates/steps.txt, each with what is to be filled in."""
-    on_replica = "sealed" if p.sealed else "replica-later" if p.table_arrives else "replica"
-    both = {"client": p.dialect.client, "span": span(p.delay), "table": p.wanted.table, "name": p.wanted.name}
-    both |= {"bin": p.wanted.bin, "user": p.wanted.user}
+    words = {"client": p.dialect.client, "span": span(p.delay), "table": p.wanted.table, "name": p.wanted.name}
+    words |= {"bin": p.wanted.bin, "user": p.wanted.user, "folder": accounts.FOLDER}
     steps: list[tuple[str, dict[str, str]]] = [
-        ("source", both | {"client": p.source_server.dialect.client}),
-        (on_replica, both),
-        ("beats", {"which": "source"}) if p.source_beats else _beat(p, "source", BEAT),
+        ("source", {"client": p.source_server.dialect.client}),
+        ("sealed" if p.sealed else "replica-later" if p.table_arrives else "replica", {}),
+        ("beats" if p.source_beats else "beat", {"which": "source", **_of(p, BEAT)}),
     ]
     if p.local:
-        steps.append(("beats", {"which": "replica"}) if p.replica.beats_here else _beat(p, "replica", LOCAL_BEAT))
+        steps.append(("beats" if p.replica.beats_here else "beat", {"which": "replica", **_of(p, LOCAL_BEAT)}))
     if p.sets_delay:
         steps.append(_set_delay(p))
     rescue = {
-        "later": f", {both['span']} from now" if p.sealed else "",
+        "later": f", {span(p.delay)} from now" if p.sealed else "",
         "sql": "source.sql" if p.sealed else "replica.sql",
     }
-    return [*steps, ("check", both | _of(p, CHECK)), ("rescue", both | rescue | _of(p, RESCUE)), ("monitor", {})]
-
-
-def _beat(p: _Plan, which: str, role: Role) -> tuple[str, dict[str, str]]:
-    return "beat", {"which": which, "unit": f"pt-heartbeat-{which}", **_of(p, role)}
+    steps += [("check", _of(p, CHECK)), ("rescue", rescue | _of(p, RESCUE)), ("monitor", {})]
+    return [(key, words | own) for key, own in steps]
 
 
 def _of(p: _Plan, role: Role) -> dict[str, str]:
@@ -235,20 +231,20 @@ def _of(p: _Plan, role: Role) -> dict[str, str]:
     account = p.who[role]
     who = f"{account.user}@{account.host}"
     there = "" if account.secret else f"The account {who} was there already: put its password into {role.file}.\n\n"
-    return {"account": who, "file": role.file, "folder": accounts.FOLDER, "there": there}
+    return {"account": who, "file": role.file, "there": there}
 
 
 def _set_delay(p: _Plan) -> tuple[str, dict[str, str]]:
     """The step that sets the delay, keeps what waits in the relay log, and stops replication for a moment alone."""
     say = p.dialect
     if not say.needs_place:
-        return "delay", {"client": say.client}
+        return "delay", {}
     status = f"SHOW SLAVE{say.before} STATUS"
     note = ""
     if by_gtid(p.status):
         by_position = "Using_Gtid is No" if say.mariadb else "Auto_Position is 0"
         note = f"\n{fill(f'If {by_position} then, {say.back_to_gtid()}.', 112)}\n"
-    return "delay-place", {"client": say.client, "stop": say.stop(), "status": status, "note": note}
+    return "delay-place", {"stop": say.stop(), "status": status, "note": note}
 
 
 def _set_delay_file(p: _Plan) -> dict[str, str]:
