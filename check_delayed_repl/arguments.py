@@ -16,6 +16,7 @@ from contextlib import suppress
 from check_delayed_repl import __version__
 from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.limits import BUILT_IN_KINDS, KIND_PATTERN, RESCUE, RESERVED_KINDS, kind_option
+from check_delayed_repl.records import HELD_S
 from check_delayed_repl.words import filter_kept, user_name
 
 if TYPE_CHECKING:
@@ -99,6 +100,19 @@ def number(text: str) -> float:
 def duration(text: str) -> float:
     """Seconds, from a number of seconds or a number with s, m, h or d."""
     return _number(text, _UNITS, "a time: give seconds, or a number with s, m, h or d")
+
+
+def server_delay(least: int) -> Callable[[str], int]:
+    """A delay that a server can be told to have, in whole seconds."""
+
+    def convert(text: str) -> int:
+        if least <= (seconds := round(duration(text))) < HELD_S:
+            return seconds
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no delay that a server can have: {least} to {HELD_S - 1} seconds"
+        )
+
+    return convert
 
 
 def moment(text: str) -> float:

@@ -109,7 +109,7 @@ class Past(NamedTuple):
     newest_t: float | None
     """The greatest `t` among them."""
     sql_delay: int | None
-    """The largest delay setting."""
+    """The largest delay setting, but for those that hold a replica for good, where there is another."""
     local: bool
     """Whether a local heartbeat was ever asked for."""
     bare: bool

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from check_delayed_repl.arguments import UsageError
 from check_delayed_repl.commands.rescue import read_questions
 from check_delayed_repl.config import parsed
 from check_delayed_repl.tool import command_parser
@@ -25,3 +28,13 @@ def test_the_delay_that_is_meant_is_not_taken_for_the_one_to_set(tmp_path: Path)
     parser, _ = command_parser("rescue")
     assert parsed(parser, ["resume", "--config", str(config)]).new_delay is None
     assert parsed(parser, ["resume", "--config", str(config), "--delay", "1h"]).new_delay == 3600
+
+
+@pytest.mark.parametrize("delay", ["1e12", "1e400", "2147483647", "-1", "nan"])
+def test_no_delay_that_a_server_cannot_have(delay: str) -> None:
+    parser, _ = command_parser("rescue")
+    with pytest.raises(UsageError, match="--delay"):
+        parsed(parser, ["resume", f"--delay={delay}"])
+    parser, _ = command_parser("init")
+    with pytest.raises(UsageError, match="--delay"):
+        parsed(parser, [f"--delay={delay}"])

@@ -8,7 +8,7 @@ import subprocess
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from rescue_builders import UUID, facts, state, transaction
@@ -432,3 +432,20 @@ def test_whether_a_record_could_be_kept_is_tried_out_without_writing(tmp_path: P
     assert not list(tmp_path.iterdir())
     with pytest.raises(RecordError, match=r"/proc: (this user may not write there|the disk is full)"):
         Record("/proc/state", "uuid:x", "").try_out()
+
+
+@pytest.mark.parametrize(
+    ("changes", "record", "said"),
+    [
+        ({"gtid": True, "delay": 60}, facts(gtid=True, delay=60), False),
+        ({"gtid": True, "delay": HELD_S}, facts(gtid=True, delay=60), True),
+        ({"gtid": True, "delay": HELD_S}, None, True),
+        ({"gtid": False, "delay": 60}, facts(gtid=True, delay=60), True),
+        ({"gtid": False, "delay": HELD_S}, facts(gtid=False, delay=60), False),
+    ],
+)
+def test_the_way_back_to_gtids_is_told_where_the_channel_has_left_them(
+    changes: dict[str, Any], record: Facts | None, said: bool
+) -> None:
+    notes = resume(state("10.11.6-MariaDB", io="Yes", **changes), record, transaction(5, mariadb=True), 60).notes
+    assert any("To go back to GTIDs" in note for note in notes) is said

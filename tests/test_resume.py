@@ -17,7 +17,7 @@ from check_delayed_repl.judge import findings, observed, resume, window
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.resume import LateFold
 from check_delayed_repl.limits import Limits
-from check_delayed_repl.records import JobLine, Past, Record, Sample
+from check_delayed_repl.records import HELD_S, JobLine, Past, Record, Sample
 
 QUICK = LIMITS._replace(max_recovery_time=120)
 
@@ -37,10 +37,11 @@ def past_of(records: list[Record]) -> Past:
     beats = [s.ts for s in samples if s.ts is not None]
     delays = [s.sql_delay for s in samples if s.sql_delay is not None]
     jobs = tuple(r for r in records if isinstance(r, JobLine))
+    setting = max([delay for delay in delays if delay < HELD_S] or delays, default=None)
     newest = max((s.t for s in samples), default=None)
     local = any(s.local is not None or s.local_missing for s in samples)
     bare = not (seen or beats or delays)
-    return Past(len(samples), newest, max(delays, default=None), local, bare, jobs)
+    return Past(len(samples), newest, setting, local, bare, jobs)
 
 
 def compared(records: list[Record], cut: int, limits: Limits) -> int:
@@ -70,6 +71,7 @@ def compared(records: list[Record], cut: int, limits: Limits) -> int:
 
 @settings(max_examples=120, deadline=None)
 @example(599, 2, 0.5, LIMITS)
+@example(431492, 10, 0.25, LIMITS)
 @given(SEEDS, LENGTHS, st.floats(0.0, 1.0), st.sampled_from([LIMITS, QUICK, QUICK._replace(max_recovery_time=0)]))
 def test_a_late_fold_is_as_good_as_it_claims(seed: int, length: int, where: float, limits: Limits) -> None:
     records = recording(seed, length) + [

@@ -16,7 +16,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from check_delayed_repl.arguments import UsageError, filled, positive_duration
+from check_delayed_repl.arguments import UsageError, filled, server_delay
 from check_delayed_repl.commands import CommandFailed, complain
 from check_delayed_repl.observe.address import settings
 from check_delayed_repl.observe.connection import Refused, SampleFailed
@@ -38,7 +38,7 @@ it where the check will run. Nothing is changed on any server."""
 SOURCE_DEFAULTS = "By default, host and port as the replica's status names them, and the same login."
 WRITTEN = (
     Option(
-        "--delay", "how late the replica is to be, where the server is set to no delay yet", "TIME", positive_duration
+        "--delay", "how late the replica is to be, where the server is set to no delay yet", "TIME", server_delay(1)
     ),
     Option(
         "--account-host",

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from check_delayed_repl.arguments import UsageError, count_of, duration, moment
+from check_delayed_repl.arguments import UsageError, count_of, moment, server_delay
 from check_delayed_repl.options import (
     HISTORY,
     OUTPUT,
@@ -92,7 +92,10 @@ _OPTIONS = {
         Option("--verify", "COUNT and CHECKSUM TABLE of each --table afterwards", switch=True),
     ),
     # Not the delay that is meant, which a configuration file may say.
-    "resume": (_EXECUTE, Option("--delay", "the delay to set (default: what it was)", "TIME", duration, "new_delay")),
+    "resume": (
+        _EXECUTE,
+        Option("--delay", "the delay to set (default: what it was)", "TIME", server_delay(0), "new_delay"),
+    ),
     "status": (_BRING_BACK,),
 }
 _TITLES = {

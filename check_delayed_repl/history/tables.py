@@ -275,9 +275,10 @@ class History(Database):
         """What is left of everything that arrived before the number `before`."""
         number = self._read(lambda: self._known(replica))
         ((samples, newest_t, sql_delay, local, missing, *seen),) = self._select(
-            f"SELECT COUNT(*), MAX(t), MAX(CASE WHEN sql_delay < {HELD_S} THEN sql_delay END),"
-            " MAX(local_age), MAX(local_missing), MAX(ts), MAX(source_id),"
-            " MAX(source_pos), MAX(relay_pos), MAX(io_thread), MAX(sql_thread) FROM sample"
+            f"SELECT COUNT(*), MAX(t),"
+            f" COALESCE(MAX(CASE WHEN sql_delay < {HELD_S} THEN sql_delay END), MAX(sql_delay)),"
+            " MAX(local_age), MAX(local_missing), MAX(ts), MAX(source_id), MAX(source_pos), MAX(relay_pos),"
+            " MAX(io_thread), MAX(sql_thread) FROM sample"
             " WHERE replica = ? AND arrival < ?",
             (number, before),
         )

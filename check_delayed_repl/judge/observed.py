@@ -19,7 +19,7 @@ class Observed:
         """`sql_delay`: the largest setting of earlier samples."""
         self.native = bool(sql_delay and sql_delay > 0)
         """The server itself has been seen to delay."""
-        self.sql_delay_max = sql_delay
+        self.sql_delay_max = sql_delay if sql_delay is None or sql_delay < HELD_S else None
         self.server: str | None = None
         """The identity that was seen last."""
         self.changes: tuple[tuple[float, str], ...] = ()

@@ -234,7 +234,7 @@ class Rescue(Action):
         if self._facts and report.phase == "resumed" and args.new_delay in (None, self._facts.delay):
             voice.say("Resumed already: nothing to do.")
             return True
-        delay = None if args.new_delay is None else round(args.new_delay)
+        delay = args.new_delay
         planned = plan.resume(state, active, first, delay, scan.end)
         self._show_facts(active)
         wanted = delay if delay is not None else active.delay if active else None
@@ -248,10 +248,14 @@ class Rescue(Action):
             return True
         lock(self._session, self._state.channel.name)
         active = active or self._begin(self._record, state)
-        if active.delay is None or delay is not None:
-            active.delay = wanted
+        before, active.delay = active.delay, wanted
         self._record.save(active)
-        self._runner(active, self._record).run(planned)
+        try:
+            self._runner(active, self._record).run(planned)
+        except Failed:
+            active.delay = before
+            self._record.save(active)
+            raise
         channel = current(self._session, state.channel.name)
         if channel.sql == "No" or channel.delay != wanted:
             raise Failed(f"the SQL thread does not run, or the delay is {channel.delay} s: {channel.sql_error}")

@@ -289,7 +289,9 @@ def resume(
         steps.add("start", state.say.start(BOTH if both else SQL))
     if facts and facts.persisted and state.stays_stopped:
         steps.add("start again after a restart", f"RESET PERSIST skip_{in_variables(state.say.numbers)}_start")
-    if facts and facts.gtid and state.pins and (steps.found or not channel.gtid) and channel.fetched.file:
+    placed = any(step.name == "set the delay" for step in steps.found)
+    by_gtid = channel.gtid or (facts is not None and facts.gtid)
+    if by_gtid and state.pins and (placed or not channel.gtid) and channel.fetched.file:
         notes.append(state.say.back_to_gtid())
     if behind:
         notes.append(behind)
