@@ -90,6 +90,8 @@ class Transaction:
     """It goes on until a COMMIT."""
     packed: bool = False
     """It is compressed."""
+    announces: bool = False
+    """The first half of an ALTER in two, or one that is taken back: without the second half it changes nothing."""
     text: str | None = None
     """The statement that the row events being read are of."""
 
@@ -125,6 +127,7 @@ _ROWS = {b"Write_rows": "insert", b"Update_rows": "update", b"Partial_up": "upda
 _QUERIES = (b"Query", b"Execute_load_query")
 _STATEMENTS = (b"Annotate_rows", b"Rows_query")
 _GTID = re.compile(rb"GTID_NEXT= '(.*:.*)'|\bGTID (\d+-\d+-\d+)")
+_ANNOUNCES = re.compile(rb" (?:START|ROLLBACK) ALTER\b")
 _TABLE = re.compile(rb"\((.*)\)\Z", re.DOTALL)
 _TS = re.compile(r"'(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?)'")
 
@@ -267,6 +270,7 @@ class Reader:
         begins = end - (self.end.pos - place.pos) if self.end.pos > place.pos else self._source.pos
         self._open = Transaction(gtid, place, Place(self._source.file, begins), events=int(_is_start(kind)))
         self._open.framed = info.startswith((b"BEGIN", b"XA START"))
+        self._open.announces = _ANNOUNCES.search(info) is not None
 
     def _event(self, row: Row, kind: bytes) -> None:
         open_ = self._open
@@ -314,6 +318,7 @@ class Reader:
         done.end, done.source_end, done.whole = end, self._source, whole
         done.size += end.pos - (done.relay.pos if end.file == done.relay.file else 4)
         done.beats, done.beat_ts = self._beats, self._beat_ts
+        done.destructive = done.destructive and not done.announces
         if list(map(str.lower, done.tables)) == [self._heartbeats] and done.kind in ("insert", "update"):
             done.destructive = False
             if whole:

@@ -172,7 +172,7 @@ def by_hand(state: State, facts: Facts | None, first: Transaction | None) -> Ite
     if facts is None or state.channel.sql != "No":
         return
     say, forwarded = state.say, phase(state, facts, first) == "forwarded"
-    if forwarded and first is not None:
+    if forwarded and first is not None and not first.announces:
         if first.gtid and not state.mariadb and state.channel.gtid:
             skip = [f"SET GTID_NEXT='{first.gtid}'", "BEGIN", "COMMIT", "SET GTID_NEXT='AUTOMATIC'"]
         else:

@@ -587,6 +587,25 @@ def test_a_forward_that_is_interrupted_goes_on_and_is_joined(scene: Scene) -> No
     assert (status["phase"], status["held"]) == ("forwarded", True)
 
 
+@pytest.mark.long
+def test_an_alter_that_comes_in_two_is_skipped_with_its_second_half(scene: Scene) -> None:
+    if not scene.mariadb:
+        pytest.skip("only MariaDB writes it so")
+    scene.source.sql("SET binlog_alter_two_phase = ON", "ALTER TABLE app.orders DROP COLUMN n, ALGORITHM=COPY")
+    scene.source.sql("INSERT INTO app.stock (v, n) VALUES ('behind it', 1)")
+    wait_until(
+        lambda: len(scene.find("--all", "--limit", "0")) == 3, 60, "both halves are fetched, and what comes then"
+    )
+    scene.json("freeze")
+    (found,) = scene.find("--table", "app.orders")
+    scene.json("forward", found["target"], "--execute")
+    scene.replica.sql(*scene.by_hand("To go on without"))
+    scene.json("resume", "--execute")
+    scene.shorten()
+    wait_until(lambda: scene.replica.value("SELECT COUNT(*) FROM app.stock") == 201, 60, "what comes behind is applied")
+    assert scene.replica.sql("SHOW COLUMNS FROM app.orders LIKE 'n'")
+
+
 def test_the_way_back_to_gtids(scene: Scene) -> None:
     """To the letter, as resume says it: nothing that waits is lost."""
     if not (scene.mariadb and scene.replica.gtid):
