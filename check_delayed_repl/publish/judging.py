@@ -22,8 +22,8 @@ TIMEOUT_S = 10.0
 """For one round with the history."""
 CATCH_UP_S = 1.0
 """Seconds of a round for replicas that were not followed so far: a long history takes a while to fold."""
-KEEP_S = 0.1
-"""Seconds of a round for keeping folds in the history, so that others, and the next start, have little to fold."""
+KEEP_AT_ONCE = 5
+"""Folds that one round keeps in the history, so that others, and the next start, have little to fold."""
 
 
 class _Followed:
@@ -49,7 +49,6 @@ class Judging:
         """Who is concerned by records of a name: a job on a server's name applies to its channels."""
         self._behind: deque[tuple[Replica, Generator[None, None, tuple[Fold, int]] | None]] = deque()
         """Those whose history is still to be read, and what reads it, once that was begun."""
-        self._to_keep: deque[_Followed] = deque()
         self._place = (0, 0)
         """The last arrival that was read, and the history's epoch then."""
 
@@ -66,7 +65,6 @@ class Judging:
             self._follow(replicas)
             changed = self._take_in(history)
             changed |= self._catch_up(history)
-            self._keep(history)
             now = history.now() if now is None else now
         except HistoryUnavailable:
             self.close()
@@ -129,6 +127,7 @@ class Judging:
     def _take_in(self, history: History) -> set[str]:
         """Folds what has arrived; returns whom it concerns."""
         changed = set()
+        to_keep = KEEP_AT_ONCE
         last, epoch = self._place
         for arrival, name, record in history.arrived(last):
             for followed in self._by_name.get(name, ()):
@@ -136,9 +135,10 @@ class Judging:
                     followed.fold.add(record, arrival)
                     followed.arrival = arrival
                     changed.add(followed.replica.name)
-                    if followed.fold.clock - followed.kept >= WORTH_KEEPING_S:
+                    if to_keep and followed.fold.clock - followed.kept >= WORTH_KEEPING_S:
+                        to_keep -= 1
+                        keep(history, followed.replica.name, followed.fold, arrival)
                         followed.kept = followed.fold.clock
-                        self._to_keep.append(followed)
             self._place = arrival, epoch
         return changed
 
@@ -160,10 +160,3 @@ class Judging:
                 # A long one gives way to all that are not begun yet, and no more then.
                 (self._behind.appendleft if begun else self._behind.append)((each, work))
         return caught_up
-
-    def _keep(self, history: History) -> None:
-        until = time.monotonic() + KEEP_S
-        while self._to_keep and time.monotonic() < until:
-            each = self._to_keep.popleft()
-            if self._followed.get(each.replica.name) is each:
-                keep(history, each.replica.name, each.fold, each.arrival)
