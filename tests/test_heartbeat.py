@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from check_delayed_repl.observe import heartbeat
 from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed
-from check_delayed_repl.observe.heartbeat import Beat, Heartbeats, age, choose, read_heartbeats, times
+from check_delayed_repl.observe.heartbeat import Heartbeats, age, choose, read_heartbeats, times
 from check_delayed_repl.records import Sample
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -80,26 +80,29 @@ def test_the_repeated_hour_is_read_as_the_delay_before_says(true_delay: float) -
     for minute in range(0, 240, 5):
         written = start + timedelta(minutes=minute)
         ts = written.astimezone(BERLIN).strftime("%Y-%m-%dT%H:%M:%S").encode()
-        found = age(Beat(ts, written.timestamp() + true_delay), BERLIN, expected)
+        found = age(ts, written.timestamp() + true_delay, BERLIN, expected)
         assert found == (true_delay, written.timestamp())
         expected = found[0]
 
 
 def test_without_a_delay_before_the_smallest_that_is_not_negative_counts() -> None:
-    beat = Beat(b"2026-10-25T02:30:00", datetime(2026, 10, 25, 0, 40, tzinfo=UTC).timestamp())
-    assert age(beat, BERLIN, None) == (600.0, datetime(2026, 10, 25, 0, 30, tzinfo=UTC).timestamp())
+    clock = datetime(2026, 10, 25, 0, 40, tzinfo=UTC).timestamp()
+    assert age(b"2026-10-25T02:30:00", clock, BERLIN, None) == (
+        600.0,
+        datetime(2026, 10, 25, 0, 30, tzinfo=UTC).timestamp(),
+    )
 
 
 def beats(*ids: int, own_id: int = 2) -> Heartbeats:
     """Rows of these servers, the first one the newest."""
-    rows = {one: Beat(f"2026-11-23T01:00:{59 - place:02}".encode(), CLOCK) for place, one in enumerate(ids)}
-    return Heartbeats(own_id if ids else None, rows)
+    rows: dict[int, bytes | None] = {one: f"2026-11-23T01:00:{59 - place:02}".encode() for place, one in enumerate(ids)}
+    return Heartbeats(own_id if ids else None, rows, CLOCK)
 
 
 def chosen(
     status_id: int, rows: Heartbeats, previous: Sample | None = None, given_id: int | None = None
 ) -> tuple[int, int]:
-    ages = {one: age(found, None, None) for one, found in rows.beats.items()}
+    ages = {one: age(found, CLOCK, None, None) for one, found in rows.beats.items()}
     return choose(status_id, given_id, rows.own_id, ages, previous)
 
 
@@ -159,7 +162,7 @@ def test_in_a_failover_the_row_of_another_channel_does_not_serve() -> None:
 
 def test_after_a_failover_between_two_that_both_write_the_new_ones_row_serves() -> None:
     rows = beats(2, 1, 3)
-    (of_old, *_), (of_new, *_) = (times(rows.beats[one].ts, None) for one in (1, 3))
+    (of_old, *_), (of_new, *_) = (times(rows.beats[one], None) for one in (1, 3))
     assert chosen(3, rows, sample(1, 1)._replace(ts=of_new - 1)) == (3, 1), "at first it is told that it changed"
     assert chosen(3, rows, sample(3, 1)._replace(ts=of_new - 1)) == (3, 3)
     assert chosen(3, rows, sample(3, 1)._replace(ts=of_new)) == (3, 1), "it has not been written since"
@@ -173,7 +176,7 @@ def test_a_failover_and_back() -> None:
 
 def test_in_a_failover_rows_that_are_no_time_do_not_serve() -> None:
     rows = beats(2, 9, 1)
-    rows.beats[9] = Beat(b"garbage", CLOCK)
+    rows.beats[9] = b"garbage"
     assert chosen(3, rows, sample(1, 1)) == (3, 1)
 
 
@@ -202,11 +205,9 @@ def answering(*rows: tuple[bytes | None, ...]) -> heartbeat.Ask:
 
 
 def test_rows_are_read() -> None:
-    ask = answering((b"1", b"a", b"1795399200.000001", b"2"), (b"2", None, b"1795399200", b"2"))
-    assert read_heartbeats(ask, "percona.heart`beat") == Heartbeats(
-        2, {1: Beat(b"a", 1795399200.000001), 2: Beat(None, CLOCK)}
-    )
-    assert read_heartbeats(answering(), "percona.heart`beat") == Heartbeats(None, {})
+    ask = answering((b"1", b"a", b"1795399200", b"2"), (b"2", None, b"1795399200.000001", b"2"))
+    assert read_heartbeats(ask, "percona.heart`beat") == Heartbeats(2, {1: b"a", 2: None}, 1795399200.000001)
+    assert read_heartbeats(answering(), "percona.heart`beat") == Heartbeats(None, {}, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ def test_a_time_that_is_counted_by_heartbeats_says_how_far_off_it_may_be(
 
 def searching(monkeypatch: pytest.MonkeyPatch, server: State, applied: str, zone: str | None = None) -> find.Search:
     """...on a server whose last applied heartbeat reads so."""
-    beats = heartbeat.Heartbeats(2, {1: heartbeat.Beat(applied.encode(), server.now)})
+    beats = heartbeat.Heartbeats(2, {1: applied.encode()}, server.now)
     monkeypatch.setattr(heartbeat, "read_heartbeats", lambda *_: beats)
     session: Any = SimpleNamespace(target=Target(heartbeat_timezone=zone), ask=None)
     return find.Search(session, server, None, ())

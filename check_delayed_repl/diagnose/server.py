@@ -58,5 +58,6 @@ def _place(answer: Answer, channel: str) -> Place | None:
 def _heartbeats(asking: Ask, target: Target) -> tuple[tuple[int, float], ...]:
     found = heartbeat.read_heartbeats(asking, target.heartbeat_table)
     zone = None if found.utc else heartbeat.zone_of(target.heartbeat_timezone)
-    ages = [(server, heartbeat.age(beat, zone, None)) for server, beat in found.beats.items() if server != found.own_id]
-    return tuple(sorted(((server, age[0]) for server, age in ages if age is not None), key=lambda one: one[1]))
+    ages = {server: heartbeat.age(ts, found.clock, zone, None) for server, ts in found.beats.items()}
+    others = ((server, age[0]) for server, age in ages.items() if age is not None and server != found.own_id)
+    return tuple(sorted(others, key=lambda one: one[1]))

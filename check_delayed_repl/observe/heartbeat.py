@@ -27,18 +27,9 @@ _TOO_LONG = (1969, 3024)
 _TIMESTAMP = 7
 """The protocol's number for a column of type TIMESTAMP."""
 
-_TS = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))? *", re.ASCII)
-_YEARS = range(2000, 2200)
+_TS = re.compile(r"2[01][0-9]{2}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})? *", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
 _CLOCK = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?", re.ASCII)
-
-
-class Beat(NamedTuple):
-    """One row, as read."""
-
-    ts: bytes | None
-    clock: float
-    """The server's clock when the row was read, seconds since 1970."""
 
 
 class Heartbeats(NamedTuple):
@@ -46,8 +37,10 @@ class Heartbeats(NamedTuple):
 
     own_id: int | None
     """The server's own id; None where the table is empty."""
-    beats: dict[int, Beat]
-    """Rows by server id; the newest where the table lacks its primary key."""
+    beats: dict[int, bytes | None]
+    """By server id, a row's `ts`: the newest where the table lacks its primary key."""
+    clock: float
+    """The server's own when they were read, seconds since 1970; 0 where the table is empty."""
     server: bytes | None = None
     """Which server answered, as it was asked for; None where it does not say."""
     utc: bool = False
@@ -83,15 +76,17 @@ def read_heartbeats(ask: Ask, table: str, secret: str = "", identity: str = "NUL
         )
     own_id: int | None = None
     server: bytes | None = None
-    beats: dict[int, Beat] = {}
+    clock = 0.0
+    beats: dict[int, bytes | None] = {}
     for row in answer.rows:
         if len(row) < 4:
             raise SampleFailed("heartbeat-unreadable", f"{table}: a row of {len(row)} columns in place of 5")
         server_id = _number(row[0], f"{table}: a row's server_id", secret)
         own_id = _number(row[3], "the server's own id", secret)
         server = row[4] if len(row) > 4 else None
-        beats[server_id] = Beat(row[1], _clock(row[2], secret))
-    return Heartbeats(own_id, beats, server, answer.types[1:2] == (_TIMESTAMP,))
+        clock = _clock(row[2], secret)
+        beats[server_id] = row[1]
+    return Heartbeats(own_id, beats, clock, server, answer.types[1:2] == (_TIMESTAMP,))
 
 
 def _refused(error: Refused, table: str) -> SampleFailed:
@@ -192,15 +187,11 @@ def times(ts: bytes | None, zone: tzinfo | None) -> list[float]:
     >>> times(b"0000-00-00 00:00:00", None)
     []
     """
-    if ts is None:
-        return []
-    match = _TS.fullmatch(ts.decode("ascii", "replace"))
-    if match is None or int(match[1]) not in _YEARS:
-        return []
-    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
-    micro = int(((match[7] or "") + "000000")[:6])
+    text = (ts or b"").decode("ascii", "replace")
     try:
-        moment = datetime(year, month, day, hour, minute, second, micro, tzinfo=zone or UTC)
+        if not _TS.fullmatch(text):
+            return []
+        moment = datetime.fromisoformat(text.rstrip(" ")).replace(tzinfo=zone or UTC)
     except ValueError:
         return []
     found = [moment.timestamp()]
@@ -223,13 +214,13 @@ def zone_of(name: str | None) -> tzinfo | None:
         ) from None
 
 
-def age(beat: Beat, zone: tzinfo | None, expected: float | None) -> tuple[float, float] | None:
-    """A row's age in seconds and its time. None where its `ts` is no time.
+def age(ts: bytes | None, clock: float, zone: tzinfo | None, expected: float | None) -> tuple[float, float] | None:
+    """The age in seconds of a `ts` by this clock, and its time. None where it is no time.
 
     Where a `ts` may stand for two times, the one counts whose age is nearest to `expected`; without that, the one
     whose age is the smallest that is not negative.
     """
-    ages = [(round(beat.clock - time, 6), time) for time in times(beat.ts, zone)]
+    ages = [(round(clock - time, 6), time) for time in times(ts, zone)]
     if expected is not None:
         return min(ages, key=lambda found: abs(found[0] - expected), default=None)
     return min(ages, key=lambda found: (found[0] < -1, abs(found[0])), default=None)

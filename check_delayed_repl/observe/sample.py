@@ -177,7 +177,10 @@ class Observer:
         delay, local = (previous.delay, previous.local) if previous else (None, None)
         if delay is None:
             delay = seen["sql_delay"] or seen["seconds_behind"]
-        ages = {one: heartbeat.age(beat, zone, local if one == own_id else delay) for one, beat in beats.beats.items()}
+        ages = {
+            one: heartbeat.age(ts, beats.clock, zone, local if one == own_id else delay)
+            for one, ts in beats.beats.items()
+        }
         # After a failover that no heartbeat has answered yet, a sample that fails must not hide the change.
         source_id = given or status_id or (previous.source_id if previous else None)
         if source_id and (given or not heartbeat.changing(source_id, previous)):
@@ -189,11 +192,11 @@ class Observer:
             elif (own := ages[own_id]) is not None:
                 seen["local"] = own[0]
             else:
-                wrong = f"this server's own row is no time: {heartbeat.shown(beats.beats[own_id].ts, secret)}"
+                wrong = f"this server's own row is no time: {heartbeat.shown(beats.beats[own_id], secret)}"
         source_id, heartbeat_id = heartbeat.choose(status_id, given, own_id, ages, previous)
         found = ages[heartbeat_id]
         if found is None:
-            wrong = f"server {heartbeat_id} is no time: {heartbeat.shown(beats.beats[heartbeat_id].ts, secret)}"
+            wrong = f"server {heartbeat_id} is no time: {heartbeat.shown(beats.beats[heartbeat_id], secret)}"
         else:
             seen.update(source_id=source_id, heartbeat_id=heartbeat_id, delay=found[0], ts=found[1])
         if wrong:

@@ -157,10 +157,10 @@ class Search:
         try:
             beats = heartbeat.read_heartbeats(session.ask, target.heartbeat_table)
             self._zone = None if beats.utc else self._zone
-            beat = beats.beats.get(target.master_server_id or state.channel.source_id)
-            if beat and (applied := heartbeat.times(beat.ts, self._zone)):
+            ts = beats.beats.get(target.master_server_id or state.channel.source_id)
+            if applied := heartbeat.times(ts, self._zone):
                 delay = facts.delay if facts else None
-                due = beat.clock - (state.channel.delay if delay is None else delay)
+                due = beats.clock - (state.channel.delay if delay is None else delay)
                 self._applied, *other = sorted(applied, key=lambda time: abs(time - due))
                 self._or_applied = next(iter(other), None)
         except (SampleFailed, Refused):

@@ -156,7 +156,7 @@ def times(data: bytes) -> None:
         found = heartbeat.times(data, zone)
         assert found == sorted(found)
         assert all(9e8 < one < 7.3e9 for one in found)
-        age = heartbeat.age(heartbeat.Beat(data, MOMENT), zone, 5.0)
+        age = heartbeat.age(data, MOMENT, zone, 5.0)
         assert (age is None) == (not found)
     shown = heartbeat.shown(data, "")
     assert shown.isprintable()
