@@ -78,6 +78,9 @@ class Database:
             raise HistoryUnavailable(f"history {self.name}: no time was left to use it: raise --timeout")
         return left
 
+    def _wrong(self, what: str) -> HistoryUnavailable:
+        return HistoryUnavailable(f"history {self.name} {what}")
+
     def close(self) -> None:
         """Lets go of file or connection."""
         connection, self._connection = self._connection, None

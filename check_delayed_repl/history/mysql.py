@@ -220,8 +220,8 @@ class MySQLHistory(History):
                 if version
                 else "has no tables of this version yet, and this account may not create them"
             )
-            raise HistoryUnavailable(
-                f"history {self.name} {what}: {self._said(error)}: run `delayed-repl history prune --timeout 1h` once"
+            raise self._wrong(
+                f"{what}: {self._said(error)}: run `delayed-repl history prune --timeout 1h` once"
                 " with an account that may CREATE, ALTER and UPDATE there"
             ) from None
 

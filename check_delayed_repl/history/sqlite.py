@@ -96,7 +96,6 @@ class SQLiteHistory(History):
 
     def __init__(self, path: str, deadline: float) -> None:
         super().__init__(path, deadline)
-        self._path = path
         self._file: tuple[int, int] | None = None
         self._read(lambda: None)
 
@@ -130,9 +129,7 @@ class SQLiteHistory(History):
             self._open()
         elif self._identity() != self._file:
             self.close()
-            raise HistoryUnavailable(
-                f"history {self.name} was deleted or replaced while in use: the next try uses what is there then"
-            )
+            raise self._wrong("was deleted or replaced while in use: the next try uses what is there then")
         else:
             self._execute(f"PRAGMA busy_timeout = {self._wait_ms()}")
 
@@ -140,7 +137,7 @@ class SQLiteHistory(History):
         """Connects to the file that is there now, waiting no longer than the deadline."""
         wait_s = self._wait_ms() / 1000
         self._find_file()
-        path = os.path.abspath(self._path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+        path = os.path.abspath(self.name).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
         # rw: SQLite itself must not create anything. Autocommit: transactions begin where this module says so.
         connection = sqlite3.connect(
             f"file://{path}?mode=rw", timeout=wait_s, isolation_level=None, check_same_thread=False, uri=True
@@ -161,41 +158,36 @@ class SQLiteHistory(History):
 
     def _find_file(self) -> None:
         """Sees to it that a file is there that may be opened."""
-        folder = os.path.dirname(self._path) or "."
+        folder = os.path.dirname(self.name) or "."
         try:
-            found = os.lstat(self._path)
+            found = os.lstat(self.name)
             if stat.S_ISLNK(found.st_mode):
                 # Whoever may write to the folder could lead root to any file.
                 if found.st_uid not in (0, os.geteuid()):
-                    raise HistoryUnavailable(
-                        f"history {self.name} is a link made by user {user_name(found.st_uid)}: name the file itself"
-                    )
-                found = os.stat(self._path)
+                    raise self._wrong(f"is a link made by user {user_name(found.st_uid)}: name the file itself")
+                found = os.stat(self.name)
         except FileNotFoundError:
-            if os.path.islink(self._path):
-                raise HistoryUnavailable(
-                    f"history {self.name} is a link to a file that is not there: remove the link, or create the file"
+            if os.path.islink(self.name):
+                raise self._wrong(
+                    "is a link to a file that is not there: remove the link, or create the file"
                 ) from None
             self._create_file(folder)
             return
         except (OSError, ValueError) as error:
-            raise HistoryUnavailable(
-                f"history {self.name} cannot be opened: {_in_words(error)}:"
-                f" check the path and its permissions for user {user_name()}"
+            raise self._wrong(
+                f"cannot be opened: {_in_words(error)}: check the path and its permissions for user {user_name()}"
             ) from None
         if not stat.S_ISREG(found.st_mode):
-            raise HistoryUnavailable(f"history {self.name} is no file: name a file with --history")
-        if not os.access(self._path, os.R_OK):
-            raise HistoryUnavailable(
-                f"history {self.name} cannot be read: permission denied: user {user_name()} must be in the file's group"
-            )
+            raise self._wrong("is no file: name a file with --history")
+        if not os.access(self.name, os.R_OK):
+            raise self._wrong(f"cannot be read: permission denied: user {user_name()} must be in the file's group")
         self._warn_of_strangers(found.st_mode)
 
     def _warn_of_strangers(self, mode: int) -> None:
         """Tells who else may write to the file, or put another one in its place."""
         if mode & stat.S_IWOTH:
             self.warnings.append(f"history {self.name} may be written by everybody: chmod o-w {self.name}")
-        real = os.path.realpath(self._path)
+        real = os.path.realpath(self.name)
         for end in ("-wal", "-shm", "-journal"):
             with suppress(OSError):
                 beside = os.lstat(real + end)
@@ -204,7 +196,7 @@ class SQLiteHistory(History):
                         f"history {self.name}: {real}{end} is a link: see who made it, and remove it"
                     )
         replaced = {}
-        for place in (os.path.abspath(self._path), real, f"{real}-wal", f"{real}-shm", f"{real}-journal"):
+        for place in (os.path.abspath(self.name), real, f"{real}-wal", f"{real}-shm", f"{real}-journal"):
             with suppress(OSError):  # SQLite's own files come and go; a folder above may be closed to this user
                 while (folder := os.path.dirname(place)) != place:
                     owner, around = os.lstat(place).st_uid, os.stat(folder).st_mode
@@ -220,7 +212,7 @@ class SQLiteHistory(History):
     def _create_file(self, folder: str) -> None:
         """Creates the file, still empty, for the group to share; somebody else may be quicker."""
         try:
-            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660)
+            handle = os.open(self.name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660)
         except FileExistsError:
             return
         except FileNotFoundError:
@@ -228,8 +220,8 @@ class SQLiteHistory(History):
                 f"history {self.name}: there is no folder {folder}: create it, or name another file with --history"
             ) from None
         except OSError as error:
-            raise HistoryUnavailable(
-                f"history {self.name} cannot be created: {_in_words(error)}: check the folder's permissions"
+            raise self._wrong(
+                f"cannot be created: {_in_words(error)}: check the folder's permissions"
                 f" for user {user_name()}, and its disk"
             ) from None
         try:
@@ -264,13 +256,11 @@ class SQLiteHistory(History):
             raise
 
     def _foreign(self) -> HistoryUnavailable:
-        return HistoryUnavailable(
-            f"history {self.name} is another program's database: name another file with --history"
-        )
+        return self._wrong("is another program's database: name another file with --history")
 
     def _identity(self) -> tuple[int, int] | None:
         try:
-            found = os.stat(self._path)
+            found = os.stat(self.name)
         except OSError:
             return None
         return found.st_dev, found.st_ino
@@ -281,36 +271,34 @@ class SQLiteHistory(History):
     # --- what is wrong ---
 
     def _unavailable(self, error: BaseException) -> HistoryUnavailable:
-        where = f"history {self.name}"
         extended = getattr(error, "sqlite_errorcode", None)
         code = None if extended is None else extended & 0xFF
         if code in _BUSY:
-            return HistoryUnavailable(
-                f"{where} is locked by another process and stayed so until the deadline:"
-                f" see who uses it with fuser {self.name}"
+            return self._wrong(
+                f"is locked by another process and stayed so until the deadline: see who uses it with fuser {self.name}"
             )
         self.close()
         if code in _CORRUPT or not isinstance(error, sqlite3.Error):
             what = "is no SQLite database" if code == sqlite3.SQLITE_NOTADB else f"is corrupt ({error})"
-            return HistoryUnavailable(f"{where} {what}: move it away, and a new one is begun, or restore a copy")
+            return self._wrong(f"{what}: move it away, and a new one is begun, or restore a copy")
         trouble = _NO_SPACE if code == sqlite3.SQLITE_FULL else self._trouble()
         if trouble is not None:
-            return HistoryUnavailable(f"{where} cannot be used: {trouble}")
+            return self._wrong(f"cannot be used: {trouble}")
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
-            return HistoryUnavailable(
-                f"{where} cannot be written: user {user_name()} needs the permission to write the file,"
+            return self._wrong(
+                f"cannot be written: user {user_name()} needs the permission to write the file,"
                 " its -wal and -shm beside it, and its folder"
             )
         if code == sqlite3.SQLITE_IOERR:
-            return HistoryUnavailable(f"{where} cannot be used: input/output error: check its disk ({error})")
-        return HistoryUnavailable(f"{where} cannot be used: {error}")
+            return self._wrong(f"cannot be used: input/output error: check its disk ({error})")
+        return self._wrong(f"cannot be used: {error}")
 
     def _trouble(self) -> str | None:
         """What the system knows of an error that SQLite tells in a few words."""
         handles: list[int] = []
         try:
             handles += (os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(_FILES))
-            disk = os.statvfs(os.path.dirname(self._path) or ".")
+            disk = os.statvfs(os.path.dirname(self.name) or ".")
         except OSError as error:
             return _in_words(error)
         finally:

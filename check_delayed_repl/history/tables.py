@@ -50,9 +50,8 @@ class History(Database):
         self._epoch: int | None = None
 
     def _too_new(self, version: int) -> HistoryUnavailable:
-        return HistoryUnavailable(
-            f"history {self.name} has schema version {version}, and this program knows up to {self.version}:"
-            " upgrade this program"
+        return self._wrong(
+            f"has schema version {version}, and this program knows up to {self.version}: upgrade this program"
         )
 
     # --- what a kind of database has in its own way ---
