@@ -119,13 +119,7 @@ class Past(NamedTuple):
 
 
 def job_line(
-    t: float,
-    job: str,
-    kind: object,
-    started_at: object,
-    finished_at: object,
-    void: object = None,
-    unreadable: object = None,
+    t: float, job: str, kind: object, started_at: object, finished_at: object, void: object, unreadable: object
 ) -> JobLine:
     """A job line from values of any type, whoever wrote them: what makes no sense is said in `unreadable`.
 

@@ -280,13 +280,13 @@ def _addresses(found: Settings, deadline: float, budget: float) -> list[Address]
             return [(family, tuple(numeric[0][4]))]
         except (OSError, ValueError):
             pass
-    from check_delayed_repl.observe.names import Unresolvable, resolve
+    from check_delayed_repl.observe.names import resolve
 
     try:
         return resolve(host, deadline)
     except TimeoutError:
         raise _late(found.where, budget, "resolving the host's name") from None
-    except Unresolvable as error:
+    except OSError as error:
         # Without a file descriptor to ask through, this is the name service's error too.
         socket.socket().close()
         text = f"{one_line(host, 255)}: the name cannot be resolved: {error}: check --host and the name service"

@@ -90,7 +90,7 @@ def read_heartbeats(ask: Ask, table: str, secret: str = "", identity: str = "NUL
 
 
 def _refused(error: Refused, table: str) -> SampleFailed:
-    text = f"(error {error.number}: {error.text})"
+    text = f"({error})"
     if error.number in _NO_TABLE:
         return SampleFailed(
             "heartbeat-missing",

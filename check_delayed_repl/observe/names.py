@@ -20,10 +20,6 @@ AGAIN_S = 30.0
 MOMENT_S = 0.2
 
 
-class Unresolvable(Exception):
-    """There is no such name, or nobody who knows it."""
-
-
 class _Name:
     """A name, and what is known of it."""
 
@@ -43,12 +39,12 @@ _names: dict[str, _Name] = {}
 
 
 def resolve(host: str, deadline: float) -> list[Address]:
-    """The addresses of a host, best first. Raises Unresolvable, or TimeoutError at the deadline."""
+    """The addresses of a host, best first. Raises OSError, at the deadline TimeoutError."""
     name, asked = _ask(host, FRESH_S)
     if asked is not None and not asked.wait(max(0.0, deadline - time.monotonic())):
         raise TimeoutError
     if name.problem:
-        raise Unresolvable(name.problem)
+        raise OSError(name.problem)
     return name.found
 
 

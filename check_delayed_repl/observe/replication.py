@@ -56,11 +56,10 @@ def read_status(ask: Ask, version: str, channel: str | None, secret: str = "") -
                 raise SampleFailed(
                     "status-unreadable",
                     f"no privilege to read the replication status: GRANT {needed} ON *.* TO the monitoring user"
-                    f" (error {error.number}: {error.text})",
+                    f" ({error})",
                 ) from None
-            raise SampleFailed(
-                "status-unreadable", f"{one} failed (error {error.number}: {error.text}): ask the server's error log"
-            ) from None
+            text = f"{one} failed ({error}): ask the server's error log"
+            raise SampleFailed("status-unreadable", text) from None
         # A MariaDB that calls itself otherwise shows nothing here if its connections have names.
         if answer.rows:
             break

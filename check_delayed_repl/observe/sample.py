@@ -157,10 +157,8 @@ class Observer:
             except Refused:
                 ask(connection, session, PREPARING)
         except Refused as error:
-            raise ConnectFailed(
-                "connect-failed",
-                f"{connection.where}: the session cannot be prepared (error {error.number}: {error.text})",
-            ) from None
+            text = f"{connection.where}: the session cannot be prepared ({error})"
+            raise ConnectFailed("connect-failed", text) from None
         return connection
 
     def _of_heartbeats(
