@@ -44,10 +44,8 @@ class History(Database):
     """How a statement is told to use the index by (replica, t)."""
     chunk = 2000
     """Rows read at a time, so that memory does not grow with the history."""
-
-    def __init__(self, name: str, deadline: float) -> None:
-        super().__init__(name, deadline)
-        self._epoch: int | None = None
+    _epoch: int | None = None
+    """The history's, when a fold was loaded."""
 
     def _too_new(self, version: int) -> HistoryUnavailable:
         return self._wrong(

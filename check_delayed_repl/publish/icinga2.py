@@ -106,17 +106,14 @@ class Icinga:
             connection = HTTPSConnection(parts.hostname or "", parts.port or 5665, timeout=TIMEOUT_S, context=self._tls)
         while (result := batch.next()) is not None:
             try:
-                batch.answered(result, *_post(connection, *self._request(result)))
+                path = f"/v1/actions/process-check-result?service={quote(object_name(result), safe='')}"
+                content = json.dumps(body(result, self._ttl_s, self._source))
+                batch.answered(result, *_post(connection, path, content, self._headers))
             except Exception as error:  # noqa: BLE001 - whatever it is, no result may be lost
                 batch.failed(result, error)
                 connection.close()
                 return
         idle.append(connection)
-
-    def _request(self, result: Result) -> tuple[str, str, dict[str, str]]:
-        service = quote(object_name(result), safe="")
-        path = f"/v1/actions/process-check-result?service={service}"
-        return path, json.dumps(body(result, self._ttl_s, self._source)), self._headers
 
 
 def object_name(result: Result) -> str:

@@ -16,8 +16,6 @@ RETRY_S = (1.0, 30.0)
 """Seconds before a target that failed is tried again: at first, and at most."""
 AT_ONCE = 256
 """Results that are handed over before newer ones are looked for."""
-
-
 MOST_TOLD = 20
 
 

@@ -129,7 +129,10 @@ class Publisher(threading.Thread):
                     self._tell(f"{type(error).__name__}: {error}")
             with self._lock:
                 self._lock.wait_for(lambda: self._ending, began + ROUND_S - time.monotonic())
-        self._end()
+        if time.monotonic() < self._mine_until:
+            with suppress(HistoryUnavailable):
+                self._judging.lease(self._holder, 0.0)
+        self._judging.close()
 
     def _round(self, replicas: tuple[Replica, ...], trouble: str) -> None:
         condition = "history-unavailable"
@@ -213,12 +216,6 @@ class Publisher(threading.Thread):
             self._mine_until = now + LEASE_S if mine else 0.0
             self._renew_at = now + (RENEW_S if mine else JUDGE_S)
         return now < self._mine_until
-
-    def _end(self) -> None:
-        if time.monotonic() < self._mine_until:
-            with suppress(HistoryUnavailable):
-                self._judging.lease(self._holder, 0.0)
-        self._judging.close()
 
     # --- metrics
 
