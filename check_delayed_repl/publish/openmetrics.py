@@ -156,7 +156,7 @@ def write_file(path: str, found: Sequence[Family]) -> None:
 def serve(address: str, current: Callable[[], Sequence[Family]]) -> Callable[[], None]:
     """Serves the current families as `/metrics` at `HOST:PORT`, in threads of its own; returns what ends it.
 
-    Raises OSError where the address cannot be bound, ImportError without the package prometheus_client.
+    Raises ValueError where the address cannot be bound, ImportError without the package prometheus_client.
     """
     from prometheus_client import CollectorRegistry, start_http_server
     from prometheus_client.core import Metric
@@ -174,7 +174,10 @@ def serve(address: str, current: Callable[[], Sequence[Family]]) -> Callable[[],
     registry = CollectorRegistry()
     registry.register(Current())
     host, _, port = address.rpartition(":")
-    server, thread = start_http_server(int(port), host.strip("[]"), registry)
+    try:
+        server, thread = start_http_server(int(port), host.strip("[]"), registry)
+    except OSError as error:
+        raise ValueError(f"prometheus-listen: {address}: {error.strerror}") from None
 
     def stop() -> None:
         server.shutdown()

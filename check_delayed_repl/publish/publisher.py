@@ -78,7 +78,8 @@ class Publisher(threading.Thread):
         self._write_at = 0.0
         self._mailboxes = [Mailbox(target, log) for target in targets(settings)]
         self._file_fails = False
-        self._stop_serving = _serving(settings.prometheus_listen, self._families)
+        address = settings.prometheus_listen
+        self._stop_serving = openmetrics.serve(address, self._families) if address else None
         for mailbox in self._mailboxes:
             mailbox.start()
 
@@ -263,16 +264,6 @@ def targets(settings: Publish) -> list[CommandFile | Icinga]:
             reason = error.strerror if error.filename or not isinstance(error, SSLError) else "no certificate in it"
             raise ValueError(f"icinga2-ca: {ca}: {reason}") from None
     return found
-
-
-def _serving(address: str | None, current: Callable[[], list[openmetrics.Family]]) -> Callable[[], None] | None:
-    """Raises ValueError and ImportError."""
-    if address is None:
-        return None
-    try:
-        return openmetrics.serve(address, current)
-    except OSError as error:
-        raise ValueError(f"prometheus-listen: {address}: {error.strerror}") from None
 
 
 def _unknown(condition: str, trouble: str, last: _Latest | None) -> Verdict:
