@@ -60,10 +60,8 @@ class Parser(argparse.ArgumentParser):
     def print_help(self, file: object = None) -> None:  # noqa: ARG002
         print(self.format_help(), end="")  # argparse says nothing of a full disk
 
-    def parse_args(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> argparse.Namespace:
-        known, extra = self.parse_known_args(args, namespace)
+    def parse_args(self, args: Sequence[str] | None = None) -> argparse.Namespace:  # type: ignore[override]
+        known, extra = self.parse_known_args(args)
         if extra:
             raise UsageError(self._unknown(extra[0]))
         return known

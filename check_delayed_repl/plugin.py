@@ -216,22 +216,19 @@ class _Watchdog:
 
     def __init__(self, timeout: float, deadline: float, render: Callable[[Verdict], str]) -> None:
         self.doing = "starting"
-        self._timeout = timeout
-        self._deadline = deadline
-        self._render = render
         self._ending = allocate_lock()
-        start_new_thread(self._watch, ())
+        start_new_thread(self._watch, (timeout, deadline, render))
 
     def call_off(self) -> None:
         """From here on the check prints its verdict itself."""
         self._ending.acquire()
 
-    def _watch(self) -> None:
-        time.sleep(max(0.0, self._deadline + GRACE - time.monotonic()))
+    def _watch(self, timeout: float, deadline: float, render: Callable[[Verdict], str]) -> None:
+        time.sleep(max(0.0, deadline + GRACE - time.monotonic()))
         self._ending.acquire()
-        message = f"No answer within {plain(self._timeout)} seconds (--timeout): the check hangs while {self.doing}"
+        message = f"No answer within {plain(timeout)} seconds (--timeout): the check hangs while {self.doing}"
         verdict = _unjudged(State.CRITICAL, "timeout", message)
-        os._exit(_print(self._render(verdict), verdict.state))
+        os._exit(_print(render(verdict), verdict.state))
 
 
 def _describe(error: BaseException, password: str | None) -> str:
