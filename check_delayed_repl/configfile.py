@@ -250,9 +250,6 @@ def read_toml(path: str, option: str) -> tuple[dict[str, Any], os.stat_result]:
         raise UsageError(f"{option}: {path}: this is not TOML") from None
 
 
-# --- layers ---
-
-
 def merged(*layers: Values) -> Values:
     """What counts, of layers from the farthest to the nearest.
 

@@ -152,9 +152,6 @@ def _print(parts: Iterable[RenderableType]) -> None:
             sys.stdout.writelines(line.rstrip() + "\n" for line in printed.get().splitlines())
 
 
-# --- where records come from
-
-
 def _named(args: argparse.Namespace) -> str:
     return "standard input" if args.file == "-" else args.file or args.replica or "the history"
 

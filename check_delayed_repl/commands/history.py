@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain, islice
 from math import inf
@@ -77,9 +78,6 @@ def _opened(args: argparse.Namespace) -> History:
     return history
 
 
-# --- export ---
-
-
 def _export(history: History, args: argparse.Namespace) -> None:
     replica = args.replica or one_replica(history, None)
     since = -inf if args.since is None else args.since
@@ -135,9 +133,6 @@ def _write_file(path: str, lines: Iterator[str]) -> None:
             os.unlink(part)
 
 
-# --- import ---
-
-
 def _import(args: argparse.Namespace) -> None:
     from check_delayed_repl.history.recording import RecordingError, read
 
@@ -169,14 +164,12 @@ def _import(args: argparse.Namespace) -> None:
 
 def _append(history: History, replica: str, records: Iterator[Record], wait_s: float) -> tuple[int, int]:
     """Stores in small steps, so that others can write in between; returns how many samples and job lines."""
-    samples = jobs = 0
+    counted: Counter[type[Record]] = Counter()
     while batch := list(islice(records, _BATCH)):
         history.deadline = time.monotonic() + wait_s
         history.add_records(replica, batch)
-        count = sum(isinstance(record, Sample) for record in batch)
-        samples += count
-        jobs += len(batch) - count
-    return samples, jobs
+        counted.update(map(type, batch))
+    return counted[Sample], counted[JobLine]
 
 
 def _readable_twice(path: str) -> IO[bytes]:
@@ -198,9 +191,6 @@ def _readable_twice(path: str) -> IO[bytes]:
 
 def _named(path: str) -> str:
     return "standard input" if path == "-" else path
-
-
-# --- prune ---
 
 
 def _prune(history: History, args: argparse.Namespace) -> None:

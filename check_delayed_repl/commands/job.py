@@ -44,9 +44,6 @@ class _Job(NamedTuple):
     """As it reads now."""
 
 
-# --- the command line ---
-
-
 ACTIONS = {
     "start": "record that a job starts now, and print its id",
     "finish": "record that a job is finished now",
@@ -111,9 +108,6 @@ def _opened(args: argparse.Namespace) -> History:
     if not args.replica:
         raise HistoryUnavailable("no --replica, and the configuration file cannot be used")
     return open_history(args.history, time.monotonic() + args.timeout)
-
-
-# --- start, finish, void ---
 
 
 def _start(history: History, args: argparse.Namespace) -> int:
@@ -219,9 +213,6 @@ def _new_id(kind: str) -> str:
     return f"{kind}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(4).hex()}"
 
 
-# --- list ---
-
-
 def _status(line: JobLine, now: float) -> str:
     if line.void:
         return "void"
@@ -273,9 +264,6 @@ def _row(name: str, line: JobLine, now: float) -> tuple[str, ...]:
     began, ended = ("-" if t is None else moment(t, None) for t in (line.started_at, line.finished_at))
     reason = f": {line.unreadable}" if line.unreadable else ""
     return (line.id, line.kind or "-", name, began, ended, _status(line, now) + reason)
-
-
-# --- run ---
 
 
 class _Recording(threading.Thread):

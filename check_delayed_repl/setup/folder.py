@@ -89,9 +89,6 @@ def folder(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) ->
     return found | {"README.txt": _readme(plan)}
 
 
-# --- SQL
-
-
 def _source_sql(p: _Plan) -> str:
     server = p.source_server
     lines = accounts.heartbeat_table(p.wanted.table) if server.columns is None else []
@@ -182,9 +179,6 @@ def _toml(value: object) -> str:
 def _object_name(name: str) -> str:
     """A host's name in the monitor, of a replica's name."""
     return re.sub(r"[^\w.-]", "_", name.partition("/")[0].partition("#")[0], flags=re.ASCII) or "replica"
-
-
-# --- README.txt
 
 
 def _readme(p: _Plan) -> str:
