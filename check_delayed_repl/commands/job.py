@@ -20,7 +20,7 @@ from check_delayed_repl.commands import complain
 from check_delayed_repl.history import LOCATION_VARIABLE, History, HistoryUnavailable, holds_password, open_history
 from check_delayed_repl.limits import BUILT_IN_KINDS
 from check_delayed_repl.options import HISTORY, WAIT, Option, add_actions, add_config_option, add_options
-from check_delayed_repl.records import ALL_JOBS, CHANNEL_SEPARATOR, JobLine, merge_job, outlasts_all
+from check_delayed_repl.records import ALL_JOBS, CHANNEL_SEPARATOR, JobLine, merge_into, outlasts_all
 from check_delayed_repl.words import clean, moment
 
 HELP = "record planned work, such as a backup: start, finish, void, run, list"
@@ -97,11 +97,8 @@ def run(args: argparse.Namespace) -> int:
     if args.job_command == "void" and (args.id is not None) == args.all:
         raise UsageError("ID: give one job's id, or --all for every job recorded so far")
     with _opened(args) as history:
-        if args.job_command == "start":
-            return _start(history, args)
-        if args.job_command == "list":
-            return _list(history, args)
-        return _end(history, args, void=args.job_command == "void")
+        {"start": _start, "finish": _end, "void": _end, "list": _list}[args.job_command](history, args)
+    return 0
 
 
 def _opened(args: argparse.Namespace) -> History:
@@ -110,7 +107,7 @@ def _opened(args: argparse.Namespace) -> History:
     return open_history(args.history, time.monotonic() + args.timeout)
 
 
-def _start(history: History, args: argparse.Namespace) -> int:
+def _start(history: History, args: argparse.Namespace) -> None:
     _warn_of_mistakes(history, args)
     job = _new_id(args.kind)
     now = history.now()
@@ -121,12 +118,11 @@ def _start(history: History, args: argparse.Namespace) -> int:
         # Nobody could ever finish it.
         history.add_job(args.replica, JobLine(history.now(), job, args.kind, now, void=True))
         raise HistoryUnavailable(f"the job's id cannot be printed ({error.strerror}), so no job is recorded") from None
-    return 0
 
 
-def _end(history: History, args: argparse.Namespace, void: bool) -> int:
+def _end(history: History, args: argparse.Namespace) -> None:
     """Finishes a job, or takes one or all back."""
-    now = history.now()
+    now, void = history.now(), args.job_command == "void"
     if void and args.all:
         if not history.readable:
             raise HistoryUnavailable(
@@ -138,11 +134,11 @@ def _end(history: History, args: argparse.Namespace, void: bool) -> int:
         history.add_job(args.replica, JobLine(now, ALL_JOBS, void=True))
         if rescues := [key for key, (_, line) in jobs.items() if outlasts_all(line) and not line.void]:
             complain(f"rescues go on: {', '.join(rescues[-5:])} (ended by rescue resume, or job void ID)")
-        return 0
+        return
     if not history.readable:
         # The judge adds the kind and the start from the line that `start` wrote.
         history.add_job(args.replica, JobLine(now, args.id, args.kind, None, None if void else now, void))
-        return 0
+        return
     job = _jobs(history, args.replica, args.id).get(args.id)
     if job is None:
         jobs = _jobs(history, args.replica)
@@ -165,22 +161,17 @@ def _end(history: History, args: argparse.Namespace, void: bool) -> int:
         finished_at = began if began is not None and now < began <= now + CLOCK_SLACK_S else now
     kind = line.kind if line.kind is not None else args.kind
     history.add_job(job.name, JobLine(now, args.id, kind, line.started_at, finished_at, void))
-    return 0
 
 
 def _jobs(history: History, replica: str, job: str | None = None) -> dict[str, _Job]:
     """The replica's jobs by their ids, or one of them, as they read now, in order of their first lines."""
-    jobs: dict[str, _Job] = {}
+    lines: dict[str, JobLine] = {}
+    names: dict[str, str] = {}
     for name, line in history.job_lines(replica, () if job is None else (job, ALL_JOBS)):
-        if line.void and line.id == ALL_JOBS:
-            jobs = {
-                key: job if outlasts_all(job.line) else _Job(job.name, job.line._replace(void=True))
-                for key, job in jobs.items()
-            }
-            continue
-        earlier = jobs.get(line.id)
-        jobs[line.id] = _Job(earlier.name if earlier else name, merge_job(earlier.line if earlier else None, line))
-    return jobs
+        merge_into(lines, line)
+        if not (line.void and line.id == ALL_JOBS):
+            names.setdefault(line.id, name)
+    return {key: _Job(name, lines[key]) for key, name in names.items()}
 
 
 def _warn_of_mistakes(history: History, args: argparse.Namespace) -> None:
@@ -223,12 +214,12 @@ def _status(line: JobLine, now: float) -> str:
     return "invalid" if line.finished_at < line.started_at else "finished"
 
 
-def _list(history: History, args: argparse.Namespace) -> int:
+def _list(history: History, args: argparse.Namespace) -> None:
     now = history.now()
     jobs = [job for job in _jobs(history, args.replica).values() if args.kind in (None, job.line.kind)]
     if args.output != "json" and not jobs:
         print(f"no jobs are recorded for {clean(args.replica)}")
-        return 0
+        return
     jobs.sort(key=lambda job: _status(job.line, now) == "running")
     shown = jobs[-(LISTED if args.limit is None else args.limit) :]
     if args.output == "json":
@@ -257,7 +248,6 @@ def _list(history: History, args: argparse.Namespace) -> int:
     if len(jobs) > len(shown):
         say = complain if args.output == "json" else print
         say(f"and {len(jobs) - len(shown)} more (--limit 0 shows them all)")
-    return 0
 
 
 def _row(name: str, line: JobLine, now: float) -> tuple[str, ...]:
