@@ -72,23 +72,20 @@ def run(argv: Sequence[str]) -> int:
         return USAGE
     except (HistoryUnavailable, CommandFailed) as error:
         complain(str(error))
-        return FAILURE
     except BrokenPipeError:
-        return FAILURE
+        pass
     except KeyboardInterrupt:
         complain("interrupted")
-        return FAILURE
     except OSError as error:
         if debug:
             raise
         complain(f"{error.filename or 'cannot write the output'}: {error.strerror or error}")
-        return FAILURE
     except Exception as error:
         if debug:
             raise
         text = "" if isinstance(error, UnicodeError) else f": {error}"
         complain(f"internal error, {type(error).__name__}{text} ({PROG} --debug COMMAND shows where)")
-        return FAILURE
+    return FAILURE
 
 
 def _run(arguments: list[str]) -> int:
