@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import sqlite3
 import stat
 import subprocess
@@ -375,19 +374,6 @@ def test_locked_past_the_deadline(path: str) -> None:
     holder.close()
 
 
-def test_a_lock_that_is_let_go_in_time(path: str) -> None:
-    opened(path).close()
-    script = (
-        "import sqlite3,sys,time; c=sqlite3.connect(sys.argv[1],isolation_level=None);"
-        "c.execute('BEGIN IMMEDIATE'); print(flush=True); time.sleep(1); c.execute('COMMIT')"
-    )
-    with subprocess.Popen([sys.executable, "-c", script, path], stdout=subprocess.PIPE) as holder:
-        assert holder.stdout
-        holder.stdout.readline()
-        opened(path, 20).add_sample(R, full(1.0))
-    assert stored(opened(path)) == [full(1.0)]
-
-
 def test_no_space(path: str) -> None:
     history = opened(path)
     history.add_sample(R, full(1.0))
@@ -497,56 +483,6 @@ def test_deleted_while_in_use(path: str) -> None:
         history.add_sample(R, full(2.0))
     history.add_sample(R, full(3.0))
     assert stored(opened(path)) == [full(3.0)] == stored(history)
-
-
-# --- many at once, and killed ---
-
-HAMMER = """
-import sys, time
-from check_delayed_repl.history import open_history
-from check_delayed_repl.records import JobLine, Sample
-path, number, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-history = open_history(path, time.monotonic() + 60)
-for step in range(count):
-    history.add_samples([("db1:3306", Sample(time.time(), number * 1e6 + step, source_log=("bin.%d" % step, step)))])
-    history.add_job("db1:3306", JobLine(time.time(), f"{number}-{step}", "backup", 1.0))
-    print(step, flush=True)
-"""
-
-
-def hammer(path: str, number: int, count: int) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", HAMMER, path, str(number), str(count)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-
-
-def test_many_processes_create_and_fill_one_file_and_some_are_killed(path: str) -> None:
-    chance = random.Random(7)
-    processes = [hammer(path, number, 40) for number in range(6)]
-    said = {(number, step) for number in range(6) for step in range(40)}
-    for number in range(6, 14):
-        with hammer(path, number, 100_000) as process:
-            time.sleep(chance.uniform(0.15, 0.5))
-            process.send_signal(signal.SIGKILL)
-            assert process.stdout
-            said |= {(number, int(line)) for line in process.stdout.read().splitlines() if line.strip()}
-    for process in processes:
-        process.communicate(timeout=120)
-        assert process.returncode == 0
-    history = opened(path)
-    records = list(history.records(R))
-    assert [arrival for arrival, _ in records] == list(range(1, len(records) + 1))
-    kept = set()
-    for _, record in records:
-        if isinstance(record, Sample):
-            number, step = divmod(int(record.delay or 0), 10**6)
-            assert record.source_log == (f"bin.{step}", step)
-            kept.add((number, step))
-    assert said <= kept, "what was acknowledged is there"
-    history.close()
-    with sqlite3.connect(path) as checked:
-        assert checked.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    checked.close()
 
 
 # --- cost ---

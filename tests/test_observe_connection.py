@@ -23,7 +23,6 @@ from listeners import (
     STATUS_ANSWER,
     Talk,
     asked_for_status,
-    dripping,
     error,
     greeting,
     heard,
@@ -63,11 +62,6 @@ def test_a_server_that_never_answers() -> None:
         sample = sampled(target)
     assert sample.error == "timeout"
     assert sample.message == f"127.0.0.1:{target.port}: no answer within 0.6 s (logging in)"
-
-
-def test_a_server_that_drips() -> None:
-    with listening(dripping(greeting())) as target:
-        assert sampled(target).error == "timeout"
 
 
 def test_a_server_that_falls_silent_at_any_point() -> None:
@@ -133,81 +127,9 @@ def test_a_name_service_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> N
 # --- too much, and nonsense ---
 
 
-def flooding(begin: bytes, again: bytes) -> Talk:
-    def talk(caller: socket.socket) -> None:
-        asked_for_status(caller)
-        caller.sendall(begin)
-        number = begin.count(b"def") + 3
-        many = 4096 // len(again) + 1
-        while True:
-            caller.sendall(b"".join(packet(number + place, again) for place in range(many)))
-            number += many
-
-    return talk
-
-
-@pytest.mark.parametrize("row", [b"\x01a", b"\xfc\xff\x3f" + b"a" * 0x3FFF], ids=["many small rows", "large rows"])
-def test_an_answer_without_end(row: bytes) -> None:
-    with listening(flooding(table([b"a"])[:-9], row)) as target:
-        sample = sampled(target, 20.0)
-    assert sample.error == "connect-failed"
-    assert "reply too large (reading the replication status)" in str(sample.message)
-
-
 def test_a_packet_that_claims_to_be_huge() -> None:
     with listening(lambda caller: caller.sendall(b"\xff\xff\xff\0" + b"x" * 100)) as target:
         assert "reply too large" in str(sampled(target).message)
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n",
-        b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n<html>" + b"x" * 200,
-        packet(0, b""),
-        packet(0, b"\x0a"),
-        packet(0, b"\x0a8.4.0\0"),
-        packet(0, b"\x0aeight\0" + b"x" * 60),
-        packet(0, b"\xff"),
-        packet(0, b"\xff\x15\x04"),
-        packet(5, b"\x0a8.4.0\0"),
-        packet(0, b"\xfe" * 50),
-        greeting() + packet(2, b"\x07what?"),
-        greeting() + packet(2, b"\xfbetc/passwd"),
-        greeting() + packet(2, b"\xfeunknown_plugin\0xyz"),
-    ],
-)  # fmt: skip
-def test_what_is_not_mysqls(words: bytes) -> None:
-    def talk(caller: socket.socket) -> None:
-        caller.sendall(words)
-        time.sleep(0.3)
-
-    with listening(talk) as target:
-        assert sampled(target, 2.0).error in ("connect-failed", "timeout")
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        packet(1, b"\xfb/etc/passwd"),
-        packet(1, b"\xfb"),
-        packet(1, b"\xff"),
-        packet(1, b"\xfd\xff\xff\xff"),
-        packet(1, b"\x01") + packet(2, b"short"),
-        packet(9, b"\x01"),
-        packet(1, b""),
-        table([b"\xff\xfe"], [b"x"]),
-        STATUS_ANSWER[:60] + b"\xff" * 300,
-    ],
-)
-def test_answers_that_are_not_mysqls(answer: bytes) -> None:
-    def talk(caller: socket.socket) -> None:
-        asked_for_status(caller)
-        caller.sendall(answer)
-        time.sleep(0.3)
-
-    with listening(talk) as target:
-        assert sampled(target, 2.0).error in ("connect-failed", "status-unreadable", "timeout")
 
 
 def test_a_file_that_the_server_asks_for_is_not_sent() -> None:
@@ -443,16 +365,6 @@ def test_no_login_where_the_server_offers_tls_and_cannot(mode: str | None) -> No
     assert sample.error == "connect-failed"
     assert "TLS failed" in str(sample.message)
     assert len(received[0]) == 32  # the wish for TLS, without a user's name
-
-
-def test_tls_handshakes_obey_the_deadline() -> None:
-    def talk(caller: socket.socket) -> None:
-        caller.sendall(greeting(capabilities=CAPABILITIES | SSL))
-        heard(caller)
-        dripping(b"\x16\x03\x03\x40\0" + b"\0" * 1000)(caller)
-
-    with listening(talk) as target:
-        assert sampled(target).error == "timeout"
 
 
 def test_tls_files_that_are_wrong(tmp_path: Path) -> None:
