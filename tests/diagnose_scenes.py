@@ -235,7 +235,7 @@ SCENES: dict[str, Callable[[], Diagnosis]] = {
     "delay-out-of-bounds hours": lambda: scene(
         line(10800.0, seconds_behind=7200, source_log=("bin.000124", 4)), MARIADB
     ),
-    "delay-out-of-bounds below": _odd(MARIADB, -1e6, 3000.0, sql_remaining=None),
+    "delay-out-of-bounds below": lambda: scene(line(3000.0, sql_remaining=None), MARIADB),
     "line-drained": _odd(MARIADB, -120, lambda t: 7200 + 40 * (-120 - t), sql_remaining=None),
     "connect-failed": _wrong(
         "connect-failed", "db1:3306: access denied for user 'monitor'@'10.0.0.7' (error 1045)", None

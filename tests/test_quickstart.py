@@ -95,6 +95,7 @@ def test_shows_the_line_fill_and_leaves_nothing(place: Path) -> None:
     assert running(place) == []
 
 
+@pytest.mark.long
 def test_kept_it_answers_breaks_and_stops(place: Path) -> None:
     done = quickstart("--keep", place=place)
     assert done.returncode == 0, done.stdout

@@ -24,18 +24,13 @@ FEW_CONNECTIONS = 20
 """What a crowded server may have at most."""
 
 
-def end_sessions(server: Server, user: str) -> None:
-    """Kill a user's sessions, as an administrator does."""
-    server.end_sessions(user)
-
-
 def kill_everybody(server: Server) -> None:
     """End every client's session but this one's own; who is meant to be there comes back."""
     for (user,) in server.sql(
         "SELECT DISTINCT user FROM information_schema.processlist WHERE command <> 'Daemon'"
         " AND user NOT IN ('system user', 'event_scheduler', 'root')"
     ):
-        end_sessions(server, str(user))
+        server.end_sessions(str(user))
 
 
 def set_password(server: Server, who: tuple[str, str], password: str) -> None:

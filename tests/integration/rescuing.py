@@ -175,6 +175,10 @@ class Scene:
         self.source.kill()
         wait_until(lambda: self.replica.threads()[0] != "Yes", 30, "the replica has noticed")
 
+    def fetched(self) -> None:
+        """Waits until all that the source has written waits here."""
+        self.replica.wait_fetched(self.source)
+
     def status(self) -> dict[str, Any]:
         return self.replica.status(self.pair.channel)
 

@@ -357,6 +357,19 @@ class Server(Machine):
             applied = f"SELECT MASTER_GTID_WAIT({literal(gtids)}, 0) = 0"
         wait_until(lambda: self.value(applied), deadline_s, f"{self.name} has applied {gtids}")
 
+    def wait_fetched(self, source: Server, channel: str = "") -> None:
+        """Wait until all that the source has written is in the relay log."""
+        newest = self.kind == "mysql" and self.version >= (8, 2)
+        end = source.rows("SHOW BINARY LOG STATUS" if newest else "SHOW MASTER STATUS")[0]
+        role = "Source" if self._modern else "Master"
+
+        def fetched() -> bool:
+            row = self.status(channel)
+            place = row[f"{role}_Log_File"], int(row[f"Read_{role}_Log_Pos"])
+            return place >= (end["File"], int(end["Position"]))
+
+        wait_until(fetched, 60, f"{self.name} has fetched all that {source.name} has written")
+
     # Making it clean
 
     def make_accounts(self, heartbeats: bool = True) -> None:

@@ -101,6 +101,7 @@ class Kit:
         self._networks: list[Network] = []
         self._made: list[Pair | Server] = []
         self._shared_pairs: dict[Family, Pair] = {}
+        self._shared_servers: dict[Family, Server] = {}
 
     def folder(self, mode: int = 0o755) -> Path:
         """A new folder, gone at the end."""
@@ -168,6 +169,14 @@ class Kit:
         server = Server(self, family, name, 9, self._shared_network, *options, **settings)
         self._made.append(server)
         return server.start()
+
+    def shared_server(self, family: Family) -> Server:
+        """The one server alone of a family that tests share for their histories: running, and calm."""
+        if family not in self._shared_servers:
+            self._shared_servers[family] = self.server(family, name=f"keeper-{family}")
+        server = self._shared_servers[family].start()
+        server.calm()
+        return server
 
     def close(self) -> None:
         """Remove everything that was made."""

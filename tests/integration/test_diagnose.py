@@ -138,7 +138,7 @@ class Line:
     params=[
         pytest.param((True, "alive"), id="gtid-alive", marks=pytest.mark.long),
         pytest.param((True, "dead"), id="gtid-dead", marks=pytest.mark.essential("mariadb")),
-        pytest.param((False, "alive"), id="pos-alive", marks=pytest.mark.essential("mysql")),
+        pytest.param((False, "alive"), id="pos-alive", marks=pytest.mark.long),
         pytest.param((False, "dead"), id="pos-dead", marks=pytest.mark.long),
     ]
 )

@@ -122,7 +122,6 @@ def test_a_job_is_forgotten(watched: Watched) -> None:
             scene.finish(job)
 
 
-@essential("mysql")
 def test_job_run_is_killed(watched: Watched) -> None:
     scene, replica = watched.scene, watched.replica
     with watched.fault(

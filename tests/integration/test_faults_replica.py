@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .breaking import crowded, disk_filled, end_sessions, kill_everybody
+from .breaking import crowded, disk_filled, kill_everybody
 from .checking import WORKER, Scene
 from .conftest import title_of
 from .matrix import Watched, essential, on, watching
@@ -64,7 +64,7 @@ def test_out_of_connections(watched: Watched) -> None:
     replica = watched.replica
     with watched.twin("4.4", "hardly a connection is left"), crowded(replica) as crowd:
         crowd.make_room(3)
-        end_sessions(replica, WORKER[0])
+        replica.end_sessions(WORKER[0])
         assert watched.scene.inline().what == ("OK", "in-range")
         time.sleep(2)
     with (

@@ -24,12 +24,10 @@ MISSED_S = LAST_SEEN_S + 2 * INTERVAL_S + 6
 DATABASE = "shared_history"
 
 
-@pytest.fixture(scope="module")
-def keeper(kit: Kit, fault_family: Family) -> Iterator[Server]:
+@pytest.fixture
+def keeper(kit: Kit, fault_family: Family) -> Server:
     """The server of the shared history."""
-    server = kit.server(fault_family, name=f"keeper-{fault_family}")
-    yield server
-    server.close()
+    return kit.shared_server(fault_family)
 
 
 @pytest.fixture
@@ -41,8 +39,6 @@ def replica() -> Moody:
 @pytest.fixture
 def shared(keeper: Server, replica: Moody, tmp_path: Path) -> Iterator[Lone]:
     """A made-up replica whose history is on that server, empty and with two accounts as if new."""
-    keeper.start()
-    keeper.calm()
     keeper.sql(f"DROP DATABASE IF EXISTS {DATABASE}")
     with listening(replica) as target:
         lone = Lone(target, url(keeper, CHECK, tmp_path), tmp_path)

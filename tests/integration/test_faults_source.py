@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from .breaking import THROUGH_S, end_sessions, heartbeats_move, kill_everybody, start_over
+from .breaking import THROUGH_S, heartbeats_move, kill_everybody, start_over
 from .checking import between, story
 from .matrix import Watched, essential
 from .servers import REPLICATION
@@ -46,7 +46,7 @@ def test_source_loses_its_binary_logs(watched: Watched) -> None:
         source.sql("FLUSH BINARY LOGS")
     title = "Source: restarted with empty binary logs"
     with watched.fault("3.3", title, "io-error", within=8, back=60, through=THROUGH_S) as it:
-        end_sessions(source, REPLICATION[0])
+        source.end_sessions(REPLICATION[0])
         source.reset_logs()
         source.restart()
         it.caused()

@@ -10,7 +10,6 @@ from .breaking import (
     crowded,
     delay_above,
     disconnected,
-    end_sessions,
     heartbeats_move,
     reconnecting_after,
     replicated,
@@ -87,11 +86,11 @@ def test_source_lets_nobody_in(watched: Watched) -> None:
         crowded(source) as crowd,
     ):
         crowd.make_room(2)
-        end_sessions(source, user)
+        source.end_sessions(user)
         time.sleep(3)
     with watched.fault("2.1", "IO thread: wrong password", "io-error", within=6) as it:
         set_password(source, REPLICATION, "changed-7h")
-        end_sessions(source, user)
+        source.end_sessions(user)
         outcome = it.detected()
         assert outcome.message.startswith("IO thread reports error 1045: ")
         assert watched.scene.inline().condition == "io-error"

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
 
 from check_delayed_repl.tool import run
 
-from .servers import ROOT_PASSWORD, Family, Kit, Server
+from .servers import ROOT_PASSWORD, Family, Kit, Server, literal
 
 pytestmark = pytest.mark.essential
 
-EVERY_FAMILY = [
-    pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("mysql", "mariadb", "mysql56", "mariadb118")
-]
 HARD = ("--sql-mode=ANSI_QUOTES,NO_BACKSLASH_ESCAPES", "--binlog-format=STATEMENT")
 POLICY = {
     "mysql": ["INSTALL COMPONENT 'file://component_validate_password'", "SET GLOBAL validate_password.policy = STRONG"]
@@ -24,14 +22,14 @@ ROLES = ("check", "worker", "heartbeat", "rescue")
 TABLE = "beats-of$here.it$s"
 
 
-@pytest.fixture(params=EVERY_FAMILY)
-def server(request: pytest.FixtureRequest, kit: Kit) -> Server:
-    family: Family = request.param
-    made = kit.server(family, *HARD, name="hard")
-    made.sql("DO 0", *POLICY.get(family, ()))
+@pytest.fixture
+def server(kit: Kit, fault_family: Family) -> Iterator[Server]:
+    made = kit.server(fault_family, *HARD, name="hard")
+    made.sql("DO 0", *POLICY.get(fault_family, ()))
     login = f"[client]\nuser = root\npassword = {ROOT_PASSWORD}\nsocket = /run/mysqld/mysqld.sock\n"
     made.put_files({"/root/.my.cnf": login}, mode=0o600)
-    return made
+    yield made
+    made.close()
 
 
 def granted(server: Server, capsys: pytest.CaptureFixture[str], *options: str) -> str:
@@ -53,20 +51,22 @@ def logs_in(server: Server, user: str, password: str) -> list[str]:
         return [str(row[0]) for row in run_sql("SHOW GRANTS")]
 
 
-@pytest.mark.parametrize("on", ["replica", "source"])
-def test_piped_twice(server: Server, on: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for host in ("%", "2001:db8::1", "o'host", "192.0.2.0/255.255.255.0"):
-        text = granted(server, capsys, "--on", on, "--account-host", host)
-        again = granted(server, capsys, "--on", on, "--account-host", host)
-        for script in (text, text, again):
-            piped(server, script)
-        secrets = dict(re.findall(r"user = (.*)\n--   password = (.*)\n", text))
-        assert len(secrets) == len(ROLES)
-        if host == "%":
-            for user, password in secrets.items():
-                assert logs_in(server, user, password), user
-            if on == "source":
-                log = server.run("cat $(find /var/lib /data -name 'bin.0*' 2>/dev/null)").output
-                assert not [user for user, password in secrets.items() if password in log]
-    named = server.sql("SELECT DISTINCT host FROM mysql.user WHERE user = 'delay_check'")
-    assert len(named) == 4
+def test_piped_twice(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    for on in ("replica", "source"):
+        for user, host in server.sql("SELECT user, host FROM mysql.user WHERE user LIKE 'delay%'"):
+            server.unlogged(f"DROP USER {literal(user)}@{literal(host)}")
+        for host in ("%", "2001:db8::1", "o'host", "192.0.2.0/255.255.255.0"):
+            text = granted(server, capsys, "--on", on, "--account-host", host)
+            again = granted(server, capsys, "--on", on, "--account-host", host)
+            for script in (text, text, again):
+                piped(server, script)
+            secrets = dict(re.findall(r"user = (.*)\n--   password = (.*)\n", text))
+            assert len(secrets) == len(ROLES)
+            if host == "%":
+                for user, password in secrets.items():
+                    assert logs_in(server, user, password), user
+                if on == "source":
+                    log = server.run("cat $(find /var/lib /data -name 'bin.0*' 2>/dev/null)").output
+                    assert not [user for user, password in secrets.items() if password in log]
+        named = server.sql("SELECT DISTINCT host FROM mysql.user WHERE user = 'delay_check'")
+        assert len(named) == 4

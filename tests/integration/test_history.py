@@ -70,16 +70,9 @@ class Shared:
         self.sql(f"DROP DATABASE IF EXISTS {DATABASE}", *(f"DROP USER {user}@'%'" for user in self._accounts))
 
 
-@pytest.fixture(scope="module")
-def keeper(kit: Kit, family: Family) -> Iterator[Server]:
-    server = kit.server(family, name=f"history-{family}")
-    yield server
-    server.close()
-
-
 @pytest.fixture
-def shared(keeper: Server) -> Iterator[Shared]:
-    made = Shared(keeper)
+def shared(kit: Kit, family: Family) -> Iterator[Shared]:
+    made = Shared(kit.shared_server(family))
     yield made
     made.close()
 
@@ -87,37 +80,6 @@ def shared(keeper: Server) -> Iterator[Shared]:
 @pytest.mark.parametrize("promise", CONTRACT, ids=lambda promise: promise.__name__)
 def test_contract(promise: Promise, shared: Shared) -> None:
     promise(shared.open)
-
-
-def test_an_account_that_may_only_insert_jobs_can_record_them(shared: Shared) -> None:
-    owner = shared.open()
-    owner.add_sample(R, Sample(time.time(), 1.0))
-    shared.job_writer()
-    writer = shared.open("jobwriter", SECRET)
-    assert not writer.readable
-    began = writer.now()
-    assert abs(began - owner.now()) < 5
-    writer.add_job(R, JobLine(began, "b1", "backup", began))
-    (_, line), *_ = owner.job_lines(R)
-    assert line == JobLine(line.t, "b1", "backup", began)
-    assert began - 1 <= line.t <= owner.now()
-    writer.add_job(R, JobLine(began, "b1", finished_at=began + 1))
-    for refused in (
-        lambda: list(writer.records(R)),
-        writer.replicas,
-        lambda: writer.add_sample(R, Sample(1.0, 1.0)),
-        lambda: prune(writer, 1.0),
-    ):
-        with pytest.raises(HistoryUnavailable, match="the account lacks a privilege: "):
-            refused()
-    writer.save_fold(R, "k", 1, "{}", None)
-    writer.add_job(R, JobLine(began, "b1", void=True))
-    assert [line.id for _, line in owner.job_lines(R)] == ["b1"] * 3
-    assert [(line.finished_at, line.void) for _, line in owner.job_lines(R)] == [
-        (None, False),
-        (began + 1, False),
-        (None, True),
-    ]
 
 
 def test_a_line_that_is_committed_late_arrives_late(shared: Shared) -> None:
@@ -293,6 +255,7 @@ def test_a_flood_under_other_names_delays_no_line(shared: Shared) -> None:
     assert waiting(shared) > 39_000
 
 
+@pytest.mark.essential("mysql")
 def test_a_flood_under_the_watched_name_does_not_slow_the_samples(shared: Shared) -> None:
     owner = shared.open()
     shared.job_writer()

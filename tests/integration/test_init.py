@@ -20,14 +20,7 @@ pytestmark = pytest.mark.monitoring
 DELAY_S = 25
 README = ROOT / "README.md"
 FOLDER = "/root/setup"
-EVERY_FAMILY = ("mysql", "mariadb", "mysql56", "mariadb118")
 DBA = ("dba", "dba-secret-7h")
-
-
-@pytest.fixture(params=[pytest.param(name, marks=getattr(pytest.mark, name)) for name in EVERY_FAMILY])
-def kind(request: pytest.FixtureRequest) -> Family:
-    found: Family = request.param
-    return found
 
 
 class Hosts:
@@ -158,12 +151,13 @@ def logged(pair: Pair) -> str:
     return str(pair.source.container.exec_run(["sh", "-c", command]).output.decode(errors="replace"))
 
 
-def test_from_nothing_to_ok(site: Site, kit: Kit, kind: Family) -> None:
-    pair = kit.pair(kind, delay=DELAY_S, heartbeats=False)
+@pytest.mark.essential("mariadb")
+def test_from_nothing_to_ok(site: Site, kit: Kit, fault_family: Family) -> None:
+    pair = kit.pair(fault_family, delay=DELAY_S, heartbeats=False)
     hosts = Hosts(site, pair)
     pair.replica.read_only()
     files = hosts.init()
-    sealed = kind == "mysql"
+    sealed = fault_family == "mysql"
     with never_stopping(pair.replica):
         hosts.follow(files["README.txt"])
         assert re.match("DELAYED_REPL CRITICAL", hosts.check())
@@ -185,8 +179,8 @@ def test_from_nothing_to_ok(site: Site, kit: Kit, kind: Family) -> None:
 
 
 @pytest.mark.essential("mysql")
-def test_where_heartbeats_are_there_already(site: Site, kit: Kit, kind: Family) -> None:
-    pair = kit.pair(kind, delay=DELAY_S)
+def test_where_heartbeats_are_there_already(site: Site, kit: Kit, fault_family: Family) -> None:
+    pair = kit.pair(fault_family, delay=DELAY_S)
     hosts = Hosts(site, pair)
     files = hosts.init()
     assert not any("heartbeat" in name for name in files)
@@ -198,8 +192,8 @@ def test_where_heartbeats_are_there_already(site: Site, kit: Kit, kind: Family) 
 
 
 @pytest.mark.essential("mariadb")
-def test_where_the_delay_has_to_be_set_first(site: Site, kit: Kit, kind: Family) -> None:
-    pair = kit.pair(kind, delay=DELAY_S)
+def test_where_the_delay_has_to_be_set_first(site: Site, kit: Kit, fault_family: Family) -> None:
+    pair = kit.pair(fault_family, delay=DELAY_S)
     hosts = Hosts(site, pair)
     pair.replica.set_delay(0)
     files = hosts.init("--delay", f"{DELAY_S}s")

@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 
-from .monitoring import EXAMPLES, HISTORY, LIMITS, TOOL, USER, Site, Station, example, make_accounts
+from .monitoring import EXAMPLES, HISTORY, TOOL, USER, Publishing, Site, Station, example, make_accounts
 from .servers import Pair, wait_until
 
 pytestmark = pytest.mark.monitoring
 
-CONFIG = "/etc/check_delayed_repl/config.toml"
 TEXTFILES = "/var/lib/prometheus/node-exporter"
 WITHIN_S = 60.0
 FASTER = {
@@ -36,38 +35,15 @@ class Prometheus:
 
     def __init__(self, station: Station) -> None:
         self.station = station
-        limits = "\n".join(
-            f"{name.removeprefix('--')} = {value}" for name, value in re.findall(r"(--\S+) (\S+)", LIMITS)
-        )
-        station.put(
-            {
-                CONFIG: f"""
-history = "{HISTORY}"
-[publish]
-prometheus-listen = "127.0.0.1:9306"
-prometheus-file = "{TEXTFILES}/delayed_repl.prom"
-nagios-command-file = "/tmp/nagios.cmd"
-publish-interval = 3
-[defaults]
-defaults-file = "worker.cnf"
-interval = 1
-{limits}
-[[replica]]
-replica = "db7"
-host = "replica"
-"""
-            },
-            user=USER,
-            mode=0o600,
-        )
         station.run(f"chown {USER} {TEXTFILES}; mkfifo -m 666 /tmp/nagios.cmd")
         # Somebody reads what goes to Nagios, until a test ends that.
         station.spawn("sh -c 'exec cat <>/tmp/nagios.cmd'", "/tmp/nagios.log")
         station.spawn("prometheus-node-exporter --web.listen-address=127.0.0.1:9100", "/tmp/exporter.log")
-        self.start_worker()
-
-    def start_worker(self) -> None:
-        self.station.spawn(f"{TOOL} worker --config {CONFIG}", "/tmp/worker.log", user=USER)
+        publish = (
+            f'prometheus-listen = "127.0.0.1:9306"\nprometheus-file = "{TEXTFILES}/delayed_repl.prom"\n'
+            'nagios-command-file = "/tmp/nagios.cmd"'
+        )
+        self.worker = Publishing(station, publish, {"db7": ""})
 
     def take_from(self, job: str) -> None:
         """Prometheus with one of the example's two jobs, and nothing that it knew before."""
@@ -99,7 +75,7 @@ host = "replica"
         try:
             wait_until(true, WITHIN_S, what, interval_s=0.5)
         except AssertionError as error:
-            said = {name: self.station.read(f"/tmp/{name}.log")[-1500:] for name in ("worker", "prometheus")}
+            said = {name: self.station.read(f"/tmp/{name}.log")[-1500:] for name in ("config", "prometheus")}
             alerts = self.ask("ALERTS")
             raise AssertionError(f"{error}\nalerts: {alerts}\n{said}") from None
 
@@ -181,5 +157,5 @@ def test_a_worker_that_is_gone(prometheus: Prometheus) -> None:
     # The node exporter still has the file: there, the age of the newest sample tells.
     prometheus.take_from("node")
     prometheus.expect("DelayedReplicaNotSampled")
-    prometheus.start_worker()
+    prometheus.worker.start()
     prometheus.expect()

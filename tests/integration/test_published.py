@@ -188,6 +188,7 @@ def test_a_worker_that_is_gone_is_critical_in_icinga(icinga: tuple[Icinga, Publi
     made.expect("db7", service, "OK", "", 60)
 
 
+@pytest.mark.long
 def test_a_thousand_services_have_their_newest_results_after_a_restart(
     icinga: tuple[Icinga, Publishing], line: Pair
 ) -> None:

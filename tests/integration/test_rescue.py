@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,19 +36,14 @@ def scene(rescue_pair: Pair, tmp_path: Path) -> Scene:
     return made
 
 
+PLAIN = (("gtid", "drop", True), ("pos", "delete", False))
 CASES = [
-    pytest.param("drop", True),
-    pytest.param("delete", False),
-    *(
-        pytest.param(mistake, alive, marks=pytest.mark.long)
-        for mistake in MISTAKES
-        for alive in (True, False)
-        if (mistake, alive) not in {("drop", True), ("delete", False)}
-    ),
+    pytest.param(*case, marks=() if case in PLAIN else pytest.mark.long)
+    for case in itertools.product(("gtid", "pos"), MISTAKES, (True, False))
 ]
 
 
-@pytest.mark.parametrize(("mistake", "alive"), CASES)
+@pytest.mark.parametrize(("rescue_pair", "mistake", "alive"), CASES, indirect=["rescue_pair"])
 def test_a_rescue(scene: Scene, mistake: str, alive: bool) -> None:
     with scene.load():
         scene.more()
@@ -90,7 +86,7 @@ def test_a_rescue(scene: Scene, mistake: str, alive: bool) -> None:
 def test_the_mistake_is_the_last_that_was_ever_fetched(scene: Scene) -> None:
     scene.source.sql("INSERT INTO app.stock (v, n) VALUES ('x', 1)")
     before = scene.make(MISTAKES["drop"])
-    wait_until(lambda: len(scene.find("--all", "--limit", "0")) == 2, 60, "it is fetched")
+    scene.fetched()
     scene.lose_source()
     scene.json("freeze")
     target = scene.find("--kind", "drop")[0]["target"]

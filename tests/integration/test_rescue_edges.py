@@ -43,7 +43,7 @@ RESCUER = ("rescuer", "rescuer-secret")
 
 def test_a_dry_run_and_a_plan_write_nothing(scene: Scene) -> None:
     scene.source.sql(MISTAKES["drop"], "CREATE USER hb@localhost IDENTIFIED BY 'hb-secret'", "DROP USER hb@localhost")
-    wait_until(lambda: len(scene.find("--all", "--limit", "0")) >= 3, 20, "it is fetched")
+    scene.fetched()
     scene.replica.sql("SET GLOBAL log_output = 'TABLE'", "TRUNCATE mysql.general_log", "SET GLOBAL general_log = 1")
     assert scene.json("freeze", "--dry-run")["done"] == []
     scene.run("ready")
@@ -98,7 +98,7 @@ def test_a_forward_that_fails_halfway_is_held_where_it_stands(scene: Scene) -> N
     row = "id = 7"
     scene.source.sql(f"UPDATE app.stock SET n = 0 WHERE {row}", "INSERT INTO app.stock (v, n) VALUES ('x', 1)")
     before = scene.make(MISTAKES["drop"])
-    wait_until(lambda: len(scene.find("--all", "--limit", "0")) == 3, 60, "it is fetched")
+    scene.fetched()
     (saved,) = scene.replica.sql(f"SELECT id, v, n FROM app.stock WHERE {row}")
     scene.replica.unlogged(f"DELETE FROM app.stock WHERE {row}")
     scene.json("freeze")
@@ -141,7 +141,7 @@ def test_a_forward_that_fails_halfway_is_held_where_it_stands(scene: Scene) -> N
 def test_a_forward_whose_connection_is_ended_says_that_nothing_holds(scene: Scene) -> None:
     scene.source.sql("INSERT INTO app.stock (v, n) VALUES ('x', 1)")
     before = scene.make(MISTAKES["drop"])
-    wait_until(lambda: len(scene.find("--all", "--limit", "0")) == 2, 60, "it is fetched")
+    scene.fetched()
     scene.json("freeze")
     target = scene.find("--kind", "drop")[0]["target"]
     with scene.replica.session() as locks:
@@ -177,7 +177,7 @@ def test_every_command_that_is_printed_can_be_pasted(scene: Scene) -> None:
         replica.sql("CHANGE REPLICATION SOURCE TO SOURCE_HOST='nowhere', SOURCE_USER='x' FOR CHANNEL 'two'")
         replica.sql("START REPLICA SQL_THREAD FOR CHANNEL 'two'")
     source.sql(f"INSERT INTO {sql} VALUES (2)", f"DROP TABLE {sql}")
-    time.sleep(0.5)
+    replica.wait_fetched(source, "o'ne")
     refused = scene.run("ready")
     assert refused.code == 1
     assert refused.out.count("delayed-repl rescue ready ") == 2
@@ -242,7 +242,7 @@ def test_a_change_and_a_reset_by_hand(scene: Scene) -> None:
     """What waited is thrown away; it is said, and fetched again before anything goes on."""
     replica, word = scene.replica, "SLAVE" if scene.mariadb else "REPLICA"
     scene.source.sql(MISTAKES["drop"], "INSERT INTO app.stock (v, n) VALUES ('x', 1)")
-    time.sleep(0.5)
+    scene.fetched()
     scene.json("freeze")
     scene.json("forward", scene.find("--kind", "drop")[0]["target"], "--execute")
     change = "CHANGE MASTER TO MASTER_DELAY = 3" if scene.mariadb else "CHANGE REPLICATION SOURCE TO SOURCE_DELAY = 3"
@@ -272,7 +272,7 @@ def test_a_freeze_whose_reader_is_gone_and_a_relay_log_that_is_torn(scene: Scene
     replica = scene.replica
     before = scene.tables(scene.source)
     scene.source.sql(MISTAKES["drop"], "INSERT INTO app.stock (v, n) VALUES ('x', 1)")
-    time.sleep(0.5)
+    scene.fetched()
     freeze = scene.start("freeze")
     assert freeze.stdout is not None
     freeze.stdout.close()
@@ -304,7 +304,7 @@ def test_transactions_of_every_kind(scene: Scene) -> None:
     before = scene.tables(source, tables)
     source.sql(tag, "DELETE FROM app.lines WHERE id < 50", "DROP TABLE app.stock, app.lines", "DROP DATABASE other")
     source.sql(compress.replace("= ON", "= OFF"), "SET SESSION sql_log_bin = 0", "DROP TABLE app.big")
-    wait_until(lambda: len(scene.find("--kind", "drop")) == 2, 30, "all of it is fetched")
+    scene.fetched()
     scene.json("freeze")
     several, everything = scene.find("--kind", "drop")
     assert (several["tables"], everything["tables"]) == (["app.stock", "app.lines"], ["other.*"])
@@ -432,7 +432,7 @@ def test_times_and_a_statement_of_any_size(scene: Scene) -> None:
         between = time.time()
         time.sleep(10)
         scene.source.sql(MISTAKES["drop"])
-        wait_until(lambda: len(scene.find()) == 2, 60, "both are fetched")
+        scene.fetched()
         scene.json("freeze")
         drop, delete = scene.find()
         assert (delete["kind"], delete["tables"]) == ("delete", ["app.lines"])
@@ -471,7 +471,7 @@ def test_what_the_log_does_not_say_plainly(scene: Scene) -> None:
         cursor.execute("UPDATE app.stock s JOIN app.orders o USING (id) SET o.v = ''")
         if scene.mariadb:
             cursor.execute("SET STATEMENT max_statement_time = 9 FOR TRUNCATE app.lines")
-    wait_until(lambda: len(scene.find()) == 3 + scene.mariadb, 60, "it is fetched")
+    scene.fetched()
     for table, said in (
         ("app.bücher", "Perhaps in time: truncate of app.b"),
         ("app.children", "In time: delete of app.parents"),
@@ -495,7 +495,7 @@ def test_an_xa_commit_of_what_was_prepared_here_before(scene: Scene) -> None:
         wait_until(lambda: scene.replica.sql("XA RECOVER") != [], 60, "it is prepared here")
         scene.replica.set_delay(DELAY_S)
         run("XA COMMIT 'a'")
-    wait_until(lambda: len(scene.find()) == 1, 60, "it is fetched")
+    scene.fetched()
     assert "Perhaps in time: other of *.* waits" in scene.run("freeze", "--table", "app.orders").out
     said = scene.run("find", "--table", "app.orders").out
     assert "XA COMMIT X'61'" in said, said
@@ -509,7 +509,7 @@ def test_a_heartbeat_that_is_dead_tells_no_time(scene: Scene) -> None:
     last = time.time()
     time.sleep(6)
     scene.source.sql(MISTAKES["drop"])
-    wait_until(lambda: len(scene.find()) == 1, 60, "it is fetched")
+    scene.fetched()
     said = scene.run("freeze", "--before", str(last + 3)).out
     assert said.startswith("Whether it is too late cannot be told"), said
 
@@ -611,7 +611,7 @@ def test_the_way_back_to_gtids(scene: Scene) -> None:
     if not (scene.mariadb and scene.replica.gtid):
         pytest.skip("only MariaDB leaves GTIDs")
     scene.source.sql(MISTAKES["truncate"], "INSERT INTO app.stock (v, n) VALUES ('x', 1)")
-    time.sleep(0.5)
+    scene.fetched()
     scene.json("freeze")
     scene.json("forward", scene.find("--table", "app.orders")[0]["target"], "--execute")
     said = scene.run("resume", "--execute", "--delay", "4").out
@@ -620,7 +620,7 @@ def test_the_way_back_to_gtids(scene: Scene) -> None:
     wait_until(lambda: scene.tables(scene.replica) == scene.tables(scene.source), 30, "it is applied")
     assert scene.replica.value("SELECT @@gtid_slave_pos") == scene.source.value("SELECT @@gtid_binlog_pos")
     scene.source.sql("INSERT INTO app.stock (v, n) VALUES ('waits meanwhile', 1)")
-    time.sleep(0.5)
+    scene.fetched()
     scene.replica.sql(*steps.split("; "))
     status = scene.status()
     assert (status["Using_Gtid"], status["SQL_Delay"]) == ("Slave_Pos", 4)

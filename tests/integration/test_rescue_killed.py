@@ -115,7 +115,7 @@ def test_a_freeze_in_the_middle_of_the_mistake(scene: Scene) -> None:
     scene.replica.stop_sql()
     before = scene.tables(scene.source)
     scene.source.sql(MISTAKES["delete"])
-    wait_until(lambda: scene.find("--kind", "delete"), 20, "it is fetched")
+    scene.fetched()
     with scene.replica.session() as locks:
         # The applier comes as far as the last row.
         locks("BEGIN")
@@ -241,7 +241,7 @@ def test_a_source_that_has_lost_its_logs(scene: Scene) -> None:
         pytest.skip("its statements name the place anyway")
     before = scene.tables(scene.source)
     scene.source.sql(MISTAKES["drop"], "INSERT INTO app.stock (v, n) VALUES ('x', 1)")
-    wait_until(lambda: len(scene.find("--all")) >= 2, 20, "it is fetched")
+    scene.fetched()
     scene.replica.stop_io()
     scene.source.sql("RESET BINARY LOGS AND GTIDS")
     scene.replica.start_io()

@@ -7,7 +7,6 @@ disturbance is judged twice. What other limits would have made of it is told fro
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -21,7 +20,6 @@ from .checking import (
     assert_only,
     between,
     changes,
-    check,
     held_line,
     make_account,
     now,
@@ -30,7 +28,7 @@ from .checking import (
     tool,
     until,
 )
-from .servers import Family, Kit, Server, account, literal, wait_until
+from .servers import Family, Kit, account, literal, wait_until
 
 SILENT = "orders-unannounced"
 """The replica's name in the history for which no job is recorded."""
@@ -126,70 +124,8 @@ def test_a_backup_stops_the_server(scene: Scene) -> None:
 
 
 @pytest.mark.essential("mariadb")
-def test_a_quiet_line_is_ok_whatever_is_asked_meanwhile(scene: Scene) -> None:
-    steps: list[Callable[[Scene], None]] = [every_privilege_is_needed_and_named, wrong_ways_in, tls]
-    with scene.worker(interval=2):
-        scene.expect(*OK, 20)
-        begin = now()
-        for step in steps:
-            step(scene)
-        wait_until(lambda: now() > begin + 30, 60, "half a minute has passed")
-        assert scene.judged().what == OK
-        end = now()
-    moments = between(scene.replay(), begin, end)
-    assert changes(moments) == [OK], story(moments)
-
-
-def every_privilege_is_needed_and_named(scene: Scene) -> None:
-    """The account that `grants` makes can do all that the check needs; without any one of its rights, the check names
-    the one that is missing."""
-    aside, replica = scene.aside("privileges"), scene.pair.replica
-    grants = make_account(replica, PROBE, "check")
-    assert aside.inline(who=PROBE).what == OK
-    status = "REPLICATION CLIENT" if scene.pair.family == "mysql" else "SLAVE MONITOR"
-    named = {"status-unreadable": f"GRANT {status} ON *.*", "heartbeat-missing": "GRANT SELECT ON percona.heartbeat"}
-    for grant in grants:
-        condition = "heartbeat-missing" if "heartbeat" in grant else "status-unreadable"
-        replica.unlogged(revoked(grant))
-        outcome = aside.inline(who=PROBE)
-        assert outcome.what == ("CRITICAL", condition), grant
-        assert named.pop(condition) in outcome.message
-        replica.unlogged(grant)
-        assert aside.inline(who=PROBE).what == OK
-    assert not named, "every right was taken away once"
-    if scene.pair.family == "mariadb":
-        # What other servers call the privilege is another one here, and not enough.
-        (grant,) = [grant for grant in grants if "SLAVE MONITOR" in grant]
-        replica.unlogged(revoked(grant), f"GRANT REPLICATION CLIENT ON *.* TO {account(PROBE)}")
-        outcome = aside.inline(who=PROBE)
-        assert outcome.what == ("CRITICAL", "status-unreadable")
-        assert "SLAVE MONITOR" in outcome.message
-    replica.drop_account(PROBE)
-
-
-def wrong_ways_in(scene: Scene) -> None:
-    """A wrong password, a user that is not there, a table that is not there, an id that has no heartbeat."""
-    scene = scene.aside("wrong")
-    replica = scene.pair.replica
-    for user in (CHECK[0], "nobody"):
-        outcome = check(
-            "-H", replica.host, "-P", str(replica.port), "-u", user, "-p", "wrong-7h", "--history", scene.history
-        )
-        assert outcome.what == ("CRITICAL", "connect-failed")
-        assert "access denied" in outcome.message
-        assert "wrong-7h" not in outcome.text
-    absent = scene.inline("--heartbeat-table", "percona.nothing")
-    assert absent.what == ("CRITICAL", "heartbeat-missing")
-    assert "percona.nothing" in absent.message
-    other = scene.inline("--master-server-id", "77")
-    assert other.what == ("CRITICAL", "heartbeat-missing")
-    assert "server 1, 2 (this server)" in other.message
-    assert scene.inline("--source-server-id", "1").what == OK
-
-
-def tls(scene: Scene) -> None:
-    """Every mode, against a replica that lets nobody in without TLS."""
-    scene = scene.aside("tls")
+def test_every_mode_of_tls(scene: Scene) -> None:
+    """Against a replica that lets nobody in without it."""
     replica, material = scene.pair.replica, scene.pair.tls
     replica.unlogged(
         f"CREATE USER {account(PROBE)} IDENTIFIED BY {literal(PROBE[1])} REQUIRE X509",
@@ -225,16 +161,10 @@ def tls(scene: Scene) -> None:
         replica.drop_account(PROBE)
 
 
-@pytest.fixture
-def keeper(kit: Kit, family: Family) -> Iterator[Server]:
-    """A server for the shared history."""
-    server = kit.server(family, name="keeper")
-    yield server
-    server.close()
-
-
-def test_a_shared_history_by_the_accounts_that_grants_makes(scene: Scene, keeper: Server) -> None:
+def test_a_shared_history_by_the_accounts_that_grants_makes(scene: Scene, kit: Kit, family: Family) -> None:
     """Worker, check and job writer on three accounts of their own, each of which has what it needs and no more."""
+    keeper = kit.shared_server(family)
+    keeper.sql("DROP DATABASE IF EXISTS `delayed`")
 
     def url(who: tuple[str, str]) -> str:
         file = scene.option_file(who)
