@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from check_delayed_repl.history import open_history
 from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
 from check_delayed_repl.records import Sample
 from check_delayed_repl.tool import run
@@ -37,6 +39,14 @@ def run_module(module: str, *arguments: str, **environment: str) -> subprocess.C
     )
 
 
+def wait_until(true: Callable[[], object], seen: Callable[[], object] = str) -> None:
+    """Waits for a minute at most; what was `seen` instead is told."""
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline, f"it did not happen in time: {seen()}"
+        time.sleep(0.02)
+
+
 @pytest.fixture
 def plugin() -> Command:
     """`plugin("-H", "db")` runs check_delayed_repl."""
@@ -56,6 +66,16 @@ def tool(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         return subprocess.CompletedProcess(arguments, status, *capfd.readouterr())
 
     return call
+
+
+@pytest.fixture
+def sampled(tmp_path: Path) -> str:
+    """A history in which a worker saw a quiet line of the replica db1 until now."""
+    file = str(tmp_path / "history.db")
+    with open_history(file, time.monotonic() + 10) as history:
+        now = time.time()
+        history.add_samples(("db1", Sample(now - age, delay=7203.0 + age % 3 / 2)) for age in range(580, -1, -10))
+    return file
 
 
 @pytest.fixture

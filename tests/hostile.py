@@ -52,6 +52,29 @@ FROZEN = ("ts", "source_log", "relay_log")
 STEPS = [0.0, 1e-6, 1.0, 9.99, 10.0, 10.01, 25.0, 61.0, 70.0, 400.0, 4000.0, -1.0, -2.5, -30.0, -5000.0]
 
 
+def calm(t: float, delay: float = 150.0, **seen: Any) -> Sample:
+    """A sample of a replica that is well, in all that is not `seen` otherwise."""
+    usual = Sample(
+        t,
+        delay,
+        ts=t - delay,
+        source_id=1,
+        heartbeat_id=1,
+        local=0.5,
+        io="Yes",
+        sql="Yes",
+        source_log=("bin.1", int(t)),
+        relay_log=("bin.1", int(t) - 150),
+        sql_delay=150,
+        sql_remaining=3,
+        seconds_behind=150,
+        server="uuid:a",
+        filters=(),
+        relay_limited=False,
+    )
+    return usual._replace(**seen)
+
+
 class Line:
     """A made-up replica: calm by default, odd where told to."""
 
@@ -80,12 +103,10 @@ class Line:
         self._position += self._random.choice([0, 100, 2000])
         sample = Sample(self.t, delay)
         if not self._bare:
-            sample = sample._replace(
-                ts=self.t - delay,
-                source_id=1,
-                heartbeat_id=1,
+            sample = calm(
+                self.t,
+                delay,
                 local=self._random.random(),
-                io="Yes",
                 sql="No" if self._external and self._random.random() < 0.7 else "Yes",
                 io_errno=0,
                 sql_errno=0,
@@ -93,10 +114,6 @@ class Line:
                 relay_log=("bin.000002", self._position),
                 sql_delay=self._sql_delay,
                 sql_remaining=self._random.choice([None, 3]),
-                seconds_behind=150,
-                server="uuid:a",
-                filters=(),
-                relay_limited=False,
             )
         for name in FROZEN:
             if name in self.frozen and self._random.random() >= self.thaw:

@@ -337,25 +337,6 @@ def test_a_wrong_file_of_limits_is_wrong_usage(tool: Command, tmp_path: Path, te
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        ([], "FILE: give a recording, - for standard input, or --history"),
-        (["-", "--history", "h.db"], "--history: not together with FILE"),
-        (["-", "--replica", "db1"], "--replica: names a replica of a history, not of FILE"),
-        (["-", "--window", "0"], "--window: "),
-        (["-", "--min-delay-time", "3h"], "--min-delay-time: "),
-        (["-", "--output", "xml"], "--output: "),
-        (["-", "--compare", "/nowhere.toml"], "--compare: cannot read /nowhere.toml: No such file or directory"),
-    ],
-)
-def test_wrong_usage(tool: Command, arguments: list[str], complaint: str) -> None:
-    run = tool("backtest", *arguments)
-    assert (run.returncode, run.stdout) == (3, "")
-    [line] = run.stderr.splitlines()
-    assert line.startswith(f"delayed-repl: {complaint}")
-
-
-@pytest.mark.parametrize(
     ("bad", "problem"),
     [
         ('{"type":"sample","t":1700000100.0}', "a sample with neither delay nor error"),
@@ -406,19 +387,6 @@ def test_a_history_says_the_same_as_its_recording(tool: Command, tmp_path: Path,
         assert tool("backtest", "--history", history, "--output", "json", *arguments).stdout == from_file.stdout
     run = tool("backtest", "--replica", "db1", CHECK_DELAYED_REPL_HISTORY=history)
     assert "pages: 1" in run.stdout
-
-
-def test_a_replica_that_the_history_does_not_know(tool: Command, tmp_path: Path) -> None:
-    path = written(tmp_path / "calm.jsonl", calm_line(3))
-    history = str(tmp_path / "history.db")
-    for name in ("db1", "db2"):
-        tool("history", "import", path, "--history", history, "--replica", name)
-    run = tool("backtest", "--history", history, "--replica", "db3")
-    complaint = "delayed-repl: --replica: the history knows no replica db3 (it knows: db1, db2)\n"
-    assert (run.returncode, run.stderr) == (1, complaint)
-    run = tool("backtest", "--history", history)
-    complaint = "delayed-repl: --replica: say which replica of the history (it knows: db1, db2)\n"
-    assert (run.returncode, run.stderr) == (1, complaint)
 
 
 def test_a_history_is_not_made_by_asking_for_it(tool: Command, tmp_path: Path) -> None:

@@ -116,21 +116,6 @@ def test_a_damaged_history(tool: Command, nobody: list[str], tmp_path: Path) -> 
     assert tool("diagnose", "--no-sample", "--replica", "db1", "--history", str(file)).returncode == 1
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (("--plot", "line.pdf"), "--plot: 'line.pdf' ends neither in .png nor in .svg"),
-        (("--for", "10", "--no-sample"), "--for: no sample is taken with --no-sample or --sampling worker"),
-        (("--for", "soon"), "--for: 'soon' is not a time: give seconds, or a number with s, m, h or d"),
-        (("--interval", "0"), "--interval: '0' is not more than 0 seconds"),
-        (("--min-delay-time", "9h"), "--min-delay-time: 32400 is greater than --max-delay-time 9000"),
-    ],
-)
-def test_wrong_usage(tool: Command, options: tuple[str, ...], said: str) -> None:
-    done = tool("diagnose", "-H", "db1", *options)
-    assert (done.returncode, done.stdout, done.stderr) == (3, "", f"delayed-repl: {said}\n")
-
-
 def test_a_plot_in_the_command(tool: Command, kept: Path, tmp_path: Path) -> None:
     where = ("--no-sample", "--history", str(kept), "--replica", "db1")
     file = tmp_path / "line.svg"

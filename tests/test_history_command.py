@@ -205,25 +205,6 @@ def test_prune(tool: Command, where: str) -> None:
     assert done.stdout == "removed 0 samples from the future\nremoved 5 lines\n"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error"),
-    [
-        ((), "the following arguments are required: ACTION"),
-        (("import", "x"), "the following arguments are required: --replica"),
-        (("export", "--since", "yesterday"), "--since: 'yesterday' is no time"),
-        (("export", "--until", "-5d"), "--until: "),
-        (("prune", "--keep", "nan"), "--keep: 'nan' is not a time"),
-        (("prune", "--timeout", "0"), "-t/--timeout: "),
-        (("frobnicate",), "ACTION: invalid choice: 'frobnicate'"),
-    ],
-)
-def test_wrong_usage(tool: Command, arguments: tuple[str, ...], error: str) -> None:
-    done = tool("history", *arguments)
-    assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr.startswith(f"delayed-repl: {error}")
-    assert done.stderr.count("\n") == 1
-
-
 def test_a_history_that_cannot_be_used_is_one_line(tool: Command, tmp_path: Path) -> None:
     for arguments in (("export",), ("prune",)):
         done = tool("history", *arguments, "--history", str(tmp_path))

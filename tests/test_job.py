@@ -62,27 +62,20 @@ def job(where: str, replica: str = R) -> JobLine:
 # --- start, finish, void ---
 
 
-def test_start_prints_the_id_alone(tool: Command, where: str) -> None:
-    before = time.time()
-    done = tool("job", "start", "--history", where, "--replica", R, "--kind", "backup")
-    assert (done.returncode, done.stderr) == (0, "")
-    (line,) = lines(where)
-    assert done.stdout == line.id + "\n"
-    assert line.id.startswith("backup-")
-    assert line.kind == "backup"
-    assert line.started_at is not None
-    assert before <= line.started_at <= time.time()
-    assert line.finished_at is None
-
-
 def test_a_life(tool: Command, where: str) -> None:
     common = ("--history", where, "--replica", R)
-    name = tool("job", "start", *common, "--kind", "deshard").stdout.strip()
+    before = time.time()
+    done = tool("job", "start", *common, "--kind", "deshard")
+    assert (done.returncode, done.stderr) == (0, "")
+    name = done.stdout.removesuffix("\n")
+    assert name.startswith("deshard-")
     done = tool("job", "finish", name, *common)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     first, second = lines(where)
-    assert (second.id, second.kind, second.started_at) == (first.id, "deshard", first.started_at)
+    assert (second.id, second.kind, second.started_at) == (name, "deshard", first.started_at) == first[1:4]
+    assert (first.started_at or 0) >= before
     assert first.started_at is not None
+    assert first.finished_at is None
     assert second.finished_at is not None
     assert first.started_at <= second.finished_at <= time.time()
     done = tool("job", "finish", name, *common)
@@ -125,30 +118,6 @@ def test_a_name_without_samples_is_warned_about(tool: Command, where: str) -> No
         " the job is recorded all the same\n"
     )
     assert len(lines(where, "db1")) == 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error"),
-    [
-        ((), "the following arguments are required: ACTION"),
-        (("start", "--replica", R), "the following arguments are required: --kind"),
-        (("start", "--kind", "backup"), "--replica: whose job is it?"),
-        (("start", "--replica", R, "--kind", "two words"), "--kind: 'two words' cannot name a kind of job"),
-        (("start", "--replica", R, "--kind", "trend"), "--kind: 'trend' cannot name a kind of job"),
-        (("finish", "--replica", R), "the following arguments are required: ID"),
-        (("void", "--replica", R), "ID: give one job's id, or --all"),
-        (("void", "--replica", R, "*"), "ID: '*' is no job's id: void --all ends all of them"),
-        (("run", "--replica", R, "--kind", "backup"), "COMMAND: which command is to be run? It comes after --"),
-        (("run", "--replica", R, "--kind", "backup", "--"), "COMMAND: which command is to be run? It comes after --"),
-        (("list", "--replica", R, "--output", "xml"), "--output: invalid choice: 'xml'"),
-        (("list",), "--replica: whose job is it?"),
-    ],
-)
-def test_wrong_usage(tool: Command, where: str, arguments: tuple[str, ...], error: str) -> None:
-    done = tool("job", *arguments, CHECK_DELAYED_REPL_HISTORY=where)
-    assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr.startswith(f"delayed-repl: {error}")
-    assert done.stderr.count("\n") == 1
 
 
 def test_a_history_that_cannot_be_used_is_one_line(tool: Command, tmp_path: Path) -> None:

@@ -41,17 +41,6 @@ def file(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def sampled(file: str) -> str:
-    """A history in which a worker saw a quiet line until now."""
-    store = history.open_history(file, time.monotonic() + 10)
-    now = time.time()
-    for age in range(580, -1, -10):
-        store.add_sample("db1", Sample(now - age, delay=7203.0 + age % 3 / 2))
-    store.close()
-    return file
-
-
-@pytest.fixture
 def silent_server() -> Iterator[int]:
     """The port of a server that takes connections and never says anything."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -121,15 +110,6 @@ def test_a_server_that_is_down_is_said_and_remembered(plugin: Command, sampled: 
         *_, (_, newest) = store.records("db1")
     assert isinstance(newest, Sample)
     assert newest.error == "server-down"
-
-
-def test_a_server_that_hangs(plugin: Command, silent_server: int, file: str) -> None:
-    started = time.monotonic()
-    run = plugin("-H", "127.0.0.1", "-P", str(silent_server), "-t", "2", "--history", file)
-    assert time.monotonic() - started < 15
-    assert first_line(run).startswith("DELAYED_REPL CRITICAL - ")
-    assert "[CRITICAL timeout]" in run.stdout
-    assert run.returncode == 2
 
 
 def test_a_history_that_fails_does_not_hide_the_replica(plugin: Command, tmp_path: Path) -> None:

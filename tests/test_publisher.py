@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from conftest import wait_until
 from test_publish import published
 
 from check_delayed_repl.configkeys import Publish
@@ -62,14 +63,7 @@ class Fleet:
         return {one.replica.name: one.verdict.condition for one in self.monitor.taken}
 
     def expect(self, **conditions: str) -> None:
-        wait_for(lambda: self.newest() == conditions, self.newest)
-
-
-def wait_for(true: Callable[[], object], seen: Callable[[], object] = str) -> None:
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline, f"it did not happen in time: {seen()}"
-        time.sleep(0.02)
+        wait_until(lambda: self.newest() == conditions, self.newest)
 
 
 @pytest.fixture
@@ -92,9 +86,9 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
 def test_at_each_change_and_at_least_every_interval(fleet: Fleet) -> None:
     fleet.monitor.taken.clear()
     fleet.sample("a", 60.0)
-    wait_for(lambda: fleet.newest().get("a") == "delay-out-of-bounds", fleet.newest)
+    wait_until(lambda: fleet.newest().get("a") == "delay-out-of-bounds", fleet.newest)
     began = time.monotonic()
-    wait_for(lambda: sum(one.replica.name == "b" for one in fleet.monitor.taken) >= 3)
+    wait_until(lambda: sum(one.replica.name == "b" for one in fleet.monitor.taken) >= 3)
     assert time.monotonic() - began > 1.5 * INTERVAL_S
     moments = [one.verdict.at for one in fleet.monitor.taken if one.replica.name == "b"]
     assert all(later - earlier > 0.5 * INTERVAL_S for earlier, later in pairwise(moments))
@@ -134,9 +128,9 @@ def test_a_fault_of_the_judge_is_no_ok(fleet: Fleet, monkeypatch: pytest.MonkeyP
     fleet.expect(a="in-range", b="in-range")
     with monkeypatch.context() as broken:
         broken.setattr(fleet.publisher, "_publish", lambda _: {}["one of publishing"])
-        wait_for(lambda: len(fleet.said) > 1)
+        wait_until(lambda: len(fleet.said) > 1)
         # No verdict of before may stand.
-        wait_for(lambda: "delayed_repl_state" not in fleet.metrics.read_text())
+        wait_until(lambda: "delayed_repl_state" not in fleet.metrics.read_text())
     assert fleet.said == [*told, "publishing: internal error, KeyError: 'one of publishing'"]
     fleet.monitor.taken.clear()
     fleet.expect(a="in-range", b="in-range")
@@ -153,10 +147,10 @@ def test_a_lease_from_the_future_is_that_of_a_clock_that_was_stepped(fleet: Flee
 def test_a_metrics_file_that_cannot_be_written_is_told_and_so_is_its_end(fleet: Fleet) -> None:
     fleet.metrics.unlink()
     fleet.metrics.mkdir()
-    wait_for(lambda: fleet.said)
+    wait_until(lambda: fleet.said)
     fleet.metrics.rmdir()
-    wait_for(lambda: len(fleet.said) == 2)
+    wait_until(lambda: len(fleet.said) == 2)
     path = f"prometheus-file: {fleet.metrics}"
     assert fleet.said == [f"{path}: Is a directory", f"{path}: is written again"]
-    wait_for(lambda: 'publish_errors_total{target="prometheus-file"}' in fleet.metrics.read_text())
+    wait_until(lambda: 'publish_errors_total{target="prometheus-file"}' in fleet.metrics.read_text())
     assert [each for each in fleet.metrics.parent.iterdir() if each.name.startswith(".")] == []

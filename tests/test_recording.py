@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import tracemalloc
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -269,16 +267,3 @@ def test_no_number_that_json_does_not_have_is_written() -> None:
 
 def test_every_error_of_a_sample_can_be_recorded() -> None:
     assert set(SAMPLE_ERRORS) <= RECORDED_ERRORS
-
-
-def test_memory_does_not_grow_with_the_recording() -> None:
-    def lines() -> Iterator[str]:
-        for number in range(20_000):
-            yield f'{{"type":"sample","t":{number}.5,"delay":7200.25}}\n'
-
-    tracemalloc.start()
-    try:
-        assert sum(1 for _ in read(lines())) == 20_000
-        assert tracemalloc.get_traced_memory()[1] < 1_000_000
-    finally:
-        tracemalloc.stop()

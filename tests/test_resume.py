@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hostile import LENGTHS, LIMITS, SEEDS, T, recording
+from hostile import LENGTHS, LIMITS, SEEDS, T, calm, recording
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -99,26 +99,6 @@ def test_it_claims_so_often_enough_to_be_tested() -> None:
         records = recording(seed, 6) + later(recording(seed + 1000, 6))
         claimed += compared(records, len(records) // 2, QUICK) > 0
     assert claimed >= 20
-
-
-def calm(t: float, **seen: object) -> Sample:
-    fields = {
-        "ts": t - 150.0,
-        "source_id": 1,
-        "heartbeat_id": 1,
-        "local": 0.5,
-        "io": "Yes",
-        "sql": "Yes",
-        "source_log": ("bin.1", int(t)),
-        "relay_log": ("bin.1", int(t) - 150),
-        "sql_delay": 150,
-        "sql_remaining": 3,
-        "seconds_behind": 150,
-        "server": "uuid:a",
-        "filters": (),
-        "relay_limited": False,
-    }
-    return Sample(t, 150.0, **(fields | seen))  # type: ignore[arg-type]
 
 
 CALM: list[Record] = [calm(T + 10.0 * i) for i in range(100)]

@@ -5,16 +5,10 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from graphlib import TopologicalSorter
-from pathlib import Path
 
-import pytest
 from conftest import ROOT
-
-from check_delayed_repl.history import open_history
-from check_delayed_repl.records import Sample
 
 PACKAGE = ROOT / "check_delayed_repl"
 
@@ -43,16 +37,6 @@ def loaded(*arguments: str) -> tuple[int, set[str]]:
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     status, modules = ast.literal_eval(done.stderr)
     return status, set(modules)
-
-
-@pytest.fixture
-def sampled(tmp_path: Path) -> str:
-    """A history in which the replica db1 is well."""
-    file = str(tmp_path / "history.db")
-    history, now = open_history(file, time.monotonic() + 10), time.time()
-    history.add_samples(("db1", Sample(now - age, delay=7203.0)) for age in range(580, -1, -10))
-    history.close()
-    return file
 
 
 def test_a_worker_sampled_check_loads_nothing_heavy(sampled: str) -> None:

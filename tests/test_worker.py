@@ -11,13 +11,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import Command
+from conftest import Command, wait_until
 from listeners import HEALTHY, PASSWORD, dripping, error, greeting, listening, living, silent
 
 from check_delayed_repl.history import open_history
@@ -76,13 +75,6 @@ def kept(history: Path, replica: str = NAME) -> list[Sample]:
 def reaching(target: Target) -> list[str]:
     place = ["-S", target.socket] if target.socket else ["-H", str(target.host), "-P", str(target.port)]
     return [*place, "-u", "monitor", f"-p{PASSWORD}", "--replica", NAME]
-
-
-def wait_until(true: Callable[[], bool], within_s: float = 60.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def in_toml(name: str, target: Target) -> str:
@@ -146,9 +138,9 @@ def test_dead_and_slow_replicas_delay_no_other(tmp_path: Path) -> None:
         config.write_text("".join(tables))
         worker = started(history, "--config", str(config))
         # One after the other, sixty of them would take a minute for each sample of this one.
-        wait_until(lambda: len(kept(history, "well")) >= 5, 60)
+        wait_until(lambda: len(kept(history, "well")) >= 5)
         # A failed sample is recorded at every interval too.
-        wait_until(lambda: all(len(kept(history, name)) >= 3 for name in failing), 60)
+        wait_until(lambda: all(len(kept(history, name)) >= 3 for name in failing))
         status, lines = told_to_end(worker)
     assert status == 0
     assert {sample.delay for sample in kept(history, "well") if sample.error != "timeout"} == {3.25}

@@ -3,7 +3,6 @@
 python -m tests.simulator [years] [--replicas N] [--days N] [--jobs N]      alarms over replica-years
 python -m tests.simulator rows [--lines N] [ROW ...]                        the promises about the trend
 python -m tests.simulator rows ROW --show NUMBER                            one line of a row, sample by sample
-python -m tests.simulator record NUMBER [--days N]                          one replica's recording, as JSON Lines
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing import Pool
 from random import Random
-
-from check_delayed_repl.history.recording import dumps
 
 from . import rows, score
 from .years import START, Year
@@ -42,20 +39,11 @@ def main(arguments: list[str]) -> int:
     promises.add_argument("row", nargs="*", choices=[[], *rows.ROWS])
     promises.add_argument("--lines", type=int, default=300)
     promises.add_argument("--show", type=int, metavar="NUMBER", help="print this line of the row, sample by sample")
-    record = commands.add_parser("record", help="one replica's recording, as JSON Lines")
-    record.add_argument("replica", type=int)
-    record.add_argument("--days", type=int, default=7)
-    record.add_argument("--incident-every", type=float, default=4.0)
-    record.add_argument("--seed", default="")
     args = parser.parse_args(arguments)
     if args.command == "rows":
         if args.show is not None:
             return show(args.row[0], args.show)
         return show_rows(args.row or list(rows.ROWS), args.lines)
-    if args.command == "record":
-        for line in map(dumps, Year(args.replica, args.days, args.incident_every, args.seed)):
-            print(line)
-        return 0
     years = [Year(number, args.days, args.incident_every, args.seed) for number in range(args.replicas)]
     return show_years(years, args.jobs)
 
