@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Command, run_module
+from conftest import ROOT, Command, run_module, wait_until
 
 from check_delayed_repl.history import History, open_history
 from check_delayed_repl.records import JobLine, Record, Sample, merge_job
@@ -439,7 +439,7 @@ def test_a_history_that_is_locked_does_not_delay_the_command(where: str, locked:
     assert process.poll() is None
     began = time.time()
     locked.execute("COMMIT")
-    time.sleep(1)
+    wait_until(lambda: lines(where))
     (line,) = lines(where)
     assert line.finished_at is None, "the start is recorded as soon as that can be"
     assert line.started_at is not None

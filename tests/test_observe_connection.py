@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import wait_until
 from listeners import (
     BEATS_ANSWER,
     CAPABILITIES,
@@ -143,7 +144,7 @@ def test_a_file_that_the_server_asks_for_is_not_sent() -> None:
 
     with listening(talk) as target:
         sampled(target)
-        time.sleep(0.05)
+        wait_until(lambda: received)
     # Nothing more than goodbye.
     assert received in ([b""], [b"\x01\0\0\0\x01"])
 
@@ -343,7 +344,7 @@ def test_no_login_without_the_tls_that_was_asked_for(mode: str) -> None:
 
     with listening(talk) as target:
         sample = sampled(target._replace(ssl_mode=mode))
-        time.sleep(0.05)
+        wait_until(lambda: received)
     assert sample.error == "connect-failed"
     assert "TLS failed: the server offers no TLS" in str(sample.message)
     assert received == [b""]
@@ -393,7 +394,7 @@ def test_no_password_in_clear_text(plugin: bytes, tmp_path: Path) -> None:
 
     with listening(talk) as target:
         sample = sampled(target)
-        time.sleep(0.05)
+        wait_until(lambda: received)
     assert sample.error == "connect-failed"
     assert "use --ssl-mode required" in str(sample.message)
     assert PASSWORD.encode() not in b"".join(received)

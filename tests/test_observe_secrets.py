@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from conftest import wait_until
 from listeners import asked_for_status, greeting, heard, listening, packet, table
 
 from check_delayed_repl.observe.sample import Observer
@@ -39,7 +40,7 @@ def test_no_password_under_a_key_that_the_other_side_offers(plugin: bytes, switc
 
     with listening(talk) as target:
         sample = Observer(target).sample(time.monotonic() + 2, None)
-        time.sleep(0.05)
+        wait_until(lambda: received)
     assert sample.error == "connect-failed"
     assert "use --ssl-mode required" in str(sample.message)
     assert received == [b""]

@@ -239,13 +239,6 @@ def test_a_server_that_stays_down_is_held_for_its_jobs_budget() -> None:
     assert critical == 120.0
 
 
-def test_a_server_that_a_job_stops_for_long_is_held_though_nothing_is_fetched_meanwhile() -> None:
-    limits = LIMITS._replace(job_stops_server=("backup",))
-    records: list[Record] = [sample(0.0, io="Yes", sql="Yes", source_log=("b", 1), relay_log=("b", 1)), job(0.0)]
-    records += [sample(t, error="server-down") for t in range(10, 1900, 10)]
-    assert judged(records, limits).state == State.WARNING
-
-
 # --- logs that stand still
 
 
@@ -361,26 +354,11 @@ def test_a_sample_that_failed_neither_ends_nor_starts_an_episode() -> None:
     assert judged([*samples(0.0, 100.0), *failed]).episode_since is None
 
 
-def test_an_episode_begins_with_the_first_sample_that_is_out_or_held() -> None:
-    assert judged([sample(0.0), STARTED, sample(10.0, io="No"), sample(20.0, io="No")]).episode_since == 10.0
-    assert judged([sample(0.0), sample(10.0, OUT), sample(20.0, OUT), sample(30.0, OUT)]).episode_since in (
-        10.0,
-        20.0,
-        30.0,
-    )
-    assert judged(samples(0.0, 50.0)).episode_since is None
-
-
 def test_one_sample_in_range_and_in_order_ends_an_episode() -> None:
     records: list[Record] = [sample(0.0), STARTED, *samples(10.0, 100.0, io="No")]
     assert judged(records).held["backup"] == 90.0
     after = judged([*records, sample(110.0, io="Yes")])
     assert (after.episode_since, after.held["backup"]) == (None, 0.0)
-
-
-def test_with_nothing_known_the_fault_is_the_plugins() -> None:
-    verdict = judged([Sample(0.0)])
-    assert (verdict.state, verdict.condition) == (State.UNKNOWN, "internal-error")
 
 
 # --- the delay line, row by row
