@@ -154,9 +154,9 @@ def test_import_is_all_or_nothing(tool: Command, where: str, recording: str) -> 
 
 def test_import_of_a_line_without_end_takes_no_memory(where: str, recording: str) -> None:
     with open(recording, "ab") as file:
-        file.truncate(1 << 30)
+        file.truncate(1 << 28)
     script = (
-        "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (1 << 29, 1 << 29))\n"
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (1 << 28, 1 << 28))\n"
         "from check_delayed_repl.tool import run; sys.exit(run(sys.argv[1:]))"
     )
     for name in (recording, "-"):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,13 +36,6 @@ def first_line(run: subprocess.CompletedProcess[str]) -> str:
 @pytest.fixture
 def file(tmp_path: Path) -> str:
     return str(tmp_path / "history.db")
-
-
-@pytest.fixture
-def silent_server() -> Iterator[int]:
-    """The port of a server that takes connections and never says anything."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
 
 
 @pytest.mark.parametrize("option", ["-h", "--help", "-V", "--version"])
@@ -129,13 +120,6 @@ def test_a_history_that_fails_the_worker_s_judge(plugin: Command, tmp_path: Path
     assert "[CRITICAL history-unavailable]" in run.stdout
     assert first_line(run).count("=U") == len(LABELS)
     assert run.returncode == 2
-
-
-def test_a_password_never_shows(plugin: Command, silent_server: int, file: str) -> None:
-    for options in ([], ["-vvv"], ["--output", "json"], ["--window", "0"]):
-        for where in (NO_SOCKET, ("-H", "127.0.0.1", "-P", str(silent_server), "-t", "1")):
-            run = plugin(*where, "-u", "u", "-p", "geheim", "--history", file, *options)
-            assert "geheim" not in run.stdout + run.stderr
 
 
 PATCHED = """
