@@ -277,6 +277,19 @@ def test_how_often_and_how_long_ago_a_name_may_change() -> None:
     assert not after(*"abcdef", every=25000.0)
 
 
+def test_the_samples_of_another_server_stay_out_after_loading() -> None:
+    records: list[Sample] = [*of("uuid:a", 0.0, 300.0), *of("uuid:b", 310.0, 320.0, 8000.0)]
+    fold = folded(records)
+    again = Fold.load(fold.dump(), LIMITS)
+    assert again is not None
+    again.restore(records)
+    straggler = sample(305.0, server="uuid:b")
+    for one in (fold, again):
+        one.add(straggler)
+    assert again.verdict(330.0) == fold.verdict(330.0)
+    assert again.dump() == fold.dump()
+
+
 # --- filters, relay log space, a flapping IO thread
 
 LONG = ",".join(f"shop.table_{n:02}" for n in range(40))
