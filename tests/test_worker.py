@@ -22,7 +22,8 @@ from listeners import HEALTHY, PASSWORD, dripping, error, greeting, listening, l
 from check_delayed_repl.history import open_history
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.records import Sample
-from check_delayed_repl.worker.writer import MAX_WAITING, Writer
+from check_delayed_repl.worker import writer as writer_module
+from check_delayed_repl.worker.writer import Writer
 
 NAME = "db7"
 
@@ -219,15 +220,16 @@ def test_samples_that_are_lost_are_told(tmp_path: Path) -> None:
     assert lines[-1] == "delayed-repl: worker: stopped; 2 samples are lost, because the history could not be written"
 
 
-def test_the_oldest_samples_go_when_there_are_too_many(tmp_path: Path) -> None:
+def test_the_oldest_samples_go_when_there_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "MAX_WAITING", 1000)
     writer = Writer(str(tmp_path / "h.db"), 30.0, 1e9)
     now = time.time()
-    for place in range(MAX_WAITING + 3):
+    for place in range(1003):
         writer.put(NAME, Sample(t=now + place * 1e-5, delay=float(place)))
     writer.start()
     assert writer.finish(None) == 3
     samples = kept(tmp_path / "h.db")
-    assert len(samples) == MAX_WAITING
+    assert len(samples) == 1000
     assert samples[0].delay == 3.0
 
 
