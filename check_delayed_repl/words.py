@@ -13,7 +13,7 @@ from time import gmtime, strftime
 from check_delayed_repl.light import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from datetime import datetime, tzinfo
+    from datetime import datetime
 
 MAX_LENGTH = 1000
 MASK = "***"
@@ -220,19 +220,19 @@ def size(count: int) -> str:
     return f"{plain(value, 0 if value >= 100 or unit == 'B' else 1)} {unit}"
 
 
-def _read(t: float, zone: tzinfo | None) -> datetime | None:
-    """The moment in a zone, by default this machine's; None where it lies beyond every calendar."""
+def _read(t: float) -> datetime | None:
+    """The moment in this machine's time zone; None where it lies beyond every calendar."""
     from datetime import UTC, datetime
 
     try:
-        return datetime.fromtimestamp(t, UTC).astimezone(zone)
+        return datetime.fromtimestamp(t, UTC).astimezone()
     except (OverflowError, ValueError, OSError):
         return None
 
 
-def clock(t: float, now: float, zone: tzinfo | None, seconds: bool = False) -> str:
+def clock(t: float, now: float, seconds: bool = False) -> str:
     """`10:41`, or `Nov 22 10:41` where it is not today."""
-    moment, today = _read(t, zone), _read(now, zone)
+    moment, today = _read(t), _read(now)
     if moment is None or today is None:
         return f"t={t:g}"
     time = moment.strftime("%H:%M:%S" if seconds else "%H:%M")
@@ -243,9 +243,9 @@ def clock(t: float, now: float, zone: tzinfo | None, seconds: bool = False) -> s
     return f"{moment:%b} {moment.day} {time}"
 
 
-def moment(t: float, zone: tzinfo | None) -> str:
+def moment(t: float) -> str:
     """`2026-11-23 10:41:05 UTC`."""
-    found = _read(t, zone)
+    found = _read(t)
     return f"t={t:g}" if found is None else f"{found:%Y-%m-%d %H:%M:%S} {found.tzname() or ''}".rstrip()
 
 

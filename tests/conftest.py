@@ -24,6 +24,9 @@ settings.register_profile("fixed", derandomize=True)
 settings.register_profile("random", print_blob=True)
 settings.load_profile("random" if os.environ.get("CHECK_DELAYED_REPL_RANDOM") else "fixed")
 
+os.environ["TZ"] = "UTC"  # times are shown in the machine's time zone
+time.tzset()
+
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

@@ -9,7 +9,6 @@ import runpy
 import shlex
 import subprocess
 import sys
-from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +70,15 @@ KEPT_FRAMES = ("backup-recovery-window", "recovering-below-minimum", "sql-stoppe
 
 
 def screen(p: Diagnosis) -> list[Text]:
-    return Screen(p, zone=UTC).whole()
+    return Screen(p).whole()
 
 
 def brief(p: Diagnosis) -> list[Text]:
-    return Screen(p, zone=UTC).brief()
+    return Screen(p).brief()
 
 
 def frame(p: Diagnosis, rows: int) -> list[Text]:
-    return Screen(p, zone=UTC).frame(rows)
+    return Screen(p).frame(rows)
 
 
 def plain(lines: list[Text]) -> str:
@@ -125,11 +124,11 @@ def test_times_have_one_human_form(text: str, said: str) -> None:
 
 
 def test_moments() -> None:
-    assert words.clock(NOW - 60, NOW, UTC) == "10:40"
-    assert words.clock(NOW - 60, NOW, UTC, seconds=True) == "10:40:00"
-    assert words.clock(NOW - 86400, NOW, UTC) == "Nov 22 10:41"
-    assert words.clock(NOW - 400 * 86400, NOW, UTC) == "2025-10-19 10:41"
-    assert words.clock(1e300, NOW, UTC) == "t=1e+300"
+    assert words.clock(NOW - 60, NOW) == "10:40"
+    assert words.clock(NOW - 60, NOW, seconds=True) == "10:40:00"
+    assert words.clock(NOW - 86400, NOW) == "Nov 22 10:41"
+    assert words.clock(NOW - 400 * 86400, NOW) == "2025-10-19 10:41"
+    assert words.clock(1e300, NOW) == "t=1e+300"
     assert words.countdown(36061) == "10:01:01"
     assert words.size(123456789) == "118 MiB"
     assert [words.span(s) for s in (0.04, 22.5, 74.0, 99.96)] == ["0 s", "22.5 s", "74 s", "1 min 40 s"]
@@ -224,7 +223,7 @@ def test_the_screens_are_the_golden_ones() -> None:
 def test_the_readmes_pictures_are_what_is_drawn() -> None:
     made = runpy.run_path(str(ROOT / "examples" / "screens"))
     for name, build in made["SCREENS"].items():
-        wanted = made["svg"](Screen(build(), zone=UTC).whole())
+        wanted = made["svg"](Screen(build()).whole())
         assert (ROOT / "examples" / "pictures" / f"{name}.svg").read_text() == wanted, "run examples/screens"
 
 

@@ -153,7 +153,7 @@ def _end(history: History, args: argparse.Namespace) -> None:
     if line.void:
         raise HistoryUnavailable(f"job {args.id} is void already")
     if not void and line.finished_at is not None and line.finished_at <= now and not line.unreadable:
-        raise HistoryUnavailable(f"job {args.id} is finished already, since {moment(line.finished_at, None)}")
+        raise HistoryUnavailable(f"job {args.id} is finished already, since {moment(line.finished_at)}")
     finished_at = line.finished_at
     if not void:
         # Clocks are set back by a little now and then; that alone does not make a record wrong.
@@ -251,7 +251,7 @@ def _list(history: History, args: argparse.Namespace) -> None:
 
 
 def _row(name: str, line: JobLine, now: float) -> tuple[str, ...]:
-    began, ended = ("-" if t is None else moment(t, None) for t in (line.started_at, line.finished_at))
+    began, ended = ("-" if t is None else moment(t) for t in (line.started_at, line.finished_at))
     reason = f": {line.unreadable}" if line.unreadable else ""
     return (line.id, line.kind or "-", name, began, ended, _status(line, now) + reason)
 

@@ -156,7 +156,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         clean(row.name, 100),
         verdict.condition,
         "" if row.delay is None else short(row.delay),
-        f"back {clock(back, verdict.at, None)}" if back is not None else row.direction or "",
+        f"back {clock(back, verdict.at)}" if back is not None else row.direction or "",
         clean(", ".join(row.kinds), 40),
         "never" if verdict.worker_age is None else short(verdict.worker_age),
     )

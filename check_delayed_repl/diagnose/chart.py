@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import tzinfo
 from itertools import pairwise
 from math import ceil, floor
 from typing import NamedTuple
@@ -68,7 +67,7 @@ def drawn_jobs(p: Diagnosis) -> list[tuple[JobView, float, float]]:
     return found
 
 
-def chart(p: Diagnosis, width: int, height: int, zone: tzinfo | None) -> list[Text]:
+def chart(p: Diagnosis, width: int, height: int) -> list[Text]:
     """Rows for samples, bounds and fit; the axis of time; then a row each for fit, kinds of job and failed samples."""
     scale, columns = scale_of(p), width - LABELS - 1
 
@@ -108,7 +107,7 @@ def chart(p: Diagnosis, width: int, height: int, zone: tzinfo | None) -> list[Te
         label = f"{words.span(labels[row]) if row in labels else '':>{LABELS - 1}} "
         head = (label, "bound" if row in (top, bottom) else "dim"), ("┤" if row in labels else "│", "dim")
         lines.append(Text.assemble(*head, *(cell(row, column) for column in range(columns))))
-    return [*lines, *_axis(scale, columns, zone), *_rows(p, scale, columns)]
+    return [*lines, *_axis(scale, columns), *_rows(p, scale, columns)]
 
 
 def _joined(points: list[Point]) -> list[tuple[Point, Point]]:
@@ -119,9 +118,9 @@ def _joined(points: list[Point]) -> list[tuple[Point, Point]]:
     return found + [(last, last) for last in points[-1:]]
 
 
-def _axis(scale: Scale, columns: int, zone: tzinfo | None) -> list[Text]:
+def _axis(scale: Scale, columns: int) -> list[Text]:
     times = (scale.left, (scale.left + scale.right) / 2, scale.right)
-    first, middle, last = (words.clock(t, scale.right, zone, scale.right - scale.left < words.SOON) for t in times)
+    first, middle, last = (words.clock(t, scale.right, scale.right - scale.left < words.SOON) for t in times)
     room = columns + 1 - len(first) - len(last)
     text = first + (middle if len(middle) + 2 <= room else "").center(room) + last
     return [Text(" " * LABELS + "└" + "─" * columns, "dim"), Text(" " * LABELS + text, "dim")]

@@ -46,7 +46,7 @@ def draw(p: Diagnosis, file: str) -> None:
     axes.set_ylabel("delay")
     axes.grid(visible=True, linewidth=0.4, alpha=0.5)
     about = f"{verdict.state.name} {words.shown(verdict.condition)}: {words.shown(p.replica)}"
-    title = f"{about}, {words.moment(verdict.at, zone)}\n{clean(verdict.message, LINE_LENGTH)}"
+    title = f"{about}, {words.moment(verdict.at)}\n{clean(verdict.message, LINE_LENGTH)}"
     axes.set_title(title.replace("$", r"\$"), loc="left", fontsize=10)
     axes.legend(loc="upper left", bbox_to_anchor=(0, -0.08), ncols=4, fontsize=8, frameon=False)
     figure.savefig(file, dpi=110)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import tzinfo
 from textwrap import wrap
 
 from rich.text import Text
@@ -59,10 +58,10 @@ def sentence(message: str, length: int = words.MAX_LENGTH) -> str:
 
 
 class Screen:
-    """One picture as lines of text, in a width and a time zone, None for this machine's."""
+    """One picture as lines of text, in a width and this machine's time zone."""
 
-    def __init__(self, p: Diagnosis, width: int = WIDTH, zone: tzinfo | None = None) -> None:
-        self.p, self.now, self.width, self.zone = p, p.verdict.at, width, zone
+    def __init__(self, p: Diagnosis, width: int = WIDTH) -> None:
+        self.p, self.now, self.width = p, p.verdict.at, width
         self.advice = advise(p)
 
     def brief(self) -> list[Text]:
@@ -131,7 +130,7 @@ class Screen:
         return lines
 
     def _clock(self, t: float, seconds: bool = True) -> str:
-        return words.clock(t, self.now, self.zone, seconds)
+        return words.clock(t, self.now, seconds)
 
     def _soon(self, t: float) -> str:
         """With seconds where it is soon."""
@@ -142,7 +141,7 @@ class Screen:
     def _header(self) -> list[Text]:
         verdict = self.p.verdict
         left = Text.assemble((f" {verdict.state.name} ", verdict.state.name), (f" {shown(verdict.condition)}", "bold"))
-        right = Text(f"{shown(self.p.replica)} · {words.moment(self.now, self.zone)}", "dim")
+        right = Text(f"{shown(self.p.replica)} · {words.moment(self.now)}", "dim")
         room = self.width - len(left) - len(right)
         return [left, right, Text()] if room < 2 else [Text.assemble(left, " " * room, right), Text()]
 
@@ -188,7 +187,7 @@ class Screen:
         if not count:
             return []
         title = f"Delay of the last {span(self.now - p.since)}, {words.plural(count, 'sample')}"
-        return [Text(title, "bold"), *chart(p, self.width, height, self.zone)]
+        return [Text(title, "bold"), *chart(p, self.width, height)]
 
     def _line(self) -> list[Text]:
         p, trend, known = self.p, self.p.verdict.trend, self.p.certainty
