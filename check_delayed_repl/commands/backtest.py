@@ -18,12 +18,28 @@ from check_delayed_repl.commands import CommandFailed
 from check_delayed_repl.configfile import limits_of
 from check_delayed_repl.history import one_replica, open_existing
 from check_delayed_repl.limits import Limits
+from check_delayed_repl.options import Option
 from check_delayed_repl.records import Record
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 HELP = "judge a recording or a history again, under any limits: pages, and time in each state"
+
+_REPLICA = Option("--replica", "the replica; needed where the history knows several", "NAME")
+_SHOWN = (
+    Option("--every", "every sample's verdict, not only where it changes", switch=True),
+    Option(
+        "--compare",
+        "compare with the limits in this file: the names of the options below without their dashes,"
+        ' such as max-delay-time = "3h"; what it does not set is taken from this command line',
+        "LIMITS.toml",
+    ),
+    Option(
+        "--suggest", "limits that fit this recording, as a file for --compare, with the reason for each", switch=True
+    ),
+    Option("--output", "table (default) or json", "FORMAT", choices=("table", "json")),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,37 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "A page is an entry into CRITICAL; the time from one sample to the next counts to the earlier one's\n"
         "state."
     )
-    parser.add_argument(
-        "file",
-        nargs="?",
-        type=filled,
-        metavar="FILE",
-        help="a recording (history export writes one); - is standard input",
-    )
+    about_file = "a recording (history export writes one); - is standard input"
+    parser.add_argument("file", nargs="?", type=filled, metavar="FILE", help=about_file)
     group = parser.add_argument_group("instead of a file")
-    options.HISTORY.add_to(group)
-    group.add_argument(
-        "--replica", type=filled, metavar="NAME", help="the replica; needed where the history knows several"
-    )
-    options.WAIT.add_to(group)
+    options.add_options(group, options.HISTORY, _REPLICA, options.WAIT)
     options.add_config_option(parser, group, "any")
-    group = parser.add_argument_group("what to show")
-    group.add_argument("--every", action="store_true", help="every sample's verdict, not only where it changes")
-    group.add_argument(
-        "--compare",
-        type=filled,
-        metavar="LIMITS.toml",
-        help="compare with the limits in this file: the names of the options below without their dashes,"
-        ' such as max-delay-time = "3h"; what it does not set is taken from this command line',
-    )
-    group.add_argument(
-        "--suggest",
-        action="store_true",
-        help="limits that fit this recording, as a file for --compare, with the reason for each",
-    )
-    group.add_argument(
-        "--output", choices=("table", "json"), default="table", metavar="FORMAT", help="table (default) or json"
-    )
+    options.add_options(parser.add_argument_group("what to show"), *_SHOWN)
     options.add_judging_options(parser)
     options.add_options(parser.add_argument_group("the replica was"), *options.REPLICA_IS)
 
@@ -77,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--replica: names a replica of a history, not of FILE")
     if args.file is None and args.history is None and args.replica is None:
         raise UsageError("FILE: give a recording, - for standard input, or --history")
-    if args.every and others is not None and args.output == "table":
+    if args.every and others is not None and args.output != "json":
         raise UsageError("--every: with --compare, only --output json has room for it")
     if args.suggest and (args.every or others is not None or args.output == "json"):
         raise UsageError("--suggest: not together with --compare, --every or --output json")
@@ -99,7 +90,7 @@ def _show(limits: Limits, others: Limits | None, args: argparse.Namespace) -> No
     from check_delayed_repl.backtest import tables
     from check_delayed_repl.backtest.replay import Replay, StateChange
 
-    course = Replay(limits, args.every)
+    course = Replay(limits, bool(args.every))
     other = None if others is None else Replay(others)
 
     def changes() -> Iterator[StateChange]:
