@@ -52,16 +52,12 @@ def settings(target: Target) -> Settings:
     host = target.host or file.get("host") or "localhost"
     port = target.port or _port(target, file)
     path = target.socket
-    protocol = (file.get("protocol") or "").lower()
-    local = host == "localhost"
-    tcp = not local or target.port is not None
-    if path is not None:
-        tcp = not local
-    elif not tcp and protocol == "tcp" and not target.host:
-        tcp = True
-    elif not tcp:
-        path = file.get("socket") or None
-        tcp = path is None and port is not None
+    tcp = host != "localhost"
+    if path is None and not tcp:
+        wanted = not target.host and (file.get("protocol") or "").lower() == "tcp"
+        tcp = wanted or target.port is not None
+        path = None if tcp else file.get("socket") or None
+        tcp = tcp or (path is None and port is not None)
     return Settings(
         host=host,
         port=port or DEFAULT_PORT,
