@@ -287,8 +287,8 @@ class MySQLHistory(History):
             waiting += (row[0] for row in self._rows(" UNION ALL ".join([own] * len(part)), values))
         waiting.sort()
         rest = self._rows("SELECT seq FROM job WHERE arrival IS NULL ORDER BY seq LIMIT ?", (_ADOPTED_AT_ONCE,))
-        others = [row[0] for row in rest if row[0] not in set(waiting)]
-        waiting += others[: max(0, _ADOPTED_AT_ONCE - len(waiting))]
+        both = dict.fromkeys([*waiting, *(row[0] for row in rest)])
+        waiting = list(both)[: max(_ADOPTED_AT_ONCE, len(waiting))]
         numbered = [(seq, arrival + place) for place, seq in enumerate(waiting, 1)]
         for first in range(0, len(numbered), _ADOPTED_AT_ONCE):
             some = numbered[first : first + _ADOPTED_AT_ONCE]
