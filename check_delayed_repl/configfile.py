@@ -131,6 +131,8 @@ class File:
         found = Publish(**values | {"icinga2_url": tuple(values.get("icinga2_url", ()))})
         if found.icinga2_url and not (found.icinga2_user and found.icinga2_password_file):
             raise UsageError(f"{self._publish.which}: icinga2-url: needs icinga2-user and icinga2-password-file too")
+        if not found.icinga2_url and (found.icinga2_user or found.icinga2_password_file or found.icinga2_ca):
+            raise UsageError(f"{self._publish.which}: icinga2-url: is missing, and nothing would be published there")
         return found
 
     def checked(self, found: os.stat_result) -> str:

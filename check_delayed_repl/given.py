@@ -76,4 +76,16 @@ def _given(args: argparse.Namespace, options: Iterable[Option]) -> list[str]:
 
 def joined(given: Iterable[str]) -> str:
     """Words for a shell; the stand-in for a password is left for the shell to fill in."""
-    return " ".join(word if '"$' in word else shlex.quote(word) for word in given)
+    return " ".join(word if '"$' in word else _quoted(word) for word in given)
+
+
+def _quoted(word: str) -> str:
+    """For bash and its like where something in it cannot be printed."""
+    if word.isprintable():
+        return shlex.quote(word)
+    plain = (c if c.isprintable() and c not in "'\\" else None for c in word)
+    return f"$'{''.join(p or _escaped(c) for p, c in zip(plain, word, strict=True))}'"
+
+
+def _escaped(c: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in c.encode("utf-8", "surrogateescape"))

@@ -24,6 +24,7 @@ from check_delayed_repl.commands import worker
 from check_delayed_repl.configfile import File, Replica, Table, by_key, limits_of, read_toml
 from check_delayed_repl.configkeys import PUBLISH_KEYS, REPLICA_KEYS, TOP_KEYS, Publish
 from check_delayed_repl.limits import Limits
+from check_delayed_repl.observe.optionfile import exposed
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.options import limits_from, replica_name, target_from
 from check_delayed_repl.plugin import build_parser
@@ -280,6 +281,12 @@ def test_an_option_file_that_shows_its_password(plugin: Command, tmp_path: Path)
     worker_options = ("--defaults-file", str(file), "--history", str(tmp_path / "h.db"), "--count", "1")
     run = run_module("check_delayed_repl.tool", "worker", *worker_options)
     assert run.stderr.splitlines()[0] == f"delayed-repl: warning: {note}"
+    file.chmod(0o640)
+    outer = tmp_path / "outer.cnf"
+    outer.write_text("!include m.cnf\n")
+    assert exposed(str(outer)) == ""
+    file.chmod(0o644)
+    assert exposed(str(outer)) == note
     file.chmod(0o640)
     assert "note:" not in plugin("--defaults-file", str(file), "--history", str(tmp_path / "h.db")).stdout
 

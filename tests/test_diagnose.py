@@ -454,6 +454,30 @@ def test_another_servers_fresh_heartbeat_is_named() -> None:
     assert "--master-server-id" not in texts(used), "never the one that is used"
 
 
+def test_steps_for_many_findings_of_a_condition_are_said_once() -> None:
+    records = [*line(end=-310), *(job(NOW - 300, NOW - 400, name=f"j{n}") for n in range(6)), *line(start=-300)]
+    said = texts(scene(records, call=KEPT)) + "".join(commands(scene(records, call=KEPT)))
+    assert said.count("job void") == 3
+
+
+def test_what_is_typed_for_a_folder_with_a_blank_in_its_name() -> None:
+    call = KEPT._replace(history=("--history", "/a b/-h.db"))
+    (command,) = [c for c in commands(SCENES["history-unavailable"]()._replace(call=call)) if "df " in c]
+    ran = f"ls() {{ printf '%s|' ls \"$@\"; }}; df() {{ printf '%s|' df \"$@\"; }}; {command}"
+    said = subprocess.run(["bash", "-c", ran], capture_output=True, text=True, check=True).stdout
+    assert said == "ls|-la|--|/a b/-h.db*|df|-h|--|/a b|"
+
+
+@pytest.mark.parametrize("name", ["bell\x07", "a\nb", "z\u200bw", "it's \\ \x1b[2J"])
+def test_a_job_whose_id_cannot_be_printed_can_be_voided(name: str) -> None:
+    picture = scene([*line(end=-310), job(NOW - 300, NOW - 400, name=name), *line(start=-300)])
+    [command] = steps_for("job-record-invalid", picture)[0].commands
+    assert command.isprintable()
+    ran = f"delayed-repl() {{ printf '%s\\0' \"$@\"; }}; {command}"
+    said = subprocess.run(["bash", "-c", ran], capture_output=True, text=True, check=True).stdout
+    assert said.split("\0")[-2] == name
+
+
 @pytest.mark.parametrize("name", ["$(reboot)", "a'b; reboot #", "--help", "\x1b[2Jx\n; reboot"])
 def test_a_hostile_job_cannot_take_over_the_commands(name: str) -> None:
     records = [*line(end=-310), job(NOW - 300, NOW - 400, name=name), *line(start=-300)]

@@ -97,6 +97,14 @@ def test_everything(capsys: pytest.CaptureFixture[str]) -> None:
             "GRANT SELECT, SHOW VIEW, TRIGGER ON `app`.* TO 'delay_rescue'",
         ),
         (
+            ("--family", "mariadb", "--for", "rescue", "--reads", "app_x.*"),
+            "GRANT SELECT, SHOW VIEW, TRIGGER ON `app\\_x`.* TO 'delay_rescue'",
+        ),
+        (
+            ("--family", "mariadb", "--for", "rescue", "--reads", "app_x.a_b"),
+            "GRANT SELECT, SHOW VIEW, TRIGGER ON `app_x`.`a_b` TO 'delay_rescue'",
+        ),
+        (
             ("--family", "mysql", "--for", "rescue", "--reads", "a$b.t"),
             "GRANT SELECT, SHOW VIEW, TRIGGER ON `a$b`.`t` TO",
         ),

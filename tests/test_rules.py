@@ -337,6 +337,14 @@ def test_a_relay_log_at_its_limit(lasts: float, state: State) -> None:
     assert judged([*samples(0.0, 90.0, relay_limited=True), sample(100.0, relay_limited=False)]).state == OK
 
 
+@pytest.mark.parametrize(("free", "state"), [(1, C), (2, C), (3, W)])
+def test_a_relay_log_at_its_limit_whose_thread_is_found_at_work_now_and_then(free: int, state: State) -> None:
+    records = [sample(10.0 * i, relay_limited=not 50 <= i < 50 + free) for i in range(1, 190)]
+    found = finding(judged(records), "relay-space-limited")
+    assert found is not None
+    assert found.state == state
+
+
 def flapping(**lost: Any) -> list[Sample]:
     return [sample(10.0 * i, **({"io": "Yes"} if i % 3 else {"io": "Connecting"} | lost)) for i in range(1, 10)]
 

@@ -353,6 +353,9 @@ def test_what_was_on_its_way_is_not_kept_under_a_name_that_is_another_s_now(tmp_
     [
         ("prometheus-listen = '127.0.0.1:{taken}'", "prometheus-listen: 127.0.0.1:{taken}: Address already in use"),
         ("prometheus-listen = '192.0.2.1:9306'", "prometheus-listen: 192.0.2.1:9306: Cannot assign requested address"),
+        ("prometheus-listen = 'nowhere.invalid:9306'", "prometheus-listen: nowhere.invalid:9306: "),
+        ("nagios-command-file = '/etc/passwd'", "nagios-command-file: /etc/passwd: not a named pipe"),
+        ("icinga2-url = []\nicinga2-user = 'u'", "icinga2-url: is missing"),
         ("{icinga}icinga2-ca = 'gone.pem'", "icinga2-ca: {folder}/gone.pem: No such file or directory"),
         ("{icinga}icinga2-ca = 'config.toml'", "icinga2-ca: {folder}/config.toml: no certificate in it"),
         ("{icinga}icinga2-password-file = 'gone'", "icinga2-password-file: {folder}/gone: No such file or directory"),

@@ -99,6 +99,13 @@ def _readable(text: str) -> str:
     return table_name(table(text))
 
 
+def _granted(what: str, server: Facts) -> str:
+    """In the name of a whole database, the server takes % and _ for any characters, unless it knows partial revokes."""
+    if what == "*.*" or not what.endswith(".*") or server.on("partial_revokes"):
+        return what
+    return re.sub(r"(?<!\\)[%_]", r"\\\g<0>", what)
+
+
 def run(args: argparse.Namespace) -> int:
     """Prints the SQL: 0; 1 where the server cannot be asked."""
     roles = tuple(role for role in ROLES if role in (args.roles or USUAL))
@@ -192,7 +199,7 @@ def _on_server(server: Facts, roles: tuple[str, ...], args: argparse.Namespace) 
             raise UsageError(f"--account-user: {server.shown} takes {longest} characters at most")
         rights = accounts.rights(role, server, dotted)
         if name == "rescue":
-            rights += [f"{accounts.READING} ON {what}" for what in args.reads or ()]
+            rights += [f"{accounts.READING} ON {_granted(what, server)}" for what in args.reads or ()]
         account = Account(role, user, host, None if (user, host) in server.accounts else accounts.password())
         lines += [*_option_file(account, role.file), *account.sql(server, rights, logged)]
         if name == "rescue" and not args.reads:

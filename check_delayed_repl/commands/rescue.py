@@ -75,18 +75,18 @@ _OPTIONS = {
         Option("--let-finish", "let the transaction that is being applied finish (MySQL)", switch=True),
         # These are read once it has stopped: what is wrong with them must not keep anybody from stopping.
         _tables("say whether changes of this table still wait", str),
-        Option("--before", "say whether what came at this time still waits", "TIME", str),
+        Option("--before", "say whether what came at this time (UTC, or with +02:00) still waits", "TIME", str),
     ),
     "find": (
         _tables("changes of this table (DB.* for all of a database)"),
         Option("--kind", f"{', '.join(KINDS)}; repeatable", "KIND", choices=KINDS, repeatable=True),
-        Option("--since", "of this time or later", "TIME", moment),
+        Option("--since", "of this time or later (UTC, or with +02:00)", "TIME", moment),
         Option("--until", "of this time or earlier", "TIME", moment),
         Option("--limit", "at most so many (default 20; 0: all)", "N", count_of("transactions", 0)),
         Option("--all", "harmless ones too", switch=True),
     ),
     "forward": (
-        Option("--before", "in place of TARGET: the first change of this time", "TIME", moment),
+        Option("--before", "in place of TARGET: the first change of this time (UTC, or with +02:00)", "TIME", moment),
         _EXECUTE,
         _BRING_BACK,
         Option("--verify", "COUNT and CHECKSUM TABLE of each --table afterwards", switch=True),

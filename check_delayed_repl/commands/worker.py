@@ -100,8 +100,6 @@ def _publisher(args: argparse.Namespace, sampled: list[Replica]) -> Publisher | 
 
     try:
         return Publisher(args.history, _named(args, sampled), settings, log)
-    except ImportError as error:
-        raise UsageError(f"[publish]: prometheus-listen: {error}: pip install prometheus_client") from None
     except ValueError as error:
         raise UsageError(f"[publish]: {error}") from None
 

@@ -41,8 +41,8 @@ def advise(p: Diagnosis) -> list[Advice]:
             follow = [f for f in left if conditions.general(f.condition) in following]
             left = [f for f in left if f not in follow]
             found += _advised(own, p, tuple(f for f in follow if f.state != State.OK))
-    for finding in left:
-        found += _advised([finding], p)
+    for name in dict.fromkeys(finding.condition for finding in left):
+        found += _advised([finding for finding in left if finding.condition == name], p)
     return found
 
 

@@ -115,7 +115,7 @@ def words_for(p: Diagnosis) -> dict[str, str]:
         "history": options(call.history),
         "replica": options(("--replica", p.replica)),
         "login": f"{client}{options(call.client)} -e 'SELECT 1'" if call.reaches else "",
-        "see_file": file and f"ls -la {file}*; df -h $(dirname {file})",
+        "see_file": file and f'ls -la -- {file}*; df -h -- "$(dirname -- {file})"',
     } | {name: _sql(p, say) for name, say in STATEMENTS.items()}
 
 

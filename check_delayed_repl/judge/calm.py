@@ -30,7 +30,7 @@ def calm(block: Sequence[Sample], fold: Fold) -> bool:
     last, seen, limits = fold.last, fold.seen, fold.limits
     times = [s.t for s in block]
     delays = [s.delay for s in block if s.delay is not None]
-    if last is None or len(delays) < len(block):
+    if last is None or len(delays) < len(block) or seen.relay_limited_since is not None:
         return False
     if times[0] <= fold.clock or not all(map(lt, times, times[1:])) or not fold.at_rest(times[0], delays):
         return False

@@ -10,6 +10,8 @@ CHANGES_KEPT = 5
 LOSSES_KEPT = 3
 """Losses of the IO thread that are remembered: so many make it unstable."""
 DAY = 86400.0
+RELAY_FREE = 3
+"""After so many samples in a row without it, the relay log is at its limit no more."""
 
 
 class Observed:
@@ -67,6 +69,8 @@ class Observed:
         """When the IO thread was found lost without an error and with no job active; the newest LOSSES_KEPT."""
         self.relay_limited_since: float | None = None
         """Since when the IO thread waits for relay log space."""
+        self.relay_free = RELAY_FREE
+        """So many samples in a row have not found it so."""
         self.local: tuple[float | None, bool] | None = None
         """The local heartbeat's age, and whether its row was missing, at the newest sample that asked for it."""
         self.source_changed: int | None = None
@@ -91,7 +95,12 @@ class Observed:
             elif self.source_changed != s.source_id:
                 self.source_changed, self.source_changed_since = s.source_id, s.t
         if s.relay_limited is not None:
-            self.relay_limited_since = (self.relay_limited_since or s.t) if s.relay_limited else None
+            # Now and then a thread that waits is found at work, on what it has just been given room for.
+            self.relay_free = 0 if s.relay_limited else self.relay_free + 1
+            if s.relay_limited:
+                self.relay_limited_since = self.relay_limited_since or s.t
+            elif self.relay_free >= RELAY_FREE:
+                self.relay_limited_since = None
         self._heartbeat(s)
         self._threads(s, job_active)
         self._unmoved(s.t)

@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import stat
+from contextlib import suppress
 
 MAX_BYTES = 1 << 20
 EXPOSED = "{0}: has a password, and everybody may read it: chmod 640 {0}"
@@ -78,14 +79,22 @@ def read_file(path: str, max_bytes: int) -> tuple[bytes, os.stat_result]:
     return data, found
 
 
-def exposed(path: str) -> str:
-    """What is wrong with an option file that shows a password to everybody; else nothing."""
+def exposed(path: str, depth: int = 0) -> str:
+    """What is wrong with an option file, or one that it includes, that shows a password to everybody; else nothing."""
     try:
         data, found = read_file(path, MAX_BYTES)
     except (OSError, ValueError):
         return ""  # what is wrong with it is said where it is used
     shows = found.st_mode & stat.S_IROTH and re.search(rb"(?m)^\s*(loose[-_])?password\s*=", data)
-    return EXPOSED.format(path) if shows else ""
+    if shows:
+        return EXPOSED.format(path)
+    for number, line in enumerate(data.decode("utf-8", "replace").split("\n"), 1):
+        if line.strip(_BLANKS).startswith("!") and depth < MAX_DEPTH:
+            with suppress(OptionFileError):
+                for included in _included(path, number, line.strip(_BLANKS)):
+                    if found_there := exposed(included, depth + 1):
+                        return found_there
+    return ""
 
 
 def _lines(path: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 
 from check_delayed_repl.publish.mailbox import NotDelivered
 from check_delayed_repl.publish.result import Result
@@ -47,7 +48,11 @@ class CommandFile:
     name = "nagios-command-file"
 
     def __init__(self, path: str) -> None:
+        """Raises ValueError where something else is there. A Nagios that is not running has none."""
         self._path = path
+        with suppress(OSError):
+            if not stat.S_ISFIFO(os.stat(path).st_mode):
+                raise ValueError(f"{self.name}: {path}: not a named pipe: is this Nagios' command_file?")
 
     def deliver(self, results: list[Result]) -> dict[str, str]:
         """Writes a line for each; none is wanted by nobody. Raises NotDelivered."""

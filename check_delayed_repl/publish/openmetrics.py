@@ -7,6 +7,7 @@ is known.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import isfinite, nan
 from tempfile import NamedTemporaryFile
@@ -153,11 +154,27 @@ def write_file(path: str, found: Sequence[Family]) -> None:
             raise
 
 
+def find(address: str) -> tuple[str, int]:
+    """Host and port of an address to serve at. Raises ValueError where nothing can be served there."""
+    try:
+        import prometheus_client  # noqa: F401
+    except ImportError as error:
+        raise ValueError(f"prometheus-listen: {error}: pip install prometheus_client") from None
+
+    host, _, port = address.rpartition(":")
+    try:
+        socket.getaddrinfo(host.strip("[]"), int(port))
+    except OSError as error:
+        raise ValueError(f"prometheus-listen: {address}: {error.strerror}") from None
+    return host.strip("[]"), int(port)
+
+
 def serve(address: str, current: Callable[[], Sequence[Family]]) -> Callable[[], None]:
     """Serves the current families as `/metrics` at `HOST:PORT`, in threads of its own; returns what ends it.
 
-    Raises ValueError where the address cannot be bound, ImportError without the package prometheus_client.
+    Raises ValueError where that cannot be.
     """
+    host, port = find(address)
     from prometheus_client import CollectorRegistry, start_http_server
     from prometheus_client.core import Metric
     from prometheus_client.registry import Collector
@@ -173,9 +190,8 @@ def serve(address: str, current: Callable[[], Sequence[Family]]) -> Callable[[],
 
     registry = CollectorRegistry()
     registry.register(Current())
-    host, _, port = address.rpartition(":")
     try:
-        server, thread = start_http_server(int(port), host.strip("[]"), registry)
+        server, thread = start_http_server(port, host, registry)
     except OSError as error:
         raise ValueError(f"prometheus-listen: {address}: {error.strerror}") from None
 

@@ -247,8 +247,10 @@ class Publisher(threading.Thread):
 
 
 def targets(settings: Publish) -> list[CommandFile | Icinga]:
-    """Raises ValueError."""
+    """Whom results are pushed to. Raises ValueError for what cannot be published to."""
     found: list[CommandFile | Icinga] = []
+    if settings.prometheus_listen:
+        openmetrics.find(settings.prometheus_listen)
     if settings.nagios_command_file:
         found.append(CommandFile(settings.nagios_command_file))
     if settings.icinga2_url:

@@ -89,6 +89,7 @@ class Rescue(Action):
 
     def _find(self, _: State) -> None:
         args, voice = self._args, self._voice
+        self._say_times()
         sought = tables.with_parents(self._session, self._tables)
         wanted = find.Filter(tuple(sought), tuple(args.kind or ()), args.since, args.until, bool(args.all))
         listing = self._search().listed(wanted, LISTED if args.limit is None else args.limit)
@@ -113,6 +114,7 @@ class Rescue(Action):
 
     def _forward(self, state: State) -> bool:
         args, voice, report, active = self._args, self._voice, self._report, self._active
+        self._say_times()
         search = self._search()
         found = search.locate(args.target, args.before or 0.0)
         if args.target is None and found.target is None:
@@ -259,7 +261,7 @@ class Rescue(Action):
         channel = current(self._session, state.channel.name)
         if channel.sql == "No" or channel.delay != wanted:
             raise Failed(f"the SQL thread does not run, or the delay is {channel.delay} s: {channel.sql_error}")
-        self._end(self._record, active)
+        self._end(self._record, active, others=not self._active)
         self._stand(read(self._session, channel), active, first)
         voice.say("Replication goes on.")
         return True
@@ -271,10 +273,10 @@ class Rescue(Action):
         at = "AT ONCE: its delay is over" if left <= 0 else f"about {utc(facts.target_time + delay)}, in {span(left)}"
         return f"{facts.target} will be applied here {at}."
 
-    def _end(self, record: Record, facts: Facts) -> None:
+    def _end(self, record: Record, facts: Facts, others: bool = False) -> None:
         facts.phase = "resumed"
         facts.steps.append((round(time.time(), 3), "resume", "done"))
-        self._note_job(facts, finished=True)
+        self._note_job(facts, finished=True, others=others)
         record.save(facts)
 
     def _gone(self, gone: Gone) -> bool:

@@ -13,7 +13,7 @@ from check_delayed_repl.history import LOCATION_VARIABLE, History, HistoryUnavai
 from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.options import replica_name, target_from
-from check_delayed_repl.records import CHANNEL_SEPARATOR, JobLine
+from check_delayed_repl.records import CHANNEL_SEPARATOR, JobLine, merge_into
 from check_delayed_repl.rescue.plan import Refusal
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place, Transaction
@@ -21,7 +21,7 @@ from check_delayed_repl.rescue.report import Report, Voice
 from check_delayed_repl.rescue.run import Failed, Runner
 from check_delayed_repl.rescue.standing import SEE, Next, phase
 from check_delayed_repl.rescue.state import Session, State
-from check_delayed_repl.words import one_line, plain
+from check_delayed_repl.words import one_line, plain, utc
 
 T = TypeVar("T")
 
@@ -91,6 +91,12 @@ class Action:
         more += [*(("--state", args.state) if args.state else ()), *self._call.history]
         return joined(("delayed-repl", "rescue", *words, *more))
 
+    def _say_times(self) -> None:
+        """How the times that were given are read: whoever is in a hurry means local time."""
+        for name in ("since", "until", "before"):
+            if (given := getattr(self._args, name, None)) is not None:
+                self._voice.say(f"--{name} is {utc(given)}.")
+
     def _next(self, step: Next, *channels: str) -> None:
         """The next step into the report; for each of several channels, where none was named."""
         lines = [self._ours(step.command, name) for name in channels] or [self._ours(step.command)]
@@ -119,21 +125,32 @@ class Action:
 
         return self._from_history(places, [])
 
-    def _note_job(self, facts: Facts, finished: bool) -> None:
+    def _note_job(self, facts: Facts, finished: bool, others: bool = False) -> None:
         """Tells the history that a rescue is in progress, or over: under this command's own name for the replica, and
-        under those by which the same server was sampled."""
+        under those by which the same server was sampled. `others`: and so are those of which there is no record."""
 
         def note(history: History) -> None:
             own, now = replica_name(self._args), history.now()
-            job = JobLine(now, facts.job, KIND, min(facts.started, now), now if finished else None)
-            history.add_job(own, job)
+            names = [own]
             for name in history.replicas() if history.readable else ():
                 of_channel = name.partition(CHANNEL_SEPARATOR)[2].lower() in ("", facts.channel.lower())
                 sample = history.newest_sample(name) if of_channel and name != own else None
                 if sample is not None and sample.server == facts.server:
-                    history.add_job(name, job)
+                    names.append(name)
+            for name in names:
+                history.add_job(name, JobLine(now, facts.job, KIND, min(facts.started, now), now if finished else None))
+                for job in self._jobs(history, name) if others else ():
+                    if job.kind == KIND:
+                        history.add_job(name, job._replace(t=now, finished_at=now))
 
         self._from_history(note, None, create=True)
+
+    def _jobs(self, history: History, name: str) -> list[JobLine]:
+        """Those that go on, as far as this account may see it."""
+        jobs: dict[str, JobLine] = {}
+        for _, line in history.job_lines(name) if history.readable else ():
+            merge_into(jobs, line)
+        return [job for job in jobs.values() if job.finished_at is None and not job.void]
 
     def _stand(self, state: State, facts: Facts | None, first: Transaction | None) -> None:
         """Where the server stands, into the report."""

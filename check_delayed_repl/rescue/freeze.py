@@ -10,7 +10,6 @@ from check_delayed_repl.history import History
 from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.options import replica_name
-from check_delayed_repl.records import JobLine, merge_into
 from check_delayed_repl.rescue import find, plan, ready, tables
 from check_delayed_repl.rescue.base import KIND, Action
 from check_delayed_repl.rescue.plan import Refusal
@@ -57,6 +56,7 @@ class Freeze(Action):
             voice.statements(stopped.statements)
             for unclear in args.unclear:
                 voice.say(f"Not looked for: {unclear}.")
+            self._say_times()
             voice.say(self._fate(stopped, session.say.mariadb))
             every = self._channels()
             for channel in every:
@@ -193,11 +193,8 @@ class Freeze(Action):
         """Planned work that is going on, by the history."""
 
         def active(history: History) -> list[str]:
-            jobs: dict[str, JobLine] = {}
-            for _, line in history.job_lines(replica_name(self._args)) if history.readable else ():
-                merge_into(jobs, line)
-            going_on = (one for one in jobs.values() if one.finished_at is None and not one.void and one.kind != KIND)
-            return [f"{line.kind} {line.id}" for line in going_on]
+            going_on = self._jobs(history, replica_name(self._args))
+            return [f"{line.kind} {line.id}" for line in going_on if line.kind != KIND]
 
         return self._from_history(active, [])
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed, ask, connect
+from check_delayed_repl.observe.connection import SESSION_TIMES, Answer, Refused, SampleFailed, ask, connect
 from check_delayed_repl.observe.dialect import Dialect, by_gtid, quoted, rows_of
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.rescue.relaylog import SMALL_PAGE, Place, Row, TooMuch, Unreadable
@@ -23,7 +23,7 @@ HELD_S = 2147483647
 NO_SUCH_FILE = 1220
 _SESSION = (
     "SET SESSION time_zone = '+00:00', sql_mode = '', autocommit = 1, sql_select_limit = 18446744073709551615,"
-    " character_set_results = NULL, lock_wait_timeout = 60"
+    " character_set_results = NULL, lock_wait_timeout = 60, completion_type = 0" + SESSION_TIMES
 )
 """MariaDB would put a `?` into a statement of a client with another character set."""
 

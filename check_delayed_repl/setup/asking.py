@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 VARIABLES = (
     *("server_id", "hostname", "socket", "datadir", "read_only", "super_read_only", "log_bin"),
-    "strict_password_validation",
+    *("strict_password_validation", "partial_revokes"),
 )
 VALIDATING = (
     "SELECT PLUGIN_NAME FROM information_schema.PLUGINS"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -585,6 +586,16 @@ def test_a_forward_that_is_interrupted_goes_on_and_is_joined(scene: Scene) -> No
     assert scene.tables(scene.replica) == before
     status = scene.json("status")
     assert (status["phase"], status["held"]) == ("forwarded", True)
+
+
+@pytest.mark.long
+def test_a_resume_without_a_record_ends_the_rescue_for_the_monitor(scene: Scene) -> None:
+    scene.history.touch()
+    scene.json("freeze")
+    assert [(job["kind"], job["status"]) for job in scene.jobs()] == [("rescue", "running")]
+    shutil.rmtree(scene.state_folder)
+    assert scene.json("resume", "--execute", "--delay", "30")["phase"] == "resumed"
+    assert {job["status"] for job in scene.jobs()} == {"finished"}
 
 
 @pytest.mark.long
