@@ -93,7 +93,7 @@ def fleet(kit: Kit, pair: Pair, minutes: float) -> None:
     """Workers of every size in turn, then check processes and `status` on the history of the last one."""
     make_accounts(pair)
     pair.replica.sql(f"SET GLOBAL max_connections = {max(SIZES) + 200}")
-    site = Site(kit)
+    site = Site(kit, kit.folder())
     station = site.station(pair, "fleet", api=True)
     icinga = started_icinga(station)
     station.put({"/tmp/silent.py": SILENT, "/tmp/lateness.py": LATENESS, "/tmp/measured.py": MEASURED})

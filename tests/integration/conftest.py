@@ -156,11 +156,12 @@ def title_of(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def site(kit: Kit) -> Iterator[Site]:
+def site(kit: Kit, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Machines with monitoring programs, and the plugin installed."""
     from .monitoring import Site
 
-    made = Site(kit)
+    own = tmp_path_factory.getbasetemp()
+    made = Site(kit, own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
     yield made
     made.close()
 

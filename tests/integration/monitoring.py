@@ -7,7 +7,9 @@ may change of an example file is what its reader has to change: names, limits, a
 
 from __future__ import annotations
 
+import fcntl
 import importlib.metadata
+import os
 import platform
 import re
 import subprocess
@@ -93,11 +95,18 @@ def install(kit: Kit, image: str, folder: Path) -> None:
 class Site:
     """What all stations share: the installed plugin, and the numbers of the machines' users."""
 
-    def __init__(self, kit: Kit) -> None:
+    def __init__(self, kit: Kit, shared: Path) -> None:
+        """`shared` is a folder that all processes of a run have: the first one installs for all."""
         self.kit = kit
-        self.folder = kit.folder()
+        self.folder = shared / "site"
         image = kit.image("monitoring")
-        install(kit, image, self.folder)
+        with (shared / "site.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not self.folder.exists():
+                part = shared / f"site-{os.getpid()}"
+                part.mkdir(mode=0o755)
+                install(kit, image, part)
+                part.rename(self.folder)
         script = f"for name in root mysql {USER}; do id -u $name; id -g $name; done"
         numbers = list(
             map(int, kit.client.containers.run(image, ["sh", "-c", script], labels=kit.labels, remove=True).split())
