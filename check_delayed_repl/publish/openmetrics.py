@@ -35,7 +35,7 @@ class Family(NamedTuple):
     samples: list[tuple[dict[str, str], float]]
 
 
-_REPLICA: tuple[tuple[str, str], ...] = (
+_METRICS = (
     ("state", "State of the replica: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."),
     ("condition", "1 for each condition that is found; others are absent."),
     ("delay_seconds", "Age of the source's newest heartbeat as the replica has applied it."),
@@ -54,7 +54,13 @@ _REPLICA: tuple[tuple[str, str], ...] = (
     ("protected_seconds", "How old a mistake on the source may be and still be stopped here."),
     ("last_sample_timestamp_seconds", "When the newest sample was taken."),
     ("info", "Where the replica is: always 1."),
+    ("replicas", "Replicas that this worker takes samples of."),
+    ("publish_errors_total", "Attempts to hand over verdicts that failed."),
+    ("publish_dropped_total", "Verdicts that were never handed over."),
+    ("history_errors_total", "Attempts to read or write the history that failed."),
+    ("build_info", "The worker's version: always 1."),
 )
+"""Of each replica, and from `replicas` on of the worker itself. What ends in `_total` is a counter, else a gauge."""
 
 
 def families(
@@ -65,28 +71,19 @@ def families(
     `replicas`: how many the worker takes samples of. `errors`: how often handing over failed. `dropped`: results that a
     newer one replaced before they could be handed over, or that nobody wanted.
     """
-    found = {name: Family(PREFIX + name, "gauge", text, []) for name, text in _REPLICA}
+    found: dict[str, Family] = {}
+    for name, text in _METRICS:
+        found[name] = Family(PREFIX + name, "counter" if name.endswith("_total") else "gauge", text, [])
     for result in results:
         for name, value, labels in _samples(result):
             if value is not None and isfinite(value):
                 found[name].samples.append(({"replica": result.replica.name, **labels}, value))
-    worker = [
-        Family(PREFIX + "replicas", "gauge", "Replicas that this worker takes samples of.", [({}, replicas)]),
-        _by_target("publish_errors_total", "Attempts to hand over verdicts that failed.", errors),
-        _by_target("publish_dropped_total", "Verdicts that were never handed over.", dropped),
-        Family(
-            PREFIX + "history_errors_total",
-            "counter",
-            "Attempts to read or write the history that failed.",
-            [({}, history_errors)],
-        ),
-        Family(PREFIX + "build_info", "gauge", "The worker's version: always 1.", [({"version": __version__}, 1)]),
-    ]
-    return [family for family in (*found.values(), *worker) if family.samples]
-
-
-def _by_target(name: str, text: str, counts: Counts) -> Family:
-    return Family(PREFIX + name, "counter", text, [({"target": target}, n) for target, n in sorted(counts.items())])
+    found["replicas"].samples.append(({}, replicas))
+    for name, counts in (("publish_errors_total", errors), ("publish_dropped_total", dropped)):
+        found[name].samples.extend(({"target": target}, count) for target, count in sorted(counts.items()))
+    found["history_errors_total"].samples.append(({}, history_errors))
+    found["build_info"].samples.append(({"version": __version__}, 1))
+    return [family for family in found.values() if family.samples]
 
 
 def _samples(result: Result) -> Iterator[tuple[str, float | None, dict[str, str]]]:
