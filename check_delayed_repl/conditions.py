@@ -182,9 +182,9 @@ SAMPLE_ERRORS = tuple(condition.name for condition in CONDITIONS if condition.fa
 
 def general(name: str) -> str:
     """`active-KIND` for `active-backup`, `KIND-recovery-window` for `backup-recovery-window`, others as they are."""
-    if name.startswith("active"):
+    if f"{name}-".startswith("active-"):
         return "active-KIND"
-    return "KIND-recovery-window" if name.endswith("recovery-window") else name
+    return "KIND-recovery-window" if f"-{name}".endswith("-recovery-window") else name
 
 
 def find(name: str) -> Condition | None:
