@@ -11,7 +11,6 @@ Where the environment variable CHECK_DELAYED_REPL_RECORDINGS names a folder, eve
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import signal
@@ -27,7 +26,7 @@ from typing import NamedTuple
 from listeners import PASSWORD
 
 from check_delayed_repl.arguments import Parser
-from check_delayed_repl.history.recording import read
+from check_delayed_repl.history import open_history
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.limits import Limits
@@ -389,8 +388,9 @@ class Scene:
     # What was seen
 
     def recording(self, name: str | None = None) -> list[Record]:
-        """All that the history has of a replica, by way of `history export`."""
-        return list(read(io.BytesIO(self._exported(name or self.name).encode())))
+        """All that the history has of a replica. It is asked for again and again: a process would take too long."""
+        with open_history(self.history, time.monotonic() + 60) as history:
+            return [record for _, record in history.records(name or self.name)]
 
     def look_after(self, t: float) -> None:
         """Wait until a sample is later than `t`: what comes and goes between two samples leaves no trace."""
@@ -400,16 +400,13 @@ class Scene:
 
         wait_until(followed, 15, "a sample has followed")
 
-    def _exported(self, name: str) -> str:
-        return tool("history", "export", "--history", self.history, "--replica", name)
-
     def keep(self, name: str) -> None:
         """Put a recording into the folder that the environment names, for tests without servers to replay."""
         folder = os.environ.get(RECORDINGS_VARIABLE)
         if folder:
             file = Path(folder) / f"{self.pair.family}-{self.title}-{name}.jsonl"
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(self._exported(name))
+            file.write_text(tool("history", "export", "--history", self.history, "--replica", name))
 
     def replay(self, *options: str, name: str | None = None) -> list[Moment]:
         """The verdict at every sample of a recording."""
