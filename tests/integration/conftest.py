@@ -90,23 +90,10 @@ def family(request: pytest.FixtureRequest) -> Family:
     return chosen
 
 
-@pytest.fixture(scope="session")
-def pair(kit: Kit, family: Family) -> Pair:
-    """A source and its delayed replica for the whole session, in whatever state the last test left them."""
-    return kit.shared_pair(family)
-
-
 @pytest.fixture
-def healthy(pair: Pair) -> Pair:
-    """The pair with its line established: threads running, delay set, both heartbeats fresh, and nothing left of what
-    earlier tests did."""
-    return pair.heal()
-
-
-@pytest.fixture
-def settled(pair: Pair) -> Pair:
-    """As `healthy`, but a pair that is healthy as it is stays as it is, which saves the time for healing."""
-    return pair.settle()
+def settled(kit: Kit, family: Family) -> Pair:
+    """The session's pair with its line established: threads running, delay set, both heartbeats fresh."""
+    return kit.shared_pair(family).settle()
 
 
 @pytest.fixture
@@ -126,7 +113,7 @@ def fault_family(request: pytest.FixtureRequest) -> Family:
 
 @pytest.fixture(scope="session")
 def fault_pair(kit: Kit, fault_family: Family) -> Pair:
-    """As `pair`, which it is where the family is the same."""
+    """The session's pair of a family, in whatever state the last test left it."""
     return kit.shared_pair(fault_family)
 
 

@@ -118,7 +118,6 @@ class Pair:
         gtid: bool = True,
         parallel: int = 0,
         heartbeats: bool = True,
-        source_options: Sequence[str] = (),
         replica_options: Sequence[str] = (),
     ) -> None:
         self.kit = kit
@@ -132,7 +131,7 @@ class Pair:
         appliers = "replica-parallel-workers" if family == "mysql" else "slave-parallel-workers"
         if parallel:
             replica_options = (f"--{appliers}={parallel}", *replica_options)
-        self.source = Server(kit, family, "source", 1, self.network, *source_options, gtid=gtid)
+        self.source = Server(kit, family, "source", 1, self.network, gtid=gtid)
         self.replica = Server(kit, family, "replica", 2, self.network, *replica_options, gtid=gtid)
         self.kind: Kind = self.source.kind
         self.heartbeat = Heartbeat(kit, self.source, self.network, local=False)

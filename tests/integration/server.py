@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -30,9 +29,6 @@ MONITOR = ("monitor", "monitor-secret")
 HEARTBEAT = ("heartbeat", "heartbeat-secret")
 REPLICATION = ("repl", "repl-secret")
 HEARTBEAT_TABLE = "percona.heartbeat"
-GENERAL_LOG_FILE = "/var/lib/mysql/general.log"
-GENERAL_LOG = ("--general-log=ON", "--log-output=FILE", f"--general-log-file={GENERAL_LOG_FILE}")
-"""Options of a server whose statements are read with `Server.asked`."""
 
 OPTIONS = (
     *("--log-bin=bin", "--relay-log=relay", "--binlog-format=ROW"),
@@ -176,10 +172,6 @@ class Server(Machine):
         """Throw the server and its data away and launch a new one in its place."""
         self.close()
         return self.start()
-
-    def asked(self) -> list[str]:
-        """Every statement that clients have sent, in order; needs GENERAL_LOG among the server's options."""
-        return re.findall(r"(?m)^[^\t]*\t+ *\d+ (?:Query|Execute)\t(.*)$", self.read(GENERAL_LOG_FILE))
 
     def close(self) -> None:
         """Remove the container and its data."""

@@ -4,12 +4,7 @@ The layers, from the ground up: `machine` is a container, `server` a MySQL or Ma
 replica and their heartbeats, which `Pair.heal()` makes healthy again whatever a test has done to them. `Kit`, in here,
 makes them, knows the images, the TLS material and the run's label, and removes everything at the end.
 
-A test gets a healed pair from the fixture `healthy` (see conftest.py), for each family in turn::
-
-    def test_stopped(healthy: Pair) -> None:
-        healthy.replica.stop_sql()
-        ...  # run the check with healthy.options
-        # no cleaning up: the next test's fixture heals the pair
+A test gets a healthy pair from the fixture `settled` (see conftest.py), for each family in turn, and need not clean up.
 """
 
 from __future__ import annotations
@@ -39,7 +34,6 @@ from .machine import wait_until as wait_until
 from .pair import DELAY_S as DELAY_S
 from .pair import Heartbeat as Heartbeat
 from .pair import Pair as Pair
-from .server import GENERAL_LOG as GENERAL_LOG
 from .server import HEARTBEAT as HEARTBEAT
 from .server import HEARTBEAT_TABLE as HEARTBEAT_TABLE
 from .server import MONITOR as MONITOR
@@ -140,16 +134,7 @@ class Kit:
         - `parallel`: how many parallel appliers the replica has (0: as many as the server has by itself).
         - `heartbeats`: both pt-heartbeats run, and the accounts for them and for the check are there (True); or there
           is neither, as before anybody has set up monitoring.
-        - `source_options`, `replica_options`: further options of the servers, such as those of GENERAL_LOG, after which
-          ``pair.replica.asked()`` has every statement that was sent.
-
-        For a fixture of tests that break what they get::
-
-            @pytest.fixture
-            def rescued(kit: Kit, family: Family) -> Iterator[Pair]:
-                made = kit.pair(family, delay=20, gtid=False, parallel=4, replica_options=GENERAL_LOG)
-                yield made
-                made.close()
+        - `replica_options`: further options of the replica's server.
 
         ``pair.replica.read_only()`` makes a replica read-only, as production has it, ``pair.replica.kill()`` is kill
         -9 and ``start()`` or ``restart()`` bring a server back with its data; ``pair.source.kill()`` loses the source.
