@@ -100,14 +100,12 @@ class History(Database):
 
     def add_job(self, replica: str, line: JobLine) -> None:
         """Appends a job line. In a shared history it needs the right to INSERT alone."""
-        self._write(lambda: self._append([(replica, line)]))
+        self.add_records(replica, [line])
 
-    def add_records(self, replica: str, records: Iterable[Record]) -> int:
-        """Appends records with their own times, as an import does, in one transaction; returns how many."""
+    def add_records(self, replica: str, records: Iterable[Record]) -> None:
+        """Appends records with their own times, as an import does, in one transaction."""
         lines = [(replica, record) for record in records]
-        if lines:
-            self._write(lambda: self._append(lines))
-        return len(lines)
+        self._write(lambda: self._append(lines))
 
     def _append(self, records: Sequence[tuple[str, Record]]) -> None:
         """Gives arrival numbers and stores; within a transaction."""

@@ -51,11 +51,7 @@ class Publisher(threading.Thread):
     """Judges and publishes until it is told to finish."""
 
     def __init__(
-        self,
-        where: str | None,
-        replicas: tuple[Replica, ...],
-        settings: Publish,
-        log: Callable[[str], None],
+        self, where: str | None, replicas: tuple[Replica, ...], settings: Publish, log: Callable[[str], None]
     ) -> None:
         """Raises ValueError or ImportError where a target cannot be set up."""
         super().__init__(name="publisher", daemon=True)
