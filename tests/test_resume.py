@@ -33,7 +33,8 @@ def short_reach(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def past_of(records: list[Record]) -> Past:
     samples = [r for r in records if isinstance(r, Sample)]
-    seen = [v for s in samples for v in (s.source_id, s.io, s.sql, s.source_log, s.relay_log) if v is not None]
+    fields = ("source_id", "io", "sql", "source_log", "relay_log", "server", "relay_limited", "filters")
+    seen = [value for s in samples for field in fields if (value := getattr(s, field)) is not None]
     beats = [s.ts for s in samples if s.ts is not None]
     delays = [s.sql_delay for s in samples if s.sql_delay is not None]
     jobs = tuple(r for r in records if isinstance(r, JobLine))
@@ -72,6 +73,9 @@ def compared(records: list[Record], cut: int, limits: Limits) -> int:
 @settings(max_examples=120, deadline=None)
 @example(599, 2, 0.5, LIMITS)
 @example(431492, 10, 0.25, LIMITS)
+@example(3962, 2, 0.25, QUICK)
+@example(56569258, 19, 0.21484375, LIMITS)
+@example(1930715460, 13, 0.19501661034767276, QUICK._replace(max_recovery_time=0))
 @given(SEEDS, LENGTHS, st.floats(0.0, 1.0), st.sampled_from([LIMITS, QUICK, QUICK._replace(max_recovery_time=0)]))
 def test_a_late_fold_is_as_good_as_it_claims(seed: int, length: int, where: float, limits: Limits) -> None:
     records = recording(seed, length) + [

@@ -273,7 +273,7 @@ class History(Database):
             f"SELECT COUNT(*), MAX(t),"
             f" COALESCE(MAX(CASE WHEN sql_delay < {HELD_S} THEN sql_delay END), MAX(sql_delay)),"
             " MAX(local_age), MAX(local_missing), MAX(ts), MAX(source_id), MAX(source_pos), MAX(relay_pos),"
-            " MAX(io_thread), MAX(sql_thread) FROM sample"
+            " MAX(io_thread), MAX(sql_thread), MAX(server), MAX(relay_limited), MAX(filters) FROM sample"
             " WHERE replica = ? AND arrival < ?",
             (number, before),
         )

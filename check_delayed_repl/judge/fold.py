@@ -170,7 +170,9 @@ class Fold:
                 self.episode_since, self.episode_arrival = self.clock, arrival
         line = self._judge_line(now_fit, side, jobs, self._held, t)
         granted = lasting(jobs, self._held, limits)
-        self.holding = line.holding if self.episode_since is not None else ()
+        # Where nothing is known of the line, nothing is said of it, and nothing holds.
+        told = now_fit.trend.intercept is not None or granted
+        self.holding = line.holding if told and self.episode_since is not None else ()
         if any(is_held(fact, granted, sample, limits) for fact in holdable):
             self.holding = tuple(jobs.active)
         by_job = bool(self.holding) and self.holding != (TREND,)

@@ -69,7 +69,7 @@ class Observed:
         """When the IO thread was found lost without an error and with no job active; the newest LOSSES_KEPT."""
         self.relay_limited_since: float | None = None
         """Since when the IO thread waits for relay log space."""
-        self.relay_free = RELAY_FREE
+        self.relay_free = 0
         """So many samples in a row have not found it so."""
         self.local: tuple[float | None, bool] | None = None
         """The local heartbeat's age, and whether its row was missing, at the newest sample that asked for it."""

@@ -13,7 +13,7 @@ it was finished for longer than max-recovery-time. So a fold that begins late co
 from __future__ import annotations
 
 from check_delayed_repl.judge.fold import Fold
-from check_delayed_repl.judge.observed import DAY, Observed
+from check_delayed_repl.judge.observed import DAY, RELAY_FREE, Observed
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import JobLine, Past, Record, Sample
 
@@ -26,6 +26,8 @@ class LateFold:
         self._limits = limits
         self._past = past
         self._first_t = first_t
+        self._known: float | None = None
+        """Since when it is known which server this is, if it was known before."""
         self._settled: float | None = None
         """When the line's side was beyond doubt for the first time."""
         self.cannot_converge = past.newest_t is not None and past.newest_t >= first_t
@@ -42,12 +44,14 @@ class LateFold:
             self.cannot_converge = self.cannot_converge or record.id in self._older_jobs
             return False
         t = record.t
+        if self._known is None and (self._past.bare or record.server is not None):
+            self._known = t
         if not self.fold.calm_at(record):
             return False
         if _says_little(record) and not self._past.bare:
             # An older release's samples: what more those before them said is never seen anew.
             self.cannot_converge = True
-        if t < self._first_t + late_reach(self._limits):
+        if self._known is None or t <= self._known + late_reach(self._limits):
             return False
         if self._settled is None:
             self._settled = t
@@ -79,6 +83,7 @@ class LateFold:
             and not seen.changes
             and not seen.filters
             and seen.relay_limited_since is None
+            and seen.relay_free >= RELAY_FREE
             and s.io == "Yes"
         )
 
