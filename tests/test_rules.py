@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from judge_builders import LIMITS, finding, folded, job, judged, sample, samples, states, verdicts
 
 from check_delayed_repl.judge.fold import Fold
+from check_delayed_repl.judge.jobs import MAX_JOBS
 from check_delayed_repl.judge.outcome import State, Verdict
 from check_delayed_repl.records import JobLine, Record, Sample
 from check_delayed_repl.words import clean, filter_name
@@ -487,3 +488,46 @@ def test_what_is_too_late_for_the_trend_changes_nothing(seed: int, length: int) 
             bothered.add(chance.choice(late))
             assert bothered.dump() == fold.dump()
             assert bothered.verdict(fold.clock) == fold.verdict(fold.clock)
+
+
+def test_rules_in_words() -> None:
+    """Whole lines, as they are printed."""
+    many = [f"Do_DB={n}" for n in range(7)]
+    filtered = [sample(0.0, filters=()), sample(10.0, filters=tuple(many))]
+    changed = [*samples(0.0, 90.0, server="uuid:a"), sample(100.0, server="uuid:b"), sample(120.0, server="uuid:b")]
+    back = [sample(10.0 * i, server=f"uuid:{name}") for i, name in enumerate("abcaa")]
+    flood = [*(job(float(n), name=f"j{n}") for n in range(MAX_JOBS + 1)), sample(5000.0)]
+
+    def said(records: list[Any], condition: str) -> str:
+        found = finding(judged(records), condition)
+        assert found is not None, conditions(judged(records))
+        return found.message
+
+    assert said(filtered, "replication-filtered") == (
+        "Replication is filtered: what Do_DB=0, Do_DB=1, Do_DB=2, Do_DB=3, Do_DB=4 and 2 more leaves out is not"
+        " protected here, and it has not always been so (--allow-filter COLUMN=VALUE where it is meant)"
+    )
+    assert said(changed, "replica-changed") == (
+        "Replica changed: uuid:b answers under this name, 20 seconds ago it was uuid:a; trend and ages have begun anew"
+        " (told for 9000 seconds, --max-delay-time)"
+    )
+    assert said(back, "replica-ambiguous") == (
+        "Several servers answer under this name: now uuid:a, 10 seconds ago uuid:b, uuid:c:"
+        " give each replica an address of its own"
+    )
+    assert said(flapping(), "io-unstable") == (
+        "IO thread keeps losing its connection: 3 times in 60 seconds without an error (window 600, --window):"
+        " is the network bad, or has another replica the same server id?"
+    )
+    assert said(flood, "job-records-flooded") == (
+        "Too many job records: more than 2000 jobs are on record, and none of them holds an alarm back until"
+        " delayed-repl job void --all, or time, has cleared them"
+    )
+    assert said([sample(0.0), job(-1e300), sample(10.0)], "job-record-invalid") == (
+        "Job record b1 is invalid and grants nothing: starts centuries ago (delayed-repl job void ends it)"
+    )
+
+
+def test_a_server_that_never_delayed_has_lost_no_setting() -> None:
+    limits = LIMITS._replace(delay_mode="native")
+    assert "delay-setting-lost" not in conditions(judged(samples(0.0, 90.0, sql_delay=0), limits))
