@@ -1,4 +1,4 @@
-"""What is published, without the programs that it is published to: those are in tests/integration/test_publish.py."""
+"""What is published, without the programs that it is published to: those are in tests/integration/test_published.py."""
 
 from __future__ import annotations
 

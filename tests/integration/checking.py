@@ -230,7 +230,7 @@ def until(run: Callable[[], Outcome], accepted: Callable[[Outcome], bool], withi
         return outcome if accepted(outcome) else None
 
     try:
-        return wait_until(accepted_one, within_s, what, interval_s=0.3)
+        return wait_until(accepted_one, within_s, what, interval_s=0.6)
     except NotInTime as error:
         raise NotInTime(f"{error}; the check said {said}") from None
 

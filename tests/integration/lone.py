@@ -163,6 +163,7 @@ class Lone:
         while time.monotonic() < end:
             outcome = self.judged(*options)
             assert right(outcome), f"{outcome.text}\n{self.said()}"
+            time.sleep(0.3)  # a check each moment would take a core, and tell no more
 
 
 class LoneFault:
