@@ -128,6 +128,27 @@ def test_a_name_service_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> N
 # --- too much, and nonsense ---
 
 
+def flooding(begin: bytes, again: bytes) -> Talk:
+    def talk(caller: socket.socket) -> None:
+        asked_for_status(caller)
+        caller.sendall(begin)
+        number = begin.count(b"def") + 3
+        many = 4096 // len(again) + 1
+        while True:
+            caller.sendall(b"".join(packet(number + place, again) for place in range(many)))
+            number += many
+
+    return talk
+
+
+@pytest.mark.parametrize("row", [b"\x01a", b"\xfc\xff\x3f" + b"a" * 0x3FFF], ids=["many small rows", "large rows"])
+def test_an_answer_without_end(row: bytes) -> None:
+    with listening(flooding(table([b"a"])[:-9], row)) as target:
+        sample = sampled(target, 20.0)
+    assert sample.error == "connect-failed"
+    assert "reply too large (reading the replication status)" in str(sample.message)
+
+
 def test_a_packet_that_claims_to_be_huge() -> None:
     with listening(lambda caller: caller.sendall(b"\xff\xff\xff\0" + b"x" * 100)) as target:
         assert "reply too large" in str(sampled(target).message)
