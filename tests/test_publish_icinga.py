@@ -36,7 +36,7 @@ class Server:
         self.answer: Answer = lambda _: (200, OK)
         self.one_each = False
         """Every connection ends after one answer."""
-        self.pause_s = 0.0
+        self.pause_s = self.drip_s = 0.0
         self.connections = 0
         self.at_once = self.most_at_once = 0
         self.taken: list[str] = []
@@ -63,7 +63,11 @@ class Server:
                     self.at_once -= 1
                     self.taken.append(name)
                 said = self.answer(name)
-                secured.sendall(said if isinstance(said, bytes) else http(*said))
+                whole = said if isinstance(said, bytes) else http(*said)
+                size = 1 if self.drip_s else len(whole)
+                for place in range(0, len(whole), size or 1):
+                    secured.sendall(whole[place : place + size])
+                    time.sleep(self.drip_s)
                 if self.one_each or isinstance(said, bytes):
                     return
 
@@ -181,9 +185,12 @@ def test_whatever_answers_all_is_kept(
     assert str(failed.value).isprintable()
 
 
-def test_silence_ends_in_time(icinga: Icinga, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("pause", "drip"), [(5.0, 0.0), (0.0, 0.2)])
+def test_silence_and_drips_end_in_time(
+    icinga: Icinga, server: Server, monkeypatch: pytest.MonkeyPatch, pause: float, drip: float
+) -> None:
     monkeypatch.setattr("check_delayed_repl.publish.icinga2.TIMEOUT_S", 1.0)
-    server.pause_s = 5.0
+    server.pause_s, server.drip_s = pause, drip
     with pytest.raises(NotDelivered, match="no answer within 1 s") as failed:
         icinga.deliver(many(9))
     assert len(failed.value.rest) == 9

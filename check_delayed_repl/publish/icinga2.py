@@ -6,6 +6,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 from base64 import b64encode
 from collections import deque
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from check_delayed_repl.words import clean
 IN_FLIGHT = 4
 """Requests at the same time."""
 TIMEOUT_S = 10.0
-"""Without a word from Icinga."""
+"""For one request, however slowly an answer drips in."""
 MOST_BYTES = 65_536
 """Of an answer: more than Icinga has to say to one result."""
 TTL_INTERVALS = 3
@@ -93,7 +94,9 @@ class Icinga:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            while thread.is_alive():
+                thread.join(1.0)
+                batch.cut()
         batch.rest += batch.waiting
 
     def _post_all(self, batch: _Batch) -> None:
@@ -105,14 +108,16 @@ class Icinga:
             parts = urlsplit(batch.url)
             connection = HTTPSConnection(parts.hostname or "", parts.port or 5665, timeout=TIMEOUT_S, context=self._tls)
         while (result := batch.next()) is not None:
+            until = batch.until[connection] = time.monotonic() + TIMEOUT_S
             try:
                 path = f"/v1/actions/process-check-result?service={quote(object_name(result), safe='')}"
                 content = json.dumps(body(result, self._ttl_s, self._source))
                 batch.answered(result, *_post(connection, path, content, self._headers))
             except Exception as error:  # noqa: BLE001 - whatever it is, no result may be lost
-                batch.failed(result, error)
+                batch.failed(result, TimeoutError() if time.monotonic() >= until else error)
                 connection.close()
                 return
+        batch.until.pop(connection, None)
         idle.append(connection)
 
 
@@ -131,6 +136,8 @@ class _Batch:
         """Why the first of them was not taken."""
         self.unwanted: dict[str, str] = {}
         self.waiting = deque(results)
+        self.until: dict[HTTPSConnection, float] = {}
+        """When each connection's request has had its time, by time.monotonic()."""
         self._stopped = False
 
     def next(self) -> Result | None:
@@ -155,6 +162,13 @@ class _Batch:
     def failed(self, result: Result, error: Exception) -> None:
         self._stopped = True
         self._keep(result, _reason(error))
+
+    def cut(self) -> None:
+        """Ends requests that have had their time: an answer that drips in keeps the socket's own from running out."""
+        for connection, until in list(self.until.items()):
+            if (sock := connection.sock) is not None and time.monotonic() >= until:
+                with suppress(OSError):
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def _keep(self, result: Result, reason: str) -> None:
         self.rest.append(result)
