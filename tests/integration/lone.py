@@ -25,9 +25,9 @@ from .fault_table import ANY
 from .servers import NotInTime, wait_until
 
 NAME = "db7"
-INTERVAL_S = 1.0
+INTERVAL_S = 2.0
 """From one sample of the worker to the next."""
-LAST_SEEN_S = 6.0
+LAST_SEEN_S = 8.0
 TIMEOUT_S = 4.0
 """The check's and the worker's --timeout."""
 MEMORY_MIB = 60.0
