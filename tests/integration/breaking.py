@@ -15,6 +15,7 @@ from typing import Any
 import pymysql
 
 from .checking import Scene
+from .server import end_sessions
 from .servers import HEARTBEAT_TABLE, MONITOR, Pair, Server, account, literal, wait_until
 
 THROUGH_S = 13
@@ -44,8 +45,9 @@ def set_password(server: Server, who: tuple[str, str], password: str) -> None:
 class Crowd:
     """Sessions that take all the connections that a server has for accounts without special rights."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, server: Server, run: Callable[[str], list[tuple[Any, ...]]]) -> None:
+        """`run`: root's own session, open all the time: the server forgets one that has ended a moment later only."""
+        self._server, self._run = server, run
         self._sessions: list[pymysql.Connection[Any]] = []
 
     def fill(self) -> None:
@@ -69,11 +71,14 @@ class Crowd:
         query = f"SELECT 1 FROM information_schema.processlist WHERE user = {literal(user)}"
 
         def gone() -> bool:
-            self._server.end_sessions(user)
+            self.end_sessions(user)
             self.fill()
-            return not self._server.sql(query)
+            return not self._run(query)
 
         wait_until(gone, 20, f"{user} is shut out", interval_s=0)
+
+    def end_sessions(self, user: str) -> None:
+        end_sessions(self._run, user)
 
     def leave(self) -> None:
         while self._sessions:
@@ -83,15 +88,16 @@ class Crowd:
 @contextmanager
 def crowded(server: Server) -> Iterator[Crowd]:
     """Few connections, all of them taken; root can still connect. As before afterwards."""
-    before = int(server.value("SELECT @@GLOBAL.max_connections"))
-    server.sql(f"SET GLOBAL max_connections = {FEW_CONNECTIONS}")
-    crowd = Crowd(server)
-    try:
-        crowd.fill()
-        yield crowd
-    finally:
-        crowd.leave()
-        server.sql(f"SET GLOBAL max_connections = {before}")
+    with server.session() as run:
+        [(before,)] = run("SELECT @@GLOBAL.max_connections")
+        run(f"SET GLOBAL max_connections = {FEW_CONNECTIONS}")
+        crowd = Crowd(server, run)
+        try:
+            crowd.fill()
+            yield crowd
+        finally:
+            crowd.leave()
+            run(f"SET GLOBAL max_connections = {before}")
 
 
 @contextmanager

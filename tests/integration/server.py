@@ -74,6 +74,13 @@ def thread_states(row: dict[str, Any]) -> tuple[str | None, str | None]:
     )
 
 
+def end_sessions(run: Callable[[str], list[tuple[Any, ...]]], user: str) -> None:
+    """The same, by way of a session that is open."""
+    for (number,) in run(f"SELECT id FROM information_schema.processlist WHERE user = {literal(user)}"):
+        with suppress(pymysql.err.MySQLError):  # it may have ended by itself
+            run(f"KILL {number}")
+
+
 class Server(Machine):
     """A server in a container. Its port on the test's side stays the same for as long as it lives.
 
@@ -406,9 +413,8 @@ class Server(Machine):
 
     def end_sessions(self, user: str) -> None:
         """Kill a user's sessions, as an administrator does."""
-        for (number,) in self.sql(f"SELECT id FROM information_schema.processlist WHERE user = {literal(user)}"):
-            with suppress(pymysql.err.MySQLError):  # it may have ended by itself
-                self.sql(f"KILL {number}")
+        with self.session() as run:
+            end_sessions(run, user)
 
     def calm(self) -> None:
         """End every session but replication's and the heartbeat's, and put global settings back."""

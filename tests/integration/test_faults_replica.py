@@ -64,7 +64,7 @@ def test_out_of_connections(watched: Watched) -> None:
     replica = watched.replica
     with watched.twin("4.4", "hardly a connection is left"), crowded(replica) as crowd:
         crowd.make_room(3)
-        replica.end_sessions(WORKER[0])
+        crowd.end_sessions(WORKER[0])
         assert watched.scene.inline().what == ("OK", "in-range")
         time.sleep(2)
     with (

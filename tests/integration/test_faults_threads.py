@@ -86,7 +86,7 @@ def test_source_lets_nobody_in(watched: Watched) -> None:
         crowded(source) as crowd,
     ):
         crowd.make_room(2)
-        source.end_sessions(user)
+        crowd.end_sessions(user)
         time.sleep(3)
     with watched.fault("2.1", "IO thread: wrong password", "io-error", within=6) as it:
         set_password(source, REPLICATION, "changed-7h")
