@@ -70,12 +70,17 @@ class Crowd:
 
         query = f"SELECT 1 FROM information_schema.processlist WHERE user = {literal(user)}"
 
+        alone = 0
+
         def gone() -> bool:
+            # The place of a session that has ended is free a moment later.
+            nonlocal alone
             self.end_sessions(user)
             self.fill()
-            return not self._run(query)
+            alone = 0 if self._run(query) else alone + 1
+            return alone >= 10
 
-        wait_until(gone, 20, f"{user} is shut out", interval_s=0)
+        wait_until(gone, 30, f"{user} is shut out", interval_s=0.03)
 
     def end_sessions(self, user: str) -> None:
         end_sessions(self._run, user)
