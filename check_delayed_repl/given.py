@@ -76,7 +76,7 @@ def _given(args: argparse.Namespace, options: Iterable[Option]) -> list[str]:
 
 def joined(given: Iterable[str]) -> str:
     """Words for a shell; the stand-in for a password is left for the shell to fill in."""
-    return " ".join(word if '"$' in word else _quoted(word) for word in given)
+    return " ".join(word if word == PASSWORD else _quoted(word) for word in given)
 
 
 def _quoted(word: str) -> str:

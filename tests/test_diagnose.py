@@ -478,7 +478,7 @@ def test_a_job_whose_id_cannot_be_printed_can_be_voided(name: str) -> None:
     assert said.split("\0")[-2] == name
 
 
-@pytest.mark.parametrize("name", ["$(reboot)", "a'b; reboot #", "--help", "\x1b[2Jx\n; reboot"])
+@pytest.mark.parametrize("name", ["$(reboot)", '"$(echo x)"', "a'b; reboot #", "--help", "\x1b[2Jx\n; reboot"])
 def test_a_hostile_job_cannot_take_over_the_commands(name: str) -> None:
     records = [*line(end=-310), job(NOW - 300, NOW - 400, name=name), *line(start=-300)]
     picture = scene(records, call=KEPT)
