@@ -21,7 +21,6 @@ import re
 from check_delayed_repl.history.database import HistoryUnavailable as HistoryUnavailable
 from check_delayed_repl.history.tables import FUTURE_S as FUTURE_S
 from check_delayed_repl.history.tables import History as History
-from check_delayed_repl.words import masked
 
 LOCATION_VARIABLE = "CHECK_DELAYED_REPL_HISTORY"
 STATE_FOLDER = "/var/lib/check_delayed_repl"
@@ -29,12 +28,6 @@ FILE_NAME = "history.db"
 
 # Whatever is meant as a URL, right or wrong, may hold a password and is no file's name.
 _URL = re.compile(r"(?!\.{0,2}/)(.*(@|:/)|\W*(my\s?sql|maria\w*|postgres\w*)\W*?(:|//))", re.IGNORECASE | re.DOTALL)
-
-# From behind the user to the last @, but for those of options.
-_PASSWORD = re.compile(
-    r"\A((?:[^:@/]*:?//+|\w*(?:sql|db):?/)?+[^:@/]*+):.*?@(?=[^@]*(?:\?(?:defaults|socket|ssl)[\w-]*=.*)?\Z)",
-    re.DOTALL | re.IGNORECASE,
-)
 
 
 def open_history(where: str | None, deadline: float) -> History:
@@ -102,7 +95,17 @@ def without_password(where: str) -> str:
     """The same place, fit to be printed."""
     if not is_url(where):
         return where
-    return _PASSWORD.sub(r"\1@", where) if "@" in where else masked(where)
+    from urllib.parse import urlsplit
+
+    from check_delayed_repl.history.mysql import URL_FORM, parse_url
+
+    try:
+        parse_url(where)
+    except HistoryUnavailable:
+        return URL_FORM  # where a password is in it, nobody can tell
+    place = urlsplit(where).netloc
+    user, at, host = place.rpartition("@")
+    return where.replace(place, user.partition(":")[0] + at + host, 1) if place else where
 
 
 def is_url(where: str) -> bool:
