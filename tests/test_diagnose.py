@@ -162,14 +162,10 @@ def test_theil_sen_speaks_up_where_a_few_samples_bend_the_line() -> None:
 
 def test_the_time_of_the_return_lies_between_its_ends() -> None:
     outlook = SCENES["recovering-above-maximum"]().outlook
-    assert outlook is not None
-    assert outlook.spread is not None
     early, late = outlook.spread
-    assert late is not None
     assert early < outlook.t < late < early + 30.0
     assert outlook.t == pytest.approx(NOW + 400, abs=5)
     leak = SCENES["in-range leaking"]().outlook
-    assert leak is not None
     assert (leak.back, leak.option) == (False, "--max-delay-time")
     assert SCENES["in-range"]().outlook is None
 
@@ -445,11 +441,9 @@ def test_the_cause_is_named(picture: Any, said: str) -> None:
 
 def test_another_servers_fresh_heartbeat_is_named() -> None:
     picture = SCENES["source-heartbeat-dead"]()
-    assert picture.server is not None
     assert "--master-server-id" not in texts(picture)
     fresh = picture._replace(server=picture.server._replace(heartbeats=((7, 7200.0), (1, 7500.0))))
     assert "Server 7's heartbeat is newer. If that is the source, give --master-server-id 7." in texts(fresh)
-    assert picture.seen is not None
     used = picture._replace(server=picture.server._replace(heartbeats=((picture.seen.heartbeat_id or 0, 7200.0),)))
     assert "--master-server-id" not in texts(used), "never the one that is used"
 

@@ -24,7 +24,6 @@ def test_each_is_explained(capsys: pytest.CaptureFixture[str], name: str) -> Non
     assert run(["explain", name]) == 0
     said = " ".join(capsys.readouterr().out.split())
     condition = find(name)
-    assert condition is not None
     assert f"{condition.name}: {condition.title} State: {state(condition)} {MEANINGS[condition.name]}" in said
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -66,54 +67,41 @@ def test_a_server_that_is_down_is_left_to_the_jobs() -> None:
     assert hard(sample(10.0, error="server-down", message="refused")) == []
 
 
-IN_WORDS: list[tuple[dict[str, Any], Fact]] = [
-    ({"io": "no"}, Fact("status-unreadable", "IO thread is in a state that is not known: 'no'")),
-    ({"sql": "yes"}, Fact("status-unreadable", "SQL thread is in a state that is not known: 'yes'")),
-    ({"sql": "Connecting"}, Fact("status-unreadable", "SQL thread is in a state that is not known: 'Connecting'")),
-    ({"io_errno": 2003, "io_error": "no route"}, Fact("io-error", "IO thread reports error 2003: no route")),
-    ({"io_errno": 2003}, Fact("io-error", "IO thread reports error 2003: no text")),
-    ({"sql_errno": 1062, "sql_error": "twice"}, Fact("sql-error", "SQL thread reports error 1062: twice")),
-    ({"sql_errno": 1062}, Fact("sql-error", "SQL thread reports error 1062: no text")),
-    ({"delay": 1.25e10 + 0.4}, Fact("heartbeat-unreadable", "Heartbeat is 12500000000 seconds old: no such time")),
+DISAGREE = "(limit 1): the clocks disagree, or heartbeats are not in UTC (--heartbeat-timezone)"
+IN_WORDS: list[tuple[dict[str, Any], str, str]] = [
+    ({"io": "no"}, "status-unreadable", "IO thread is in a state that is not known: 'no'"),
+    ({"sql": "yes"}, "status-unreadable", "SQL thread is in a state that is not known: 'yes'"),
+    ({"sql": "Connecting"}, "status-unreadable", "SQL thread is in a state that is not known: 'Connecting'"),
+    ({"io_errno": 2003, "io_error": "no route"}, "io-error", "IO thread reports error 2003: no route"),
+    ({"io_errno": 2003}, "io-error", "IO thread reports error 2003: no text"),
+    ({"sql_errno": 1062, "sql_error": "twice"}, "sql-error", "SQL thread reports error 1062: twice"),
+    ({"sql_errno": 1062}, "sql-error", "SQL thread reports error 1062: no text"),
+    ({"delay": 1.25e10 + 0.4}, "heartbeat-unreadable", "Heartbeat is 12500000000 seconds old: no such time"),
     (
-        {"delay": -7200.26},
-        Fact(
-            "heartbeat-from-future",
-            "Source's heartbeat lies 7200.3 seconds ahead of the replica's clock (limit 1): the clocks disagree, or "
-            "heartbeats are not in UTC (--heartbeat-timezone)",
-        ),
+        *({"delay": -7200.26}, "heartbeat-from-future"),
+        f"Source's heartbeat lies 7200.3 seconds ahead of the replica's clock {DISAGREE}",
     ),
     (
-        {"local": -3.14},
-        Fact(
-            "heartbeat-from-future",
-            "Local heartbeat lies 3.1 seconds ahead of the replica's clock (limit 1): the clocks disagree, or "
-            "heartbeats are not in UTC (--heartbeat-timezone)",
-        ),
+        *({"local": -3.14}, "heartbeat-from-future"),
+        f"Local heartbeat lies 3.1 seconds ahead of the replica's clock {DISAGREE}",
     ),
 ]
 
 
-@pytest.mark.parametrize(("wrong", "fact"), IN_WORDS)
-def test_what_is_never_held_back_in_words(wrong: dict[str, Any], fact: Fact) -> None:
-    assert hard(sample(10.0, **wrong)) == [fact]
+@pytest.mark.parametrize(("wrong", "condition", "text"), IN_WORDS)
+def test_what_is_never_held_back_in_words(wrong: dict[str, Any], condition: str, text: str) -> None:
+    assert hard(sample(10.0, **wrong)) == [Fact(condition, text)]
 
 
 def test_all_that_is_wrong_with_both_threads_is_said() -> None:
     found = hard(sample(10.0, io="?", sql="!", io_errno=1, sql_errno=2, delay=-2.0, local=-2.0))
-    assert [fact.condition for fact in found] == [
-        "status-unreadable",
-        "status-unreadable",
-        "io-error",
-        "sql-error",
-        "heartbeat-from-future",
-        "heartbeat-from-future",
-    ]
+    wanted = ["status-unreadable"] * 2 + ["io-error", "sql-error"] + ["heartbeat-from-future"] * 2
+    assert [fact.condition for fact in found] == wanted
 
 
-@pytest.mark.parametrize("io", ["Yes", "No", "Connecting", "Preparing"])
-def test_states_of_an_io_thread_that_are_known(io: str) -> None:
-    assert hard(sample(10.0, io=io, sql="No")) == []
+def test_states_of_an_io_thread_that_are_known() -> None:
+    for io in ("Yes", "No", "Connecting", "Preparing"):
+        assert hard(sample(10.0, io=io, sql="No")) == []
 
 
 @pytest.mark.parametrize(
@@ -128,14 +116,7 @@ def test_a_delay_that_a_trend_may_be_fitted_to(delay: float | None, usable: bool
 
 @pytest.mark.parametrize(
     ("mode", "delayed", "expected"),
-    [
-        ("auto", True, True),
-        ("auto", False, False),
-        ("native", False, True),
-        ("native", True, True),
-        ("external", True, False),
-        ("external", False, False),
-    ],
+    [("auto", True, True), ("auto", False, False), ("native", False, True), ("external", True, False)],
 )
 def test_whether_the_server_itself_delays(mode: str, delayed: bool, expected: bool) -> None:
     observed = seen(sample(0.0, sql_delay=7200 if delayed else 0))
@@ -205,13 +186,7 @@ def test_a_changed_source_is_a_warning_for_as_long_as_a_delay_may_be_and_a_missi
 
 # --- the source's dead heartbeat
 
-DRAINED: dict[str, Any] = {
-    "ts": 1.0,
-    "io": "Yes",
-    "sql": "Yes",
-    "source_log": ("b", 5),
-    "relay_log": ("b", 5),
-}
+DRAINED: dict[str, Any] = {"ts": 1.0, "io": "Yes", "sql": "Yes", "source_log": ("b", 5), "relay_log": ("b", 5)}
 
 
 def passed_by(t: float, **more: Any) -> Sample:
@@ -221,108 +196,75 @@ def passed_by(t: float, **more: Any) -> Sample:
 
 
 def test_a_dead_heartbeat_in_words() -> None:
-    assert hard(passed_by(0.0), passed_by(61.4)) == [
-        Fact(
-            "source-heartbeat-dead",
-            "Source's heartbeat has not advanced for 61 seconds, though later changes were applied (limit 60, "
-            "--max-seconds-behind): is pt-heartbeat running on the source?",
+    for seen, though in (
+        ([passed_by(0.0), passed_by(61.4)], "later changes were applied"),
+        ([sample(1000.0, **DRAINED), sample(1061.4, **DRAINED)], "nothing is left to apply"),
+    ):
+        text = (
+            f"Source's heartbeat has not advanced for 61 seconds, though {though} (limit 60, --max-seconds-behind): is"
+            " pt-heartbeat running on the source?"
         )
-    ]
-    assert hard(sample(1000.0, **DRAINED), sample(1061.4, **DRAINED)) == [
-        Fact(
-            "source-heartbeat-dead",
-            "Source's heartbeat has not advanced for 61 seconds, though nothing is left to apply (limit 60, "
-            "--max-seconds-behind): is pt-heartbeat running on the source?",
-        )
-    ]
+        assert hard(*seen) == [Fact("source-heartbeat-dead", text)]
 
 
-ALIVE: list[tuple[str, list[Sample]]] = [
-    ("for as long as it may", [passed_by(0.0), passed_by(60.0)]),
-    ("changes are younger by no more than the limit", [passed_by(0.0), passed_by(61.0, seconds_behind=int(CALM) + 1)]),
-    ("drained for as long as it may be", [sample(1000.0, **DRAINED), sample(1060.0, **DRAINED)]),
-    (
-        "replication runs again for as long as the limit",
-        [passed_by(0.0), passed_by(10.0, io="No"), passed_by(20.0), passed_by(80.0)],
-    ),
-    (
-        "drained for as long as the limit, though the heartbeat is older",
-        [sample(0.0, **DRAINED | {"sql_remaining": 1}), sample(10.0, **DRAINED), sample(70.0, **DRAINED)],
-    ),
-    (
-        "a heartbeat that is as old as the limit, though all has been drained for longer",
-        [sample(0.0, **DRAINED | {"ts": 0.5}), sample(10.0, **DRAINED), sample(70.0, **DRAINED)],
-    ),
-]
-
-
-@pytest.mark.parametrize("samples", [samples for _, samples in ALIVE], ids=[name for name, _ in ALIVE])
-def test_a_heartbeat_that_is_not_dead(samples: list[Sample]) -> None:
-    assert hard(*samples) == []
+def drained(t: float, **more: Any) -> Sample:
+    return sample(t, **DRAINED | more)
 
 
 @pytest.mark.parametrize(
-    "samples",
+    ("before", "at", "limit"),
     [
-        [passed_by(0.0), passed_by(10.0, io="No"), passed_by(20.0), passed_by(81.0)],
-        [sample(0.0, **DRAINED | {"sql_remaining": 1}), sample(10.0, **DRAINED), sample(71.0, **DRAINED)],
-        [sample(0.0, **DRAINED | {"ts": 0.5}), sample(10.0, **DRAINED), sample(71.0, **DRAINED)],
+        ([passed_by(0.0)], passed_by, 60.0),
+        ([passed_by(0.0), passed_by(10.0, io="No"), passed_by(20.0)], passed_by, 80.0),  # since it runs again
+        ([drained(1000.0)], drained, 1060.0),
+        ([drained(0.0, sql_remaining=1), drained(10.0)], drained, 70.0),  # since it is drained
+        ([drained(0.0, ts=0.5), drained(10.0)], drained, 70.0),  # since the heartbeat has moved
     ],
 )
-def test_the_same_heartbeat_a_second_later(samples: list[Sample]) -> None:
-    assert [fact.condition for fact in hard(*samples)] == ["source-heartbeat-dead"]
+def test_a_heartbeat_is_dead_after_the_limit(before: list[Sample], at: Callable[..., Sample], limit: float) -> None:
+    assert hard(*before, at(limit)) == []
+    assert [fact.condition for fact in hard(*before, at(limit + 1.0))] == ["source-heartbeat-dead"]
+
+
+def test_changes_that_are_younger_by_no_more_than_the_limit_prove_nothing() -> None:
+    assert hard(passed_by(0.0), passed_by(61.0, seconds_behind=int(CALM) + 1)) == []
 
 
 # --- held by a job
 
-WORDS_OF_THE_HELD: list[tuple[list[Sample], Fact]] = [
-    ([sample(10.0, error="server-down")], Fact("server-down", "Server is down")),
-    ([sample(10.0, error="server-down", message="refused")], Fact("server-down", "Server is down: refused")),
-    ([sample(10.0, io="No")], Fact("io-stopped", "IO thread is stopped: no changes are fetched from the source")),
+NO_LOCAL = "--no-local-heartbeat where it must not be written to"
+STOPPED = "thread is stopped: no changes are"
+WORDS_OF_THE_HELD: list[tuple[list[Sample], str, str]] = [
+    ([sample(10.0, error="server-down")], "server-down", "Server is down"),
+    ([sample(10.0, error="server-down", message="refused")], "server-down", "Server is down: refused"),
+    ([sample(10.0, io="No")], "io-stopped", f"IO {STOPPED} fetched from the source"),
     (
-        [sample(1000.0, io="Preparing"), sample(1061.4, io="Connecting")],
-        Fact("io-stopped", "IO thread has been Connecting for 61 seconds (limit 60, --max-seconds-behind)"),
+        *([sample(1000.0, io="Preparing"), sample(1061.4, io="Connecting")], "io-stopped"),
+        "IO thread has been Connecting for 61 seconds (limit 60, --max-seconds-behind)",
+    ),
+    ([sample(0.0, sql_delay=7200), sample(10.0, sql="No")], "sql-stopped", f"SQL {STOPPED} applied"),
+    (
+        *([sample(10.0, local_missing=True)], "local-heartbeat-stale"),
+        f"Local heartbeat has no row: run a second pt-heartbeat on the replica itself, or give {NO_LOCAL}",
     ),
     (
-        [sample(0.0, sql_delay=7200), sample(10.0, sql="No")],
-        Fact("sql-stopped", "SQL thread is stopped: no changes are applied"),
+        *([sample(10.0, local=60.26)], "local-heartbeat-stale"),
+        "Local heartbeat is 60.3 seconds old (limit 60, --max-seconds-behind): is pt-heartbeat running on the replica?",
     ),
     (
-        [sample(10.0, local_missing=True)],
-        Fact(
-            "local-heartbeat-stale",
-            "Local heartbeat has no row: run a second pt-heartbeat on the replica itself, or give --no-local-heartbeat "
-            "where it must not be written to",
-        ),
+        *([sample(0.0, source_log=("b", 1)), sample(1801.4, source_log=("b", 1))], "source-log-stale"),
+        "Nothing was fetched from the source for 1801 seconds (limit 1800, --max-master-behind)",
     ),
     (
-        [sample(10.0, local=60.26)],
-        Fact(
-            "local-heartbeat-stale",
-            "Local heartbeat is 60.3 seconds old (limit 60, --max-seconds-behind): is pt-heartbeat running on the "
-            "replica?",
-        ),
-    ),
-    (
-        [sample(0.0, source_log=("b", 1)), sample(1801.4, source_log=("b", 1))],
-        Fact(
-            "source-log-stale",
-            "Nothing was fetched from the source for 1801 seconds (limit 1800, --max-master-behind)",
-        ),
-    ),
-    (
-        [sample(0.0, relay_log=("b", 1)), sample(28801.4, relay_log=("b", 1))],
-        Fact(
-            "relay-log-stale",
-            "Nothing was applied from the relay log for 28801 seconds (limit 28800, --max-relay-behind)",
-        ),
+        *([sample(0.0, relay_log=("b", 1)), sample(28801.4, relay_log=("b", 1))], "relay-log-stale"),
+        "Nothing was applied from the relay log for 28801 seconds (limit 28800, --max-relay-behind)",
     ),
 ]
 
 
-@pytest.mark.parametrize(("samples", "fact"), WORDS_OF_THE_HELD)
-def test_what_a_job_may_hold_back_in_words(samples: list[Sample], fact: Fact) -> None:
-    assert holdable(*samples) == [fact]
+@pytest.mark.parametrize(("samples", "condition", "text"), WORDS_OF_THE_HELD)
+def test_what_a_job_may_hold_back_in_words(samples: list[Sample], condition: str, text: str) -> None:
+    assert holdable(*samples) == [Fact(condition, text)]
 
 
 @pytest.mark.parametrize(
@@ -379,9 +321,6 @@ def test_an_age_is_never_negative_and_each_log_has_its_own() -> None:
     assert observed.log_ages(40.0) == (30.0, 15.0)
     assert observed.log_ages(20.0) == (10.0, 0.0)
     assert observed.log_ages(5.0) == (0.0, 0.0)
+    assert seen(sample(0.0, source_log=("b", 1), relay_log=("b", 1))).log_ages(40.0) == (40.0, 40.0)
     assert seen(sample(10.0, source_log=("b", 1))).log_ages(40.0) == (30.0, None)
     assert seen(sample(10.0, relay_log=("b", 1))).log_ages(40.0) == (None, 30.0)
-
-
-def test_an_age_counts_from_a_sample_at_time_nought_as_well() -> None:
-    assert seen(sample(0.0, source_log=("b", 1), relay_log=("b", 1))).log_ages(40.0) == (40.0, 40.0)

@@ -377,7 +377,6 @@ def test_locked_past_the_deadline(path: str) -> None:
 def test_no_space(path: str) -> None:
     history = opened(path)
     history.add_sample(R, full(1.0))
-    assert history._connection is not None
     pages = history._connection.execute("PRAGMA page_count").fetchone()[0]
     history._connection.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(HistoryUnavailable, match=r"cannot be used: no space left: make room on its disk$"):
@@ -493,7 +492,6 @@ def test_verdict_cost_does_not_grow_with_age(path: str) -> None:
     for start in range(0, 20_000, 10_000):
         history.add_records(R, [Sample(float(start + number), 1.0) for number in range(10_000)])
     connection = history._connection
-    assert connection is not None
     steps = 0
 
     def step() -> int:

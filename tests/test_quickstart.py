@@ -154,7 +154,6 @@ def test_an_end_before_its_time_leaves_nothing(place: Path, when: str, number: s
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
-        assert process.stdout is not None
         assert any(when in line for line in process.stdout)
         time.sleep(0.5)
         process.send_signal(number)

@@ -127,7 +127,6 @@ def test_the_quick_way_and_a_kept_folding_say_the_same(name: str) -> None:
             continue
         seen.append(record)
         loaded = Fold.load(kept.dump(), limits)
-        assert loaded is not None
         loaded.restore(seen)
         assert loaded.verdict(record.t) == fold.verdict(record.t)
         kept = copy.deepcopy(loaded)

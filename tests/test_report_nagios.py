@@ -107,7 +107,6 @@ def test_vv_shows_the_sample(healthy: Verdict) -> None:
 
 
 def test_vv_shows_filters_and_the_server_and_no_password(healthy: Verdict) -> None:
-    assert healthy.sample is not None
     sample = healthy.sample._replace(
         server="uuid:1-2",
         filters=("Replicate_Do_DB=a", "Replicate_Ignore_DB=b"),

@@ -232,7 +232,6 @@ def test_a_changed_server_is_a_warning_for_one_max_delay_time_and_all_begins_ane
     verdict = judged(records)
     assert (verdict.trend.samples, verdict.source_log_age, verdict.relay_log_age) == (2, 10.0, 10.0)
     changed = finding(verdict, "replica-changed")
-    assert changed is not None
     assert changed.state == W
     assert "uuid:b" in changed.message
     assert "uuid:a" in changed.message
@@ -282,7 +281,6 @@ def test_the_samples_of_another_server_stay_out_after_loading() -> None:
     records: list[Sample] = [*of("uuid:a", 0.0, 300.0), *of("uuid:b", 310.0, 320.0, 8000.0)]
     fold = folded(records)
     again = Fold.load(fold.dump(), LIMITS)
-    assert again is not None
     again.restore(records)
     straggler = sample(305.0, server="uuid:b")
     for one in (fold, again):
@@ -342,7 +340,6 @@ def test_a_relay_log_at_its_limit(lasts: float, state: State) -> None:
 def test_a_relay_log_at_its_limit_whose_thread_is_found_at_work_now_and_then(free: int, state: State) -> None:
     records = [sample(10.0 * i, relay_limited=not 50 <= i < 50 + free) for i in range(1, 190)]
     found = finding(judged(records), "relay-space-limited")
-    assert found is not None
     assert found.state == state
 
 
@@ -438,7 +435,6 @@ def test_the_hold_of_a_rescue_was_never_meant_as_a_delay() -> None:
     records = [sample(0.0, **set_again), sample(10.0, **held), sample(20.0, **set_again)]
     assert "delay-setting-lost" not in conditions(judged(records))
     lost = finding(judged([*records, sample(30.0, sql_delay=0, sql="Yes")]), "delay-setting-lost")
-    assert lost is not None
     assert "it was 7200 before" in lost.message
     for setting, is_lost in ((0, True), (3600, False)):
         begun_held = judged([sample(0.0, **held), sample(10.0, 3600.0, sql_delay=setting, sql="Yes")])

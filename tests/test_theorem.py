@@ -204,7 +204,6 @@ class Adversary(RuleBasedStateMachine):
         """The cache is written, and read by the next process."""
         text = self.fold.dump()
         fold = Fold.load(text, LIMITS)
-        assert fold is not None
         since = fold.clock - fold.reach
         fold.restore([r for r in self.records if isinstance(r, Sample) and r.t >= since])
         assert fold.dump() == text
@@ -288,7 +287,6 @@ def quiet_for(rng: Random, every: tuple[float, ...], limits: Limits) -> tuple[fl
         fold.add(sample)
         account.follow(sample, fold.verdict(sample.t))
     begun = fold.verdict(fold.clock).episode_since
-    assert begun is not None
     now, delay, longest = fold.clock, 206.0, 10.0
     while True:
         step = rng.choice(every)

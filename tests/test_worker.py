@@ -276,7 +276,6 @@ def test_the_file_is_read_again(tmp_path: Path) -> None:
             bufsize=1,
         )
         try:
-            assert worker.stderr is not None
             lines = iter(worker.stderr.readline, "")
             assert any("taking samples of 2 replicas" in line for line in lines)
             wait_until(lambda: {"a", "b"} <= set(sampled()) and published("in-range", "a", "b"))
@@ -295,7 +294,6 @@ def test_the_file_is_read_again(tmp_path: Path) -> None:
             for _ in range(300):
                 worker.send_signal(signal.SIGHUP)
             threads = re.search(r"Threads:\s+(\d+)", Path(f"/proc/{worker.pid}/status").read_text())
-            assert threads is not None
             assert int(threads[1]) < 30
             before = sampled()
             wait_until(lambda: sampled()["c"] > before["c"] + 3)
@@ -339,7 +337,6 @@ def test_what_was_on_its_way_is_not_kept_under_a_name_that_is_another_s_now(tmp_
             if worker is None:
                 worker = started(history, "--config", str(config))
                 assert asked.wait(60)
-        assert worker is not None
         worker.process.send_signal(signal.SIGHUP)
         wait_until(lambda: len(kept(history)) == 1)
         answer.set()
