@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from check_delayed_repl import arguments
 from check_delayed_repl.arguments import UsageError
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
-from check_delayed_repl.limits import Limits, option
+from check_delayed_repl.limits import Limits
 from check_delayed_repl.observe.target import SSL_MODES, Target
 from check_delayed_repl.records import CHANNEL_SEPARATOR
 from check_delayed_repl.words import plain
@@ -87,196 +87,143 @@ def value_text(value: object) -> str:
 COMPLETE_FILE = {"bash": "_shtab_compgen_files", "zsh": "_files"}
 """What shell completion offers for a file, as shtab wants it said."""
 
+_READ: dict[str, Callable[[str], Any]] = {
+    "COLUMN=VALUE": arguments.replication_filter,
+    "DB.TABLE": arguments.table,
+    "ID": arguments.server_id,
+    "KIND=TIME": arguments.job_limit,
+    "PORT": arguments.port,
+    "R": arguments.correlation,
+    "SLOPE": arguments.number,
+    "TIME": arguments.duration,
+    "ZONE": arguments.timezone,
+}
+"""How a value is read, by what stands for it; all others are text."""
+
+
+def listed(text: str, **more: dict[str, Any]) -> list[tuple[Option, ...]]:
+    """Groups of options, from text that reads as --help does. An empty line ends a group; a line that begins with a
+    blank goes on with the one before it.
+
+    `more` has what else is to be said of an option, by its key. The defaults of limits are added to the texts.
+    """
+    groups = text.strip().replace("\n ", "  ").split("\n\n")
+    return [tuple(_option(entry, more) for entry in group.split("\n")) for group in groups]
+
+
+def _option(entry: str, more: dict[str, dict[str, Any]]) -> Option:
+    spelling, _, about = entry.partition("  ")
+    names = spelling.split()
+    metavar = None if names[-1].startswith("-") else names.pop()
+    one = Option(" ".join(names), " ".join(about.split()), metavar, _READ.get(metavar or "", arguments.filled))
+    one = one._replace(**more.get(one.field, {}))
+    default = getattr(_DEFAULTS, one.field, None)
+    if isinstance(default, float):
+        hours = f", or {plain(default / 3600)}h" if default >= 3600 else ""
+        one = one._replace(help=f"{one.help} (default {plain(default)}{hours})")
+    return one
+
+
 # What is not given is None.
-ADDRESS = (
-    Option("-H --host", "host name or address; beats a socket from an option file", "HOST"),
-    Option("-P --port", "TCP port (default 3306)", "PORT", arguments.port),
-    Option("-S --socket", "connect through this Unix socket", "FILE"),
+ADDRESS, LOGIN, (NAME,), _BEATS, REPLICA_IS, LIMITS, TREND, SOURCE, _OTHERS, (WAIT,) = listed(
+    f"""
+-H --host HOST               host name or address; beats a socket from an option file
+-P --port PORT               TCP port (default 3306)
+-S --socket FILE             connect through this Unix socket
+
+-u --user USER               user to log in as
+-p --password PASSWORD       password; shows in the process list, so better put it into a --defaults-file
+--defaults-file FILE         option file to read host, port, socket, user, password and ssl-* from; command-line
+                             options take precedence
+--defaults-group GROUP       group of the option file (default client)
+--ssl-mode MODE              {", ".join(SSL_MODES)} (default preferred)
+--ssl-ca FILE                certificates of the authorities to trust
+--ssl-cert FILE              the client's certificate
+--ssl-key FILE               the client's key
+--channel NAME               replication channel (MySQL) or connection name (MariaDB); needed where there are several
+                             ('' for the one without a name)
+-t --timeout TIME            one deadline for name resolution, connection, queries and history together
+                             (default {plain(DEFAULTS["timeout"])})
+
+--replica NAME               name in the history (default HOST:PORT or the socket, with {CHANNEL_SEPARATOR}CHANNEL if
+                             one is named); picks one of the --config file
+
+--heartbeat-table DB.TABLE   table that pt-heartbeat writes (default percona.heartbeat)
+--master-server-id --source-server-id ID
+                             read this server's heartbeat; needed in a chain (default: the replica's own source)
+--heartbeat-timezone ZONE    IANA time zone of the heartbeat writers, where they run without --utc (default UTC)
+
+--delay-mode MODE            what applies the delay: the server itself (native), pt-slave-delay (external); detected
+                             automatically (auto, the default)
+--no-local-heartbeat         the replica has no heartbeat of its own, since it must not be written to
+
+--delay TIME                 the delay that is meant: allows three to five quarters of it, and raises --max-trend-time
+                             and --max-relay-behind to fit where they are not given
+--min-delay-time TIME        the delay may not be shorter
+--max-delay-time TIME        the delay may not be longer
+--max-seconds-behind TIME    age of the replica's own heartbeat, and how long the IO thread or the source may be
+                             silent; must be longer than the interval of heartbeats and of checks
+--max-relay-behind TIME      how long the applied position may stand still
+--max-master-behind --max-source-behind TIME
+                             how long the fetched position may stand still
+--max-last-seen TIME         age of the worker's last sample, with --sampling worker
+--max-backup-behind TIME     how long a backup may run, and hold an alarm back
+--max-deshard-behind TIME    how long a deshard may run, and hold an alarm back
+--max-recovery-time TIME     how long after a job the line may be out of bounds
+--max-trend-time TIME        how long a line that is on its way back may be out of bounds
+--max-job-behind KIND=TIME   a further kind of job, and how long one may run and hold an alarm back; repeatable
+--job-stops-server KIND      the server may be down during jobs of this kind; repeatable (default: none)
+--allow-filter COLUMN=VALUE  a replication filter that is meant, as the status shows it:
+                             Replicate_Ignore_DB=scratch; repeatable
+
+--window TIME                how far back the line is fitted
+--fit HOW                    segment: the latest straight stretch of the window (default); window: all of it
+--min-recovery-slope SLOPE   seconds of delay per second towards the range that count as recovering
+--min-correlation R          correlation that a slope needs to be believed, 0 to 1
+
+--source-host HOST           the source's host
+--source-port PORT           TCP port there
+--source-socket FILE         connect to the source through this Unix socket
+--source-user USER           user there
+--source-password PASSWORD   password there; better put it into an option file
+--source-defaults-file FILE  option file for the source
+
+--history WHERE              SQLite file, or mysql://USER@HOST/DATABASE?defaults-file=FILE for a shared one
+                             (default $CHECK_DELAYED_REPL_HISTORY, else a file in the state folder)
+--sampling HOW               inline: take a sample of the replica now (default); worker: judge the samples of
+                             delayed-repl worker, without connecting
+--output FORMAT              text (default) or json
+--keep TIME                  delete samples older than this (default 30d)
+--interval TIME              time from one sample to the next (default 10)
+--config FILE                TOML file with replicas and their options (default $CHECK_DELAYED_REPL_CONFIG; where
+                             neither it nor -H, -S or --defaults-file is given, /etc/check_delayed_repl/config.toml if
+                             it is there)
+
+-t --timeout TIME            how long the history may take (default {plain(DEFAULTS["timeout"])})
+""",
+    password={"type": str},
+    defaults_file={"type": arguments.option_file},
+    ssl_mode={"type": arguments.ssl_mode, "choices": SSL_MODES},
+    channel={"type": arguments.channel},
+    timeout={"type": arguments.timeout},
+    delay_mode={"choices": ("auto", "native", "external")},
+    no_local_heartbeat={"dest": "local_heartbeat"},
+    delay={"type": arguments.positive_duration},
+    max_job_behind={"dest": "job_limits", "repeatable": True},
+    job_stops_server={"repeatable": True},
+    allow_filter={"dest": "allowed_filters", "repeatable": True},
+    window={"type": arguments.positive_duration},
+    fit={"choices": ("segment", "window")},
+    source_password={"type": str},
+    source_defaults_file={"type": arguments.option_file},
+    sampling={"choices": ("inline", "worker")},
+    output={"choices": ("text", "json")},
+    keep={"type": arguments.positive_duration},
+    interval={"type": arguments.interval},
 )
-LOGIN = (
-    Option("-u --user", "user to log in as", "USER"),
-    Option(
-        "-p --password", "password; shows in the process list, so better put it into a --defaults-file", "PASSWORD", str
-    ),
-    Option(
-        "--defaults-file",
-        "option file to read host, port, socket, user, password and ssl-* from; command-line options take precedence",
-        "FILE",
-        arguments.option_file,
-    ),
-    Option("--defaults-group", "group of the option file (default client)", "GROUP"),
-    Option("--ssl-mode", f"{', '.join(SSL_MODES)} (default preferred)", "MODE", arguments.ssl_mode, choices=SSL_MODES),
-    Option("--ssl-ca", "certificates of the authorities to trust", "FILE"),
-    Option("--ssl-cert", "the client's certificate", "FILE"),
-    Option("--ssl-key", "the client's key", "FILE"),
-    Option(
-        "--channel",
-        "replication channel (MySQL) or connection name (MariaDB); needed where there are several ('' for the one "
-        "without a name)",
-        "NAME",
-        arguments.channel,
-    ),
-    Option(
-        "-t --timeout",
-        "one deadline for name resolution, connection, queries and history together"
-        f" (default {plain(DEFAULTS['timeout'])})",
-        "TIME",
-        arguments.timeout,
-    ),
-)
-SOURCE = (
-    Option("--source-host", "the source's host", "HOST"),
-    Option("--source-port", "TCP port there", "PORT", arguments.port),
-    Option("--source-socket", "connect to the source through this Unix socket", "FILE"),
-    Option("--source-user", "user there", "USER"),
-    Option("--source-password", "password there; better put it into an option file", "PASSWORD", str),
-    Option("--source-defaults-file", "option file for the source", "FILE", arguments.option_file),
-)
-"""Those of a replica's source, where it is asked too."""
-NAME = Option(
-    "--replica",
-    f"name in the history (default HOST:PORT or the socket, with {CHANNEL_SEPARATOR}CHANNEL if one is named);"
-    " picks one of the --config file",
-    "NAME",
-)
-REPLICA_IS = (
-    Option(
-        "--delay-mode",
-        "what applies the delay: the server itself (native), pt-slave-delay (external); detected automatically (auto, "
-        "the default)",
-        "MODE",
-        choices=("auto", "native", "external"),
-    ),
-    Option(
-        "--no-local-heartbeat",
-        "the replica has no heartbeat of its own, since it must not be written to",
-        dest="local_heartbeat",
-    ),
-)
-HEARTBEATS = (
-    Option(
-        "--heartbeat-table", "table that pt-heartbeat writes (default percona.heartbeat)", "DB.TABLE", arguments.table
-    ),
-    Option(
-        "--master-server-id --source-server-id",
-        "read this server's heartbeat; needed in a chain (default: the replica's own source)",
-        "ID",
-        arguments.server_id,
-    ),
-    Option(
-        "--heartbeat-timezone",
-        "IANA time zone of the heartbeat writers, where they run without --utc (default UTC)",
-        "ZONE",
-        arguments.timezone,
-    ),
-    *REPLICA_IS,
-)
+HISTORY, SAMPLING, OUTPUT, KEEP, INTERVAL, CONFIG = _OTHERS
 CONNECTION = (*ADDRESS, *LOGIN, NAME)
-
-
-def _seconds(field: str, purpose: str, alias: str = "") -> Option:
-    default = getattr(_DEFAULTS, field)
-    in_words = f"{plain(default)}, or {plain(default / 3600)}h" if default >= 3600 else plain(default)
-    return Option(f"{option(field)} {alias}", f"{purpose} (default {in_words})", "TIME", arguments.duration, field)
-
-
-LIMITS = (
-    Option(
-        "--delay",
-        "the delay that is meant: allows three to five quarters of it, and raises --max-trend-time and"
-        " --max-relay-behind to fit where they are not given",
-        "TIME",
-        arguments.positive_duration,
-    ),
-    _seconds("min_delay_time", "the delay may not be shorter"),
-    _seconds("max_delay_time", "the delay may not be longer"),
-    _seconds(
-        "max_seconds_behind",
-        "age of the replica's own heartbeat, and how long the IO thread or the source may be silent; must be longer"
-        " than the interval of heartbeats and of checks",
-    ),
-    _seconds("max_relay_behind", "how long the applied position may stand still"),
-    _seconds("max_master_behind", "how long the fetched position may stand still", "--max-source-behind"),
-    _seconds("max_last_seen", "age of the worker's last sample, with --sampling worker"),
-    _seconds("max_backup_behind", "how long a backup may run, and hold an alarm back"),
-    _seconds("max_deshard_behind", "how long a deshard may run, and hold an alarm back"),
-    _seconds("max_recovery_time", "how long after a job the line may be out of bounds"),
-    _seconds("max_trend_time", "how long a line that is on its way back may be out of bounds"),
-    Option(
-        "--max-job-behind",
-        "a further kind of job, and how long one may run and hold an alarm back; repeatable",
-        "KIND=TIME",
-        arguments.job_limit,
-        "job_limits",
-        repeatable=True,
-    ),
-    Option(
-        "--job-stops-server",
-        "the server may be down during jobs of this kind; repeatable (default: none)",
-        "KIND",
-        repeatable=True,
-    ),
-    Option(
-        "--allow-filter",
-        "a replication filter that is meant, as the status shows it: Replicate_Ignore_DB=scratch; repeatable",
-        "COLUMN=VALUE",
-        arguments.replication_filter,
-        "allowed_filters",
-        repeatable=True,
-    ),
-)
-TREND = (
-    Option(
-        "--window",
-        f"how far back the line is fitted (default {plain(_DEFAULTS.window)})",
-        "TIME",
-        arguments.positive_duration,
-    ),
-    Option(
-        "--fit",
-        "segment: the latest straight stretch of the window (default); window: all of it",
-        "HOW",
-        choices=("segment", "window"),
-    ),
-    Option(
-        "--min-recovery-slope",
-        "seconds of delay per second towards the range that count as recovering"
-        f" (default {plain(_DEFAULTS.min_recovery_slope)})",
-        "SLOPE",
-        arguments.number,
-    ),
-    Option(
-        "--min-correlation",
-        f"correlation that a slope needs to be believed, 0 to 1 (default {plain(_DEFAULTS.min_correlation)})",
-        "R",
-        arguments.correlation,
-    ),
-)
-HISTORY = Option(
-    "--history",
-    "SQLite file, or mysql://USER@HOST/DATABASE?defaults-file=FILE for a shared one"
-    " (default $CHECK_DELAYED_REPL_HISTORY, else a file in the state folder)",
-    "WHERE",
-)
-SAMPLING = Option(
-    "--sampling",
-    "inline: take a sample of the replica now (default); worker: judge the samples of delayed-repl worker, without"
-    " connecting",
-    "HOW",
-    choices=("inline", "worker"),
-)
-OUTPUT = Option("--output", "text (default) or json", "FORMAT", choices=("text", "json"))
-WAIT = Option(
-    "-t --timeout", f"how long the history may take (default {plain(DEFAULTS['timeout'])})", "TIME", arguments.timeout
-)
-KEEP = Option("--keep", "delete samples older than this (default 30d)", "TIME", arguments.positive_duration)
-INTERVAL = Option("--interval", "time from one sample to the next (default 10)", "TIME", arguments.interval)
-CONFIG = Option(
-    "--config",
-    "TOML file with replicas and their options (default $CHECK_DELAYED_REPL_CONFIG; where neither it nor -H, -S or"
-    " --defaults-file is given, /etc/check_delayed_repl/config.toml if it is there)",
-    "FILE",
-)
+HEARTBEATS = (*_BEATS, *REPLICA_IS)
 
 
 def add_options(group: argparse._ActionsContainer, *options: Option) -> None:
