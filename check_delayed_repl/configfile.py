@@ -15,8 +15,7 @@ from contextlib import suppress
 from functools import cached_property
 
 from check_delayed_repl import options
-from check_delayed_repl.arguments import UsageError, did_you_mean, unreadable
-from check_delayed_repl.configkeys import PUBLISH_KEYS, REPLICA_KEYS, TOP_KEYS, Publish
+from check_delayed_repl.arguments import UsageError, did_you_mean, filled, port, positive_duration, unreadable
 from check_delayed_repl.history import holds_password
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
 from check_delayed_repl.limits import Limits
@@ -25,7 +24,7 @@ from check_delayed_repl.observe.target import Target
 from check_delayed_repl.options import Option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
 DEFAULT_INTERVAL = 10.0
@@ -37,11 +36,85 @@ _URL_PATHS = re.compile(r"[?&](defaults-file|socket|ssl-ca|ssl-cert|ssl-key)=(?!
 """What comes before a relative path in the URL of a history."""
 
 
+def template(text: str) -> str:
+    """The name of an object in the monitor: text with `{replica}` and `{host}` in it."""
+    if re.search("[{}]", re.sub(r"{{|}}|{replica}|{host}", "", text)):
+        raise argparse.ArgumentTypeError(f"{text!r} may hold {{replica}} and {{host}} alone in braces")
+    if not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} is no name: it has line breaks or control characters in it")
+    return filled(text)
+
+
+def address(text: str) -> str:
+    host, colon, number_ = text.rpartition(":")
+    if not colon or not host:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form HOST:PORT")
+    port(number_)
+    return text
+
+
+def https_url(text: str) -> str:
+    found = re.fullmatch(r"https://(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::([0-9]+))?/?", text, re.ASCII)
+    if not found:
+        # It may hold a password.
+        raise argparse.ArgumentTypeError("is not of the form https://HOST or https://HOST:PORT")
+    if found[2]:
+        port(found[2])
+    return text
+
+
+OBJECTS = (
+    Option("--object-host", "name of the monitor's host object ({replica}, {host})", "NAME", template),
+    Option("--object-service", "name of the monitor's service object ({replica}, {host})", "NAME", template),
+)
+REPLICA_KEYS = (
+    *options.CONNECTION,
+    *options.HEARTBEATS,
+    *options.LIMITS,
+    *options.TREND,
+    options.SAMPLING,
+    options.INTERVAL,
+    Option("--rescue-defaults-file", "option file with the account of delayed-repl rescue", "FILE"),
+    *OBJECTS,
+)
+TOP_KEYS = (options.HISTORY, options.KEEP)
+PUBLISH_KEYS = (
+    Option("--prometheus-file", "a .prom file for the node exporter's textfile collector", "FILE"),
+    Option("--prometheus-listen", "serve /metrics here", "HOST:PORT", address),
+    Option("--nagios-command-file", "Nagios Core's external command file", "FILE"),
+    Option("--publish-interval", "longest time between two results of a replica", "TIME", positive_duration),
+    Option("--icinga2-url", "Icinga 2's API; several are tried in turn", "URL", https_url, repeatable=True),
+    Option("--icinga2-user", "user of the API", "USER"),
+    Option("--icinga2-password-file", "file that holds the API user's password", "FILE"),
+    Option("--icinga2-ca", "certificates of the authorities to trust", "FILE"),
+    *OBJECTS,
+)
+
+
 def by_key(options: Iterable[Option]) -> dict[str, Option]:
     return {key: each for each in options for key in each.keys}
 
 
 _TOP, _REPLICA, _PUBLISH = map(by_key, (TOP_KEYS, REPLICA_KEYS, PUBLISH_KEYS))
+
+
+class Publish(NamedTuple):
+    """Where a worker is to publish verdicts: the table [publish]. None or empty: not there."""
+
+    prometheus_file: str | None = None
+    prometheus_listen: str | None = None
+    nagios_command_file: str | None = None
+    publish_interval: float = 60.0
+    icinga2_url: Sequence[str] = ()
+    icinga2_user: str | None = None
+    icinga2_password_file: str | None = None
+    icinga2_ca: str | None = None
+    object_host: str = "{host}"
+    object_service: str = "delayed replication {replica}"
+
+    @property
+    def wanted(self) -> bool:
+        return bool(self.prometheus_file or self.prometheus_listen or self.nagios_command_file or self.icinga2_url)
 
 
 class Replica(NamedTuple):
@@ -127,8 +200,7 @@ class File:
     @property
     def publish(self) -> Publish:
         """Raises UsageError."""
-        values = self._publish.values
-        found = Publish(**values | {"icinga2_url": tuple(values.get("icinga2_url", ()))})
+        found = Publish(**self._publish.values)
         if found.icinga2_url and not (found.icinga2_user and found.icinga2_password_file):
             raise UsageError(f"{self._publish.which}: icinga2-url: needs icinga2-user and icinga2-password-file too")
         if not found.icinga2_url and (found.icinga2_user or found.icinga2_password_file or found.icinga2_ca):
@@ -152,7 +224,7 @@ class File:
         if isinstance(given, str):
             return given
         try:
-            return options.replica_name(namespace(merged(self.defaults.values, table.values)))
+            return options.replica_name(argparse.Namespace(**merged(self.defaults.values, table.values)))
         except UsageError as error:
             raise UsageError(_at(table.which, error)) from None
 
@@ -193,7 +265,7 @@ class File:
             layers = (self.defaults.values, table.values)
             values = merged(*layers, given) if len(self.tables) == 1 else merged(given, *layers)
             try:
-                found.append(replica_from(namespace(values | {"replica": name})))
+                found.append(replica_from(argparse.Namespace(**values | {"replica": name})))
             except UsageError as error:
                 raise UsageError(_at(table.which, error)) from None
         return found
@@ -276,22 +348,10 @@ def merged(*layers: Values) -> Values:
     return found
 
 
-def namespace(values: Values) -> argparse.Namespace:
-    """Values as the functions take them that read parsed arguments."""
-    return argparse.Namespace(**{"replica": None} | values)
-
-
 def replica_from(args: argparse.Namespace) -> Replica:
     """The one replica that the arguments name. Raises UsageError."""
-    return Replica(
-        options.replica_name(args),
-        options.target_from(args),
-        getattr(args, "timeout", options.DEFAULTS["timeout"]),
-        getattr(args, "interval", None) or DEFAULT_INTERVAL,
-        options.limits_from(args),
-        getattr(args, "object_host", None),
-        getattr(args, "object_service", None),
-    )
+    settings = options.values_of(args, ("timeout", "interval", "object_host", "object_service"))
+    return Replica(options.replica_name(args), options.target_from(args), limits=options.limits_from(args), **settings)
 
 
 def limits_of(path: str, args: argparse.Namespace) -> Limits:
@@ -302,9 +362,9 @@ def limits_of(path: str, args: argparse.Namespace) -> Limits:
         raise UsageError(f"{which}: is empty")
     values = Table(document, by_key((*options.LIMITS, *options.TREND, *options.REPLICA_IS)), which).values
     fields = {each.field for each in _REPLICA.values()}
-    base = {field: value for field, value in vars(args).items() if field in fields and value is not None}
+    base = options.values_of(args, fields)
     try:
-        return options.limits_from(namespace(merged(base, values)))
+        return options.limits_from(argparse.Namespace(**merged(base, values)))
     except UsageError as error:
         raise UsageError(f"{which}: {error}") from None
 

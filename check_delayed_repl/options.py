@@ -265,13 +265,14 @@ def add_config_option(parser: argparse.ArgumentParser, group: argparse._ActionsC
 # --- from arguments to values ---
 
 
-def _given(args: argparse.Namespace, fields: Iterable[str]) -> dict[str, Any]:
+def values_of(args: argparse.Namespace, fields: Iterable[str]) -> dict[str, Any]:
+    """Those of the fields that are set."""
     return {field: value for field in fields if (value := getattr(args, field, None)) is not None}
 
 
 def target_from(args: argparse.Namespace) -> Target:
     """The target that `add_connection_options` asked for."""
-    return Target(**_given(args, Target._fields))
+    return Target(**values_of(args, Target._fields))
 
 
 SHORTEST_WINDOW = 20.0
@@ -289,7 +290,7 @@ def limits_from(args: argparse.Namespace) -> Limits:
 
     Raises UsageError, naming the option, where they make no sense together. A kind given twice: the last one counts.
     """
-    given = _given(args, Limits._fields)
+    given = values_of(args, Limits._fields)
     delay: float | None = getattr(args, "delay", None)
     if delay is not None:
         # The proportions of two hours with the default limits.
@@ -319,8 +320,8 @@ def replica_name(args: argparse.Namespace) -> str:
 
     Raises UsageError where the option file that has host and port cannot be understood.
     """
-    if args.replica:
-        return str(args.replica)
+    if name := getattr(args, "replica", None):
+        return str(name)
     # Left to those who do not name it.
     from check_delayed_repl.observe.address import server_name
     from check_delayed_repl.observe.optionfile import OptionFileError

@@ -21,8 +21,18 @@ from conftest import Command, run_module
 from check_delayed_repl import config, history, tool
 from check_delayed_repl.arguments import Parser, UsageError
 from check_delayed_repl.commands import worker
-from check_delayed_repl.configfile import File, Replica, Table, by_key, limits_of, read_toml
-from check_delayed_repl.configkeys import PUBLISH_KEYS, REPLICA_KEYS, TOP_KEYS, Publish
+from check_delayed_repl.configfile import (
+    PUBLISH_KEYS,
+    REPLICA_KEYS,
+    TOP_KEYS,
+    File,
+    Publish,
+    Replica,
+    Table,
+    by_key,
+    limits_of,
+    read_toml,
+)
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.observe.optionfile import exposed
 from check_delayed_repl.observe.target import Target

@@ -23,8 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from check_delayed_repl import plugin
 from check_delayed_repl.config import parsed, replicas
-from check_delayed_repl.configfile import Replica
-from check_delayed_repl.configkeys import Publish
+from check_delayed_repl.configfile import Publish, Replica
 from check_delayed_repl.history import open_history
 from check_delayed_repl.history.folding import judged
 from check_delayed_repl.history.pruning import prune_future

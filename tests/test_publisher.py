@@ -13,7 +13,7 @@ import pytest
 from conftest import wait_until
 from test_publish import published
 
-from check_delayed_repl.configkeys import Publish
+from check_delayed_repl.configfile import Publish
 from check_delayed_repl.history import open_history
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.publish import publisher as module

@@ -12,8 +12,7 @@ from functools import partial
 from math import inf
 from ssl import SSLError
 
-from check_delayed_repl.configfile import Replica
-from check_delayed_repl.configkeys import Publish
+from check_delayed_repl.configfile import Publish, Replica
 from check_delayed_repl.history import HistoryUnavailable
 from check_delayed_repl.judge.outcome import Finding, State, Verdict
 from check_delayed_repl.observe.optionfile import MAX_BYTES, read_file

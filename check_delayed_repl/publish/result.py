@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from socket import gethostname
 from typing import NamedTuple
 
-from check_delayed_repl.configfile import Replica
-from check_delayed_repl.configkeys import Publish
+from check_delayed_repl.configfile import Publish, Replica
 from check_delayed_repl.judge.outcome import Verdict
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.report import nagios
