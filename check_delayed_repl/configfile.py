@@ -24,7 +24,7 @@ from check_delayed_repl.observe.target import Target
 from check_delayed_repl.options import Option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from typing import Any
 
 DEFAULT_INTERVAL = 10.0
@@ -105,7 +105,7 @@ class Publish(NamedTuple):
     prometheus_listen: str | None = None
     nagios_command_file: str | None = None
     publish_interval: float = 60.0
-    icinga2_url: Sequence[str] = ()
+    icinga2_url: tuple[str, ...] = ()
     icinga2_user: str | None = None
     icinga2_password_file: str | None = None
     icinga2_ca: str | None = None
@@ -200,7 +200,8 @@ class File:
     @property
     def publish(self) -> Publish:
         """Raises UsageError."""
-        found = Publish(**self._publish.values)
+        values = self._publish.values
+        found = Publish(**values | {"icinga2_url": tuple(values.get("icinga2_url", ()))})
         if found.icinga2_url and not (found.icinga2_user and found.icinga2_password_file):
             raise UsageError(f"{self._publish.which}: icinga2-url: needs icinga2-user and icinga2-password-file too")
         if not found.icinga2_url and (found.icinga2_user or found.icinga2_password_file or found.icinga2_ca):
