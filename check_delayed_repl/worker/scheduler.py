@@ -1,18 +1,16 @@
 """Keeps time: which replica is to be sampled when. No dead or slow replica delays another.
 
-A sample's deadline lies before the replica's next sample. Each sample has a thread of its own, which costs less than
-a hundredth of it.
+Each replica has a thread of its own. A sample's deadline lies before the replica's next sample.
 """
 
 from __future__ import annotations
 
 import contextlib
-import heapq
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import count as counted
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
 
 from check_delayed_repl.configfile import Replica
 from check_delayed_repl.observe.sample import Observer
@@ -30,18 +28,16 @@ Newest = Mapping[str, "Sample | None"]
 
 
 class Scheduler:
-    """Who is to be sampled when."""
+    """Who is sampled."""
 
     def __init__(self, replicas: Sequence[Replica], newest: Newest, writer: Writer, count: int | None = None) -> None:
         self._writer = writer
         self._count = count
-        self._sampled = {each.name: _Sampled(each, newest.get(each.name), writer, count) for each in replicas}
-        self._due: list[tuple[float, int, _Sampled]] = []
-        self._order = counted()
+        self._samplers: dict[str, _Sampler] = {}
+        self._first = replicas, newest
         # Unlike a threading.Event, a signal handler may use it at any moment.
-        self._incoming: queue.SimpleQueue[tuple[list[Replica], Newest] | None] = queue.SimpleQueue()
+        self._incoming: queue.SimpleQueue[tuple[Sequence[Replica], Newest] | None] = queue.SimpleQueue()
         self._stopping = False
-        self._watchdog_s = watchdog_s()
 
     def stop(self) -> None:
         """Ends `run` soon. May be called from a signal handler."""
@@ -55,92 +51,88 @@ class Scheduler:
     def run(self) -> int:
         """Samples until `stop`, or until every replica has been sampled often enough; returns the exit status."""
         self._writer.start()
-        log(f"taking samples of {_named(self._sampled.values())}")
+        log(f"taking samples of {_named(self._first[0])}")
+        self._replace(*self._first)
         notify("READY=1")
         try:
-            self._keep_time()
+            self._wait()
         finally:
             notify("STOPPING=1")
         lost = self._finish()
         log(f"stopped; {lost} samples are lost, because the history could not be written" if lost else "stopped")
         return 1 if lost else 0
 
-    def _keep_time(self) -> None:
-        alive = time.monotonic()
-        self._enter(self._sampled.values())
-        while not self._stopping:
-            now = time.monotonic()
-            if self._watchdog_s and now >= alive:
+    def _wait(self) -> None:
+        alive_s = watchdog_s()
+        while not self._stopping and any(sampler.left for sampler in self._samplers.values()):
+            if alive_s:
                 notify("WATCHDOG=1")
-                alive = now + self._watchdog_s
-            due = self._due
-            while due and due[0][0] <= now:
-                moment, _, sampled = heapq.heappop(due)
-                following = None if sampled.gone else sampled.turn(moment, now)
-                if following is not None:
-                    heapq.heappush(due, (following, next(self._order), sampled))
-            if not due and not any(sampled.busy for sampled in self._sampled.values()):
-                return
-            wake = due[0][0] if due else now + 0.05
-            if self._watchdog_s:
-                wake = min(wake, alive)
             with contextlib.suppress(queue.Empty):
-                incoming = self._incoming.get(timeout=max(0.0, min(wake - time.monotonic(), 60.0)))
+                incoming = self._incoming.get(timeout=alive_s or 60.0)
                 if incoming is not None:
                     self._replace(*incoming)
+                    log(f"read the configuration again: taking samples of {_named(incoming[0])}")
 
-    def _enter(self, entering: Collection[_Sampled]) -> None:
-        """Spreads them over the interval, so that a thousand replicas are a steady trickle of samples."""
-        start = time.monotonic()
-        for place, sampled in enumerate(entering):
-            moment = start + sampled.replica.interval * place / len(entering)
-            heapq.heappush(self._due, (moment, next(self._order), sampled))
-
-    def _replace(self, replicas: list[Replica], newest: Newest) -> None:
-        before, self._sampled = self._sampled, {}
+    def _replace(self, replicas: Sequence[Replica], newest: Newest) -> None:
+        before, self._samplers = self._samplers, {}
         entering = []
         for replica in replicas:
-            sampled = before.get(replica.name)
-            if sampled is not None and sampled.takes(replica):
+            sampler = before.get(replica.name)
+            if sampler is not None and sampler.takes(replica):
                 del before[replica.name]
             else:
-                previous = newest.get(replica.name) if sampled is None else sampled.previous
-                sampled = _Sampled(replica, previous, self._writer, self._count)
-                entering.append(sampled)
-            self._sampled[replica.name] = sampled
-        for sampled in before.values():
-            sampled.leave()
-        self._enter(entering)
-        log(f"read the configuration again: taking samples of {_named(self._sampled.values())}")
+                previous = newest.get(replica.name) if sampler is None else sampler.previous
+                sampler = _Sampler(replica, previous, self._count, self._writer, self._incoming.put)
+                entering.append(sampler)
+            self._samplers[replica.name] = sampler
+        for sampler in before.values():
+            sampler.gone = True
+            sampler.ending.set()
+        start = time.monotonic()
+        for place, sampler in enumerate(entering):
+            # Spread over the interval, so that a thousand replicas are a steady trickle of samples.
+            sampler.due = start + sampler.replica.interval * place / len(entering)
+            try:
+                sampler.start()
+            except RuntimeError as error:
+                del self._samplers[sampler.replica.name]
+                log(f"{sampler.replica.name}: is not sampled: {error}: raise TasksMax= or ulimit -u, and restart")
 
     def _finish(self) -> int:
-        """Lets samples on their way end, writes what is left, says goodbye; returns how many samples are lost."""
+        """Lets samples on their way end, writes what is left; returns how many samples are lost."""
         deadline = time.monotonic() + STOP_S
-        while any(sampled.busy for sampled in self._sampled.values()) and time.monotonic() < deadline:
-            # Not by sleep, which fails where a library that fakes clocks has it wake in the past.
-            with contextlib.suppress(queue.Empty):
-                self._incoming.get(timeout=0.01)
-        lost = self._writer.finish(STOP_S if self._stopping else None)
-        for sampled in self._sampled.values():
-            if not sampled.busy and time.monotonic() < deadline + STOP_S:
-                sampled.observer.close()
-        return lost
+        for sampler in self._samplers.values():
+            sampler.ending.set()
+        for sampler in self._samplers.values():
+            sampler.join(max(0.0, deadline - time.monotonic()))
+        return self._writer.finish(STOP_S if self._stopping else None)
 
 
-class _Sampled:
-    """One replica that is sampled: when its turn is, and what was seen last."""
+class _Sampler(threading.Thread):
+    """Samples one replica again and again, from `due` on."""
 
-    def __init__(self, replica: Replica, previous: Sample | None, writer: Writer, count: int | None) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        previous: Sample | None,
+        count: int | None,
+        writer: Writer,
+        ended: Callable[[None], None],
+    ) -> None:
+        super().__init__(name="sample", daemon=True)
         self.replica = replica
-        self.observer = Observer(replica.target)
         self.previous = previous
         """The newest sample with a delay or a source."""
-        self.busy = False
-        """A sample is on its way."""
+        self.left = inf if count is None else count
+        """Samples that are still to be taken."""
+        self.due = 0.0
+        """When the next one is, by time.monotonic()."""
+        self.ending = threading.Event()
         self.gone = False
         """It is none of the replicas any more."""
         self._writer = writer
-        self._left = count
+        self._ended = ended
+        self._observer = Observer(replica.target)
         self._failures = 0
         self._failure: Sample | None = None
         self._try_again = 0.0
@@ -153,53 +145,37 @@ class _Sampled:
         self.replica = replica
         return True
 
-    def leave(self) -> None:
-        """It is sampled no more; a sample that is on its way closes the connection when it is done."""
-        self.gone = True
-        if not self.busy:
-            self.observer.close()
+    def run(self) -> None:
+        while self.left and not self.ending.wait(max(0.0, self.due - time.monotonic())):
+            # After a machine's sleep, turns that were missed are not made up for.
+            behind = max(0.0, time.monotonic() - self.due)
+            self.due += self.replica.interval * (1 + behind // self.replica.interval)
+            if self._failure is not None and time.monotonic() < self._try_again:
+                self._keep(self._failure._replace(t=time.time()))
+            else:
+                self._keep(self._sample())
+            self.left -= 1
+        self._ended(None)
+        self._observer.close()
 
-    def turn(self, moment: float, now: float) -> float | None:
-        """It was due at `moment`: takes a sample, and says when it is due again; None for never."""
-        interval = self.replica.interval
-        if self.busy:
-            # Its deadline has passed or is about to; the sample to come is not given up for that.
-            return now + min(0.05, interval / 4)
-        if self._failure is not None and now < self._try_again:
-            self._keep(self._failure._replace(t=time.time()))
-        else:
-            self.busy = True
-            _in_a_thread(self._sample)
-        if self._left is not None:
-            self._left -= 1
-            if self._left <= 0:
-                return None
-        # After a machine's sleep, turns that were missed are not made up for.
-        behind = max(0.0, now - moment)
-        return moment + interval * (1 + behind // interval)
-
-    def _sample(self) -> None:
-        """One sample, in a thread of its own."""
+    def _sample(self) -> Sample:
         deadline = time.monotonic() + min(self.replica.timeout, self.replica.interval)
         try:
-            sample = self.observer.sample(deadline, self.previous)
-        except Exception as error:  # noqa: BLE001  one replica's surprise must not end the others' samples
+            sample = self._observer.sample(deadline, self.previous)
+        except Exception as error:  # noqa: BLE001  one replica's surprise must not end its samples
             sample = Sample(t=time.time(), error="status-unreadable", message=f"internal error, {type(error).__name__}")
             with contextlib.suppress(Exception):
-                self.observer.close()
-        self._after(sample)
-        self._keep(sample)
-        self.busy = False
-        if self.gone:
-            self.observer.close()
+                self._observer.close()
+        if sample.delay is not None or sample.source_id is not None:
+            self.previous = sample
+        self._put_off(sample)
+        return sample
 
-    def _after(self, sample: Sample) -> None:
+    def _put_off(self, sample: Sample) -> None:
         """Reconnecting is delayed, more and more, where it takes time or the server counts it as an attack.
 
         A server that is down costs nothing to ask, and is asked every time.
         """
-        if sample.delay is not None or sample.source_id is not None:
-            self.previous = sample
         if sample.error not in ("connect-failed", "timeout"):
             self._failures, self._failure = 0, None
             return
@@ -215,22 +191,11 @@ class _Sampled:
             return  # another may have its name by now
         if sample.error != self._condition:
             self._condition = sample.error
-            log(
-                f"{self.replica.name}: {sample.error}: {sample.message}"
-                if sample.error
-                else f"{self.replica.name}: sampled again"
-            )
+            told = f"{sample.error}: {sample.message}" if sample.error else "sampled again"
+            log(f"{self.replica.name}: {told}")
         self._writer.put(self.replica.name, sample)
 
 
-def _in_a_thread(work: Callable[[], None]) -> None:
-    try:
-        threading.Thread(target=work, name="sample", daemon=True).start()
-    except RuntimeError:
-        # The machine has no thread left: late is better than never.
-        work()
-
-
-def _named(all_sampled: Collection[_Sampled]) -> str:
-    names = [f"{sampled.replica.name} every {sampled.replica.interval:g} s" for sampled in all_sampled]
+def _named(replicas: Sequence[Replica]) -> str:
+    names = [f"{replica.name} every {replica.interval:g} s" for replica in replicas]
     return names[0] if len(names) == 1 else f"{len(names)} replicas"
