@@ -14,7 +14,7 @@ import sys
 import termios
 import tracemalloc
 from collections import deque
-from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -402,15 +402,13 @@ def test_a_history_is_not_made_by_asking_for_it(tool: Command, tmp_path: Path) -
 
 
 def test_memory_does_not_grow_with_the_recording() -> None:
-    def endless(count: int) -> Iterator[bytes]:
-        for i in range(count):
-            yield b'{"type":"sample","t":%d.0,"delay":%d.5}\n' % (1_700_000_000 + 10 * i, 7200 + i % 3)
-
     peaks = []
     for count in (20_000, 60_000):
+        line = b'{"type":"sample","t":%d.0,"delay":%d.5}\n'
+        file = BytesIO(b"".join(line % (1_700_000_000 + 10 * i, 7200 + i % 3) for i in range(count)))
         gc.collect()
         tracemalloc.start()
-        deque(Replay(Limits()).feed(read(endless(count))), 0)
+        deque(Replay(Limits()).feed(read(file)), 0)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0]

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_export_writes_complete_job_lines(tool: Command, where: str) -> None:
         JobLine(4.0, "b1", void=True),
     )
     done = tool("history", "export", "--history", where)
-    assert list(read(done.stdout.splitlines())) == [
+    assert list(read(BytesIO(done.stdout.encode()))) == [
         Sample(1.0, 1.0),
         JobLine(2.0, "b1", "backup", 2.0),
         JobLine(3.0, "b1", "backup", 2.0, 3.0),
@@ -81,7 +82,7 @@ def test_export_of_a_stretch_keeps_the_jobs_that_began_before(tool: Command, whe
         "--until",
         "2026-01-01T09:00:00+01:00",
     )
-    records = list(read(done.stdout.splitlines()))
+    records = list(read(BytesIO(done.stdout.encode())))
     assert [record.delay for record in records if isinstance(record, Sample)] == [6.0, 7.0, 8.0]
     assert [record.finished_at for record in records if isinstance(record, JobLine)] == [None]
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import json
 import math
+from collections.abc import Iterable, Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from check_delayed_repl.conditions import SAMPLE_ERRORS
-from check_delayed_repl.history.recording import LONGEST_LINE, RECORDED_ERRORS, RecordingError, dumps, read
+from check_delayed_repl.history import recording
+from check_delayed_repl.history.recording import LONGEST_LINE, RECORDED_ERRORS, RecordingError, dumps
 from check_delayed_repl.records import LARGEST, JobLine, Record, Sample
 
 EXAMPLE = """\
@@ -44,6 +46,13 @@ RECORDS: list[Record] = [
     Sample(1700000020.0, error="timeout", message="no answer within 10 s"),
     JobLine(1700000030.0, "b1", "backup", 1700000030.0),
 ]
+
+
+def read(lines: Iterable[str | bytes]) -> Iterator[Record]:
+    """The records of a file with these lines."""
+    given = (line.encode() if isinstance(line, str) else line for line in lines)
+    return recording.read(io.BytesIO(b"\n".join(line.removesuffix(b"\n") for line in given)))
+
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 whole = st.integers(-LARGEST, LARGEST - 1)
@@ -246,7 +255,7 @@ class Endless(io.RawIOBase):
 
 def test_a_line_without_end_is_not_read_for_ever() -> None:
     source = Endless(EXAMPLE.encode())
-    records = read(source)  # type: ignore[arg-type]
+    records = recording.read(source)  # type: ignore[arg-type]
     assert [next(records) for _ in RECORDS] == RECORDS
     with pytest.raises(RecordingError, match=r"^line 5: longer than 1 MiB$"):
         next(records)
@@ -256,9 +265,9 @@ def test_a_line_without_end_is_not_read_for_ever() -> None:
 def test_a_line_may_be_as_long_as_is_allowed() -> None:
     line = b'{"type":"sample","t":1.0,"delay":1.0,"later":"%s"}'
     fits = line % (b"x" * (LONGEST_LINE - len(line) + 2))
-    assert len(list(read(io.BytesIO(fits + b"\n" + fits)))) == 2
+    assert len(list(read([fits, fits]))) == 2
     with pytest.raises(RecordingError, match=r"^line 2: longer than 1 MiB$"):
-        list(read(io.BytesIO(fits + b"\n" + fits + b" \n" + fits)))
+        list(read([fits, fits + b" ", fits]))
 
 
 def test_no_number_that_json_does_not_have_is_written() -> None:

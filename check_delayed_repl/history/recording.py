@@ -9,17 +9,16 @@ be told apart as either is an error with its line number, never a line skipped.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterator
 from math import isfinite
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, get_type_hints
 
-from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
+from msgspec import NODEFAULT, UNSET, Meta, Struct, UnsetType, ValidationError, convert, defstruct
 from msgspec.json import Decoder
 from msgspec.structs import astuple
 
 from check_delayed_repl.conditions import HARD, HOLDABLE, names
-from check_delayed_repl.records import LARGEST, Record, Sample, job_line
+from check_delayed_repl.records import LARGEST, Position, Record, Sample, job_line
 from check_delayed_repl.words import clean
 
 RECORDED_ERRORS = frozenset(names(HARD, HOLDABLE))
@@ -44,35 +43,27 @@ class RecordingError(ValueError):
         self.problem = problem
 
 
-class _SampleLine(Struct, tag_field="type", tag="sample", rename={"local_missing": ""}, gc=False):
-    """The keys of a sample's line, in the order of `records.Sample`, which says what they mean. Others may be there and
-    are not read. There is none for `local_missing`: a `local` of null says it."""
+_READ_AS: dict[object, Any] = {
+    float: Number,
+    float | None: Number | None,
+    int | None: Whole | None,
+    Position | None: tuple[str, Whole] | None,
+    tuple[str, ...] | None: tuple[str, ...] | dict[str, str] | None,
+}
+_KEYS = {name: _READ_AS.get(kind, kind) for name, kind in get_type_hints(Sample).items()}
+_KEYS["local"] = Number | UnsetType | None
+_DEFAULTS = {"t": NODEFAULT, **Sample._field_defaults, "local": UNSET}
 
-    t: Number
-    delay: Number | None = None
-    error: str | None = None
-    message: str | None = None
-    ts: Number | None = None
-    source_id: Whole | None = None
-    heartbeat_id: Whole | None = None
-    local: Number | UnsetType | None = UNSET
-    local_missing: bool = False
-    io: str | None = None
-    sql: str | None = None
-    io_errno: Whole | None = None
-    io_error: str | None = None
-    sql_errno: Whole | None = None
-    sql_error: str | None = None
-    source_log: tuple[str, Whole] | None = None
-    relay_log: tuple[str, Whole] | None = None
-    relay_log_space: Whole | None = None
-    sql_delay: Whole | None = None
-    sql_remaining: Whole | None = None
-    seconds_behind: Whole | None = None
-    server: str | None = None
-    io_state: str | None = None
-    filters: tuple[str, ...] | dict[str, str] | None = None
-    relay_limited: bool | None = None
+_SampleLine: Any = defstruct(
+    "_SampleLine",
+    [(name, kind, _DEFAULTS[name]) for name, kind in _KEYS.items()],
+    tag_field="type",
+    tag="sample",
+    rename={"local_missing": ""},
+    gc=False,
+)
+"""The keys of a sample's line are its fields; others may be there and are not read. There is none for `local_missing`:
+a `local` of null says it."""
 
 
 class _Job(Struct, tag_field="type", tag="job", gc=False):
@@ -100,17 +91,17 @@ _decode = Decoder(_SampleLine | _Job).decode
 _decode_bare = Decoder(_Bare).decode
 
 
-def read(source: IO[bytes] | Iterable[str | bytes]) -> Iterator[Record]:
+def read(source: IO[bytes]) -> Iterator[Record]:
     """The records of a recording, one at a time; a few hundred kilobytes are held, however long it is.
 
-    `source` is a file opened as bytes, or lines. Raises RecordingError at the first line that cannot be read, once
-    what stands before it has been given out. Empty lines may only stand at the end.
+    Raises RecordingError at the first line that cannot be read, once what stands before it has been given out. Empty
+    lines may only stand at the end.
     """
     for batch in batches(source):
         yield from batch
 
 
-def batches(source: IO[bytes] | Iterable[str | bytes]) -> Iterator[list[Record]]:
+def batches(source: IO[bytes]) -> Iterator[list[Record]]:
     """The same, some hundred or thousand records at a time."""
     number = empty = 0
     for lines in _lines(source):
@@ -137,13 +128,8 @@ def batches(source: IO[bytes] | Iterable[str | bytes]) -> Iterator[list[Record]]
         yield records
 
 
-def _lines(source: IO[bytes] | Iterable[str | bytes]) -> Iterator[Iterable[bytes]]:
-    """The lines of a source, some at a time; what is too long for a line of a file is cut, and the last."""
-    if not hasattr(source, "read"):
-        given = iter(source)
-        while some := list(islice(given, 1000)):
-            yield (line.encode(errors="surrogatepass") if isinstance(line, str) else line for line in some)
-        return
+def _lines(source: IO[bytes]) -> Iterator[list[bytes]]:
+    """The lines of a file, some at a time; what is too long for one is cut, and the last."""
     rest = b""
     while data := source.read(BLOCK):
         *lines, rest = (rest + data).split(b"\n")
@@ -154,7 +140,7 @@ def _lines(source: IO[bytes] | Iterable[str | bytes]) -> Iterator[Iterable[bytes
         yield [rest]
 
 
-def _record(line: _Bare | _SampleLine | _Job) -> Record:
+def _record(line: Any) -> Record:
     """Raises ValueError, saying what is wrong."""
     if isinstance(line, _Bare):
         return tuple.__new__(Sample, (line.t, line.delay, *_REST))  # half the time of Sample(…)

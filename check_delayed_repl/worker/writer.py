@@ -71,10 +71,10 @@ class Writer(threading.Thread):
             try:
                 self._write()
                 pause = 0.0
-            except HistoryUnavailable as error:
-                pause = self._failure(str(error), pause)
             except Exception as error:  # noqa: BLE001  whatever it is, samples are kept until it can be written
-                pause = self._failure(f"internal error, {type(error).__name__}: {error}", pause)
+                known = isinstance(error, HistoryUnavailable)
+                self._fail(str(error) if known else f"internal error, {type(error).__name__}: {error}")
+                pause = min(max(2 * pause, RETRY_S[0]), RETRY_S[1])
         self._forget()
 
     def _wait(self, pause: float) -> bool:
@@ -94,7 +94,11 @@ class Writer(threading.Thread):
 
     def _write(self) -> None:
         """Writes all that waits. Raises HistoryUnavailable, and then still has all that was not written."""
-        history = self._ready()
+        if self._history is None:
+            self._history = open_history(self._where, self._deadline())
+            for warning in self._history.warnings:
+                log(f"warning: {warning}")
+        history = self._history
         while self._waiting:
             with self._changed:
                 batch = list(islice(self._waiting, BATCH))
@@ -102,7 +106,9 @@ class Writer(threading.Thread):
             history.add_samples(batch)
             for _ in batch:
                 self._waiting.popleft()
-            self._recovered()
+            if self._failed:
+                log("the history can be written again" + (f"; {self._lost} samples are lost" if self._lost else ""))
+                self._failed = False
             if self._publisher is not None:
                 self._publisher.stored()
         now = time.monotonic()
@@ -114,32 +120,17 @@ class Writer(threading.Thread):
                 log(refused)
             self._refused = refused
 
-    def _ready(self) -> History:
-        """The history, open."""
-        if self._history is None:
-            self._history = open_history(self._where, self._deadline())
-            for warning in self._history.warnings:
-                log(f"warning: {warning}")
-        return self._history
-
     def _deadline(self) -> float:
         return min(time.monotonic() + self._timeout, self._ending or float("inf"))
 
-    def _failure(self, text: str, pause: float) -> float:
-        """One line for each time that the history begins to fail; returns how long to wait before the next try."""
+    def _fail(self, text: str) -> None:
+        """One line for each time that the history begins to fail."""
         if not self._failed:
             log(f"{text}; sampling goes on, and samples are kept in memory until it can be written")
             self._failed = True
         if self._publisher is not None:
             self._publisher.stored(text)
         self._forget()
-        return min(max(2 * pause, RETRY_S[0]), RETRY_S[1])
-
-    def _recovered(self) -> None:
-        if self._failed:
-            lost = f"; {self._lost} samples are lost" if self._lost else ""
-            log(f"the history can be written again{lost}")
-            self._failed = False
 
     def _forget(self) -> None:
         """Closes the history; the next write opens it again."""

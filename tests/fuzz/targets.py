@@ -13,6 +13,7 @@ import socket
 import tempfile
 import time
 from datetime import tzinfo
+from io import BytesIO
 from math import isfinite
 from pathlib import Path
 from types import SimpleNamespace
@@ -237,16 +238,15 @@ def recording(data: bytes) -> None:
     """A recording: records that survive being written and read again, are kept, and can be judged."""
     from check_delayed_repl.history.recording import RecordingError, dumps, read
 
-    lines = data.splitlines(keepends=True)
     records: list[Record] = []
     number = 0
     try:
-        records.extend(read(iter(lines)))
+        records.extend(read(BytesIO(data)))
     except RecordingError as error:
         _one_line(error)
         number = error.line
-    assert 0 <= number <= len(lines)
-    again = list(read([dumps(record) + "\n" for record in records]))
+    assert 0 <= number <= data.count(b"\n") + 1
+    again = list(read(BytesIO("\n".join(map(dumps, records)).encode())))
     assert again == records
     fold = Fold(LIMITS)
     for record in records[:MOST_RECORDS]:
