@@ -34,7 +34,7 @@ from check_delayed_repl.publish import judging as judging_module
 from check_delayed_repl.publish import openmetrics
 from check_delayed_repl.publish.commandfile import LINE_BYTES, CommandFile, line
 from check_delayed_repl.publish.judging import Judging
-from check_delayed_repl.publish.mailbox import Mailbox, NotDelivered
+from check_delayed_repl.publish.mailbox import Delivery, Mailbox
 from check_delayed_repl.publish.result import Result, host_of, named
 from check_delayed_repl.records import JobLine, Sample, job_names
 from check_delayed_repl.tool import command_parser
@@ -191,12 +191,12 @@ class Away:
         self.tried = threading.Event()
         self.taken: list[Result] = []
 
-    def deliver(self, results: list[Result]) -> dict[str, str]:
+    def deliver(self, results: list[Result]) -> Delivery:
         if not self.back.is_set():
             self.tried.set()
-            raise NotDelivered("not here", results)
+            return Delivery(results, "not here")
         self.taken += results
-        return {}
+        return Delivery()
 
     def close(self) -> None:
         pass
@@ -228,25 +228,22 @@ def test_a_target_that_is_away_gets_the_newest_result_of_each_replica(monkeypatc
 def test_a_pipe_that_nobody_reads_makes_nobody_wait(tmp_path: Path) -> None:
     path = tmp_path / "nagios.cmd"
     target = CommandFile(str(path))
-    with pytest.raises(NotDelivered, match="No such file"):
-        target.deliver([result()])
+    assert target.deliver([result()]).trouble == f"{path}: No such file or directory"
     os.mkfifo(path)
-    with pytest.raises(NotDelivered, match="not running") as gone:
-        target.deliver([result()])
-    assert len(gone.value.rest) == 1
+    gone = target.deliver([result()])
+    assert (gone.trouble, len(gone.rest)) == (f"{path}: Nagios is not running", 1)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     many = [result(f"db{place}") for place in range(200)]
-    with pytest.raises(NotDelivered, match="pipe is full") as full:
-        target.deliver(many)
+    full = target.deliver(many)
+    assert full.trouble == f"{path}: the pipe is full: Nagios does not read"
     taken = os.read(reader, 1 << 20)
-    assert 0 < len(full.value.rest) < len(many)
-    assert taken.count(b"\n") == len(many) - len(full.value.rest)
-    assert target.deliver(full.value.rest[:3]) == {}
+    assert 0 < len(full.rest) < len(many)
+    assert taken.count(b"\n") == len(many) - len(full.rest)
+    assert target.deliver(full.rest[:3]).rest == []
     os.close(reader)
     path.unlink()
     path.write_text("")
-    with pytest.raises(NotDelivered, match="not a named pipe"):
-        target.deliver([result()])
+    assert "not a named pipe" in target.deliver([result()]).trouble
     assert path.read_text() == ""
 
 

@@ -17,6 +17,7 @@ from check_delayed_repl.configfile import Publish
 from check_delayed_repl.history import open_history
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.publish import publisher as module
+from check_delayed_repl.publish.mailbox import Delivery
 from check_delayed_repl.publish.publisher import Publisher
 from check_delayed_repl.publish.result import Result
 from check_delayed_repl.records import JobLine, Sample
@@ -33,9 +34,9 @@ class Monitor:
     def __init__(self) -> None:
         self.taken: list[Result] = []
 
-    def deliver(self, results: list[Result]) -> dict[str, str]:
+    def deliver(self, results: list[Result]) -> Delivery:
         self.taken += results
-        return {}
+        return Delivery()
 
     def close(self) -> None:
         pass

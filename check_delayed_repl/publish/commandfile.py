@@ -7,11 +7,13 @@ import os
 import stat
 from contextlib import suppress
 
-from check_delayed_repl.publish.mailbox import NotDelivered
+from check_delayed_repl.publish.mailbox import Delivery
 from check_delayed_repl.publish.result import Result
 
 LINE_BYTES = 4096
 """What a pipe takes in one piece, so that no line of two writers gets mixed up with another."""
+NO_PIPE = "not a named pipe: is this Nagios' command_file?"
+REASONS = {errno.ENXIO: "Nagios is not running", errno.EAGAIN: "the pipe is full: Nagios does not read"}
 
 
 def line(result: Result) -> bytes:
@@ -52,29 +54,25 @@ class CommandFile:
         self._path = path
         with suppress(OSError):
             if not stat.S_ISFIFO(os.stat(path).st_mode):
-                raise ValueError(f"{self.name}: {path}: not a named pipe: is this Nagios' command_file?")
+                raise ValueError(f"{self.name}: {path}: {NO_PIPE}")
 
-    def deliver(self, results: list[Result]) -> dict[str, str]:
-        """Writes a line for each; none is wanted by nobody. Raises NotDelivered."""
+    def deliver(self, results: list[Result]) -> Delivery:
+        """Writes a line for each."""
+        done = Delivery(results)
         try:
             # Without a reader this fails at once, rather than wait for one.
             pipe = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                if not stat.S_ISFIFO(os.fstat(pipe).st_mode):
+                    raise OSError(errno.EINVAL, NO_PIPE)
+                while done.rest:
+                    os.write(pipe, line(done.rest[0]))
+                    del done.rest[0]
+            finally:
+                os.close(pipe)
         except OSError as error:
-            reason = "Nagios is not running" if error.errno == errno.ENXIO else error.strerror
-            raise NotDelivered(f"{self._path}: {reason}", results) from None
-        try:
-            if not stat.S_ISFIFO(os.fstat(pipe).st_mode):
-                raise NotDelivered(f"{self._path}: not a named pipe: is this Nagios' command_file?", results)
-            for place, result in enumerate(results):
-                try:
-                    os.write(pipe, line(result))
-                except OSError as error:
-                    full = error.errno in (errno.EAGAIN, errno.EWOULDBLOCK)
-                    reason = "the pipe is full: Nagios does not read" if full else error.strerror
-                    raise NotDelivered(f"{self._path}: {reason}", results[place:]) from None
-        finally:
-            os.close(pipe)
-        return {}
+            done.trouble = f"{self._path}: {REASONS.get(error.errno or 0, error.strerror)}"
+        return done
 
     def close(self) -> None:
         """Nothing stays open."""

@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from http.client import HTTPSConnection
+from typing import Any
 from urllib.parse import quote, urlsplit
 
-from check_delayed_repl.publish.mailbox import NotDelivered
+from check_delayed_repl.publish.mailbox import Delivery
 from check_delayed_repl.publish.result import Result
 from check_delayed_repl.words import clean
 
@@ -51,8 +52,7 @@ class Icinga:
     name = "icinga2"
 
     def __init__(self, urls: Sequence[str], user: str, password: str, ca: str | None, publish_interval: float) -> None:
-        """Raises OSError where `ca` cannot be used."""
-        self._urls = list(urls)
+        """Raises OSError where `ca` cannot be used, ValueError where an address cannot."""
         token = b64encode(f"{user}:{password}".encode()).decode()
         self._headers = {
             "Accept": "application/json",
@@ -61,88 +61,104 @@ class Icinga:
         }
         self._ttl_s = TTL_INTERVALS * publish_interval
         self._source = socket.gethostname()
-        self._tls = ssl.create_default_context(cafile=ca)
-        self._idle: dict[str, list[HTTPSConnection]] = {}
-        """Connections to be used again, by address: TLS is most of what a result costs."""
+        tls = ssl.create_default_context(cafile=ca)
+        tls.sslsocket_class = _Socket
+        self._connections: dict[str, list[HTTPSConnection]] = {}
+        """By address, the first to be tried at the head. They stay open: TLS is most of what a result costs."""
+        for url in urls:
+            parts = urlsplit(url)
+            self._connections[url] = [
+                HTTPSConnection(parts.hostname or "", parts.port or 5665, timeout=TIMEOUT_S, context=tls)
+                for _ in range(IN_FLIGHT)
+            ]
 
-    def deliver(self, results: list[Result]) -> dict[str, str]:
-        """Hands all of them over, several at a time; returns why Icinga does not want some, by replica.
-
-        Raises NotDelivered.
-        """
-        unwanted: dict[str, str] = {}
-        for place, url in enumerate(self._urls):
-            batch = _Batch(url, results)
-            self._deliver(batch)
-            unwanted |= batch.unwanted
+    def deliver(self, results: list[Result]) -> Delivery:
+        """Hands all of them over, several at a time."""
+        done = Delivery(results)
+        for url in list(self._connections):
+            done = batch = _Batch(url, done)
+            threads = [
+                threading.Thread(target=self._post_all, args=(connection, batch), daemon=True)
+                for connection, _ in zip(self._connections[url], results, strict=False)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
             if not batch.rest:
-                if place:
-                    self._urls.insert(0, self._urls.pop(place))
-                return unwanted
-            results = batch.rest
-        raise NotDelivered(batch.reason, results, unwanted)
+                self._connections = {url: self._connections.pop(url), **self._connections}
+                break
+        return done
 
     def close(self) -> None:
         """Ends the connections that are open."""
-        for idle in self._idle.values():
-            while idle:
-                idle.pop().close()
-
-    def _deliver(self, batch: _Batch) -> None:
-        count = min(IN_FLIGHT, len(batch.waiting))
-        threads = [threading.Thread(target=self._post_all, args=(batch,), daemon=True) for _ in range(count)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(1.0)
-                batch.cut()
-        batch.rest += batch.waiting
-
-    def _post_all(self, batch: _Batch) -> None:
-        """Hands over what is left of a batch, over one connection."""
-        idle = self._idle.setdefault(batch.url, [])
-        try:
-            connection = idle.pop()
-        except IndexError:
-            parts = urlsplit(batch.url)
-            connection = HTTPSConnection(parts.hostname or "", parts.port or 5665, timeout=TIMEOUT_S, context=self._tls)
-        while (result := batch.next()) is not None:
-            until = batch.until[connection] = time.monotonic() + TIMEOUT_S
-            try:
-                path = f"/v1/actions/process-check-result?service={quote(object_name(result), safe='')}"
-                content = json.dumps(body(result, self._ttl_s, self._source))
-                batch.answered(result, *_post(connection, path, content, self._headers))
-            except Exception as error:  # noqa: BLE001 - whatever it is, no result may be lost
-                batch.failed(result, TimeoutError() if time.monotonic() >= until else error)
+        for connections in self._connections.values():
+            for connection in connections:
                 connection.close()
-                return
-        batch.until.pop(connection, None)
-        idle.append(connection)
+
+    def _post_all(self, connection: HTTPSConnection, batch: _Batch) -> None:
+        """Hands over what is left of a batch, over one connection."""
+        for result in iter(batch.next, None):
+            try:
+                batch.answered(result, *self._post(connection, result, time.monotonic() + TIMEOUT_S))
+            except Exception as error:  # noqa: BLE001 - whatever it is, no result may be lost
+                batch.failed(result, error)
+                connection.close()
+
+    def _post(self, connection: HTTPSConnection, result: Result, until: float) -> tuple[int, bytes]:
+        """Status and the beginning of the answer; a connection that was closed meanwhile is made anew."""
+        used = connection.sock is not None
+        path = f"/v1/actions/process-check-result?service={quote(object_name(result), safe='')}"
+        try:
+            if not used:
+                connection.connect()
+            assert isinstance(connection.sock, _Socket)
+            connection.sock.until = until
+            connection.request("POST", path, json.dumps(body(result, self._ttl_s, self._source)), self._headers)
+            answer = connection.getresponse()
+            said = answer.read(MOST_BYTES)
+        except (ConnectionError, ssl.SSLEOFError):
+            connection.close()
+            if not used:
+                raise
+            return self._post(connection, result, until)
+        if not answer.isclosed():
+            connection.close()
+        return answer.status, said
+
+
+class _Socket(ssl.SSLSocket):
+    """On it a request ends in time, however slowly an answer drips in."""
+
+    until = 0.0
+    """By time.monotonic()."""
+
+    def send(self, *args: Any, **more: Any) -> int:
+        self.settimeout(max(0.001, self.until - time.monotonic()))
+        return super().send(*args, **more)
+
+    def recv_into(self, *args: Any, **more: Any) -> int:
+        self.settimeout(max(0.001, self.until - time.monotonic()))
+        return super().recv_into(*args, **more)
 
 
 def object_name(result: Result) -> str:
     return f"{result.replica.object_host}!{result.replica.object_service}"
 
 
-class _Batch:
-    """Results on their way to one address, and what became of them. Used by several threads."""
+class _Batch(Delivery):
+    """Results on their way to one address, and what becomes of them. Used by several threads."""
 
-    def __init__(self, url: str, results: list[Result]) -> None:
-        self.url = url
-        self.rest: list[Result] = []
-        """Those that were not taken, and are to be sent again."""
-        self.reason = ""
-        """Why the first of them was not taken."""
-        self.unwanted: dict[str, str] = {}
-        self.waiting = deque(results)
-        self.until: dict[HTTPSConnection, float] = {}
-        """When each connection's request has had its time, by time.monotonic()."""
-        self._stopped = False
+    def __init__(self, url: str, before: Delivery) -> None:
+        """`before`: what has become of them at the address before."""
+        super().__init__()
+        self.unwanted = before.unwanted
+        self._url = url
+        self._waiting = deque(before.rest)
 
     def next(self) -> Result | None:
         with suppress(IndexError):
-            return None if self._stopped else self.waiting.popleft()
+            return self._waiting.popleft()
         return None
 
     def answered(self, result: Result, status: int, said: bytes) -> None:
@@ -160,36 +176,14 @@ class _Batch:
             raise ValueError(f"HTTP {status}: {text}")
 
     def failed(self, result: Result, error: Exception) -> None:
-        self._stopped = True
+        """Nothing more goes to this address."""
         self._keep(result, _reason(error))
-
-    def cut(self) -> None:
-        """Ends requests that have had their time: an answer that drips in keeps the socket's own from running out."""
-        for connection, until in list(self.until.items()):
-            if (sock := connection.sock) is not None and time.monotonic() >= until:
-                with suppress(OSError):
-                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        for other in iter(self.next, None):
+            self.rest.append(other)
 
     def _keep(self, result: Result, reason: str) -> None:
         self.rest.append(result)
-        self.reason = self.reason or f"{self.url}: {reason}"
-
-
-def _post(connection: HTTPSConnection, path: str, content: str, headers: dict[str, str]) -> tuple[int, bytes]:
-    """Status and the beginning of the answer; a connection that was closed meanwhile is made anew."""
-    used = connection.sock is not None
-    try:
-        connection.request("POST", path, content, headers)
-        answer = connection.getresponse()
-        said = answer.read(MOST_BYTES)
-    except (ConnectionError, ssl.SSLEOFError):
-        connection.close()
-        if not used:
-            raise
-        return _post(connection, path, content, headers)
-    if not answer.isclosed():
-        connection.close()
-    return answer.status, said
+        self.trouble = self.trouble or f"{self._url}: {reason}"
 
 
 def _meaning(status: int, said: bytes) -> tuple[int, str, bool]:

@@ -7,7 +7,7 @@ again later. Nobody else waits for it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from check_delayed_repl.publish.result import Result
@@ -19,14 +19,16 @@ AT_ONCE = 256
 MOST_TOLD = 20
 
 
-class NotDelivered(Exception):
-    """The target is away, or does not take all. `rest` are the results that it did not take, to be tried again."""
+class Delivery:
+    """What has become of results that were handed over."""
 
-    def __init__(self, message: str, rest: Iterable[Result], unwanted: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, rest: Sequence[Result] = (), trouble: str = "") -> None:
         self.rest = list(rest)
-        self.unwanted = unwanted or {}
-        """As of `deliver`."""
+        """Those that were not taken, and are to be sent again."""
+        self.trouble = trouble
+        """Why the first of them was not taken."""
+        self.unwanted: dict[str, str] = {}
+        """Why some are wanted by nobody, however often they are sent, by replica."""
 
 
 class Target(Protocol):
@@ -34,8 +36,8 @@ class Target(Protocol):
 
     name: str
 
-    def deliver(self, results: list[Result]) -> dict[str, str]:
-        """Hands results over; returns why some are wanted by nobody, by replica. Raises NotDelivered."""
+    def deliver(self, results: list[Result]) -> Delivery:
+        """Hands results over."""
 
     def close(self) -> None:
         """Lets go of what is open."""
@@ -89,37 +91,25 @@ class Mailbox(threading.Thread):
     def _deliver(self, batch: list[Result], pause: float) -> float:
         """Returns how long to wait before the next try; 0 where all went well."""
         try:
-            self._drop(self._target.deliver(batch))
-        except NotDelivered as error:
-            self._drop(error.unwanted)
-            self._keep(error.rest)
-            return self._failed(str(error), pause if len(error.rest) == len(batch) else 0.0)
+            done = self._target.deliver(batch)
         except Exception as error:  # noqa: BLE001 - whatever it is, the other targets and the worker go on
-            self._keep(batch)
-            return self._failed(f"internal error, {type(error).__name__}: {error}", pause)
-        if self._failing:
-            self._failing = False
-            self._log(f"{self._target.name}: takes results again")
-        return 0.0
-
-    def _drop(self, unwanted: Mapping[str, str]) -> None:
-        """Counts what nobody wanted; tells the first few, each once."""
-        self.dropped += len(unwanted)
-        for name, reason in unwanted.items():
+            done = Delivery(batch, f"internal error, {type(error).__name__}: {error}")
+        for name, reason in done.unwanted.items():
+            # The first few are told, each once.
             if name not in self._unwanted and len(self._unwanted) < MOST_TOLD:
                 self._unwanted.add(name)
                 self._log(f"{self._target.name}: {reason}; others go on")
-
-    def _keep(self, results: list[Result]) -> None:
-        """Puts back what was not taken, unless a newer result of the same replica has come."""
         with self._changed:
             newer = self._waiting
-            self.dropped += sum(result.replica.name in newer for result in results)
-            self._waiting = {result.replica.name: result for result in results} | newer
-
-    def _failed(self, text: str, pause: float) -> float:
+            self.dropped += len(done.unwanted) + sum(result.replica.name in newer for result in done.rest)
+            self._waiting = {result.replica.name: result for result in done.rest} | newer
+        if done.rest and not self._failing:
+            text = f"{done.trouble}; the newest result of each replica is kept until it is back"
+            self._log(f"{self._target.name}: {text}")
+        elif self._failing and not done.rest:
+            self._log(f"{self._target.name}: takes results again")
+        self._failing = bool(done.rest)
+        if not done.rest:
+            return 0.0
         self.errors += 1
-        if not self._failing:
-            self._failing = True
-            self._log(f"{self._target.name}: {text}; the newest result of each replica is kept until it is back")
-        return min(max(2 * pause, RETRY_S[0]), RETRY_S[1])
+        return min(max(2 * pause if len(done.rest) == len(batch) else 0.0, RETRY_S[0]), RETRY_S[1])

@@ -20,7 +20,7 @@ from check_delayed_repl.publish import openmetrics
 from check_delayed_repl.publish.commandfile import CommandFile
 from check_delayed_repl.publish.icinga2 import Icinga
 from check_delayed_repl.publish.judging import Judging
-from check_delayed_repl.publish.mailbox import Mailbox
+from check_delayed_repl.publish.mailbox import Mailbox, Target
 from check_delayed_repl.publish.result import Result
 
 LEASE_S = 30.0
@@ -241,9 +241,9 @@ class Publisher(threading.Thread):
             self._file_fails = False
 
 
-def targets(settings: Publish) -> list[CommandFile | Icinga]:
+def targets(settings: Publish) -> list[Target]:
     """Whom results are pushed to. Raises ValueError for what cannot be published to."""
-    found: list[CommandFile | Icinga] = []
+    found: list[Target] = []
     if settings.prometheus_listen:
         openmetrics.find(settings.prometheus_listen)
     if settings.nagios_command_file:
@@ -260,6 +260,8 @@ def targets(settings: Publish) -> list[CommandFile | Icinga]:
         except OSError as error:
             reason = error.strerror if error.filename or not isinstance(error, SSLError) else "no certificate in it"
             raise ValueError(f"icinga2-ca: {ca}: {reason}") from None
+        except ValueError as error:
+            raise ValueError(f"icinga2-url: {error}") from None
     return found
 
 
