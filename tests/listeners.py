@@ -10,8 +10,9 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import chain, repeat
 
 from check_delayed_repl.observe.target import Target
 
@@ -100,39 +101,18 @@ def text(value: bytes | None) -> bytes:
     return (bytes([len(value)]) if len(value) < 251 else b"\xfc" + struct.pack("<H", len(value))) + value
 
 
-def table(columns: list[bytes], *rows: list[bytes | None]) -> bytes:
-    parts = [packet(1, bytes([len(columns)]))]
-    for column in columns:
-        definition = text(b"def") + text(b"") * 3 + text(column) + text(b"")
-        parts.append(packet(len(parts) + 1, definition + struct.pack("<BHIBHBH", 12, 45, 255, 253, 0, 0, 0)))
-    parts.append(packet(len(parts) + 1, b"\xfe\0\0\x02\0"))
-    for row in rows:
-        parts.append(packet(len(parts) + 1, b"".join(text(value) for value in row)))
-    parts.append(packet(len(parts) + 1, b"\xfe\0\0\x02\0"))
-    return b"".join(parts)
-
-
-def table_of(columns: list[bytes], kinds: list[int], *rows: list[bytes | None], more: bool = False) -> bytes:
-    """A table with types of columns; `more` says that another answer follows."""
-    whole = bytearray(table(columns, *rows))
-    place = 5
-    for kind in kinds:
-        place += 4 + int.from_bytes(whole[place : place + 3], "little")
-        whole[place - 6] = kind
-    if more:
-        whole[-2:] = b"\x0a\0"
-    return bytes(whole)
-
-
-def renumbered(packets: bytes, last: int) -> bytes:
-    """Packets as they follow the one with number `last`."""
-    whole = bytearray(packets)
-    place = 0
-    while place < len(whole):
-        last += 1
-        whole[place + 3] = last % 256
-        place += 4 + int.from_bytes(whole[place : place + 3], "little")
-    return bytes(whole)
+def table(
+    columns: list[bytes], *rows: list[bytes | None], kinds: Iterable[int] = (), after: int = 0, more: bool = False
+) -> bytes:
+    """A table. `kinds`: types of its columns. It follows packet `after`; where there is `more`, another follows it."""
+    parts = [bytes([len(columns)])]
+    for column, kind in zip(columns, chain(kinds, repeat(253)), strict=False):
+        parts.append(text(b"def") + text(b"") * 3 + text(column) + text(b""))
+        parts[-1] += struct.pack("<BHIBHBH", 12, 45, 255, kind, 0, 0, 0)
+    parts.append(b"\xfe\0\0\x02\0")
+    parts += [b"".join(text(value) for value in row) for row in rows]
+    parts.append(b"\xfe\0\0\x0a\0" if more else b"\xfe\0\0\x02\0")
+    return b"".join(packet(number, part) for number, part in enumerate(parts, after + 1))
 
 
 def logged_in(caller: socket.socket, version: bytes = b"8.4.0") -> None:
@@ -147,6 +127,24 @@ def asked_for_status(caller: socket.socket) -> None:
     heard(caller)
     caller.sendall(okay(1))
     heard(caller)
+
+
+def saying(*turns: bytes, into: list[bytes] | None = None) -> Talk:
+    """Says these, hears a packet between each two, and says nothing more; what comes then is kept."""
+
+    def talk(caller: socket.socket) -> None:
+        for number, turn in enumerate(turns):
+            if number:
+                heard(caller)
+            caller.sendall(turn)
+        received = caller.recv(1000)
+        if into is not None:
+            into.append(received)
+
+    return talk
+
+
+silent = saying()
 
 
 def speaking(*answers: bytes) -> Talk:
@@ -186,14 +184,18 @@ BEATS_ANSWER = table(
 )
 
 
-def HEALTHY(caller: socket.socket) -> None:  # noqa: N802  a talk like the others
+def replica(status: Callable[[], bytes], beats: Callable[[], bytes]) -> Talk:
     """Answers for every sample, for as long as it is asked."""
-    logged_in(caller)
-    while statement := heard(caller):
-        if b"SHOW" in statement:
-            caller.sendall(STATUS_ANSWER)
-        else:
-            caller.sendall(BEATS_ANSWER if b"SELECT" in statement else okay(1))
+
+    def talk(caller: socket.socket) -> None:
+        logged_in(caller)
+        while statement := heard(caller):
+            caller.sendall(status() if b"SHOW" in statement else beats() if b"SELECT" in statement else okay(1))
+
+    return talk
+
+
+HEALTHY = replica(lambda: STATUS_ANSWER, lambda: BEATS_ANSWER)
 
 
 def living(delay: float = 5.0, **said: bytes) -> Talk:
@@ -202,30 +204,23 @@ def living(delay: float = 5.0, **said: bytes) -> Talk:
     `said`: columns of its status that read otherwise.
     """
 
-    def talk(caller: socket.socket) -> None:
-        logged_in(caller)
-        while statement := heard(caller):
-            clock = time.time()
-            place = int(clock * 100) % 10**9
-            if b"SHOW" in statement:
-                status = STATUS | {
-                    b"Read_Source_Log_Pos": b"%d" % (place + 100),
-                    b"Exec_Source_Log_Pos": b"%d" % place,
-                    b"SQL_Delay": b"%d" % delay,
-                    b"Seconds_Behind_Source": b"%d" % delay,
-                    b"SQL_Remaining_Delay": b"1",
-                    **{name.encode(): value for name, value in said.items()},
-                }
-                caller.sendall(table(list(status), list(status.values())))
-            elif b"SELECT" in statement:
-                beats: list[list[bytes | None]] = [
-                    [one, stamp(clock - age), b"%.6f" % clock, b"2"] for one, age in ((b"1", delay), (b"2", 0.5))
-                ]
-                caller.sendall(table([b"server_id", b"ts", b"clock", b"own"], *beats))
-            else:
-                caller.sendall(okay(1))
+    def status() -> bytes:
+        place, delayed = int(time.time() * 100) % 10**9, b"%d" % delay
+        row = STATUS | {
+            b"Read_Source_Log_Pos": b"%d" % (place + 100),
+            b"Exec_Source_Log_Pos": b"%d" % place,
+            **dict.fromkeys((b"SQL_Delay", b"Seconds_Behind_Source"), delayed),
+            b"SQL_Remaining_Delay": b"1",
+            **{name.encode(): value for name, value in said.items()},
+        }
+        return table(list(row), list(row.values()))
 
-    return talk
+    def beats() -> bytes:
+        clock = time.time()
+        rows = [[one, stamp(clock - age), b"%.6f" % clock, b"2"] for one, age in ((b"1", delay), (b"2", 0.5))]
+        return table([b"server_id", b"ts", b"clock", b"own"], *rows)
+
+    return replica(status, beats)
 
 
 def stamp(t: float) -> bytes:
@@ -252,10 +247,6 @@ class Moody:
         for caller in callers:
             with contextlib.suppress(OSError):
                 caller.shutdown(socket.SHUT_RDWR)
-
-
-def silent(caller: socket.socket) -> None:
-    caller.recv(1)
 
 
 def dripping(what: bytes) -> Talk:

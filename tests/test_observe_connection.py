@@ -31,7 +31,7 @@ from listeners import (
     logged_in,
     okay,
     packet,
-    silent,
+    saying,
     speaking,
     table,
 )
@@ -58,34 +58,19 @@ def sampled(target: Target, seconds: float = 0.6) -> Sample:
 # --- the deadline ---
 
 
-def test_a_server_that_never_answers() -> None:
-    with listening(silent) as target:
-        sample = sampled(target)
-    assert sample.error == "timeout"
-    assert sample.message == f"127.0.0.1:{target.port}: no answer within 0.6 s (logging in)"
-
-
 def test_a_server_that_falls_silent_at_any_point() -> None:
-    def after_greeting(caller: socket.socket) -> None:
-        caller.sendall(greeting())
-        time.sleep(2)
-
-    def after_login(caller: socket.socket) -> None:
-        logged_in(caller)
-        time.sleep(2)
-
-    def half_a_packet(caller: socket.socket) -> None:
-        caller.sendall(greeting()[:20])
-        time.sleep(2)
-
-    def within_the_status(caller: socket.socket) -> None:
-        asked_for_status(caller)
-        caller.sendall(STATUS_ANSWER[:-9])
-        time.sleep(2)
-
-    for talk in (after_greeting, after_login, half_a_packet, within_the_status):
-        with listening(talk) as target:
-            assert sampled(target, 0.4).error == "timeout"
+    asked = (greeting(), okay(2), okay(1))
+    for said, when in (
+        ((), "logging in"),
+        ((greeting()[:20],), "logging in"),
+        ((greeting(),), "logging in"),
+        ((greeting(), okay(2)), "preparing the session"),
+        ((*asked, STATUS_ANSWER[:-9]), "reading the replication status"),
+    ):
+        with listening(saying(*said)) as target:
+            sample = sampled(target, 0.4)
+        assert sample.error == "timeout"
+        assert sample.message == f"127.0.0.1:{target.port}: no answer within 0.4 s ({when})"
 
 
 def test_a_full_queue_of_connections(tmp_path: Path) -> None:
@@ -156,14 +141,7 @@ def test_a_packet_that_claims_to_be_huge() -> None:
 
 def test_a_file_that_the_server_asks_for_is_not_sent() -> None:
     received: list[bytes] = []
-
-    def talk(caller: socket.socket) -> None:
-        logged_in(caller)
-        heard(caller)
-        caller.sendall(packet(1, b"\xfb/etc/passwd"))
-        received.append(caller.recv(100))
-
-    with listening(talk) as target:
+    with listening(saying(greeting(), okay(2), packet(1, b"\xfb/etc/passwd"), into=received)) as target:
         sampled(target)
         wait_until(lambda: received)
     # Nothing more than goodbye.
@@ -277,14 +255,8 @@ def test_heartbeats_that_cannot_be_used() -> None:
 def test_a_connection_is_kept_and_made_again() -> None:
     logins: list[int] = []
 
-    def counted(talk: Talk) -> Talk:
-        def talked(caller: socket.socket) -> None:
-            logins.append(1)
-            talk(caller)
-
-        return talked
-
     def leaves_after_a_sample(caller: socket.socket) -> None:
+        logins.append(1)
         logged_in(caller)
         for answer in (okay(1), STATUS_ANSWER, BEATS_ANSWER):
             heard(caller)
@@ -292,15 +264,10 @@ def test_a_connection_is_kept_and_made_again() -> None:
         caller.shutdown(socket.SHUT_RDWR)
 
     def stays(caller: socket.socket) -> None:
-        logged_in(caller)
-        heard(caller)
-        caller.sendall(okay(1))
-        while True:
-            for answer in (STATUS_ANSWER, BEATS_ANSWER):
-                heard(caller)
-                caller.sendall(answer)
+        logins.append(1)
+        HEALTHY(caller)
 
-    with listening(counted(leaves_after_a_sample), counted(stays)) as target:
+    with listening(leaves_after_a_sample, stays) as target:
         observer = Observer(target)
         for expected in (1, 2, 2, 2):
             assert observer.sample(time.monotonic() + 1, None).delay == 3.25
@@ -309,24 +276,18 @@ def test_a_connection_is_kept_and_made_again() -> None:
 
 
 def test_a_server_that_stops_in_the_middle_is_down() -> None:
-    held: list[socket.socket] = []
-
-    def stops(caller: socket.socket) -> None:
-        logged_in(caller)
-        held[0].shutdown(socket.SHUT_RDWR)
-        held[0].close()
-        heard(caller)
-        caller.sendall(error(1, 1053, b"Server shutdown in progress"))
-        caller.close()
-
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        held.append(listener)
 
-        def serve() -> None:
+        def stops() -> None:
             caller, _ = listener.accept()
-            stops(caller)
+            logged_in(caller)
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+            heard(caller)
+            caller.sendall(error(1, 1053, b"Server shutdown in progress"))
+            caller.close()
 
-        threading.Thread(target=serve, daemon=True).start()
+        threading.Thread(target=stops, daemon=True).start()
         sample = sampled(Target(host="127.0.0.1", port=listener.getsockname()[1], user="u"), 3.0)
     assert sample.error == "server-down"
     assert "connection refused" in str(sample.message)
@@ -358,12 +319,7 @@ def test_nobody_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["required", "verify-ca", "verify-identity"])
 def test_no_login_without_the_tls_that_was_asked_for(mode: str) -> None:
     received: list[bytes] = []
-
-    def talk(caller: socket.socket) -> None:
-        caller.sendall(greeting())
-        received.append(caller.recv(1000))
-
-    with listening(talk) as target:
+    with listening(saying(greeting(), into=received)) as target:
         sample = sampled(target._replace(ssl_mode=mode))
         wait_until(lambda: received)
     assert sample.error == "connect-failed"
@@ -406,14 +362,7 @@ def test_tls_files_that_are_wrong(tmp_path: Path) -> None:
 @pytest.mark.parametrize("plugin", [b"mysql_clear_password", b"dialog", b"mysql_old_password"])
 def test_no_password_in_clear_text(plugin: bytes, tmp_path: Path) -> None:
     received: list[bytes] = []
-
-    def talk(caller: socket.socket) -> None:
-        caller.sendall(greeting())
-        heard(caller)
-        caller.sendall(packet(2, b"\xfe" + plugin + b"\0\x02Password: \0"))
-        received.append(caller.recv(100))
-
-    with listening(talk) as target:
+    with listening(saying(greeting(), packet(2, b"\xfe" + plugin + b"\0\x02Password: \0"), into=received)) as target:
         sample = sampled(target)
         wait_until(lambda: received)
     assert sample.error == "connect-failed"

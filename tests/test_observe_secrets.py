@@ -10,7 +10,7 @@ import time
 
 import pytest
 from conftest import wait_until
-from listeners import asked_for_status, greeting, heard, listening, packet, table
+from listeners import asked_for_status, greeting, listening, packet, saying, table
 
 from check_delayed_repl.observe.sample import Observer
 
@@ -21,24 +21,14 @@ KEY = b"-----BEGIN PUBLIC KEY-----\nMFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAMSl\n-----E
 @pytest.mark.parametrize("plugin", [b"caching_sha2_password", b"sha256_password"])
 def test_no_password_under_a_key_that_the_other_side_offers(plugin: bytes, switched: bool) -> None:
     received: list[bytes] = []
-    caching = plugin.startswith(b"caching")
-
-    def talk(caller: socket.socket) -> None:
-        caller.sendall(greeting(plugin=b"mysql_native_password" if switched else plugin))
-        heard(caller)
-        number = 2
-        if switched:
-            caller.sendall(packet(number, b"\xfe" + plugin + b"\0" + b"C" * 20 + b"\0"))
-            number += 2
-            if caching:
-                heard(caller)
-        if caching:
-            caller.sendall(packet(number, b"\x01\x04"))
-        elif not switched:
-            caller.sendall(packet(number, b"\x01" + KEY))
-        received.append(caller.recv(1000))
-
-    with listening(talk) as target:
+    turns = [greeting(plugin=b"mysql_native_password" if switched else plugin)]
+    if switched:
+        turns.append(packet(2, b"\xfe" + plugin + b"\0" + b"C" * 20 + b"\0"))
+    if plugin.startswith(b"caching"):
+        turns.append(packet(2 * len(turns), b"\x01\x04"))
+    elif not switched:
+        turns.append(packet(2, b"\x01" + KEY))
+    with listening(saying(*turns, into=received)) as target:
         sample = Observer(target).sample(time.monotonic() + 2, None)
         wait_until(lambda: received)
     assert sample.error == "connect-failed"
@@ -55,14 +45,7 @@ def test_no_password_under_a_key_that_the_other_side_offers(plugin: bytes, switc
 )
 def test_an_authentication_method_that_is_not_there(plugin: bytes, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nacl", None)
-
-    def talk(caller: socket.socket) -> None:
-        caller.sendall(greeting())
-        heard(caller)
-        caller.sendall(packet(2, b"\xfe" + plugin + b"\0" + b"D" * 32))
-        caller.recv(10)
-
-    with listening(talk) as target:
+    with listening(saying(greeting(), packet(2, b"\xfe" + plugin + b"\0" + b"D" * 32))) as target:
         assert says in str(Observer(target).sample(time.monotonic() + 2, None).message)
 
 
