@@ -100,17 +100,13 @@ def duration(text: str) -> float:
     return _number(text, _UNITS, "a time: give seconds, or a number with s, m, h or d")
 
 
-def server_delay(least: int) -> Callable[[str], int]:
+def server_delay(least: int) -> Callable[[str], float]:
     """A delay that a server can be told to have, in whole seconds."""
-
-    def convert(text: str) -> int:
-        if least <= (seconds := round(duration(text))) < HELD_S:
-            return seconds
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no delay that a server can have: {least} to {HELD_S - 1} seconds"
-        )
-
-    return convert
+    return _limited(
+        lambda text: round(duration(text)),
+        lambda seconds: least <= seconds < HELD_S,
+        f"is no delay that a server can have: {least} to {HELD_S - 1} seconds",
+    )
 
 
 def moment(text: str) -> float:

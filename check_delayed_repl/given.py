@@ -83,9 +83,10 @@ def _quoted(word: str) -> str:
     """For bash and its like where something in it cannot be printed."""
     if word.isprintable():
         return shlex.quote(word)
-    plain = (c if c.isprintable() and c not in "'\\" else None for c in word)
-    return f"$'{''.join(p or _escaped(c) for p, c in zip(plain, word, strict=True))}'"
+    return f"$'{''.join(map(_escaped, word))}'"
 
 
 def _escaped(c: str) -> str:
+    if c.isprintable() and c not in "'\\":
+        return c
     return "".join(f"\\x{byte:02x}" for byte in c.encode("utf-8", "surrogateescape"))

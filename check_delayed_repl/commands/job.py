@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from typing import NamedTuple
 
 from check_delayed_repl.arguments import UsageError, count_of, job_kind
 from check_delayed_repl.commands import complain
@@ -35,13 +34,6 @@ CLOCK_SLACK_S = 5.0
 CANNOT_RUN = 126
 NOT_FOUND = 127
 LISTED = 20
-
-
-class _Job(NamedTuple):
-    name: str
-    """The name that it was recorded under: the replica's, or its server's."""
-    line: JobLine
-    """As it reads now."""
 
 
 ACTIONS = {
@@ -139,39 +131,38 @@ def _end(history: History, args: argparse.Namespace) -> None:
         # The judge adds the kind and the start from the line that `start` wrote.
         history.add_job(args.replica, JobLine(now, args.id, args.kind, None, None if void else now, void))
         return
-    job = _jobs(history, args.replica, args.id).get(args.id)
-    if job is None:
-        jobs = _jobs(history, args.replica)
-        job = jobs.get(args.id)  # a line without an id has got a name, too
-    if job is None:
-        running = [name for name, (_, line) in jobs.items() if _status(line, now) == "running"]
+    jobs = _jobs(history, args.replica, args.id)
+    if args.id not in jobs:
+        jobs = _jobs(history, args.replica)  # a line without an id has got a name, too
+    if args.id not in jobs:
+        running = [key for key, (_, line) in jobs.items() if _status(line, now) == "running"]
         hint = f"running: {', '.join(running[-5:])}" if running else "none is running"
         raise HistoryUnavailable(f"no job {args.id} is recorded for {args.replica} ({hint})")
-    line = job.line
+    name, line = jobs[args.id]
     if args.kind is not None and line.kind is not None and line.kind != args.kind:
         raise HistoryUnavailable(f"job {args.id} is of kind {line.kind}, not {args.kind}")
     if line.void:
         raise HistoryUnavailable(f"job {args.id} is void already")
     if not void and line.finished_at is not None and line.finished_at <= now and not line.unreadable:
         raise HistoryUnavailable(f"job {args.id} is finished already, since {moment(line.finished_at)}")
-    finished_at = line.finished_at
+    began, finished_at = line.started_at, line.finished_at
     if not void:
         # Clocks are set back by a little now and then; that alone does not make a record wrong.
-        began = line.started_at
         finished_at = began if began is not None and now < began <= now + CLOCK_SLACK_S else now
     kind = line.kind if line.kind is not None else args.kind
-    history.add_job(job.name, JobLine(now, args.id, kind, line.started_at, finished_at, void))
+    history.add_job(name, JobLine(now, args.id, kind, began, finished_at, void))
 
 
-def _jobs(history: History, replica: str, job: str | None = None) -> dict[str, _Job]:
-    """The replica's jobs by their ids, or one of them, as they read now, in order of their first lines."""
+def _jobs(history: History, replica: str, job: str | None = None) -> dict[str, tuple[str, JobLine]]:
+    """The replica's jobs by their ids, or one of them, in order of their first lines: each as it reads now, with the
+    name that it was recorded under, which is the replica's or its server's."""
     lines: dict[str, JobLine] = {}
     names: dict[str, str] = {}
     for name, line in history.job_lines(replica, () if job is None else (job, ALL_JOBS)):
         merge_into(lines, line)
         if not (line.void and line.id == ALL_JOBS):
             names.setdefault(line.id, name)
-    return {key: _Job(name, lines[key]) for key, name in names.items()}
+    return {key: (name, lines[key]) for key, name in names.items()}
 
 
 def _warn_of_mistakes(history: History, args: argparse.Namespace) -> None:
@@ -216,11 +207,11 @@ def _status(line: JobLine, now: float) -> str:
 
 def _list(history: History, args: argparse.Namespace) -> None:
     now = history.now()
-    jobs = [job for job in _jobs(history, args.replica).values() if args.kind in (None, job.line.kind)]
+    jobs = [(name, line) for name, line in _jobs(history, args.replica).values() if args.kind in (None, line.kind)]
     if args.output != "json" and not jobs:
         print(f"no jobs are recorded for {clean(args.replica)}")
         return
-    jobs.sort(key=lambda job: _status(job.line, now) == "running")
+    jobs.sort(key=lambda job: _status(job[1], now) == "running")
     shown = jobs[-(LISTED if args.limit is None else args.limit) :]
     if args.output == "json":
         import json
