@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from importlib.resources import files
 from string import Template
 from textwrap import fill, indent
@@ -74,18 +75,20 @@ def folder(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) ->
     """Every file by its name. Raises Impossible."""
     plan = _Plan(replica, source, status, wanted)
     found = {"source.sql": _source_sql(plan), "replica.sql": _replica_sql(plan), "config.toml": _config(plan)}
-    found |= {role.file: _option_file(plan, role) for role in (CHECK, RESCUE)}
+    sockets = {CHECK: "", RESCUE: ""}
     if not plan.source_beats:
-        found[BEAT.file] = _option_file(plan, BEAT, plan.source_server.socket)
+        sockets[BEAT] = plan.source_server.socket
         found["pt-heartbeat-source.service"] = unit("source", wanted.table)
     if plan.local and not replica.beats_here:
-        found[LOCAL_BEAT.file] = _option_file(plan, LOCAL_BEAT, replica.socket)
+        sockets[LOCAL_BEAT] = replica.socket
         found["pt-heartbeat-replica.service"] = unit("replica", wanted.table)
+    found |= {role.file: "\n".join([*plan.who[role].option_file(path), ""]) for role, path in sockets.items()}
     if plan.sets_delay:
         found |= _set_delay_file(plan)
-    words = {"host": _object_name(wanted.name), "name": wanted.name, "bin": wanted.bin}
-    words["address"] = str(wanted.address.get("host", "127.0.0.1"))
-    found |= {name: _filled(name, **words) for name in ("nagios.cfg", "icinga2.conf")}
+    host = re.sub(r"[^\w.-]", "_", wanted.name.partition("/")[0].partition("#")[0], flags=re.ASCII) or "replica"
+    address = str(wanted.address.get("host", "127.0.0.1"))
+    for name in ("nagios.cfg", "icinga2.conf"):
+        found[name] = _filled(name, host=host, name=wanted.name, bin=wanted.bin, address=address)
     return found | {"README.txt": _readme(plan)}
 
 
@@ -134,13 +137,6 @@ def _script(about: str, lines: list[str]) -> str:
     return "\n".join([f"-- {about}. May be run twice.", *(lines or ["-- There is nothing to do."]), ""])
 
 
-# --- what goes to hosts
-
-
-def _option_file(p: _Plan, role: Role, socket: str = "") -> str:
-    return "\n".join([*p.who[role].option_file(socket), ""])
-
-
 def unit(which: str, dotted: str) -> str:
     """A systemd unit that keeps pt-heartbeat running beside its server."""
     database, _, table = dotted.replace("$", "$$").partition(".")  # systemd's `$` begins a variable
@@ -162,30 +158,22 @@ def _config(p: _Plan) -> str:
     replica |= {"channel": p.status["channel_name"]} if p.status.get("channel_name") else {}
     replica |= {"delay-mode": "external"} if p.wanted.external else {}
     replica |= {"heartbeat-table": p.wanted.table} if p.wanted.table != "percona.heartbeat" else {}
-    lines = [f"{key} = {_toml(value)}" for key, value in replica.items()]
-    if not p.local:
-        lines.append("no-local-heartbeat = true")
+    replica |= {} if p.local else {"no-local-heartbeat": True}
+    toml = partial(json.dumps, ensure_ascii=False)
+    lines = [f"{key} = {toml(value)}" for key, value in replica.items()]
     filters = filters_of(p.status)
     if filters:
         lines.append("# What these filters leave out is not protected. Where they are meant:")
-        lines.append(f"# allow-filter = [{', '.join(map(_toml, filters))}]")
+        lines.append(f"# allow-filter = [{', '.join(map(toml, filters))}]")
     return _filled("config.toml", replica="\n".join(lines))
-
-
-def _toml(value: object) -> str:
-    return str(value) if isinstance(value, int | float) else json.dumps(value, ensure_ascii=False)
-
-
-def _object_name(name: str) -> str:
-    """A host's name in the monitor, of a replica's name."""
-    return re.sub(r"[^\w.-]", "_", name.partition("/")[0].partition("#")[0], flags=re.ASCII) or "replica"
 
 
 def _readme(p: _Plan) -> str:
     found = warnings(p.replica, p.source, p.status, p.wanted)
+    blocks = dict(block.split("\n", 1) for block in _template("steps.txt").split("== ")[1:])
     texts = []
     for number, (key, words) in enumerate(_steps(p), 1):
-        title, _, body = _step(key, words).partition("\n\n")
+        title, _, body = Template(blocks[key]).substitute(words).rstrip().partition("\n\n")
         texts.append(f"{number}. {title}\n\n{indent(body, '   ')}\n")
     return _filled(
         "README.txt",
@@ -249,11 +237,6 @@ def _set_delay_file(p: _Plan) -> dict[str, str]:
     # As a string of awk's, with its variables in the gaps.
     change = change.replace("'FILE'", "'\" file \"'").replace("LOG_POS = 0", 'LOG_POS = " position "')
     return {"set-delay.awk": _filled("set-delay.awk", plain=say.change(seconds), change=change, start=say.start())}
-
-
-def _step(key: str, words: dict[str, str]) -> str:
-    blocks = dict(block.split("\n", 1) for block in _template("steps.txt").split("== ")[1:])
-    return Template(blocks[key]).substitute(words).rstrip()
 
 
 def _until_then(p: _Plan) -> list[str]:
