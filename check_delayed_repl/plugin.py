@@ -11,6 +11,7 @@ import time
 from _thread import allocate_lock, start_new_thread
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from check_delayed_repl import options
 from check_delayed_repl.arguments import Parser, UsageError
@@ -18,7 +19,6 @@ from check_delayed_repl.config import parsed
 from check_delayed_repl.judge.outcome import Finding, State, Verdict
 from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.limits import Limits
-from check_delayed_repl.records import Sample
 from check_delayed_repl.words import plain
 
 if TYPE_CHECKING:
@@ -149,31 +149,33 @@ def _sample_and_judge(args: Namespace, limits: Limits, replica: str, deadline: f
     """
     from check_delayed_repl.history import HistoryUnavailable, open_history
     from check_delayed_repl.history.folding import judged
+    from check_delayed_repl.judge.findings import worst_first
+    from check_delayed_repl.judge.fold import judge
     from check_delayed_repl.observe.sample import Observer
 
     sample_deadline = deadline - min(RESERVE, args.timeout / 10)
     trouble = ""
-    history = previous = last_t = None
-    watchdog.doing = "opening the history"
-    try:
-        history = open_history(args.history, deadline)
-        args.notes += history.warnings
-        previous = history.newest_sample(replica)
-        last_t = history.newest_sample_t(replica)
-    except HistoryUnavailable as error:
-        trouble = str(error)
-        if time.monotonic() >= sample_deadline:
-            return _unjudged(State.CRITICAL, "history-unavailable", trouble)
+    previous = last_t = None
+    with ExitStack() as closing:
+        watchdog.doing = "opening the history"
+        try:
+            history = closing.enter_context(open_history(args.history, deadline))
+            args.notes += history.warnings
+            previous = history.newest_sample(replica)
+            last_t = history.newest_sample_t(replica)
+        except HistoryUnavailable as error:
+            trouble = str(error)
+            if time.monotonic() >= sample_deadline:
+                return _unjudged(State.CRITICAL, "history-unavailable", trouble)
 
-    watchdog.doing = "taking a sample"
-    observer = Observer(options.target_from(args))
-    sample = observer.sample(sample_deadline, previous)
-    observer.close()
+        watchdog.doing = "taking a sample"
+        observer = Observer(options.target_from(args))
+        sample = observer.sample(sample_deadline, previous)
+        observer.close()
 
-    if history is not None:
-        watchdog.doing = "writing the history"
         try:
             if not trouble:
+                watchdog.doing = "writing the history"
                 sample = history.add_sample(replica, sample)
                 watchdog.doing = "judging the history"
                 verdict = judged(history, replica, limits)
@@ -186,16 +188,7 @@ def _sample_and_judge(args: Namespace, limits: Limits, replica: str, deadline: f
                 return verdict
         except HistoryUnavailable as error:
             trouble = str(error)
-        finally:
-            history.close()
-    return _judge_alone(sample, limits, trouble)
-
-
-def _judge_alone(sample: Sample, limits: Limits, trouble: str) -> Verdict:
-    """What one sample tells without any history, beside the finding that there is none."""
-    from check_delayed_repl.judge.findings import worst_first
-    from check_delayed_repl.judge.fold import judge
-
+    # What one sample tells without any history, beside the finding that there is none.
     alone = judge([sample], limits, sample.t)
     unavailable = Finding(State.CRITICAL, "history-unavailable", trouble)
     return Verdict(alone.at, worst_first([unavailable, *alone.findings]), alone.trend, alone.sample)

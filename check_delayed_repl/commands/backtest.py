@@ -61,16 +61,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     limits = options.limits_from(args)
-    others = limits_of(args.compare, args) if args.compare else None
+    others = [limits_of(args.compare, args)] if args.compare else []
     if args.file is not None and args.history is not None and (args.fleet is None or "history" in args.given):
         raise UsageError("--history: not together with FILE")
     if args.file is not None and args.replica is not None and args.fleet is None:
         raise UsageError("--replica: names a replica of a history, not of FILE")
     if args.file is None and args.history is None and args.replica is None:
         raise UsageError("FILE: give a recording, - for standard input, or --history")
-    if args.every and others is not None and args.output != "json":
+    if args.every and others and args.output != "json":
         raise UsageError("--every: with --compare, only --output json has room for it")
-    if args.suggest and (args.every or others is not None or args.output == "json"):
+    if args.suggest and (args.every or others or args.output == "json"):
         raise UsageError("--suggest: not together with --compare, --every or --output json")
     from check_delayed_repl.history.recording import RecordingError
 
@@ -85,32 +85,32 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _show(limits: Limits, others: Limits | None, args: argparse.Namespace) -> None:
-    """Replays under one or two sets of limits, in one pass, and writes what there is to tell."""
+def _show(limits: Limits, others: list[Limits], args: argparse.Namespace) -> None:
+    """Replays under the limits, and the one other set where there is one, in one pass; writes what there is to tell."""
     from check_delayed_repl.backtest import tables
     from check_delayed_repl.backtest.replay import Replay, StateChange
 
     course = Replay(limits, bool(args.every))
-    other = None if others is None else Replay(others)
+    compared = [(one, Replay(one)) for one in others]
 
     def changes() -> Iterator[StateChange]:
         for batch in _batches(args):
             yield from course.feed(batch)
-            if other is not None:
+            for _, other in compared:
                 deque(other.feed(batch), 0)
 
     before = (limits, course.summary)
-    after = None if others is None or other is None else (others, other.summary)
     write = sys.stdout.write
     if args.output == "json":
         for change in changes():
             write(tables.verdict_line(change))
         write(tables.summary_line(course.summary))
-        if after is not None:
-            write(tables.comparison_line(before, after))
-    elif after is not None:
+        for one, other in compared:
+            write(tables.comparison_line(before, (one, other.summary)))
+    elif compared:
         deque(changes(), 0)
-        _print(tables.comparison(before, after))
+        for one, other in compared:
+            _print(tables.comparison(before, (one, other.summary)))
     else:
         _print(tables.timeline(changes(), course.summary))
         _print(tables.held(limits, course.summary))

@@ -155,21 +155,17 @@ def _import(args: argparse.Namespace) -> None:
                     f"--replica: the history has later samples of {args.replica} than the recording begins with,"
                     " and what is imported arrives after them: import it under another name"
                 )
+            counted: Counter[type[Record]] = Counter()
+            records = read(file)
             try:
-                samples, jobs = _append(history, args.replica, read(file), args.timeout)
+                # In small steps, so that others can write in between.
+                while batch := list(islice(records, _BATCH)):
+                    history.deadline = time.monotonic() + args.timeout
+                    history.add_records(args.replica, batch)
+                    counted.update(map(type, batch))
             except RecordingError as error:
                 raise HistoryUnavailable(f"{_named(args.file)} was changed while it was imported: {error}") from None
-    print(f"imported {samples} samples and {jobs} job lines as {args.replica}")
-
-
-def _append(history: History, replica: str, records: Iterator[Record], wait_s: float) -> tuple[int, int]:
-    """Stores in small steps, so that others can write in between; returns how many samples and job lines."""
-    counted: Counter[type[Record]] = Counter()
-    while batch := list(islice(records, _BATCH)):
-        history.deadline = time.monotonic() + wait_s
-        history.add_records(replica, batch)
-        counted.update(map(type, batch))
-    return counted[Sample], counted[JobLine]
+    print(f"imported {counted[Sample]} samples and {counted[JobLine]} job lines as {args.replica}")
 
 
 def _readable_twice(path: str) -> IO[bytes]:
@@ -201,11 +197,9 @@ def _prune(history: History, args: argparse.Namespace) -> None:
         print(f"removed {gone} samples from the future")
         if "keep" not in args.given:
             return
-    gone = 0
-    while True:
+    gone, step = 0, _BATCH
+    while step == _BATCH:
         history.deadline = time.monotonic() + args.timeout
         step = prune(history, args.keep, args.replica, _BATCH)
         gone += step
-        if step < _BATCH:
-            break
     print(f"removed {gone} lines")
