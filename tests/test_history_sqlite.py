@@ -134,33 +134,6 @@ def test_a_path_that_is_none(path: str) -> None:
     assert "cannot be " in failure(path + "x" * 5000)
 
 
-@pytest.mark.parametrize(
-    "where",
-    [
-        "postgres://me:s3cret@db/x",
-        "mysql:/me:s3cret@db/x",
-        "MYSQL//me:s3cret@db/x",
-        "mysql//db/x",
-        "mysql:me:s3cret@db/x",
-        "mysql;//me:s3cret@db/x",
-        "my sql://me:s3cret@db/x",
-        "'mysql://me:s3cret@db/x'",
-        " mysql://me:s3cret@db/x",
-        "mariadb:db/x",
-        "me:s3cret@db/x",
-    ],
-)
-def test_what_is_meant_as_a_url_is_no_file(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(HistoryUnavailable) as caught:
-        open_history(where, soon())
-    assert str(caught.value) == (
-        "the history is neither a file nor a URL of the form mysql://USER@HOST/DATABASE"
-        " (a file of such a name is written with its folder: ./NAME)"
-    )
-    assert os.listdir() == []
-
-
 @pytest.mark.parametrize("where", ["./me@db", "mysql.db", "mysql/h.db", "a%20b?c#d.db", "db1:3306.db", "{}/x@y//h.db"])
 def test_odd_names_of_files(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
