@@ -26,9 +26,9 @@ CONFIDENCE = (
     "Based on 61 samples of the last 10 min, 1 of them taken just now; the newest in the history is 4 s old.",
 )
 
-STILL = ("bin.000121", 9)
-
 Delay = float | Callable[[float], float]
+STILL = ("bin.000121", 9)
+ORDERS = "db1:3306#orders"
 
 
 def jitter(t: float) -> float:
@@ -62,17 +62,9 @@ def line(
     delay: Delay = 7200.0, start: float = -600.0, end: float = 0.0, every: float = 10.0, **other: Any
 ) -> list[Sample]:
     """Samples from `start` to `end`, seconds before NOW; `delay` may depend on them."""
-    count = int((end - start) / every + 1e-9) + 1
-    found = []
-    for i in range(count):
-        at = start + i * every
-        d = delay(at) if callable(delay) else delay
-        found.append(seen(NOW + at, d + jitter(NOW + at), **other))
-    return found
-
-
-def failed(error: str, message: str, at: float = 0.0) -> Sample:
-    return Sample(NOW + at, error=error, message=message)
+    times = [start + i * every for i in range(int((end - start) / every + 1e-9) + 1)]
+    delays = [delay(at) if callable(delay) else delay for at in times]
+    return [seen(NOW + at, d + jitter(NOW + at), **other) for at, d in zip(times, delays, strict=True)]
 
 
 def scene(
@@ -104,7 +96,7 @@ def scene(
 
 def _wrong(error: str, message: str, dialect: Dialect | None = None, **options: Any) -> Callable[[], Diagnosis]:
     """A quiet line, and then a sample that fails."""
-    return lambda: scene([*line(end=-10), failed(error, message)], dialect, **options)
+    return lambda: scene([*line(end=-10), Sample(NOW, error=error, message=message)], dialect, **options)
 
 
 def _odd(dialect: Dialect, since: float = -300.0, delay: Delay = 7200.0, **other: Any) -> Callable[[], Diagnosis]:
@@ -125,9 +117,7 @@ def _active(kind: str, dialect: Dialect, **options: Any) -> Callable[[], Diagnos
 
     def build() -> Diagnosis:
         before = line(start=-5400, end=-3610)
-        during = line(
-            lambda t: _rising(t, -3600), start=-3600, sql="No", relay_log=("bin.000121", 9), sql_remaining=None
-        )
+        during = line(lambda t: _rising(t, -3600), start=-3600, sql="No", relay_log=STILL, sql_remaining=None)
         return scene([*before, _job_at(-3600, None, kind), *during], dialect, span=5400, call=KEPT, **options)
 
     return build
@@ -144,21 +134,12 @@ def _after_backup(ran: float, catching_up: float, slope: float, limits: Limits |
         _job_at(start, -catching_up),
         *line(lambda t: top + slope * (t + catching_up), start=-catching_up, every=60, sql_remaining=None),
     ]
-    return scene(records, MYSQL, limits=limits, span=ran + catching_up + 1200, call=KEPT, replica="db1:3306#orders")
-
-
-def _trend_spent() -> Diagnosis:
-    records = line(lambda t: 9500 - 0.11 * t, start=-3600, every=30, sql_remaining=None)
-    return scene(records, MARIADB, limits=Limits(max_trend_time=1800), span=3600)
-
-
-def _real_value() -> Diagnosis:
-    return scene([*line(9012.0, end=-30), *line(8985.0, start=-20)], MARIADB)
+    return scene(records, MYSQL, limits=limits, span=ran + catching_up + 1200, call=KEPT, replica=ORDERS)
 
 
 def _overrun() -> Diagnosis:
     records = [*line(start=-600, end=-310), _job_at(-5400), *line(start=-300)]
-    return scene(records, MYSQL, limits=Limits(max_backup_behind=3600), call=KEPT, replica="db1:3306#orders")
+    return scene(records, MYSQL, limits=Limits(max_backup_behind=3600), call=KEPT, replica=ORDERS)
 
 
 def _invalid() -> Diagnosis:
@@ -169,21 +150,6 @@ def _invalid() -> Diagnosis:
 def _worker_missing() -> Diagnosis:
     about = ("Based on 28 samples of the last 10 min; the newest in the history is 6 min old.",)
     return scene(line(end=-330), None, call=KEPT._replace(worker=True), confidence=about)
-
-
-def _no_history() -> Diagnosis:
-    trouble = Finding(
-        State.CRITICAL, "history-unavailable", "history /srv/history.db: cannot be written: no space left on device"
-    )
-    return scene(line(start=-30, every=1), MARIADB, call=KEPT, more=[trouble], span=30)
-
-
-def _failover() -> Diagnosis:
-    return scene([*line(end=-310), *line(start=-300, source_id=3)], MYSQL, replica="db1:3306#orders")
-
-
-def _stepped() -> Diagnosis:
-    return scene(line(end=120), MARIADB, call=KEPT)
 
 
 def _dead_writer() -> Diagnosis:
@@ -213,7 +179,7 @@ def _lost_and_stopped() -> Diagnosis:
 
 SCENES: dict[str, Callable[[], Diagnosis]] = {
     "in-range": lambda: scene(line(), MARIADB),
-    "in-range leaking": lambda: scene(line(lambda t: 8500 + 0.05 * t), MYSQL, replica="db1:3306#orders"),
+    "in-range leaking": lambda: scene(line(lambda t: 8500 + 0.05 * t), MYSQL, replica=ORDERS),
     "in-range pt-slave-delay": lambda: scene(
         line(lambda t: 7200 + t % 60, sql_delay=None, sql="No", sql_remaining=None), OLDEST_MYSQL
     ),
@@ -223,49 +189,32 @@ SCENES: dict[str, Callable[[], Diagnosis]] = {
     "active-migration": _active("migration", OLD_MYSQL, limits=Limits(job_limits=(("migration", 7200.0),))),
     "backup-recovery-window": lambda: _after_backup(7200, 1800, -0.8),
     "recovery-exceeded": lambda: _after_backup(7200, 3600, -0.2, Limits(max_recovery_time=1800)),
-    "recovery-exceeded trend": _trend_spent,
-    "recovering-real-value": _real_value,
-    "recovering-below-minimum": lambda: scene(line(lambda t: 4000 + t), MARIADB),
+    "recovery-exceeded trend": lambda: scene(
+        line(lambda t: 9500 - 0.11 * t, start=-3600, every=30), limits=Limits(max_trend_time=1800), span=3600
+    ),
+    "recovering-real-value": lambda: scene([*line(9012.0, end=-30), *line(8985.0, start=-20)]),
+    "recovering-below-minimum": lambda: scene(line(lambda t: 4000 + t)),
     "recovering-above-maximum": lambda: scene(line(lambda t: 10000 - 2.5 * t, sql_remaining=None), MYSQL),
     "delay-out-of-bounds": lambda: scene(line(lambda t: 9400 + 0.9 * t, sql_remaining=None), OLD_MYSQL),
     "delay-out-of-bounds limits": lambda: scene(line(31.0, sql_delay=30, seconds_behind=30), MARIADB),
     "delay-out-of-bounds pt-slave-delay": lambda: scene(
         line(lambda t: 9400 + t, sql_delay=None, sql="No", sql_remaining=None), OLDEST_MYSQL
     ),
-    "delay-out-of-bounds hours": lambda: scene(
-        line(10800.0, seconds_behind=7200, source_log=("bin.000124", 4)), MARIADB
-    ),
+    "delay-out-of-bounds hours": lambda: scene(line(10800.0, seconds_behind=7200, source_log=("bin.000124", 4))),
     "delay-out-of-bounds below": lambda: scene(line(3000.0, sql_remaining=None), MARIADB),
     "line-drained": _odd(MARIADB, -120, lambda t: 7200 + 40 * (-120 - t), sql_remaining=None),
     "connect-failed": _wrong(
         "connect-failed", "db1:3306: access denied for user 'monitor'@'10.0.0.7' (error 1045)", None
     ),
     "timeout": _wrong("timeout", "db1:3306: no answer within 10 s (reading the heartbeats)", MARIADB),
-    "not-a-replica": _wrong(
-        "not-a-replica", "there are 2 channels: name one with --channel: orders, stock", Dialect("8.4.3")
-    ),
-    "status-unreadable": _wrong(
-        "status-unreadable",
-        "no privilege to read the replication status: GRANT SLAVE MONITOR ON *.* TO the monitoring user (error 1227)",
-        MARIADB,
-    ),
-    "io-error": _odd(
-        NAMED_MARIADB, io="Connecting", io_errno=2003, io_error="error reconnecting to master 'repl@db0:3306'"
-    ),
+    "not-a-replica": _wrong("not-a-replica", "there are 2 channels: name one with --channel: orders, stock", MYSQL),
+    "status-unreadable": _wrong("status-unreadable", "no privilege to read the replication status", MARIADB),
+    "io-error": _odd(NAMED_MARIADB, io="Connecting", io_errno=2003, io_error="error reconnecting to 'repl@db0:3306'"),
     "sql-error": _odd(
-        MYSQL,
-        delay=lambda t: _rising(t, -300),
-        sql="No",
-        sql_errno=1062,
-        sql_error="Duplicate entry '7' for key 'PRIMARY'",
-        sql_remaining=None,
+        *(MYSQL, -300, lambda t: _rising(t, -300)), sql="No", sql_errno=1062, sql_error="Duplicate", sql_remaining=None
     ),
-    "heartbeat-missing": _wrong(
-        "heartbeat-missing", "percona.heartbeat has no row of server 1; there are rows of: 2, 5", MYSQL
-    ),
-    "heartbeat-unreadable": _wrong(
-        "heartbeat-unreadable", "percona.heartbeat: the ts of server 1 is no time: '0000-00-00'", OLD_MYSQL
-    ),
+    "heartbeat-missing": _wrong("heartbeat-missing", "percona.heartbeat has no row of server 1", MYSQL),
+    "heartbeat-unreadable": _wrong("heartbeat-unreadable", "the ts of server 1 is no time: '0000-00-00'", OLD_MYSQL),
     "heartbeat-from-future": _odd(MARIADB, delay=-3600.0),
     "source-heartbeat-dead": _dead_writer,
     "worker-missing": _worker_missing,
@@ -278,41 +227,32 @@ SCENES: dict[str, Callable[[], Diagnosis]] = {
     "delay-setting-lost stopped": _lost_and_stopped,
     "job-overrun": _overrun,
     "job-records-flooded": _told("job-records-flooded", State.CRITICAL, "Too many job records: more than 2000 jobs"),
-    "replica-ambiguous": _told(
-        "replica-ambiguous", State.CRITICAL, "Several servers answer under this name: 2 in the last hour"
-    ),
+    "replica-ambiguous": _told("replica-ambiguous", State.CRITICAL, "Several servers answer under this name"),
     "rescue-in-progress": _told(
         "rescue-in-progress", State.CRITICAL, "Frozen by rescue since 10:12: do not start replication", sql="No"
     ),
-    "clock-stepped": _stepped,
-    "history-unavailable": _no_history,
-    "server-down": _wrong("server-down", "db1:3306: connection refused", None, replica="db1:3306#orders"),
-    "io-stopped": _odd(MARIADB, io="No", source_log=("bin.000123", 9)),
-    "sql-stopped": _odd(
-        MYSQL, delay=lambda t: _rising(t, -300), sql="No", relay_log=("bin.000121", 9), sql_remaining=None
+    "clock-stepped": lambda: scene(line(end=120), call=KEPT),
+    "history-unavailable": _told(
+        "history-unavailable", State.CRITICAL, "history /srv/history.db: cannot be written: no space left on device"
     ),
+    "server-down": _wrong("server-down", "db1:3306: connection refused", None, replica=ORDERS),
+    "io-stopped": _odd(MARIADB, io="No", source_log=STILL),
+    "sql-stopped": _odd(MYSQL, delay=lambda t: _rising(t, -300), sql="No", relay_log=STILL, sql_remaining=None),
     "local-heartbeat-stale": _odd(MARIADB, -10, local=314.2),
-    "source-log-stale": lambda: scene(
-        line(start=-2400, every=30, source_log=("bin.000123", 9)), MYSQL, replica="db1:3306#orders"
-    ),
+    "source-log-stale": lambda: scene(line(start=-2400, every=30, source_log=STILL), MYSQL, replica=ORDERS),
     "relay-log-stale": lambda: scene(
-        line(start=-2400, every=30, relay_log=("bin.000123", 9), sql_remaining=None),
+        line(start=-2400, every=30, relay_log=STILL, sql_remaining=None),
         OLD_MYSQL,
         limits=Limits(max_relay_behind=1800),
     ),
     "job-record-invalid": _invalid,
-    "source-changed": _failover,
+    "source-changed": lambda: scene([*line(end=-310), *line(start=-300, source_id=3)], MYSQL, replica=ORDERS),
     "replica-changed": _told("replica-changed", State.WARNING, "Replica changed: another server answers"),
     "replication-filtered": _told(
-        "replication-filtered",
-        State.WARNING,
-        "Replication is filtered: Replicate_Do_DB=percona (--allow-filter)",
-        filters=("Replicate_Do_DB=percona",),
+        "replication-filtered", State.WARNING, "Replication is filtered", filters=("Replicate_Do_DB=percona",)
     ),
-    "relay-space-limited": _told(
-        "relay-space-limited", State.WARNING, "Relay log is at its size limit for 30 seconds", relay_limited=True
-    ),
-    "io-unstable": _told("io-unstable", State.WARNING, "IO thread keeps losing its connection: 7 times in 600 seconds"),
+    "relay-space-limited": _told("relay-space-limited", State.WARNING, "Relay log is at its limit", relay_limited=True),
+    "io-unstable": _told("io-unstable", State.WARNING, "IO thread keeps losing its connection"),
     "internal-error": lambda: scene([sample(NOW, None, io="Yes")], None, confidence=()),
 }
 """Name → picture. The first word of the name is the condition that the scene is about."""
