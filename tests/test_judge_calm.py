@@ -12,8 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from check_delayed_repl.backtest.replay import Replay, StateChange
+from check_delayed_repl.judge.calm import add
+from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.limits import Limits
-from check_delayed_repl.records import Record
+from check_delayed_repl.records import JobLine, Record, Sample
 
 
 def both(records: list[Record], limits: Limits, size: int = 4096) -> Iterator[tuple[Any, Any]]:
@@ -136,3 +138,20 @@ def test_what_the_judge_finds_on_a_calm_line_is_found(
     for size in (1, 5, 7, 31, 34):
         for quick, plain in both(records, limits, size):
             assert quick == plain
+
+
+def test_samples_that_failed_are_not_calm_though_they_saw_a_delay() -> None:
+    """Folded at once, as a first check does, or one by one: what a failed sample saw shows no line to be in range."""
+    limits = LIMITS._replace(max_recovery_time=5000.0, fit="window")
+    delays = [150.0] * 192 + [5000.0] * 3
+    records: list[Record] = [Sample(T + 10.0 * i, delay) for i, delay in enumerate(delays)]
+    records[64:192] = [r._replace(error="status-unreadable") for r in records[64:192] if isinstance(r, Sample)]
+    records.insert(64, JobLine(T + 640.0, "b", "backup", T + 600.0, T + 639.0))
+    numbered = [*enumerate(records, 1)]
+    at_once, one_by_one = Fold(limits), Fold(limits)
+    for start in range(0, len(numbered), 64):
+        add(at_once, numbered[start : start + 64])
+    for number, record in numbered:
+        one_by_one.add(record, number)
+    assert one_by_one.verdict(one_by_one.clock).condition == "backup-recovery-window"
+    assert at_once.dump() == one_by_one.dump()

@@ -1,16 +1,16 @@
 """Records, in order of arrival, through the judge: what the check would have said at each sample, and in all.
 
-It is the check's own judge that is asked. Where samples are calm it is spared the asking, see `calm`.
+It is the check's own judge that is asked. Where samples are calm it is spared the asking, see `pass_over`.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-from check_delayed_repl.judge.calm import calm
+from check_delayed_repl.judge.calm import pass_over
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.limits import Limits
@@ -120,23 +120,14 @@ class Replay:
         """What there is to tell of the next records, in order of arrival."""
         source = iter(records)
         while block := list(islice(source, BLOCK)):
-            if not self._pass_over(block):
-                for record in block:
-                    if isinstance(record, JobLine):
-                        self.fold.add(record)
-                    else:
-                        yield from self._judged(record)
-
-    def _pass_over(self, block: Sequence[Record]) -> bool:
-        """Folds these records at once, if they are samples of a calm time."""
-        if self._every or self.summary.state is not State.OK or {*map(type, block)} != {Sample}:
-            return False
-        samples = cast(Sequence[Sample], block)
-        if not calm(samples, self.fold):
-            return False
-        self.fold.pass_over(samples)
-        self.summary.calm(samples[-1].t, len(samples))
-        return True
+            if not self._every and self.summary.state is State.OK and (samples := pass_over(self.fold, block)):
+                self.summary.calm(samples[-1].t, len(samples))
+                continue
+            for record in block:
+                if isinstance(record, JobLine):
+                    self.fold.add(record)
+                else:
+                    yield from self._judged(record)
 
     def _judged(self, sample: Sample) -> Iterator[StateChange]:
         fold, summary, t = self.fold, self.summary, sample.t

@@ -15,7 +15,7 @@ from check_delayed_repl.history import History
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import Verdict
 from check_delayed_repl.limits import Limits
-from check_delayed_repl.records import Record, Sample
+from check_delayed_repl.records import Record
 
 PIECE = 2_000
 """Records that are folded without a break."""
@@ -84,15 +84,10 @@ def _add(fold: Fold, block: list[tuple[int, Record]]) -> None:
     """Folds records, all at once where they are calm."""
     if len(block) >= LEAST_BLOCK:
         # Left to those who have much to fold.
-        from check_delayed_repl.judge.calm import calm
+        from check_delayed_repl.judge.calm import add
 
-        if fold.last is None:
-            fold.add(block[0][1], block[0][0])
-            del block[0]
-        samples = [record for _, record in block if isinstance(record, Sample)]
-        if len(samples) == len(block) and calm(samples, fold):
-            fold.pass_over(samples)
-            return
+        add(fold, block)
+        return
     for arrival, record in block:
         fold.add(record, arrival)
 
@@ -136,9 +131,10 @@ def _begun_late(history: History, replica: str, limits: Limits) -> Generator[Non
             return None
         late, arrival = LateFold(limits, past, first_t), first - 1
         while not late.cannot_converge and (piece := _piece(history, replica, arrival)):
-            for number, record in piece:
-                if late.add(record, number):
-                    return late.fold, number
+            for start in range(0, len(piece), BLOCK):
+                block = piece[start : start + BLOCK]
+                if late.add(block):
+                    return late.fold, block[-1][0]
             arrival = piece[-1][0]
             piece.clear()
             yield

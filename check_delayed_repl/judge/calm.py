@@ -13,7 +13,7 @@ from operator import attrgetter, lt
 
 from check_delayed_repl.judge.findings import MAX_AHEAD, native
 from check_delayed_repl.judge.fold import Fold
-from check_delayed_repl.records import Sample
+from check_delayed_repl.records import Record, Sample
 
 STILL = attrgetter(
     *("error", "source_id", "heartbeat_id", "local_missing", "io", "io_errno", "sql_errno", "sql_delay"),
@@ -22,17 +22,30 @@ STILL = attrgetter(
 """What stands still while nothing happens: any change is for the judge to see."""
 
 
-def calm(block: Sequence[Sample], fold: Fold) -> bool:
-    """Whether no verdict in this block can be anything but OK, given that the one before it is.
+def add(fold: Fold, block: Sequence[tuple[int, Record]]) -> list[Sample]:
+    """Folds the next records, each with its arrival number; gives back those that were folded at once, being calm."""
+    records = [record for _, record in block]
+    if samples := pass_over(fold, records):
+        return samples
+    for arrival, record in block:
+        fold.add(record, arrival)
+    return []
 
-    `fold` has folded everything before the block. Where this holds, `fold.pass_over` folds the block.
-    """
+
+def pass_over(fold: Fold, block: Sequence[Record]) -> list[Sample]:
+    """Folds these records at once and gives them back, where all are samples and no verdict among them can be anything
+    but OK, given that the one before them is; else it does nothing."""
+    samples = [record for record in block if isinstance(record, Sample)]
+    return samples if len(samples) == len(block) and _calm(samples, fold) and fold.pass_over(samples) else []
+
+
+def _calm(block: Sequence[Sample], fold: Fold) -> bool:
+    """Nothing in these samples is out of the ordinary but, perhaps, the delays."""
     last, seen, limits = fold.last, fold.seen, fold.limits
     times = [s.t for s in block]
-    delays = [s.delay for s in block if s.delay is not None]
-    if last is None or len(delays) < len(block) or seen.relay_limited_since is not None:
+    if last is None or last.error is not None or seen.relay_limited_since is not None:
         return False
-    if times[0] <= fold.clock or not all(map(lt, times, times[1:])) or not fold.at_rest(times[0], delays):
+    if times[0] <= fold.clock or not all(map(lt, times, times[1:])) or None in [s.delay for s in block]:
         return False
     if {*map(STILL, block)} != {STILL(last)} or last.io not in (None, "Yes"):
         return False

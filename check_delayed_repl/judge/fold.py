@@ -213,50 +213,34 @@ class Fold:
         self._held = {}
         self.holding = ()
 
-    # --- folding many calm samples at once
-
     @property
     def reach(self) -> float:
         """Seconds before the newest sample that a trend may reach back to."""
         return self._window.reach
 
-    def calm_at(self, sample: Sample) -> bool:
-        """This sample, the newest one, found nothing wrong and the line in range beyond doubt, and no job is active."""
-        t = sample.t
-        return not (
-            sample.error is not None
-            or t < self.clock
-            or self._arriving is not None
-            or self.episode_since is not None
-            or any(job.status == "active" for job in self._jobs.at(t).views)
-            or any(holdable_facts(sample, self.seen, self.limits, t))
-            or not self._window.surely_in_range(t)
-        )
+    def pass_over(self, samples: Sequence[Sample]) -> bool:
+        """Does what `add` of each of these samples comes to, where the fold is at rest; else it does nothing. Whether
+        it is: no episode, nothing charged, no job that is active or has to be reported, and the line in range beyond
+        doubt, where it stays with these delays.
 
-    def at_rest(self, t: float, delays: Sequence[float]) -> bool:
-        """No episode, nothing charged, from `t` on no job that is active or has to be reported, and with these delays
-        from then on the line stays in range beyond doubt.
-
-        Then a sample that finds nothing wrong only moves the time, the window and what has been seen.
+        Every sample must be later than the one before it, without a finding, and of the same server with the same
+        settings.
         """
-        jobs = self._jobs.at(t)
-        return self.was_up and not (
-            self._arriving is not None
+        points = [(s.t, s.delay) for s in samples if s.delay is not None]
+        delays = [d for _, d in points]
+        jobs = self._jobs.at(samples[0].t)
+        if (
+            not self.was_up
+            or self._arriving is not None
             or self.holding
             or self._held
             or self._job_held
             or self.episode_since is not None
             or jobs.flooded
             or any(job.status != "completed" for job in jobs.views)
-            or not self._window.surely_in_range(t, delays)
-        )
-
-    def pass_over(self, samples: Sequence[Sample]) -> None:
-        """What `add` of each of these samples comes to.
-
-        The fold must be `at_rest`, and every sample later than the one before it, without a finding, and of the same
-        server with the same settings.
-        """
+            or not self._window.surely_in_range(samples[0].t, delays)
+        ):
+            return False
         rests = [sample[2:] for sample in samples]
         # Of samples that saw a delay and nothing else, the first one says it all.
         for sample in samples[:1] if rests.count(BARE) == len(rests) else samples:
@@ -265,12 +249,12 @@ class Fold:
         self.clock = last.t
         self._jobs.forget(last.t)
         self._runs = {}
-        points = [(s.t, s.delay) for s in samples if s.delay is not None]
-        self._latest = (*self._latest, *[d for _, d in points[-REAL_VALUE_SAMPLES:]])[-REAL_VALUE_SAMPLES:]
+        self._latest = (*self._latest, *delays[-REAL_VALUE_SAMPLES:])[-REAL_VALUE_SAMPLES:]
         self._window.points += points
         self._in_range(samples[0].t)
         self._in_range(last.t)
         self._window.trim(self.clock)
+        return True
 
     # --- judging
 

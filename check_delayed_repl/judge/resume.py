@@ -12,6 +12,9 @@ it was finished for longer than max-recovery-time. So a fold that begins late co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from check_delayed_repl.judge.calm import add
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.observed import DAY, RELAY_FREE, Observed
 from check_delayed_repl.limits import Limits
@@ -36,31 +39,29 @@ class LateFold:
             self._older_jobs[line.id] = line
         self._over = max((_over(line) for line in self._older_jobs.values()), default=float("-inf"))
 
-    def add(self, record: Record, arrival: int) -> bool:
-        """The next record; whether the fold now is as good as the whole one."""
-        self.fold.add(record, arrival)
-        if isinstance(record, JobLine):
-            # What it is merged with depends on when its older lines were forgotten.
-            self.cannot_converge = self.cannot_converge or record.id in self._older_jobs
+    def add(self, block: Sequence[tuple[int, Record]]) -> bool:
+        """The next records, each with its arrival number; whether the fold now is as good as the whole one."""
+        for _, record in block:
+            if isinstance(record, JobLine):
+                # What it is merged with depends on when its older lines were forgotten.
+                self.cannot_converge = self.cannot_converge or record.id in self._older_jobs
+            elif self._known is None and (self._past.bare or record.server is not None):
+                self._known = record.t
+        samples = add(self.fold, block)
+        if not samples:
             return False
-        t = record.t
-        if self._known is None and (self._past.bare or record.server is not None):
-            self._known = t
-        if not self.fold.calm_at(record):
-            return False
-        if _says_little(record) and not self._past.bare:
+        if not self._past.bare and any(map(_says_little, samples)):
             # An older release's samples: what more those before them said is never seen anew.
             self.cannot_converge = True
-        if self._known is None or t <= self._known + late_reach(self._limits):
-            return False
-        if self._settled is None:
-            self._settled = t
+        first, last = samples[0], samples[-1]
+        if self._settled is None and self._known is not None and first.t > self._known + late_reach(self._limits):
+            self._settled = first.t
         return (
             not self.cannot_converge
-            and self.fold.was_up
-            and t - self._settled >= self._limits.max_recovery_time
-            and t - self._over > self._limits.max_recovery_time
-            and self._seen_anew(record, self.fold.seen)
+            and self._settled is not None
+            and last.t - self._settled >= self._limits.max_recovery_time
+            and last.t - self._over > self._limits.max_recovery_time
+            and self._seen_anew(last, self.fold.seen)
         )
 
     def _seen_anew(self, s: Sample, seen: Observed) -> bool:
