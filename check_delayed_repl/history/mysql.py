@@ -241,14 +241,13 @@ class MySQLHistory(History):
     def _unavailable(self, error: BaseException) -> HistoryUnavailable:
         where = f"history {self.name}"
         connection = self._connection
-        trouble = connection.wire.trouble if connection is not None else None
         number = server_error(error)
         what = self._said(error)
-        if connection is None or trouble is not None or not connection.open or number is None:
+        if connection is None or not connection.open or number is None:
             self.close()
-        if trouble is not None and trouble.kind == "timeout":
+        if isinstance(error, ConnectFailed) and error.condition == "timeout":
             return HistoryUnavailable(f"{where}: no answer until the deadline: see what its server is busy with")
-        if trouble is not None:
+        if isinstance(error, ConnectFailed):
             return HistoryUnavailable(f"{where}: the connection was lost: see whether its server runs")
         if number in _MAY_NOT:
             return Forbidden(f"{where}: the account lacks a privilege: {what}: see delayed-repl grants")

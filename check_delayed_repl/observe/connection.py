@@ -62,23 +62,26 @@ _ADVICE = {
     4151: "the account is locked",
 }
 
-# What authentication methods need beside PyMySQL.
-_PACKAGES = {"client_ed25519": "PyNaCl"}
-
 
 class SampleFailed(Exception):
     """A sample that cannot go on. `condition` is one of conditions.SAMPLE_ERRORS, `message` one line."""
 
-    def __init__(self, condition: str, message: str, *, lost: bool = False) -> None:
+    def __init__(self, condition: str, message: str) -> None:
         super().__init__(message)
         self.condition = condition
         self.message = message
-        self.lost = lost
-        """The other side went away in the middle: it may be about to stop, or may have closed an idle connection."""
 
 
 class ConnectFailed(SampleFailed):
-    """No connection, or none any more: `connect-failed`, `timeout` or `server-down`."""
+    """No connection, or none any more: `connect-failed`, `timeout` or `server-down`.
+
+    Of kind `lost` where the other side went away in the middle: it may be about to stop, or may have closed an idle
+    connection; `flood` where an answer was too large.
+    """
+
+    def __init__(self, condition: str, message: str, kind: str = "") -> None:
+        super().__init__(condition, message)
+        self.kind = kind
 
 
 class Refused(Exception):
@@ -121,36 +124,27 @@ def connect(target: Target, deadline: float, database: str | None = None, *, raw
         if "\0" in value:
             raise ConnectFailed("connect-failed", f"{found.where}: the {name} holds a NUL character")
     try:
-        return _log_in(found, deadline, budget, database, raw)
+        sock, address = _reach(found, deadline, budget)
     except OSError as error:
         if error.errno not in _NO_FILES:
             raise
-        raise ConnectFailed(
-            "connect-failed",
-            f"{found.where}: out of file descriptors ({error.strerror}): raise ulimit -n, or systemd's LimitNOFILE=",
-        ) from None
-
-
-def _log_in(found: Settings, deadline: float, budget: float, database: str | None, raw: bool) -> Connection:
-    sock, address = _reach(found, deadline, budget)
+        text = f"out of file descriptors ({error.strerror}): raise ulimit -n, or systemd's LimitNOFILE="
+        raise ConnectFailed("connect-failed", f"{found.where}: {text}") from None
     try:
         from check_delayed_repl.observe.lean import load_pymysql
 
         load_pymysql()
-        from check_delayed_repl.observe.wire import MAX_SAMPLE_VALUES, MAX_VALUES, Connection, Wire
+        from check_delayed_repl.observe.wire import Connection
 
-        wire = Wire(sock, found, deadline, MAX_SAMPLE_VALUES if raw else MAX_VALUES)
-        wire.budget = budget
-        connection = Connection(wire, found, address, database, raw=raw)
+        connection = Connection(found, address, deadline, database, raw=raw)
+        connection.budget = budget
     except BaseException:
         sock.close()
         raise
     try:
-        connection.connect(wire)  # type: ignore[arg-type]
+        connection.connect(sock)
     except Exception as error:  # noqa: BLE001  what is not MySQL's makes PyMySQL fail in any way
-        failure = _failure(connection, error, "logging in")
-        sock.close()
-        raise failure from None
+        raise _failure(connection, error) from None
     return connection
 
 
@@ -169,6 +163,7 @@ def ask_together(connection: Connection, sql: str, purpose: str) -> list[Answer]
     Only the first answer is sure to be there: a later statement that is refused ends the list.
     """
     answers: list[Answer] = []
+    connection.purpose = purpose
     try:
         cursor = connection.cursor()
         cursor.execute(sql)
@@ -185,7 +180,7 @@ def ask_together(connection: Connection, sql: str, purpose: str) -> list[Answer]
             if answers:
                 return answers
             raise Refused(number, scrubbed(text_of(error), connection.secret)) from None
-        failure = _failure(connection, error, purpose)
+        failure = _failure(connection, error)
         connection.close()
         raise failure from None
 
@@ -200,68 +195,55 @@ def scrubbed(text: str, secret: str) -> str:
 
 def _reach(found: Settings, deadline: float, budget: float) -> tuple[socket.socket, Address | None]:
     """A connected socket, and the address that it is connected to; None for a local one."""
-    if not found.tcp:
-        path = found.socket or next((path for path in SOCKETS if os.path.exists(path)), None)
-        if path is not None:
-            return _reach_path(path, deadline, budget), None
-    return _reach_host(found, deadline, budget)
+    path = None if found.tcp else found.socket or next(filter(os.path.exists, SOCKETS), None)
+    ways: list[tuple[int, Any, Address | None]]
+    if path is not None:
+        # Abstract sockets, a Linux speciality, begin with NUL, and are written with @.
+        ways = [(socket.AF_UNIX, "\0" + path[1:] if path.startswith("@") else path, None)]
+    else:
+        ways = [(at[0], (at[1][0], found.port, *at[1][2:]), at) for at in _addresses(found, deadline, budget)]
+    failures: list[OSError] = []
+    for place, (family, address, at) in enumerate(ways):
+        now = time.monotonic()
+        try:
+            # An address that never answers leaves time for the others.
+            return _connected(family, address, now + (deadline - now) / (len(ways) - place)), at
+        except OSError as error:
+            if error.errno in _NO_FILES:
+                raise
+            failures.append(error)
+    where = path or found.where
+    if any(isinstance(failure, TimeoutError) for failure in failures):
+        raise late(where, budget, "connecting")
+    if any(isinstance(failure, ConnectionRefusedError) for failure in failures):
+        nobody = "the server does not run" if path else "no server listens there"
+        raise ConnectFailed("server-down", f"{where}: connection refused: {nobody}")
+    if isinstance(failures[-1], FileNotFoundError):
+        raise ConnectFailed("server-down", f"{where}: there is no such socket: the server does not run")
+    reason = failures[-1].strerror or failures[-1]
+    problem = f"cannot connect: {reason}" if path else f"cannot be reached: {reason}: check --host and the network"
+    raise ConnectFailed("connect-failed", f"{where}: {problem}")
 
 
-def _reach_path(path: str, deadline: float, budget: float) -> socket.socket:
-    # Abstract sockets, a Linux speciality, begin with NUL, and are written with @.
-    address = "\0" + path[1:] if path.startswith("@") else path
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _connected(family: int, address: Any, deadline: float) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         while (left := deadline - time.monotonic()) > 0:
             sock.settimeout(left)
             try:
                 sock.connect(address)
-                return sock
             except BlockingIOError:
                 # A server that hangs has let its queue of connections fill up: no answer, not a refusal.
                 time.sleep(min(_SOCKET_FULL_S, left))
+                continue
+            if family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            return sock
         raise TimeoutError
-    except TimeoutError:
-        failure = _late(path, budget, "connecting")
-    except FileNotFoundError:
-        failure = ConnectFailed("server-down", f"{path}: there is no such socket: the server does not run")
-    except ConnectionRefusedError:
-        failure = ConnectFailed("server-down", f"{path}: connection refused: the server does not run")
-    except OSError as error:
-        failure = ConnectFailed("connect-failed", f"{path}: cannot connect: {error.strerror or error}")
-    sock.close()
-    raise failure
-
-
-def _reach_host(found: Settings, deadline: float, budget: float) -> tuple[socket.socket, Address]:
-    addresses = _addresses(found, deadline, budget)
-    failures: list[OSError] = []
-    for place, (family, address) in enumerate(addresses):
-        # An address that never answers leaves time for the others.
-        left = (deadline - time.monotonic()) / (len(addresses) - place)
-        if left <= 0:
-            failures.append(TimeoutError())
-            break
-        sock = None
-        try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.settimeout(left)
-            sock.connect((address[0], found.port, *address[2:]))
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            return sock, (family, address)
-        except OSError as error:
-            if sock is not None:
-                sock.close()
-            if error.errno in _NO_FILES:
-                raise
-            failures.append(error)
-    if any(isinstance(failure, TimeoutError) for failure in failures):
-        raise _late(found.where, budget, "connecting")
-    if any(isinstance(failure, ConnectionRefusedError) for failure in failures):
-        raise ConnectFailed("server-down", f"{found.where}: connection refused: no server listens there")
-    reason = failures[-1].strerror or "no address"
-    raise ConnectFailed("connect-failed", f"{found.where}: cannot be reached: {reason}: check --host and the network")
+    except OSError:
+        sock.close()
+        raise
 
 
 def _addresses(found: Settings, deadline: float, budget: float) -> list[Address]:
@@ -285,7 +267,7 @@ def _addresses(found: Settings, deadline: float, budget: float) -> list[Address]
     try:
         return resolve(host, deadline)
     except TimeoutError:
-        raise _late(found.where, budget, "resolving the host's name") from None
+        raise late(found.where, budget, "resolving the host's name") from None
     except OSError as error:
         # Without a file descriptor to ask through, this is the name service's error too.
         socket.socket().close()
@@ -293,7 +275,7 @@ def _addresses(found: Settings, deadline: float, budget: float) -> list[Address]
         raise ConnectFailed("connect-failed", text) from None
 
 
-def _late(where: str, budget: float, purpose: str) -> ConnectFailed:
+def late(where: str, budget: float, purpose: str) -> ConnectFailed:
     return ConnectFailed("timeout", f"{where}: no answer within {span(max(round(budget, 1), 0.0))} ({purpose})")
 
 
@@ -315,49 +297,22 @@ def text_of(error: BaseException) -> str:
     return str(error.args[-1]) if error.args else type(error).__name__
 
 
-def _failure(connection: Connection, error: Exception, purpose: str) -> ConnectFailed:
+def _failure(connection: Connection, error: Exception) -> ConnectFailed:
     """Why there is no connection (any more), in words."""
-    where, secret = connection.where, connection.secret
-    trouble = connection.wire.trouble
+    if isinstance(error, ConnectFailed):
+        return error
+    where = connection.where
     number = server_error(error)
-    text = scrubbed(text_of(error), secret)
-    if number is not None:
-        if number in _ENDED:
-            return _failure_on_wire(connection, "lost", text, purpose)
-        if number == _SHUTTING_DOWN:
-            return ConnectFailed("server-down", f"{where}: the server is shutting down ({text})", lost=True)
-        advice = _ADVICE.get(number, "the server refused the connection")
-        if number == _DENIED and connection.ctx is None:
-            # All that a MariaDB with require_secure_transport says.
-            advice += ", or give --ssl-mode required if the server insists on TLS"
-        return ConnectFailed("connect-failed", f"{where}: {advice} (error {number}: {text})")
-    if trouble is not None:
-        return _failure_on_wire(connection, trouble.kind, scrubbed(trouble.detail, secret), purpose)
-    if connection.unusable:
-        method = scrubbed(connection.unusable, secret)
-        package = _PACKAGES.get(method)
-        advice = (
-            f"needs the Python package {package}: install it (pip install {package})"
-            if package
-            else "is not supported: use another one for the account"
-        )
-        return ConnectFailed("connect-failed", f"{where}: the account's authentication method {method} {advice}")
-    if error.args[:1] in ((2006,), (2013,)):
-        return _failure_on_wire(connection, "lost", "", purpose)
-    return ConnectFailed(
-        "connect-failed", f"{where}: not a MySQL server ({purpose}): check --host, --port and --socket"
-    )
-
-
-def _failure_on_wire(connection: Connection, kind: str, detail: str, purpose: str) -> ConnectFailed:
-    because = f": {detail}" if detail else ""
-    text = {
-        "tls": f"TLS failed: {detail}: check --ssl-mode and --ssl-ca",
-        "plain": f"the server asks for the password over a connection without TLS ({detail}), where others could read"
-        " it: use --ssl-mode required",
-        "flood": f"reply too large ({purpose}): not a MySQL server, or one that is not in order",
-        "lost": f"the server closed the connection ({purpose}){because}",
-    }
-    if kind == "timeout":
-        return _late(connection.where, connection.wire.budget, purpose)
-    return ConnectFailed("connect-failed", f"{connection.where}: {text[kind]}", lost=kind == "lost")
+    text = scrubbed(text_of(error), connection.secret)
+    if number == _SHUTTING_DOWN:
+        return ConnectFailed("server-down", f"{where}: the server is shutting down ({text})", "lost")
+    if number in _ENDED or error.args[:1] in ((2006,), (2013,)):
+        return connection.failure("lost", text if number else "")
+    if number is None:
+        text = f"not a MySQL server ({connection.purpose}): check --host, --port and --socket"
+        return ConnectFailed("connect-failed", f"{where}: {text}")
+    advice = _ADVICE.get(number, "the server refused the connection")
+    if number == _DENIED and not connection.encrypts:
+        # All that a MariaDB with require_secure_transport says.
+        advice += ", or give --ssl-mode required if the server insists on TLS"
+    return ConnectFailed("connect-failed", f"{where}: {advice} (error {number}: {text})")

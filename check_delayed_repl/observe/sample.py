@@ -76,7 +76,8 @@ class Observer:
                 if isinstance(failure, ConnectFailed):
                     self.close()
                     pause = RETRY_AFTER_S * tries
-                    if failure.lost and tries < RETRIES and deadline - time.monotonic() > pause + RETRY_AFTER_S:
+                    left = deadline - time.monotonic()
+                    if failure.kind == "lost" and tries < RETRIES and left > pause + RETRY_AFTER_S:
                         time.sleep(pause)
                         tries += 1
                         continue

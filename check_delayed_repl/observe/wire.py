@@ -5,8 +5,6 @@ Import this module only after `lean.load_pymysql()`.
 
 from __future__ import annotations
 
-import io
-import socket
 import time
 
 from pymysql import converters
@@ -16,11 +14,13 @@ from pymysql.err import MySQLError
 from pymysql.protocol import MysqlPacket
 
 from check_delayed_repl.light import TYPE_CHECKING
+from check_delayed_repl.observe.connection import ConnectFailed, late, scrubbed
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
-    from typing import Any, NoReturn
+    from socket import socket
+    from typing import Any
 
     from check_delayed_repl.observe.address import Settings
     from check_delayed_repl.observe.names import Address
@@ -30,113 +30,234 @@ MAX_VALUES = 4_000_000
 MAX_SAMPLE_VALUES = 200_000
 """What one stretch of work may read from a server: far above any real answer. A value of two bytes takes forty."""
 
-TIMEOUT, LOST, FLOOD, TLS, PLAIN = "timeout", "lost", "flood", "tls", "plain"
-"""What may go wrong on a wire. TIMEOUT: the deadline passed. LOST: closed or broken by the other side. FLOOD: more than
-any real answer. TLS: no encryption as it was asked for. PLAIN: the server wanted the password without encryption."""
-
 # What hands the password, or what is as good as that, to whoever asks for it.
 _CLEARTEXT = (b"mysql_clear_password", b"dialog", b"mysql_old_password")
+# What authentication methods need beside PyMySQL.
+_PACKAGES = {"client_ed25519": "PyNaCl"}
 _ENCODERS: dict[int | type[Any], Any] = {
     kind: encoder for kind, encoder in converters.conversions.items() if not isinstance(kind, int)
 }
+_TROUBLES = {
+    "tls": "TLS failed: {detail}: check --ssl-mode and --ssl-ca",
+    "plain": "the server asks for the password over a connection without TLS ({detail}), where others could read it:"
+    " use --ssl-mode required",
+    "flood": "reply too large ({purpose}): not a MySQL server, or one that is not in order",
+    "lost": "the server closed the connection ({purpose}){because}",
+}
 
 
-class WireError(OSError):
-    """Why a wire fell silent. Raised into PyMySQL, which closes the connection and raises something else."""
+class Connection(PyMySQLConnection):
+    """A PyMySQL connection with one deadline for all that is done on it. Made by `connection.connect`.
 
-    def __init__(self, kind: str, detail: str = "") -> None:
-        super().__init__(kind)
-        self.kind = kind
-        self.detail = detail
+    What ends it raises ConnectFailed, which PyMySQL lets through.
+    """
 
+    _sock: Any
+    server_capabilities: int
+    server_version: str
 
-class Wire:
-    """A connected socket as PyMySQL uses one, with one deadline for all that is done on it, its handshake too."""
-
-    def __init__(self, sock: socket.socket, found: Settings, deadline: float, values: int) -> None:
-        self._socket = sock
+    def __init__(
+        self, found: Settings, address: Address | None, deadline: float, database: str | None, *, raw: bool
+    ) -> None:
+        self.where = found.where
+        """What the server is called in messages."""
+        self.secret = found.password
+        self.address = address
+        """Where the other side is; None for a local socket."""
+        self.purpose = "logging in"
+        """What is being done, in messages."""
+        self.keep: int | None = None
+        """Of a row, so many bytes are kept: the rest, of its last value, is read and dropped. None keeps all."""
         self._found = found
-        self._values = values
-        self.trouble: WireError | None = None
+        self._raw = raw
+        self._received = bytearray()
+        self._columns = 0
+        self._describing = False
+        self._tls_required = found.ssl_mode not in ("disabled", "preferred")
+        # Nobody can listen on a local socket: like the servers' own clients, encrypt only where that is demanded.
+        self.encrypts = self._tls_required or (found.ssl_mode == "preferred" and address is not None)
         self.until(deadline)
+        super().__init__(
+            host=found.host,
+            user=found.user.encode("utf-8", "surrogateescape"),
+            password=found.password.encode("utf-8", "surrogateescape"),
+            database=database,
+            charset="utf8mb4",
+            # Values as the bytes that they are: what a server sends is read by those who know what it should be.
+            conv=_ENCODERS if raw else None,
+            use_unicode=not raw,
+            autocommit=True,
+            local_infile=False,
+            ssl_disabled=True,
+            defer_connect=True,
+            client_flag=CLIENT.MULTI_STATEMENTS if raw else 0,
+            program_name="check_delayed_repl",
+        )
+        # On a local socket nobody listens: a password may be sent as the server asks for it.
+        self._secure = address is None
 
     def until(self, deadline: float) -> None:
-        """A new stretch of work that must be over at `deadline`, a time.monotonic()."""
-        self.deadline = deadline
+        """A new stretch of work on this connection that must be over at `deadline`, a time.monotonic()."""
+        self._deadline = deadline
         self.budget = deadline - time.monotonic()
         """How many seconds there were for it all."""
         self.bytes_left = MAX_BYTES
-        self.values_left = self._values
-
-    def fail(self, kind: str, detail: str = "") -> NoReturn:
-        """Notes what went wrong first, and raises it."""
-        self.trouble = self.trouble or WireError(kind, detail)
-        raise self.trouble
-
-    def _arm(self) -> None:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            self.fail(TIMEOUT)
-        self._socket.settimeout(left)
-
-    def sendall(self, data: bytes) -> None:
-        self._by_deadline(self._socket.sendall, data)
-
-    def recv_into(self, buffer: memoryview) -> int:
-        if self.bytes_left <= 0:
-            self.fail(FLOOD)
-        count: int = self._by_deadline(self._socket.recv_into, buffer)
-        if count == 0:
-            self.fail(LOST)
-        self.bytes_left -= count
-        return count
-
-    def _by_deadline(self, call: Callable[[Any], Any], data: bytes | memoryview) -> Any:
-        self._arm()
-        try:
-            return call(data)
-        except TimeoutError:
-            self.fail(TIMEOUT)
-        except OSError as error:
-            # A server may refuse a client's certificate only once the handshake is over for the client.
-            if type(error).__module__ == "ssl" and getattr(error, "reason", None):
-                reason = str(getattr(error, "reason", ""))
-                self.fail(LOST if "EOF" in reason else TLS, reason.replace("_", " ").lower())
-            self.fail(LOST, error.strerror or "")
-
-    def wrap_socket(self, _: Wire, server_hostname: str) -> Wire:
-        """Does the TLS handshake, in the place of an ssl.SSLContext; notes TLS as the trouble where it fails."""
-        import ssl
-
-        try:
-            self._arm()
-            context = _tls_context(self._found)
-            wrapped = context.wrap_socket(self._socket, server_hostname=server_hostname, do_handshake_on_connect=False)
-            self._socket = wrapped
-            self._arm()
-            wrapped.do_handshake()
-            return self
-        except TimeoutError:
-            self.fail(TIMEOUT)
-        except ssl.SSLCertVerificationError as error:
-            self.fail(TLS, (error.verify_message or "the server's certificate is not trusted").rstrip("."))
-        except ssl.SSLError as error:
-            self.fail(TLS, (error.reason or "no handshake").replace("_", " ").lower())
-        except WireError:
-            raise
-        except (OSError, ValueError) as error:
-            self.fail(TLS, getattr(error, "strerror", None) or str(error))
-
-    # What PyMySQL asks of a socket beside that.
-
-    def settimeout(self, _: float | None) -> None:
-        """Nothing: the deadline rules."""
-
-    def makefile(self, _: str) -> io.BufferedReader:
-        return io.BufferedReader(_Reader(self))
+        self._values_left = MAX_SAMPLE_VALUES if self._raw else MAX_VALUES
 
     def close(self) -> None:
-        self._socket.close()
+        """Says goodbye where that takes no time; never waits, never raises."""
+        try:
+            self.until(time.monotonic() + 0.2)
+            if self.open:
+                super().close()
+        except Exception:  # noqa: BLE001  it is over either way
+            self._force_close()  # type: ignore[attr-defined]
+
+    def failure(self, kind: str, detail: str = "") -> ConnectFailed:
+        """What ends the connection, of one of these kinds, in words.
+
+        `timeout`: the deadline passed. `lost`: closed or broken by the other side. `flood`: more than any real answer.
+        `tls`: no encryption as it was asked for. `plain`: the server wanted the password without encryption.
+        """
+        if kind == "timeout":
+            return late(self.where, self.budget, self.purpose)
+        detail = scrubbed(detail, self.secret)
+        because = f": {detail}" if detail else ""
+        text = _TROUBLES[kind].format(detail=detail, purpose=self.purpose, because=because)
+        return ConnectFailed("connect-failed", f"{self.where}: {text}", kind)
+
+    # --- the socket ---
+
+    def _arm(self) -> None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise self.failure("timeout")
+        self._sock.settimeout(left)
+
+    def _by_deadline(self, call: Callable[[Any], Any], what: bytes | int) -> Any:
+        self._arm()
+        try:
+            return call(what)
+        except TimeoutError:
+            raise self.failure("timeout") from None
+        except OSError as error:
+            # A server may refuse a client's certificate only once the handshake is over for the client.
+            if type(error).__module__ == "ssl" and (reason := str(getattr(error, "reason", None) or "")):
+                raise self.failure("lost" if "EOF" in reason else "tls", reason.replace("_", " ").lower()) from None
+            raise self.failure("lost", error.strerror or "") from None
+
+    def _write_bytes(self, data: bytes) -> None:
+        self._by_deadline(self._sock.sendall, data)
+
+    def _read_bytes(self, num_bytes: int) -> bytes:
+        if num_bytes > self.bytes_left:
+            raise self.failure("flood")
+        kept = num_bytes if self.keep is None else min(num_bytes, self.keep)
+        data = self._next(kept)
+        while kept < num_bytes:
+            kept += len(self._next(min(num_bytes - kept, 1 << 16)))
+        return data
+
+    def _next(self, count: int) -> bytes:
+        received = self._received
+        while len(received) < count:
+            if self.bytes_left <= 0:
+                raise self.failure("flood")
+            more = self._by_deadline(self._sock.recv, 1 << 16)
+            if not more:
+                raise self.failure("lost")
+            self.bytes_left -= len(more)
+            received += more
+        data = bytes(received[:count])
+        del received[:count]
+        return data
+
+    @property
+    def ctx(self) -> Connection:
+        """What PyMySQL takes for an SSLContext."""
+        return self
+
+    def wrap_socket(self, plain: socket, server_hostname: str) -> ssl.SSLSocket:
+        """Does the TLS handshake."""
+        import ssl
+
+        self._received.clear()  # what came before it may be anybody's
+        self._arm()
+        try:
+            context = _tls_context(self._found)
+            wrapped = context.wrap_socket(plain, server_hostname=server_hostname, do_handshake_on_connect=False)
+            self._sock = wrapped
+            self._arm()
+            wrapped.do_handshake()
+            return wrapped
+        except TimeoutError:
+            raise self.failure("timeout") from None
+        except ssl.SSLError as error:
+            reason = (error.reason or "no handshake").replace("_", " ").lower()
+            raise self.failure("tls", getattr(error, "verify_message", "").rstrip(".") or reason) from None
+        except (OSError, ValueError) as error:
+            raise self.failure("tls", getattr(error, "strerror", None) or str(error)) from None
+
+    # --- parts of PyMySQL that must behave differently here ---
+
+    def _get_server_information(self) -> None:
+        super()._get_server_information()  # type: ignore[misc]
+        offered = bool(self.server_capabilities & CLIENT.SSL)
+        if self._tls_required and not offered:
+            raise self.failure("tls", "the server offers no TLS")
+        # PyMySQL's versions differ in how they fall back to plain text; decided here, they cannot.
+        self.ssl = self.encrypts and offered
+        self._ssl_required = self._tls_required
+        if self.ssl:
+            self.client_flag |= CLIENT.SSL
+
+    def _process_auth(self, plugin_name: bytes, auth_packet: Any, handler: Any = None) -> Any:
+        if plugin_name in _CLEARTEXT:
+            self._only_in_private(plugin_name.decode())
+        try:
+            return super()._process_auth(plugin_name, auth_packet, handler)  # type: ignore[misc]
+        except (RuntimeError, MySQLError) as error:
+            if not isinstance(error, RuntimeError) and error.args[:1] != (CR.CR_AUTH_PLUGIN_CANNOT_LOAD,):
+                raise
+        method = scrubbed(plugin_name.decode("utf-8", "replace"), self.secret)
+        advice = "is not supported: use another one for the account"
+        if package := _PACKAGES.get(method):
+            advice = f"needs the Python package {package}: install it (pip install {package})"
+        text = f"{self.where}: the account's authentication method {method} {advice}"
+        raise ConnectFailed("connect-failed", text)
+
+    @property
+    def server_public_key(self) -> bytes:
+        """What PyMySQL asks for before it sends a password under a key that the other side has just named."""
+        self._only_in_private("under a key of its own")
+        return b""
+
+    @server_public_key.setter
+    def server_public_key(self, _: bytes | None) -> None:
+        pass
+
+    def _only_in_private(self, method: str) -> None:
+        if not self._secure:
+            raise self.failure("plain", method)
+
+    def set_character_set(self, charset: str, collation: str | None = None) -> None:
+        # A sample sets its whole session in a statement of its own, and so saves a round trip.
+        if not self._raw:
+            super().set_character_set(charset, collation)
+
+    def _read_packet(self, packet_type: type[MysqlPacket] = MysqlPacket) -> Any:
+        # Descriptions of columns come one after the other, then the rows.
+        described = packet_type is not MysqlPacket
+        if described:
+            self._columns = self._columns + 1 if self._describing else 0
+        self._describing = described
+        self._values_left -= 1 + self._columns
+        if self._values_left < 0:
+            raise self.failure("flood")
+        packet = super()._read_packet(packet_type)  # type: ignore[no-untyped-call]
+        if self.keep is not None and len(packet._data) >= self.keep:  # noqa: SLF001
+            packet._data = _closed(packet._data)  # noqa: SLF001
+        return packet
 
 
 def _tls_context(found: Settings) -> ssl.SSLContext:
@@ -164,147 +285,6 @@ def _tls_context(found: Settings) -> ssl.SSLContext:
     except OSError as error:
         raise ValueError(f"{option}: {getattr(error, 'reason', None) or error.strerror}") from None
     return context
-
-
-class _Reader(io.RawIOBase):
-    """The reading side of a wire."""
-
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        return self._wire.recv_into(buffer)
-
-
-class Connection(PyMySQLConnection):
-    """A PyMySQL connection over a Wire. Made by `connection.connect`, which also makes its errors readable."""
-
-    server_capabilities: int
-    server_version: str
-
-    def __init__(
-        self, wire: Wire, found: Settings, address: Address | None, database: str | None, *, raw: bool
-    ) -> None:
-        self.wire = wire
-        self.where = found.where
-        """What the server is called in messages."""
-        self.secret = found.password
-        self.address = address
-        """Where the other side is; None for a local socket."""
-        self.unusable = ""
-        """The authentication method that the server wants and that cannot be used."""
-        self._raw = raw
-        self.keep: int | None = None
-        """Of a row, so many bytes are kept: the rest, of its last value, is read and dropped. None keeps all."""
-        self._columns = 0
-        self._describing = False
-        self._tls_required = found.ssl_mode not in ("disabled", "preferred")
-        super().__init__(
-            host=found.host,
-            user=found.user.encode("utf-8", "surrogateescape"),
-            password=found.password.encode("utf-8", "surrogateescape"),
-            database=database,
-            charset="utf8mb4",
-            # Values as the bytes that they are: what a server sends is read by those who know what it should be.
-            conv=_ENCODERS if raw else None,
-            use_unicode=not raw,
-            autocommit=True,
-            local_infile=False,
-            ssl_disabled=True,
-            defer_connect=True,
-            client_flag=CLIENT.MULTI_STATEMENTS if raw else 0,
-            program_name="check_delayed_repl",
-        )
-        # Nobody can listen on a local socket: like the servers' own clients, encrypt only where that is demanded.
-        wanted = self._tls_required or (found.ssl_mode == "preferred" and address is not None)
-        self.ctx = wire if wanted else None
-        # On a local socket nobody listens: a password may be sent as the server asks for it.
-        self._secure = address is None
-
-    def until(self, deadline: float) -> None:
-        """A new stretch of work on this connection that must be over at `deadline`, a time.monotonic()."""
-        self.wire.until(deadline)
-
-    def close(self) -> None:
-        """Says goodbye where that takes no time; never waits, never raises."""
-        try:
-            self.wire.until(time.monotonic() + 0.2)
-            if self.open:
-                super().close()
-        except Exception:  # noqa: BLE001  it is over either way
-            self._force_close()  # type: ignore[attr-defined]
-
-    # --- parts of PyMySQL that must behave differently here ---
-
-    def _get_server_information(self) -> None:
-        super()._get_server_information()  # type: ignore[misc]
-        offered = bool(self.server_capabilities & CLIENT.SSL)
-        if self._tls_required and not offered:
-            self.wire.fail(TLS, "the server offers no TLS")
-        # PyMySQL's versions differ in how they fall back to plain text; decided here, they cannot.
-        self.ssl = self.ctx is not None and offered
-        self._ssl_required = self._tls_required
-        if self.ssl:
-            self.client_flag |= CLIENT.SSL
-
-    def _process_auth(self, plugin_name: bytes, auth_packet: Any, handler: Any = None) -> Any:
-        if plugin_name in _CLEARTEXT:
-            self._only_in_private(plugin_name.decode())
-        try:
-            return super()._process_auth(plugin_name, auth_packet, handler)  # type: ignore[misc]
-        except (RuntimeError, MySQLError) as error:
-            if isinstance(error, RuntimeError) or error.args[:1] == (CR.CR_AUTH_PLUGIN_CANNOT_LOAD,):
-                self.unusable = plugin_name.decode("utf-8", "replace")
-            raise
-
-    @property
-    def server_public_key(self) -> bytes:
-        """What PyMySQL asks for before it sends a password under a key that the other side has just named."""
-        self._only_in_private("under a key of its own")
-        return b""
-
-    @server_public_key.setter
-    def server_public_key(self, _: bytes | None) -> None:
-        pass
-
-    def _only_in_private(self, method: str) -> None:
-        if not self._secure:
-            self.wire.fail(PLAIN, method)
-
-    def set_character_set(self, charset: str, collation: str | None = None) -> None:
-        # A sample sets its whole session in a statement of its own, and so saves a round trip.
-        if not self._raw:
-            super().set_character_set(charset, collation)
-
-    def _read_packet(self, packet_type: type[MysqlPacket] = MysqlPacket) -> Any:
-        # Descriptions of columns come one after the other, then the rows.
-        described = packet_type is not MysqlPacket
-        self._columns = self._columns + 1 if described and self._describing else 0 if described else self._columns
-        self._describing = described
-        wire = self.wire
-        wire.values_left -= 1 + self._columns
-        if wire.values_left < 0:
-            self._flood()
-        packet = super()._read_packet(packet_type)  # type: ignore[no-untyped-call]
-        if self.keep is not None and len(packet._data) >= self.keep:  # noqa: SLF001
-            packet._data = _closed(packet._data)  # noqa: SLF001
-        return packet
-
-    def _read_bytes(self, num_bytes: int) -> bytes:
-        if num_bytes > self.wire.bytes_left:
-            self._flood()
-        kept = num_bytes if self.keep is None else min(num_bytes, self.keep)
-        data = bytes(super()._read_bytes(kept))  # type: ignore[misc]
-        while kept < num_bytes:
-            kept += len(super()._read_bytes(min(num_bytes - kept, 1 << 16)))  # type: ignore[misc]
-        return data
-
-    def _flood(self) -> NoReturn:
-        self._force_close()  # type: ignore[attr-defined]
-        self.wire.fail(FLOOD)
 
 
 def _closed(row: bytes) -> bytes:

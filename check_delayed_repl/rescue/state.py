@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from check_delayed_repl.observe.connection import SESSION_TIMES, Answer, Refused, SampleFailed, ask, connect
+from check_delayed_repl.observe.connection import SESSION_TIMES, Answer, ConnectFailed, Refused, ask, connect
 from check_delayed_repl.observe.dialect import Dialect, by_gtid, quoted, rows_of
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.rescue.relaylog import SMALL_PAGE, Place, Row, TooMuch, Unreadable
@@ -184,15 +184,15 @@ class Session:
         """Rows whose last value may be of any size, cut to what is of use. Raises TooMuch where many are large: what
         the server sends it sends under a lock.
         """
-        wire, connection = self.connection.wire, self.connection
+        connection = self.connection
         connection.until(time.monotonic() + self.timeout)
         if limit <= SMALL_PAGE:
-            wire.bytes_left = 1 << 62
+            connection.bytes_left = 1 << 62
         connection.keep = KEPT_BYTES
         try:
             return list(ask(connection, sql, "reading the relay log").rows)
-        except SampleFailed:
-            if limit > SMALL_PAGE and wire.trouble is not None and wire.trouble.kind == "flood":
+        except ConnectFailed as failure:
+            if limit > SMALL_PAGE and failure.kind == "flood":
                 self.connect()
                 raise TooMuch from None
             raise
