@@ -37,7 +37,7 @@ def render(p: Diagnosis) -> str:
     found["recovery_ends"] = p.recovery_ends
     found["budgets"] = [budget._asdict() for budget in p.budgets]
     found["protected"] = None if p.protection is None else p.protection._asdict()
-    found["server"] = None if p.dialect is None else p.dialect._asdict()
+    found["server"] = None if p.dialect is None else {"version": p.dialect.version, "channel": p.dialect.channel}
     found["since"] = p.since
     found["trust"] = list(p.confidence)  # as the first release called it
     return json.dumps(document.fit(found, visible), allow_nan=False) + "\n"

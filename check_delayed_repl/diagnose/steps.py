@@ -84,7 +84,7 @@ def _whole_hours(*seconds: float) -> bool:
 
 STATEMENTS: dict[str, Callable[[Dialect], str]] = {
     "status": Dialect.status,
-    "every_status": lambda d: d._replace(channel="").status(),
+    "every_status": lambda d: Dialect(d.version).status(),
     "applier_errors": Dialect.applier_errors,
     "start_sql": lambda d: d.start("SQL_THREAD"),
     "stop_sql": lambda d: d.stop("SQL_THREAD"),
@@ -133,7 +133,7 @@ def _sql(p: Diagnosis, say: Callable[[Dialect], str]) -> str:
     said: dict[str, list[str]] = {}
     for name, dialect in EITHER.items():
         if family in name:
-            statement = ended(say(dialect._replace(channel=p.replica.partition("#")[2])))
+            statement = ended(say(Dialect(dialect.version, p.replica.partition("#")[2])))
             said.setdefault(visible(statement), []).append(name)
     return "\n".join(f"-- {', '.join(names)}:\n{statement}" for statement, names in said.items())
 

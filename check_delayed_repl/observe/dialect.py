@@ -42,63 +42,33 @@ class Place(NamedTuple):
     gtid: bool = False
 
 
-class Dialect(NamedTuple):
-    """How to talk to one channel of one server."""
+class Dialect:
+    """How to talk to one channel of one server.
 
-    version: str
-    """As the server calls itself: with `MariaDB` in it where it is one."""
-    channel: str = ""
-    """A MySQL channel or MariaDB connection name; empty for the one without a name."""
+    `version` is what the server calls itself: with `MariaDB` in it where it is one. `channel` is a MySQL channel or
+    MariaDB connection name; empty for the one without a name.
+    """
 
-    @property
-    def mariadb(self) -> bool:
-        return is_mariadb(self.version)
-
-    @property
-    def name(self) -> str:
-        version = self.version.removeprefix("5.5.5-")
-        return version if self.mariadb else f"MySQL {version}"
-
-    @property
-    def client(self) -> str:
+    def __init__(self, version: str, channel: str = "") -> None:
+        self.version = version
+        self.channel = channel
+        self.mariadb = is_mariadb(version)
+        self.numbers = version_numbers(version)
+        self.name = version.removeprefix("5.5.5-") if self.mariadb else f"MySQL {version}"
+        self.client = "mariadb" if self.mariadb else "mysql"
         """The command-line client, and the service where the distribution's own package is installed."""
-        return "mariadb" if self.mariadb else "mysql"
-
-    @property
-    def privilege(self) -> str:
+        self.privilege = privilege(version)
         """What shows the replication status."""
-        return privilege(self.version)
-
-    @property
-    def needs_place(self) -> bool:
+        self.needs_place = self.mariadb or self.numbers < CHANNELS
         """The delay is set with both threads stopped: naming the SQL thread's place keeps the relay log."""
-        return self.mariadb or self.numbers < CHANNELS
-
-    @property
-    def numbers(self) -> tuple[int, int, int]:
-        return version_numbers(self.version)
-
-    @property
-    def replica(self) -> str:
+        self.replica = "SLAVE" if self.mariadb or self.numbers < NEW_WORDS else "REPLICA"
         """What it calls itself in statements."""
-        return "REPLICA" if not self.mariadb and self.numbers >= NEW_WORDS else "SLAVE"
-
-    @property
-    def source(self) -> str:
+        self.source = "MASTER" if self.mariadb or self.numbers < NEW_CHANGE else "SOURCE"
         """What it calls its source in statements that change it."""
-        return "SOURCE" if not self.mariadb and self.numbers >= NEW_CHANGE else "MASTER"
-
-    @property
-    def before(self) -> str:
+        self.before = f" {quoted(channel)}" if channel and self.mariadb else ""
         """The channel where MariaDB wants it: behind the verb."""
-        return f" {quoted(self.channel)}" if self.mariadb and self.channel else ""
-
-    @property
-    def behind(self) -> str:
+        self.behind = f" FOR CHANNEL {quoted(channel)}" if channel and not self.needs_place else ""
         """The channel where MySQL wants it: at the end."""
-        if self.mariadb or not self.channel or self.numbers < CHANNELS:
-            return ""
-        return f" FOR CHANNEL {quoted(self.channel)}"
 
     def start(self, thread: str = "", until: tuple[str, int] | None = None) -> str:
         """`thread` is SQL_THREAD, IO_THREAD or empty for both; `until` a file and position in the relay log."""
@@ -165,7 +135,7 @@ class Dialect(NamedTuple):
 
     def applier_errors(self) -> str:
         """Where parallel workers say what stopped them; the status, where the server has no such table."""
-        if self.mariadb or self.numbers < CHANNELS:
+        if self.needs_place:
             return self.status()
         where = f" WHERE CHANNEL_NAME = {quoted(self.channel)}" if self.channel else ""
         return f"SELECT * FROM performance_schema.replication_applier_status_by_worker{where}\\G"  # noqa: S608  printed
