@@ -29,7 +29,8 @@ _TIMESTAMP = 7
 
 _TS = re.compile(r"2[01][0-9]{2}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})? *", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
-_CLOCK = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?", re.ASCII)
+# 0 is what a server says of a time that it cannot tell.
+_CLOCK = re.compile(r"[1-9][0-9]{0,11}(\.[0-9]{1,9})?", re.ASCII)
 
 
 class Heartbeats(NamedTuple):
@@ -81,11 +82,11 @@ def read_heartbeats(ask: Ask, table: str, secret: str = "", identity: str = "NUL
     for row in answer.rows:
         if len(row) < 4:
             raise SampleFailed("heartbeat-unreadable", f"{table}: a row of {len(row)} columns in place of 5")
-        server_id = _number(row[0], f"{table}: a row's server_id", secret)
-        own_id = _number(row[3], "the server's own id", secret)
+        server_id = _numeric(_NUMBER, row[0], secret, f"{table}: a row's server_id is", ", not a number")
+        own_id = int(_numeric(_NUMBER, row[3], secret, "the server's own id is", ", not a number"))
         server = row[4] if len(row) > 4 else None
-        clock = _clock(row[2], secret)
-        beats[server_id] = row[1]
+        clock = float(_numeric(_CLOCK, row[2], secret, "the server's clock reads"))
+        beats[int(server_id)] = row[1]
     return Heartbeats(own_id, beats, clock, server, answer.types[1:2] == (_TIMESTAMP,))
 
 
@@ -231,16 +232,8 @@ def shown(value: bytes | None, secret: str) -> str:
     return "NULL" if value is None else repr(one_line(scrubbed(value.decode("ascii", "replace"), secret), 40))
 
 
-def _number(value: bytes | None, what: str, secret: str) -> int:
+def _numeric(pattern: re.Pattern[str], value: bytes | None, secret: str, before: str, after: str = "") -> str:
     text = "" if value is None else value.decode("ascii", "replace")
-    if not _NUMBER.fullmatch(text):
-        raise SampleFailed("heartbeat-unreadable", f"{what} is {shown(value, secret)}, not a number")
-    return int(text)
-
-
-def _clock(value: bytes | None, secret: str) -> float:
-    text = "" if value is None else value.decode("ascii", "replace")
-    # 0 is what a server says of a time that it cannot tell.
-    if not _CLOCK.fullmatch(text) or float(text) <= 0:
-        raise SampleFailed("heartbeat-unreadable", f"the server's clock reads {shown(value, secret)}")
-    return float(text)
+    if not pattern.fullmatch(text):
+        raise SampleFailed("heartbeat-unreadable", f"{before} {shown(value, secret)}{after}")
+    return text
