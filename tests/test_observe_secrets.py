@@ -53,8 +53,6 @@ def test_an_authentication_method_that_is_not_there(plugin: bytes, says: str, mo
 def test_an_unkind_answer_takes_little_memory(many: int) -> None:
     code = """
 import resource, sys, time
-from check_delayed_repl.observe import lean
-lean.load_pymysql()
 from check_delayed_repl.observe import wire
 from check_delayed_repl.observe.sample import Observer
 from check_delayed_repl.observe.target import Target

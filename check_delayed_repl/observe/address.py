@@ -21,9 +21,7 @@ class Settings(NamedTuple):
     host: str
     port: int
     socket: str | None
-    """The socket that is named somewhere, `@name` for an abstract one; None where none is."""
-    tcp: bool
-    """TCP, even to localhost."""
+    """`@name` for an abstract one; empty for the usual place, or TCP where there is none; None for TCP."""
     user: str
     password: str
     ssl_mode: str
@@ -37,7 +35,7 @@ class Settings(NamedTuple):
     @property
     def where(self) -> str:
         """`host:port`, or the socket: the same whether or not the server runs."""
-        if self.socket is not None:
+        if self.socket:
             return self.socket
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
@@ -51,18 +49,19 @@ def settings(target: Target) -> Settings:
     file = _from_file(target)
     host = target.host or file.get("host") or "localhost"
     port = target.port or _port(target, file)
-    path = target.socket
-    tcp = host != "localhost"
-    if path is None and not tcp:
-        wanted = not target.host and (file.get("protocol") or "").lower() == "tcp"
-        tcp = wanted or target.port is not None
-        path = None if tcp else file.get("socket") or None
-        tcp = tcp or (path is None and port is not None)
+    by_tcp = not target.host and (file.get("protocol") or "").lower() == "tcp"
+    if host != "localhost":
+        path = None
+    elif target.socket is not None:
+        path = target.socket
+    elif target.port is not None or by_tcp:
+        path = None
+    else:
+        path = file.get("socket") or (None if port else "")
     return Settings(
         host=host,
         port=port or DEFAULT_PORT,
-        socket=None if tcp else path,
-        tcp=tcp,
+        socket=path,
         user=target.user or file.get("user") or user_name(),
         password=target.password if target.password is not None else file.get("password") or "",
         ssl_mode=_ssl_mode(target, file),

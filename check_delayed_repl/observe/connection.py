@@ -131,9 +131,6 @@ def connect(target: Target, deadline: float, database: str | None = None, *, raw
         text = f"out of file descriptors ({error.strerror}): raise ulimit -n, or systemd's LimitNOFILE="
         raise ConnectFailed("connect-failed", f"{found.where}: {text}") from None
     try:
-        from check_delayed_repl.observe.lean import load_pymysql
-
-        load_pymysql()
         from check_delayed_repl.observe.wire import Connection
 
         connection = Connection(found, address, deadline, database, raw=raw)
@@ -195,7 +192,9 @@ def scrubbed(text: str, secret: str) -> str:
 
 def _reach(found: Settings, deadline: float, budget: float) -> tuple[socket.socket, Address | None]:
     """A connected socket, and the address that it is connected to; None for a local one."""
-    path = None if found.tcp else found.socket or next(filter(os.path.exists, SOCKETS), None)
+    path = found.socket
+    if path == "":
+        path = next(filter(os.path.exists, SOCKETS), None)
     ways: list[tuple[int, Any, Address | None]]
     if path is not None:
         # Abstract sockets, a Linux speciality, begin with NUL, and are written with @.

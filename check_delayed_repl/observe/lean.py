@@ -1,4 +1,4 @@
-"""PyMySQL's import, without what a connection to a local server never uses.
+"""PyMySQL's import, without what a connection to a local server never uses. Import this before PyMySQL.
 
 PyMySQL imports ssl, traceback and cryptography wherever they are installed, which costs more than all the rest of a
 sample. Here the first two wait until something in PyMySQL asks for one of their names; the last is only used to send a
@@ -8,12 +8,8 @@ password under a key that anybody may have offered, which is never done here.
 from __future__ import annotations
 
 import sys
-from _thread import allocate_lock
 from importlib import import_module
 from types import ModuleType
-
-_LATER = ("ssl", "traceback")
-_lock = allocate_lock()
 
 
 class _Later(ModuleType):
@@ -23,18 +19,13 @@ class _Later(ModuleType):
         return getattr(import_module(self.__name__), name)
 
 
-def load_pymysql() -> None:
-    """Imports PyMySQL, once; does nothing where it is imported already."""
-    with _lock:
-        if "pymysql" in sys.modules:
-            return
-        standing_in: dict[str, ModuleType | None] = {name: _Later(name) for name in _LATER if name not in sys.modules}
-        if "cryptography" not in sys.modules:
-            standing_in["cryptography"] = None  # makes its import fail: what it is for there is never used
-        sys.modules.update(standing_in)  # type: ignore[arg-type]
-        try:
-            import pymysql  # noqa: F401
-        finally:
-            for name, module in standing_in.items():
-                if sys.modules.get(name) is module:
-                    del sys.modules[name]
+# None makes an import fail.
+_instead = {"ssl": _Later("ssl"), "traceback": _Later("traceback"), "cryptography": None}
+_instead = {name: module for name, module in _instead.items() if name not in sys.modules}
+sys.modules.update(_instead)  # type: ignore[arg-type]
+try:
+    import pymysql  # noqa: F401
+finally:
+    for _name, _module in _instead.items():
+        if sys.modules.get(_name) is _module:
+            del sys.modules[_name]

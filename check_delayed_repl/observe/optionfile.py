@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import stat
+from collections.abc import Iterator
 from contextlib import suppress
 
 MAX_BYTES = 1 << 20
@@ -35,35 +36,18 @@ def read_options(path: str, groups: tuple[str, ...]) -> dict[str, str | None] | 
     Names are as in the file, but with `-` for `_`; an option without `=` has None. Returns None where there is no such
     group. Raises OptionFileError.
     """
-    found: dict[str, str | None] = {}
-    return found if _read(path, groups, found, 0) else None
+    lines = [line for group, line, _ in _lines(path) if group in groups]
+    options = (_option(line) for line in lines if line)
+    return {name.replace("_", "-"): value for name, value in options} if lines else None
 
 
-def _read(path: str, groups: tuple[str, ...], found: dict[str, str | None], depth: int) -> bool:
-    """Adds the options of the groups to `found`; tells whether any of them was there at all."""
-    if depth > MAX_DEPTH:
-        raise OptionFileError(f"{path}: !include is nested more than {MAX_DEPTH} deep")
-    current: str | None = None
-    there = False
-    for number, raw in enumerate(_lines(path), 1):
-        line = raw.strip(_BLANKS)
-        if not line or line[0] in "#;":
-            continue
-        if line[0] == "!":
-            for included in _included(path, number, line):
-                there |= _read(included, groups, found, depth + 1)
-        elif line[0] == "[":
-            end = line.find("]")
-            if end < 0:
-                raise OptionFileError(f"{path}: line {number}: a group without its closing bracket")
-            current = line[1:end].rstrip(_BLANKS)
-            there |= current in groups
-        elif current is None:
-            raise OptionFileError(f"{path}: line {number}: an option before the first [group]")
-        elif current in groups:
-            name, value = _option(line)
-            found[name.replace("_", "-")] = value
-    return there
+def exposed(path: str) -> str:
+    """What is wrong with an option file, or one that it includes, that shows a password to everybody; else nothing."""
+    with suppress(OptionFileError):  # what is wrong with it is said where it is used
+        for _, line, shown in _lines(path):
+            if shown and re.match(r"(loose[-_])?password\s*=", line):
+                return EXPOSED.format(shown)
+    return ""
 
 
 def read_file(path: str, max_bytes: int) -> tuple[bytes, os.stat_result]:
@@ -79,25 +63,12 @@ def read_file(path: str, max_bytes: int) -> tuple[bytes, os.stat_result]:
     return data, found
 
 
-def exposed(path: str, depth: int = 0) -> str:
-    """What is wrong with an option file, or one that it includes, that shows a password to everybody; else nothing."""
-    try:
-        data, found = read_file(path, MAX_BYTES)
-    except (OSError, ValueError):
-        return ""  # what is wrong with it is said where it is used
-    shows = found.st_mode & stat.S_IROTH and re.search(rb"(?m)^\s*(loose[-_])?password\s*=", data)
-    if shows:
-        return EXPOSED.format(path)
-    for number, line in enumerate(data.decode("utf-8", "replace").split("\n"), 1):
-        if line.strip(_BLANKS).startswith("!") and depth < MAX_DEPTH:
-            with suppress(OptionFileError):
-                for included in _included(path, number, line.strip(_BLANKS)):
-                    if found_there := exposed(included, depth + 1):
-                        return found_there
-    return ""
-
-
-def _lines(path: str) -> list[str]:
+def _lines(path: str, depth: int = 0) -> Iterator[tuple[str, str, str]]:
+    """The options of a file and of all that it includes: each one's group, its line, and the file's path where
+    everybody may read it. A group begins with an empty line. Raises OptionFileError.
+    """
+    if depth > MAX_DEPTH:
+        raise OptionFileError(f"{path}: !include is nested more than {MAX_DEPTH} deep")
     try:
         data, found = read_file(path, MAX_BYTES)
     except OSError as error:
@@ -108,8 +79,27 @@ def _lines(path: str) -> list[str]:
         raise OptionFileError(f"{path}: everybody may write to the option file: chmod o-w")
     if b"\0" in data:
         raise OptionFileError(f"{path}: holds binary data: this is no option file")
+    shown = path if found.st_mode & stat.S_IROTH else ""
+    group: str | None = None
     # Bytes that are no UTF-8 survive the way to the server: a password may be in any encoding.
-    return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape").split("\n")
+    text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    for number, raw in enumerate(text.split("\n"), 1):
+        line = raw.strip(_BLANKS)
+        if not line or line[0] in "#;":
+            continue
+        if line[0] == "!":
+            for included in _included(path, number, line):
+                yield from _lines(included, depth + 1)
+        elif line[0] == "[":
+            end = line.find("]")
+            if end < 0:
+                raise OptionFileError(f"{path}: line {number}: a group without its closing bracket")
+            group = line[1:end].rstrip(_BLANKS)
+            yield group, "", shown
+        elif group is None:
+            raise OptionFileError(f"{path}: line {number}: an option before the first [group]")
+        else:
+            yield group, line, shown
 
 
 def _included(path: str, number: int, line: str) -> list[str]:

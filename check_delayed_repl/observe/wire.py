@@ -1,10 +1,10 @@
-"""PyMySQL held to a deadline: every wait ends when it is over, and no server can make a client swallow without end.
-
-Import this module only after `lean.load_pymysql()`.
-"""
+"""PyMySQL held to a deadline: every wait ends when it is over, and no server can make a client swallow without end."""
 
 from __future__ import annotations
 
+import check_delayed_repl.observe.lean  # noqa: F401
+
+# isort: split
 import time
 
 from pymysql import converters

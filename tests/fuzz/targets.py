@@ -19,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
+import check_delayed_repl.observe.wire  # noqa: F401  not within a deadline
 from check_delayed_repl import options as line
 from check_delayed_repl.arguments import Parser, UsageError, duration
 from check_delayed_repl.conditions import SAMPLE_ERRORS
@@ -31,7 +32,6 @@ from check_delayed_repl.observe import heartbeat
 from check_delayed_repl.observe import sample as observing
 from check_delayed_repl.observe.address import settings
 from check_delayed_repl.observe.connection import Answer
-from check_delayed_repl.observe.lean import load_pymysql
 from check_delayed_repl.observe.optionfile import OptionFileError, read_options
 from check_delayed_repl.observe.sample import Observer
 from check_delayed_repl.observe.target import Target
@@ -331,6 +331,3 @@ def seeds(name: str) -> dict[str, bytes]:
     if name == "packets":
         found |= {file: framed(data) for file, data in seeds("wire").items()}
     return found
-
-
-load_pymysql()
