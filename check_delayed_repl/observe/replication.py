@@ -45,7 +45,9 @@ def read_status(ask: Ask, version: str, channel: str | None, secret: str = "") -
     `not-a-replica` or `status-unreadable`, or whatever `ask` raises where there is no answer.
     """
     answer: Answer | None = None
-    for one in _order(version):
+    own = SHOW_SLAVE if version_numbers(version) < (8, 0, 22) else SHOW_REPLICA
+    own = SHOW_ALL_SLAVES if is_mariadb(version) else own
+    for one in dict.fromkeys((own, SHOW_SLAVE, SHOW_REPLICA, SHOW_ALL_SLAVES)):
         try:
             answer = ask(one, "reading the replication status")
         except Refused as error:
@@ -90,14 +92,6 @@ def privilege(version: str) -> str:
     return "REPLICATION CLIENT"
 
 
-def _order(version: str) -> tuple[str, ...]:
-    if is_mariadb(version):
-        return (SHOW_ALL_SLAVES, SHOW_SLAVE)
-    if version_numbers(version) < (8, 0, 22):
-        return (SHOW_SLAVE, SHOW_REPLICA, SHOW_ALL_SLAVES)
-    return (SHOW_REPLICA, SHOW_SLAVE, SHOW_ALL_SLAVES)
-
-
 class _Row:
     """A channel's row of the status, by plain names of columns: `Slave_IO_Running` is `replica_io_running` here.
 
@@ -108,36 +102,37 @@ class _Row:
         plain = (column.lower().replace("master", "source").replace("slave", "replica") for column in columns)
         self._values = dict(zip(plain, values, strict=False))
         self._secret = secret
-        self.channel = (self.raw("channel_name", b"") or self.raw("connection_name", b"")).decode("utf-8", "replace")
+        name = self._values.get("channel_name") or self._values.get("connection_name") or b""
+        self.channel = name.decode("utf-8", "replace")
         """MySQL's name for it or MariaDB's; empty for the one without a name."""
 
     def __contains__(self, column: str) -> bool:
         return column in self._values
 
-    def raw(self, column: str, otherwise: bytes | None = None) -> bytes:
+    def raw(self, column: str) -> str:
         """A value, empty for NULL."""
-        if column not in self._values and otherwise is None:
+        if column not in self._values:
             raise _unreadable(f"it has no {column}")
-        return self._values.get(column, otherwise) or b""
+        return (self._values[column] or b"").decode("utf-8", "replace")
 
     def text(self, column: str) -> str:
-        return scrubbed(self.raw(column).decode("utf-8", "replace"), self._secret)
+        return scrubbed(self.raw(column), self._secret)
 
     def filter(self, column: str) -> str:
         """A replication filter as it is, `COLUMN=VALUE`, so that it can be told from any other; empty for none."""
-        text = self.raw(column.lower()).decode("utf-8", "replace").replace("\n", " ")
+        text = self.raw(column.lower()).replace("\n", " ")
         entry = f"{one_line(column, 64)}={text.replace(self._secret, MASK) if self._secret else text}"
         return filter_kept(entry) if text else ""
 
     def state(self, column: str, states: tuple[str, ...]) -> str:
-        found = self.raw(column).decode("utf-8", "replace").capitalize()
+        found = self.raw(column).capitalize()
         if found not in states:
             raise self._odd(column)
         return found
 
     def maybe(self, column: str) -> int | None:
         """A number, or None where the server says NULL."""
-        text = self.raw(column).decode("utf-8", "replace")
+        text = self.raw(column)
         if self._values[column] is None:
             return None
         if not _SIGNED.fullmatch(text) or abs(int(text)) >= _LARGEST:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 
 from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.observe import heartbeat
@@ -44,7 +45,6 @@ _IDENTITIES = {
     " WHERE VARIABLE_NAME = 'SERVER_UID'), @@global.server_id, @@global.port)",
 }
 
-PREPARING = "preparing the session"
 RETRIES = 2
 RETRY_AFTER_S = 0.2
 """A server that is about to stop, or has just begun, closes connections for a moment: the next try knows more."""
@@ -66,12 +66,11 @@ class Observer:
 
         `previous` is the newest earlier sample of this replica that has a delay or a source, or None.
         """
-        budget = deadline - time.monotonic()
         tries = 0
         while True:
             seen: dict[str, Any] = {}
             try:
-                self._sample(deadline, budget, previous, seen)
+                self._sample(deadline, previous, seen)
             except SampleFailed as failure:
                 if isinstance(failure, ConnectFailed):
                     self.close()
@@ -90,15 +89,13 @@ class Observer:
         if connection is not None:
             connection.close()
 
-    def _sample(self, deadline: float, budget: float, previous: Sample | None, seen: dict[str, Any]) -> None:
+    def _sample(self, deadline: float, previous: Sample | None, seen: dict[str, Any]) -> None:
         """Puts what it sees into `seen`, as fields of Sample. Raises SampleFailed."""
         zone = heartbeat.zone_of(self._target.heartbeat_timezone)
-        connection = self._connected(deadline, budget)
+        connection = self._connected(deadline)
         secret = connection.secret
         servers: list[str] = []
-
-        def asking(sql: str, purpose: str) -> Answer:
-            return ask(connection, sql, purpose)
+        asking = partial(ask, connection)
 
         def asking_who(sql: str, purpose: str) -> Answer:
             """Asks for the status, and who answers; nobody but a strange proxy minds two statements together."""
@@ -142,7 +139,7 @@ class Observer:
             return f"uid:{text}" if uid not in ("", "unknown") else f"id:{text.removeprefix(uid).lstrip('/')}"
         return f"uuid:{text}" if text else ""
 
-    def _connected(self, deadline: float, budget: float) -> Connection:
+    def _connected(self, deadline: float) -> Connection:
         if self._connection is not None:
             if _still_there(self._connection):
                 self._connection.until(deadline)
@@ -151,16 +148,14 @@ class Observer:
         connection = self._connection = connect(self._target, deadline, raw=True)
         self._identities = sorted(_IDENTITIES, reverse=not is_mariadb(connection.server_version))
         self._together = True
-        session = _SESSION.format(lock_s=max(1, math.ceil(budget)))
-        try:
+        session = _SESSION.format(lock_s=max(1, math.ceil(connection.budget)))
+        for statement in (session + _SESSION_TOO, session):
             try:
-                ask(connection, session + _SESSION_TOO, PREPARING)
-            except Refused:
-                ask(connection, session, PREPARING)
-        except Refused as error:
-            text = f"{connection.where}: the session cannot be prepared ({error})"
-            raise ConnectFailed("connect-failed", text) from None
-        return connection
+                ask(connection, statement, "preparing the session")
+                return connection
+            except Refused as error:
+                text = f"{connection.where}: the session cannot be prepared ({error})"
+        raise ConnectFailed("connect-failed", text)
 
     def _of_heartbeats(
         self,

@@ -207,7 +207,6 @@ class Connection(PyMySQLConnection):
             raise self.failure("tls", "the server offers no TLS")
         # PyMySQL's versions differ in how they fall back to plain text; decided here, they cannot.
         self.ssl = self.encrypts and offered
-        self._ssl_required = self._tls_required
         if self.ssl:
             self.client_flag |= CLIENT.SSL
 

@@ -82,7 +82,7 @@ def sample(data: bytes) -> None:
     status, _, beats = data.partition(TABLES)
     answers = {"reading the replication status": unpacked(status), "reading the heartbeats": unpacked(beats)}
     identity = Answer(["uuid"], [(SECRET.encode(),)])
-    connection = SimpleNamespace(secret=SECRET, server_version="9.7.0", host="h", where="h", address=None)
+    connection = SimpleNamespace(secret=SECRET, server_version="9.7.0", host="h", where="h", address=None, budget=1)
 
     def asked(_: object, __: str, purpose: str) -> Answer:
         return answers.get(purpose, Answer([], []))
