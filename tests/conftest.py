@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import select
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +55,45 @@ def wait_until(true: Callable[[], object], seen: Callable[[], object] = str) -> 
         time.sleep(0.02)
 
 
+class Terminal:
+    """A call of delayed-repl at a terminal of its own, and all that it `said` there."""
+
+    def __init__(self, *arguments: str, columns: int = 80, stderr: int | None = None) -> None:
+        self.screen, inner = os.openpty()
+        fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        self.said = b""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "check_delayed_repl.tool", *arguments],
+            env={name: value for name, value in os.environ.items() if name != "COLUMNS"}
+            | {"TERM": "xterm", "PYTHONPATH": str(ROOT)},
+            stdin=inner,
+            stdout=inner,
+            stderr=inner if stderr is None else stderr,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(inner)
+
+    def read_until(self, wanted: bytes | None) -> None:
+        """None: until its end, which on a terminal is an error."""
+        with contextlib.suppress(OSError):
+            while (wanted is None or wanted not in self.said) and select.select([self.screen], [], [], 30)[0]:
+                self.said += os.read(self.screen, 65536)
+        assert wanted is None or wanted in self.said, self.said
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.screen)
+
+
+def remember(where: Path | str, name: str, delay: Callable[[int], float], ages: range, **seen: object) -> None:
+    """Samples of a replica in the history of this file, so many seconds old."""
+    with open_history(str(where), time.monotonic() + 30) as history:
+        now = time.time()
+        history.add_samples((name, Sample(now - age, delay(age), **seen)) for age in ages)
+
+
 @pytest.fixture
 def plugin() -> Command:
     """`plugin("-H", "db")` runs check_delayed_repl."""
@@ -75,9 +119,7 @@ def tool(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 def sampled(tmp_path: Path) -> str:
     """A history in which a worker saw a quiet line of the replica db1 until now."""
     file = str(tmp_path / "history.db")
-    with open_history(file, time.monotonic() + 10) as history:
-        now = time.time()
-        history.add_samples(("db1", Sample(now - age, delay=7203.0 + age % 3 / 2)) for age in range(580, -1, -10))
+    remember(file, "db1", lambda age: 7203.0 + age % 3 / 2, range(580, -1, -10))
     return file
 
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import gc
 import json
-import os
 import re
-import struct
 import subprocess
 import sys
-import termios
 import tracemalloc
 from collections import deque
 from io import BytesIO
@@ -19,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Command
+from conftest import ROOT, Command, Terminal
 
 from check_delayed_repl.backtest.replay import Replay, StateChange, Summary
 from check_delayed_repl.commands import backtest
@@ -217,24 +212,11 @@ def test_an_empty_recording(tool: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize("columns", [40, 80])
 def test_a_terminal_s_width_is_kept_to(tmp_path: Path, night: list[Record], columns: int) -> None:
     path = written(tmp_path / "night.jsonl", night)
-    terminal, inner = os.openpty()
-    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    run = subprocess.Popen(
-        [sys.executable, "-m", "check_delayed_repl.tool", "backtest", path],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != "COLUMNS"} | {"TERM": "xterm"},
-        stdin=inner,
-        stdout=inner,
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(inner)
-    said = b""
-    with contextlib.suppress(OSError):  # a terminal's end is an error
-        while piece := os.read(terminal, 65536):
-            said += piece
-    os.close(terminal)
-    assert run.wait(60) == 0
-    rows = re.sub(r"\x1b\[[0-9;]*m", "", said.decode()).splitlines()
+    terminal = Terminal("backtest", path, columns=columns, stderr=subprocess.DEVNULL)
+    terminal.read_until(None)
+    assert terminal.process.wait(60) == 0
+    terminal.close()
+    rows = re.sub(r"\x1b\[[0-9;]*m", "", terminal.said.decode()).splitlines()
     assert max(map(len, rows)) <= columns
     assert columns < 80 or TABLE.splitlines() == [row.rstrip() for row in rows]
 

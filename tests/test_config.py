@@ -9,16 +9,15 @@ import os
 import pwd
 import re
 import tempfile
-import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from conftest import Command, run_module
+from conftest import Command, remember, run_module
 
-from check_delayed_repl import config, history, tool
+from check_delayed_repl import config, tool
 from check_delayed_repl.arguments import Parser, UsageError
 from check_delayed_repl.commands import worker
 from check_delayed_repl.configfile import (
@@ -38,7 +37,6 @@ from check_delayed_repl.observe.optionfile import exposed
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.options import limits_from, replica_name, target_from
 from check_delayed_repl.plugin import build_parser
-from check_delayed_repl.records import Sample
 
 HEAD = '[[replica]]\nhost = "db1"\n'
 
@@ -210,8 +208,7 @@ def test_which_replica(written: Written, tmp_path: Path) -> None:
     assert target_from(checked("--config", path, "--replica", "db1:3306")).host == "db1"
     with pytest.raises(UsageError, match=r"--replica: which one.*has db1:3306, two"):
         checked("--config", path)
-    with history.open_history(str(tmp_path / "h.db"), time.monotonic() + 10) as store:
-        store.add_sample("gone", Sample(time.time(), delay=1.0))
+    remember(tmp_path / "h.db", "gone", lambda _: 1.0, range(1))
     with pytest.raises(UsageError, match=r"no replica 'tow'.*db1:3306, two; the history has gone"):
         checked("--config", path, "--replica", "tow")
     for field in ("-H", "-P", "-S", "--channel", "--replica"):
@@ -464,9 +461,7 @@ def test_what_another_user_may_not_read(closed: str, mode: int, says: str) -> No
 
 
 def test_every_command_takes_it(tool: Command, plugin: Command, written: Written, tmp_path: Path) -> None:
-    with history.open_history(str(tmp_path / "h.db"), time.monotonic() + 10) as store:
-        now = time.time()
-        store.add_samples(("a", Sample(now - age, delay=3603.0 + age % 3)) for age in range(580, -1, -10))
+    remember(tmp_path / "h.db", "a", lambda age: 3603.0 + age % 3, range(580, -1, -10))
     path = written("history = 'h.db'\n[[replica]]\nreplica = 'a'\nhost = '127.0.0.1'\nport = 1\ndelay = '1h'\n")
     run = plugin("--config", path, "--sampling", "worker", "-v")
     assert run.stdout.startswith("DELAYED_REPL OK - Replication delay 360")
@@ -477,8 +472,7 @@ def test_every_command_takes_it(tool: Command, plugin: Command, written: Written
     started = tool("job", "start", "--config", path, "--kind", "backup")
     assert (started.returncode, started.stderr) == (0, "")
     assert started.stdout.strip() in tool("job", "list", "--config", path).stdout
-    with history.open_history(str(tmp_path / "h.db"), time.monotonic() + 10) as store:
-        store.add_sample("a", Sample(time.time(), delay=3603.0))
+    remember(tmp_path / "h.db", "a", lambda _: 3603.0, range(1))
     assert "active-backup" in tool("diagnose", "--config", path, "--no-look").stdout
     assert "60" in tool("backtest", "--config", path).stdout
     assert len(tool("history", "export", "--config", path).stdout.splitlines()) == 61

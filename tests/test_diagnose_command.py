@@ -6,15 +6,15 @@ import io
 import json
 import os
 import socket
-import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Command
+from conftest import Command, Terminal, remember
 
 from check_delayed_repl import history
 from check_delayed_repl.records import JobLine, Sample
@@ -35,11 +35,9 @@ def nobody() -> list[str]:
 def kept(tmp_path: Path) -> Path:
     """A history with ten quiet minutes of db1, and a backup that is over."""
     file = tmp_path / "history.db"
+    remember(file, "db1", lambda age: 7203.0 + age % 3, range(600, 0, -10), io="Yes", sql="Yes")
     store = history.open_history(str(file), time.monotonic() + 10)
     now = time.time()
-    store.add_samples(
-        ("db1", Sample(now - age, delay=7203.0 + age % 3, io="Yes", sql="Yes")) for age in range(600, 0, -10)
-    )
     store.add_job("db1", JobLine(now, "b1", "backup", now - 400, now - 300))
     store.add_sample("db1", Sample(now, delay=7203.0, io="Yes", sql="Yes"))
     store.close()
@@ -91,9 +89,7 @@ def test_a_server_that_is_down(tool: Command, nobody: list[str], tmp_path: Path)
 
 def test_a_worker_that_is_gone(tool: Command, tmp_path: Path) -> None:
     file = tmp_path / "history.db"
-    with history.open_history(str(file), time.monotonic() + 10) as store:
-        now = time.time()
-        store.add_samples(("db1", Sample(now - age, delay=7203.0)) for age in range(900, 300, -10))
+    remember(file, "db1", lambda _: 7203.0, range(900, 300, -10))
     where = ("--no-sample", "--history", str(file), "--replica", "db1", "--exit-code")
     done = tool("diagnose", *where, "--sampling", "worker")
     assert done.returncode == 2
@@ -142,13 +138,7 @@ def test_matplotlib_is_optional(tool: Command, kept: Path, monkeypatch: pytest.M
 def recovering(tmp_path: Path) -> Path:
     """A history of db1 with ten minutes of a line that grows back."""
     file = tmp_path / "worker.db"
-    store = history.open_history(str(file), time.monotonic() + 10)
-    now = time.time()
-    store.add_samples(
-        ("db1", Sample(now - age, delay=3000.0 - age, io="Yes", sql="Yes", server="uuid:a"))
-        for age in range(600, 0, -10)
-    )
-    store.close()
+    remember(file, "db1", lambda age: 3000.0 - age, range(600, 0, -10), io="Yes", sql="Yes", server="uuid:a")
     return file
 
 
@@ -217,59 +207,20 @@ def test_brief_is_the_first_screen_alone(tool: Command, recovering: Path) -> Non
 # --- watch
 
 
-def test_watch_prints_frames_where_there_is_no_terminal(tool: Command, kept: Path, nobody: list[str]) -> None:
-    done = tool(
-        *("watch", *nobody, "--history", str(kept), "--replica", "db1", "--interval", "0.2", "--count", "2"),
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("Delay of the last") == 2
-    assert "\x1b" not in done.stdout
-
-
 @pytest.mark.parametrize("ends", ["\x03", "SIGTERM"])
 def test_watch_leaves_the_terminal_as_it_was(tmp_path: Path, nobody: list[str], ends: str) -> None:
-    import pty
-    import select
-    import signal
-    import termios
-
-    ours, theirs = pty.openpty()
-    before = termios.tcgetattr(theirs)
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "check_delayed_repl.tool", "watch", *nobody),
-            *("--history", str(tmp_path / "none.db"), "--interval", "0.5"),
-        ],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-        preexec_fn=lambda: __import__("fcntl").ioctl(0, termios.TIOCSCTTY, 0),
-        env=os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"},
-    )
-    seen_text = b""
-
-    def read_until(wanted: bytes) -> None:
-        nonlocal seen_text
-        end = time.monotonic() + 20
-        while wanted not in seen_text and time.monotonic() < end:
-            if select.select([ours], [], [], 0.2)[0]:
-                seen_text += os.read(ours, 65536)
-        assert wanted in seen_text
-
+    terminal = Terminal("watch", *nobody, "--history", str(tmp_path / "none.db"), "--interval", "0.5")
+    before = termios.tcgetattr(terminal.screen)
     try:
-        read_until(b"CRITICAL")
+        terminal.read_until(b"CRITICAL")
         if ends == "SIGTERM":
-            process.send_signal(signal.SIGTERM)
+            terminal.process.terminate()
         else:
-            os.write(ours, ends.encode())
-        read_until(b"\x1b[?1049l")
-        assert process.wait(10) == 0
-        assert termios.tcgetattr(theirs) == before
-        assert b"\x1b[?1049h" in seen_text
-        assert b"Traceback" not in seen_text
+            os.write(terminal.screen, ends.encode())
+        terminal.read_until(b"\x1b[?1049l")
+        assert terminal.process.wait(10) == 0
+        assert termios.tcgetattr(terminal.screen) == before
+        assert b"\x1b[?1049h" in terminal.said
+        assert b"Traceback" not in terminal.said
     finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
-        os.close(theirs)
+        terminal.close()

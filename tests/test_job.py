@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import signal
 import sqlite3
@@ -15,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Command, run_module, wait_until
+from conftest import ROOT, Command, Terminal, run_module, wait_until
 
 from check_delayed_repl.history import History, open_history
 from check_delayed_repl.records import JobLine, Record, Sample, merge_job
@@ -377,22 +376,14 @@ def test_run_dies_as_its_command_does(where: str) -> None:
 
 def test_the_terminal_s_interrupt_reaches_the_command_once(where: str) -> None:
     script = COUNT_SIGNALS.replace('got[-1] != "SIGUSR1"', "False")
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.environ["PYTHONPATH"] = str(ROOT)
-        arguments = ["run", "--history", where, "--replica", R, "--kind", "backup", "--", sys.executable, "-c", script]
-        os.execv(TOOL[0], [*TOOL, *arguments])
-    seen = b""
-    while b"ready" not in seen:
-        seen += os.read(terminal, 1000)
-    os.write(terminal, b"\x03")
-    end = time.monotonic() + 30
-    while b"SIG" not in seen and time.monotonic() < end:
-        seen += os.read(terminal, 1000)
-    _, status = os.waitpid(pid, 0)
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(status) == 5
-    assert seen.count(b"SIGINT") == 1
+    command = ("job", "run", "--history", where, "--replica", R, "--kind", "backup", "--", sys.executable, "-c", script)
+    terminal = Terminal(*command)
+    terminal.read_until(b"ready")
+    os.write(terminal.screen, b"\x03")
+    terminal.read_until(None)
+    assert terminal.process.wait(60) == 5
+    terminal.close()
+    assert terminal.said.count(b"SIGINT") == 1
 
 
 def test_run_leaves_the_command_s_signals_as_they_were(where: str) -> None:

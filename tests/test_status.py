@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Command
+from conftest import Command, remember
 
 from check_delayed_repl import history
 from check_delayed_repl.records import JobLine, Sample
@@ -16,16 +16,16 @@ from check_delayed_repl.records import JobLine, Sample
 @pytest.fixture
 def fleet(tmp_path: Path) -> str:
     """Five replicas: in range, on their way back from below, lost, in a backup, and not sampled."""
-    store = history.open_history(str(tmp_path / "h.db"), time.monotonic() + 30)
-    now = time.time()
     lines = {
-        "well": lambda _: 7203.0,
-        "back/orders": lambda age: 4000.0 - age,
-        "lost": lambda age: 9600.0 - age,
-        "dumped": lambda _: 7200.0,
+        "well": lambda age: 7203.0 + age % 3,
+        "back/orders": lambda age: 4000.0 - age + age % 3,
+        "lost": lambda age: 9600.0 - age + age % 3,
+        "dumped": lambda age: 7200.0 + age % 3,
     }
     for name, delay in lines.items():
-        store.add_samples((name, Sample(now - age, delay=delay(age) + age % 3)) for age in range(590, -1, -10))
+        remember(tmp_path / "h.db", name, delay, range(590, -1, -10))
+    store = history.open_history(str(tmp_path / "h.db"), time.monotonic() + 30)
+    now = time.time()
     store.add_job("dumped", JobLine(now, "b1", "backup", now - 60))
     store.add_sample("dumped", Sample(now, delay=7200.0))
     store.close()
@@ -86,8 +86,7 @@ def test_without_a_file_every_replica_of_the_history(tool: Command, fleet: str, 
 
 def test_long_words_are_folded_into_their_columns(tool: Command, tmp_path: Path) -> None:
     name = "replica-with-a-long-name." * 4
-    with history.open_history(str(tmp_path / "h.db"), time.monotonic() + 30) as store:
-        store.add_sample(name, Sample(time.time(), 7200.0))
+    remember(tmp_path / "h.db", name, lambda _: 7200.0, range(1))
     head, *rows = tool("status", "--history", str(tmp_path / "h.db")).stdout.splitlines()
     begin, end = head.index("replica"), head.index("condition") - 1
     assert "".join(row[begin:end].strip() for row in rows) == name
