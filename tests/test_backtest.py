@@ -92,14 +92,7 @@ def test_every_sample_is_what_the_check_would_have_said(tool: Command, tmp_path:
             verdict = fold.verdict(record.t)
             expected.append((record.t, verdict.state.name, verdict.condition))
     assert [(v["t"], v["state"], v["condition"]) for v in verdicts] == expected
-    changes = [v for v, w in zip(verdicts, [None, *verdicts], strict=False) if not w or _said(v) != _said(w)]
-    assert [_said(v) for v in changes] == [(r.state.name, r.condition) for r in changes_of(night)]
-    final = judge(night, Limits(), verdicts[-1]["t"])
-    assert verdicts[-1]["message"] == final.message
-
-
-def _said(verdict: dict[str, Any]) -> tuple[str, str]:
-    return verdict["state"], verdict["condition"]
+    assert verdicts[-1]["message"] == judge(night, Limits(), verdicts[-1]["t"]).message
 
 
 def changes_of(records: list[Record], limits: Limits | None = None) -> list[StateChange]:
@@ -136,12 +129,8 @@ def test_a_recording_that_begins_critical_begins_with_a_page() -> None:
 
 
 def test_from_one_critical_condition_to_another_is_no_page() -> None:
-    records: list[Record] = [
-        Sample(T, error="timeout"),
-        Sample(T + 10.0, error="connect-failed"),
-        *calm_line(9, T + 20.0),
-    ]
-    records.append(Sample(T + 200.0, error="timeout"))
+    records: list[Record] = [Sample(T, error="timeout"), Sample(T + 10.0, error="connect-failed")]
+    records += [*calm_line(9, T + 20.0), Sample(T + 200.0, error="timeout")]
     found = summary_of(records)
     assert [change.condition for change in changes_of(records)] == ["timeout", "connect-failed", "in-range", "timeout"]
     assert (len(found.pages), dict(found.paged_by)) == (2, {"timeout": 2})
@@ -275,18 +264,10 @@ def test_a_file_of_limits_stands_on_top_of_the_options(tmp_path: Path) -> None:
     arguments = ["-", "--window", "5m", "--max-job-behind", "dump=1h", "--max-job-behind", "copy=2h"]
     args = parser.parse_args(arguments)
     path = tmp_path / "limits.toml"
-    path.write_text(
-        'max-source-behind = 99\nmax-job-behind = ["dump=3h"]\njob-stops-server = "dump"\n'
-        'delay-mode = "native"\nno-local-heartbeat = true\nmin-correlation = 0.25\n'
-    )
-    assert backtest.limits_of(str(path), args) == Limits(
-        window=300.0,
-        max_master_behind=99.0,
-        job_limits=(("dump", 10800.0),),
-        job_stops_server=("dump",),
-        delay_mode="native",
-        local_heartbeat=False,
-        min_correlation=0.25,
+    path.write_text("delay = '1h'\nmax-source-behind = 99\nmax-job-behind = ['dump=3h']\njob-stops-server = 'dump'\n")
+    hour = Limits(min_delay_time=2700, max_delay_time=4500)
+    assert backtest.limits_of(str(path), args) == hour._replace(
+        window=300.0, max_master_behind=99.0, job_limits=(("dump", 10800.0),), job_stops_server=("dump",)
     )
     assert args.job_limits == [("dump", 3600.0), ("copy", 7200.0)], "the options' own limits are left alone"
 
@@ -295,15 +276,10 @@ def test_a_file_of_limits_stands_on_top_of_the_options(tmp_path: Path) -> None:
     ("text", "complaint"),
     [
         ("", "is empty"),
-        ("max-delay = 3", "'max-delay': there is no such key: did you mean max-delay-time?"),
-        ("max-delay-time = true", "max-delay-time: must be a number or text"),
+        ("host = 'h'", "'host': there is no such key"),
         ("max-delay-time = nan", "max-delay-time: "),
         ("max-delay-time = 1", "--min-delay-time: 5400 is greater than --max-delay-time 1"),
-        ("max-delay-time = [", "this is not TOML ("),
-        ("no-local-heartbeat = 1", "no-local-heartbeat: must be true or false"),
-        ("max-master-behind = 1\nmax-source-behind = 2", "max-source-behind: given twice, under two names"),
         ("job-stops-server = 'dump'", "--job-stops-server: 'dump' is no known kind of job"),
-        ("fit = 'tight'", "fit: "),
         ("\xff", "this is not TOML ("),
     ],
 )
