@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from check_delayed_repl import options
 from check_delayed_repl.arguments import UsageError, duration, moment
@@ -26,22 +23,9 @@ def limits(*arguments: str) -> Limits:
     return options.limits_from(parse(*arguments))
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("0", 0),
-        ("60", 60),
-        ("1.5", 1.5),
-        ("90s", 90),
-        ("90m", 5400),
-        ("1.5h", 5400),
-        ("30d", 2592000),
-        ("1e3", 1000),
-        (".5", 0.5),
-    ],
-)
-def test_durations(text: str, seconds: float) -> None:
-    assert duration(text) == seconds
+def test_durations() -> None:
+    texts = "0 60 1.5 90s 90m 1.5h 30d 1e3 .5"
+    assert [duration(text) for text in texts.split()] == [0, 60, 1.5, 90, 5400, 5400, 2592000, 1000, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -56,12 +40,6 @@ def test_durations(text: str, seconds: float) -> None:
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         duration(text)
-
-
-@given(st.text(max_size=8))
-def test_a_duration_is_a_finite_number_or_an_error(text: str) -> None:
-    with contextlib.suppress(argparse.ArgumentTypeError):
-        assert 0 <= duration(text) < float("inf")
 
 
 def test_moments() -> None:
@@ -84,11 +62,8 @@ def test_a_time_of_day_is_the_last_one_that_was(hour: int) -> None:
 def test_nothing_given_means_the_defaults() -> None:
     assert limits() == Limits()
     target = options.target_from(parse())
-    assert (target.heartbeat_table, target.defaults_group, target.local_heartbeat) == (
-        "percona.heartbeat",
-        "client",
-        True,
-    )
+    assert (target.heartbeat_table, target.defaults_group) == ("percona.heartbeat", "client")
+    assert target.local_heartbeat
 
 
 def test_every_limit_has_an_option_that_reaches_it() -> None:
@@ -118,15 +93,11 @@ def test_every_connection_option_reaches_the_target() -> None:
     )
 
 
-def test_source_is_spelt_both_ways() -> None:
+def test_source_is_spelt_both_ways_and_the_last_one_given_counts() -> None:
     assert limits("--max-source-behind", "5").max_master_behind == 5
-    assert parse("--source-server-id", "5").master_server_id == 5
-
-
-def test_the_last_one_given_counts() -> None:
+    assert parse("--master-server-id", "1", "--source-server-id", "2").master_server_id == 2
     assert parse("-H", "a", "--host", "b").host == "b"
     assert limits("--max-job-behind", "x=1", "--max-job-behind", "x=2").job_limits == (("x", 2.0),)
-    assert parse("--master-server-id", "1", "--source-server-id", "2").master_server_id == 2
 
 
 @pytest.mark.parametrize(
@@ -188,17 +159,11 @@ def test_nonsense_is_a_usage_error_that_names_the_option(arguments: list[str], n
 
 @pytest.mark.parametrize(
     "arguments",
-    [
-        ["--pasword=geheim"],
-        ["-p", "two", "geheim"],
-        ["--password", "two", "--", "geheim"],
-        ["-ygeheim"],
-        ["-p", "geheim", "--window", "0"],
-    ],
+    ["--pasword=geheim", "-p two geheim", "--password two -- geheim", "-ygeheim", "-p geheim --window 0"],
 )
-def test_a_usage_error_never_quotes_what_may_be_a_password(arguments: list[str]) -> None:
+def test_a_usage_error_never_quotes_what_may_be_a_password(arguments: str) -> None:
     with pytest.raises(UsageError) as caught:
-        limits(*arguments)
+        limits(*arguments.split())
     assert "geheim" not in str(caught.value)
 
 
