@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from listeners import heard, listening, logged_in, okay
 
 from check_delayed_repl.history import HistoryUnavailable, open_history, without_password
 from check_delayed_repl.history.mysql import parse_url
@@ -56,6 +57,15 @@ def test_a_server_that_says_nothing() -> None:
         with pytest.raises(HistoryUnavailable, match="no answer within"):
             open_history(f"mysql://me:s3cret@127.0.0.1:{silent.getsockname()[1]}/h", time.monotonic() + 0.5)
         assert time.monotonic() - began < 15
+
+    def silent_later(caller: socket.socket) -> None:
+        logged_in(caller)
+        heard(caller)
+        caller.sendall(okay(1))
+        time.sleep(2)
+
+    with listening(silent_later) as target, pytest.raises(HistoryUnavailable, match="d: no answer until the deadline"):
+        open_history(f"mysql://me:s3cret@127.0.0.1:{target.port}/d", time.monotonic() + 0.5)
 
 
 def test_a_defaults_file_that_is_not_there() -> None:

@@ -174,8 +174,6 @@ class MySQLHistory(History):
             for statement in _SESSION:
                 self._run(statement)
             self._check_layout()
-        except ConnectFailed as error:
-            raise HistoryUnavailable(f"history {self.name}: {error.message}") from None
         except Exception as error:
             failure = self._failure(error)
             self.close()
@@ -245,6 +243,8 @@ class MySQLHistory(History):
         what = self._said(error)
         if connection is None or not connection.open or number is None:
             self.close()
+        if isinstance(error, ConnectFailed) and connection is None:
+            return HistoryUnavailable(f"{where}: {error.message}")
         if isinstance(error, ConnectFailed) and error.condition == "timeout":
             return HistoryUnavailable(f"{where}: no answer until the deadline: see what its server is busy with")
         if isinstance(error, ConnectFailed):

@@ -140,11 +140,11 @@ class Observer:
         return f"uuid:{text}" if text else ""
 
     def _connected(self, deadline: float) -> Connection:
-        if self._connection is not None:
-            if _still_there(self._connection):
-                self._connection.until(deadline)
-                return self._connection
-            self.close()
+        connection = self._connection
+        if connection is not None and _still_there(connection):
+            connection.until(deadline)
+            return connection
+        self.close()
         connection = self._connection = connect(self._target, deadline, raw=True)
         self._identities = sorted(_IDENTITIES, reverse=not is_mariadb(connection.server_version))
         self._together = True

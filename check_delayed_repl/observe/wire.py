@@ -106,12 +106,9 @@ class Connection(PyMySQLConnection):
 
     def close(self) -> None:
         """Says goodbye where that takes no time; never waits, never raises."""
-        try:
+        if self.open:
             self.until(time.monotonic() + 0.2)
-            if self.open:
-                super().close()
-        except Exception:  # noqa: BLE001  it is over either way
-            self._force_close()  # type: ignore[attr-defined]
+            super().close()
 
     def failure(self, kind: str, detail: str = "") -> ConnectFailed:
         """What ends the connection, of one of these kinds, in words.
