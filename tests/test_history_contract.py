@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from check_delayed_repl.history import History, HistoryUnavailable
+from check_delayed_repl.history.codec import Row
 from check_delayed_repl.history.pruning import prune, prune_future, prune_meanwhile
 from check_delayed_repl.history.recording import read
 from check_delayed_repl.records import LARGEST, JobLine, Past, Record, Sample
@@ -187,16 +188,16 @@ def what_arrives_is_read_for_all_replicas_at_once(open_: Open) -> None:
 def a_replica_that_comes_while_it_is_read_is_not_missed(open_: Open) -> None:
     history, other = open_(), open_()
     history.add_records("db0", [Sample(1.0, 1.0)])
-    known = history._known
+    known = history.marks
 
-    def come(replica: str) -> int | None:
-        number = known(replica)
+    def come(replica: str | None) -> list[Row]:
+        rows = known(replica)
         other.add_records(R, [Sample(1.0, 1.0), JobLine(1.0, "b1", "backup", 1.0)])
-        return number
+        return rows
 
-    history._known = come  # type: ignore[method-assign]
+    history.marks = come  # type: ignore[method-assign]
     seen = list(history.records(R))
-    history._known = known  # type: ignore[method-assign]
+    history.marks = known  # type: ignore[method-assign]
     assert seen + list(history.records(R, seen[-1][0] if seen else 0)) == list(history.records(R))
     assert len(list(history.records(R))) == 2
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from check_delayed_repl.history import codec
@@ -263,15 +263,14 @@ class MySQLHistory(History):
 
     # --- what a server of others' writers needs ---
 
-    def _stamp(self) -> Callable[[Sample], Sample]:
-        now = float(self._rows(_NOW)[0][0])
-        here = time.time()
+    def _stamped(self, samples: list[tuple[str, Sample]]) -> list[tuple[str, Sample]]:
+        now, here = float(self._rows(_NOW)[0][0]), time.time()
 
         def stamped(sample: Sample) -> Sample:
             age = here - sample.t
             return sample._replace(t=round(now - age, 6) if 0 <= age <= _LATE_S else now)
 
-        return stamped
+        return [(replica, stamped(sample)) for replica, sample in samples]
 
     def _adopt(self, arrival: int, names: Sequence[str]) -> int:
         if not self._rows("SELECT 1 FROM job WHERE arrival IS NULL LIMIT 1"):

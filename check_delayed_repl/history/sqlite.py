@@ -79,6 +79,7 @@ _FIRST_RELEASE_WORDS = {
     "sql_thread": ("No", "Yes", "Connecting", "Preparing"),
 }
 
+_NUMBERED = (NAME, LIST)
 _LONGEST_WAIT_MS = 86_400_000
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -88,11 +89,22 @@ _FULL_BYTES = 65_536
 """A disk with less room than this is full."""
 
 
+def _read_as(column: str, kind: str) -> str:
+    if kind in _NUMBERED:
+        return f"(SELECT name FROM word WHERE number = {column})"
+    if kind == WORD:
+        cases = " ".join(f"WHEN {number} THEN '{word}'" for number, word in enumerate(_FIRST_RELEASE_WORDS[column]))
+        return f"CASE {column} {cases} ELSE CAST({column} AS TEXT) END"
+    return column
+
+
 class SQLiteHistory(History):
     """The history in the file `path`, which is created if it is not there."""
 
     errors = (sqlite3.Error, ValueError, TypeError, AttributeError, OverflowError)  # values that nobody ever wrote
     by_t = "INDEXED BY sample_t"
+    read = ", ".join(_read_as(column, kind) for column, kind in COLUMNS)
+    places = ", ".join("(SELECT number FROM word WHERE name = ?)" if kind in _NUMBERED else "?" for _, kind in COLUMNS)
 
     def __init__(self, path: str, deadline: float) -> None:
         super().__init__(path, deadline)
@@ -102,20 +114,8 @@ class SQLiteHistory(History):
     def now(self) -> float:
         return time.time()
 
-    def _read_as(self, column: str, kind: str) -> str:
-        if kind in (NAME, LIST):
-            return f"(SELECT name FROM word WHERE number = {column})"
-        if kind == WORD:
-            words = enumerate(_FIRST_RELEASE_WORDS[column])
-            cases = " ".join(f"WHEN {number} THEN '{word}'" for number, word in words)
-            return f"CASE {column} {cases} ELSE CAST({column} AS TEXT) END"
-        return column
-
-    def _write_as(self, kind: str) -> str:
-        return "(SELECT number FROM word WHERE name = ?)" if kind in (NAME, LIST) else "?"
-
     def _prepare(self, samples: Sequence[Sequence[object]]) -> None:
-        places = [2 + place for place, (_, kind) in enumerate(COLUMNS) if kind in (NAME, LIST)]
+        places = [2 + place for place, (_, kind) in enumerate(COLUMNS) if kind in _NUMBERED]
         words = {row[place] for row in samples for place in places} - {None}
         self._run_many("INSERT OR IGNORE INTO word (name) VALUES (?)", [(word,) for word in words])
 

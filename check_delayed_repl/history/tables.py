@@ -16,20 +16,29 @@ who has read up to a number has missed nothing before it. They are never given t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from math import isfinite
 from operator import itemgetter
 
 from check_delayed_repl.history import codec
 from check_delayed_repl.history.database import Database, HistoryUnavailable
+from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.records import HELD_S, LARGEST, JobLine, Past, Record, Sample, job_names
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 FUTURE_S = 2.0
 """A stored sample that lies further ahead than this, in seconds, shows that a clock was stepped."""
 LONGEST_LEASE_S = 60.0
 _CACHE_WAIT_S = 0.5
 """A cache is not worth a longer wait."""
+_COLUMNS = ", ".join(column for column, _ in codec.COLUMNS)
+_OF = "replica = (SELECT number FROM replica WHERE name = ?)"
+
+_Named: TypeAlias = "list[tuple[str, Sample]]"
 
 
 class History(Database):
@@ -54,17 +63,14 @@ class History(Database):
 
     # --- what a kind of database has in its own way ---
 
-    def _read_as(self, column: str, _kind: str) -> str:
-        """How a column of this type is read."""
-        return column
+    read = _COLUMNS
+    """How a sample's columns are read."""
+    places = ", ".join("?" for _ in codec.COLUMNS)
+    """How their values are written."""
 
-    def _write_as(self, _kind: str) -> str:
-        """How a value is written into a column of this type."""
-        return "?"
-
-    def _stamp(self) -> Callable[[Sample], Sample]:
-        """What gives a sample its time, by the history's clock."""
-        return lambda sample: sample
+    def _stamped(self, samples: _Named) -> _Named:
+        """Samples with their times by the history's clock."""
+        return samples
 
     def _adopt(self, arrival: int, _names: Sequence[str]) -> int:
         """Gives numbers after `arrival` to job lines that wait for one, of these names first; returns the last one."""
@@ -88,15 +94,14 @@ class History(Database):
 
     def add_samples(self, samples: Iterable[tuple[str, Sample]]) -> list[Sample]:
         """Appends many samples, each with its replica's name, in one transaction."""
-        pairs = list(samples)
+        named = list(samples)
 
         def work() -> list[Sample]:
-            stamp = self._stamp()
-            stored = [(replica, stamp(sample)) for replica, sample in pairs]
+            stored = self._stamped(named)
             self._append(stored)
             return [sample for _, sample in stored]
 
-        return self._write(work) if pairs else []
+        return self._write(work) if named else []
 
     def add_job(self, replica: str, line: JobLine) -> None:
         """Appends a job line. In a shared history it needs the right to INSERT alone."""
@@ -128,9 +133,7 @@ class History(Database):
                 jobs.append((codec.name(replica), arrival, record.t, *codec.job_values(record)))
         if samples:
             self._prepare(samples)
-            places = ", ".join(self._write_as(kind) for _, kind in codec.COLUMNS)
-            columns = ", ".join(column for column, _ in codec.COLUMNS)
-            self._run_many(f"INSERT INTO sample (replica, arrival, {columns}) VALUES (?, ?, {places})", samples)
+            self._run_many(f"INSERT INTO sample (replica, arrival, {_COLUMNS}) VALUES (?, ?, {self.places})", samples)
         if notable:
             # They stand there or shortly before.
             self._run(f"UPDATE replica SET delay_arrival = ? WHERE number IN ({codec.numbers(notable)})", (arrival,))
@@ -146,29 +149,21 @@ class History(Database):
 
     def _number(self, replica: str) -> int:
         """The replica's number, given now if it has none; within a transaction."""
-        number = self._known(replica)
-        if number is None:
-            # The first release's tables want to know of a slowest sample.
-            self._run("INSERT INTO replica (name, slowest) VALUES (?, 0)", (codec.name(replica),))
-            number = self._known(replica)
-            assert number is not None
-        return number
-
-    def _known(self, replica: str) -> int | None:
-        number = self._numbers.get(replica)
-        if number is None:
-            rows = self._rows("SELECT number FROM replica WHERE name = ?", (codec.name(replica),))
-            if not rows:
-                return None
-            number = self._numbers[replica] = int(rows[0][0])
-        return number
+        if replica not in self._numbers:
+            name = (codec.name(replica),)
+            known = self._rows("SELECT number FROM replica WHERE name = ?", name)
+            if not known:
+                # The first release's tables want to know of a slowest sample.
+                self._run("INSERT INTO replica (name, slowest) VALUES (?, 0)", name)
+                known = self._rows("SELECT number FROM replica WHERE name = ?", name)
+            self._numbers[replica] = int(known[0][0])
+        return self._numbers[replica]
 
     # --- reading ---
 
     def _samples(self, rest: str, parameters: Sequence[object]) -> list[tuple[int, int, Sample]]:
         """Samples, each with its arrival and its replica's number; `rest` follows FROM sample."""
-        columns = ", ".join(self._read_as(column, kind) for column, kind in codec.COLUMNS)
-        statement = f"SELECT arrival, replica, {columns} FROM sample {rest}"
+        statement = f"SELECT arrival, replica, {self.read} FROM sample {rest}"
         return self._read(
             lambda: [(row[0], row[1], codec.sample_from(row[2:])) for row in self._rows(statement, parameters)]
         )
@@ -179,24 +174,21 @@ class History(Database):
         Job lines under every name that applies to the replica are among it, but those that have no number yet: they
         have not arrived.
         """
-        # In this order: who is not known yet has no samples up to there.
-        upto, number = self.place()[0], self._read(lambda: self._known(replica))
-        known = {} if number is None else {number: replica}
-        return ((arrival, record) for arrival, _, record in self._merged(known, job_names(replica), after, upto))
+        return ((arrival, record) for arrival, _, record in self._arrived(replica, job_names(replica), after))
 
     def arrived(self, after: int) -> Iterator[tuple[int, str, Record]]:
         """Everything of all replicas that arrived after `after`, in order, each with the name it was stored under."""
-        upto, rows = self.place()[0], self._select("SELECT number, name FROM replica")
-        return self._merged({int(number): str(name) for number, name in rows}, (), after, upto)
+        return self._arrived(None, (), after)
 
     def place(self) -> tuple[int, int]:
         """The last arrival number that was given, and the epoch."""
         return self._read(self._counter)
 
-    def _merged(
-        self, known: dict[int, str], names: Sequence[str], after: int, upto: int
-    ) -> Iterator[tuple[int, str, Record]]:
-        """Samples of the replicas with these numbers and job lines under these names (none: any), in pieces."""
+    def _arrived(self, replica: str | None, names: Sequence[str], after: int) -> Iterator[tuple[int, str, Record]]:
+        """Samples of the replica (None: all), and job lines under these names (none: any), read in pieces."""
+        # In this order: who is not known yet has no samples up to there.
+        upto = self.place()[0]
+        known = {number: name for number, name, _ in self.marks(replica)}
         where = f"WHERE replica IN ({codec.numbers(known)}) AND arrival > ? AND arrival <= ? ORDER BY arrival LIMIT ?"
         while after < upto:
             samples = self._samples(where, (after, upto, self.chunk)) if known else []
@@ -213,10 +205,8 @@ class History(Database):
 
         Lines of a shared history that have no arrival number yet come last.
         """
-        upto = self.place()[0]
-        for row in self._all_jobs(job_names(replica), upto, ids):
-            yield row[1], codec.job_from(row)
-        for row in self._waiting(job_names(replica), upto, ids):
+        names, upto = job_names(replica), self.place()[0]
+        for row in chain(self._all_jobs(names, upto, ids), self._waiting(names, upto, ids)):
             yield row[1], codec.job_from(row)
 
     def _all_jobs(self, names: Sequence[str], upto: int, ids: Sequence[str] = ()) -> Iterator[codec.Row]:
@@ -245,37 +235,34 @@ class History(Database):
 
     def window(self, replica: str, since_t: float, upto: int) -> list[Sample]:
         """The samples with t >= since_t that arrived at `upto` or before, in order of arrival."""
-        number = self._read(lambda: self._known(replica))
-        rest = f"{self.by_t} WHERE replica = ? AND t >= ? AND arrival <= ? ORDER BY arrival"
-        return [sample for _, _, sample in self._samples(rest, (number, since_t, min(upto, LARGEST - 1)))]
+        rest = f"{self.by_t} WHERE {_OF} AND t >= ? AND arrival <= ? ORDER BY arrival"
+        return [sample for _, _, sample in self._samples(rest, (codec.name(replica), since_t, min(upto, LARGEST - 1)))]
 
     def delays(self, replica: str, since_t: float, upto: int) -> list[Sample]:
         """The samples of `window` with `t` and `delay` alone, in any order: much cheaper where there are many."""
-        number = self._read(lambda: self._known(replica))
         rows = self._select(
-            f"SELECT t, delay FROM sample {self.by_t} WHERE replica = ? AND t >= ? AND arrival <= ?",
-            (number, since_t, min(upto, LARGEST - 1)),
+            f"SELECT t, delay FROM sample {self.by_t} WHERE {_OF} AND t >= ? AND arrival <= ?",
+            (codec.name(replica), since_t, min(upto, LARGEST - 1)),
         )
         return [Sample(t, delay) for t, delay in rows]
 
     def first_since(self, replica: str, t: float) -> tuple[int, float] | None:
         """Arrival and time of the earliest sample that was taken at `t` or later."""
-        number = self._read(lambda: self._known(replica))
         rows = self._select(
-            f"SELECT arrival, t FROM sample {self.by_t} WHERE replica = ? AND t >= ? ORDER BY t LIMIT 1", (number, t)
+            f"SELECT arrival, t FROM sample {self.by_t} WHERE {_OF} AND t >= ? ORDER BY t LIMIT 1",
+            (codec.name(replica), t),
         )
         return (int(rows[0][0]), float(rows[0][1])) if rows else None
 
     def past(self, replica: str, before: int) -> Past:
         """What is left of everything that arrived before the number `before`."""
-        number = self._read(lambda: self._known(replica))
         ((samples, newest_t, sql_delay, local, missing, *seen),) = self._select(
             f"SELECT COUNT(*), MAX(t),"
             f" COALESCE(MAX(CASE WHEN sql_delay < {HELD_S} THEN sql_delay END), MAX(sql_delay)),"
             " MAX(local_age), MAX(local_missing), MAX(ts), MAX(source_id), MAX(source_pos), MAX(relay_pos),"
             " MAX(io_thread), MAX(sql_thread), MAX(server), MAX(relay_limited), MAX(filters) FROM sample"
-            " WHERE replica = ? AND arrival < ?",
-            (number, before),
+            f" WHERE {_OF} AND arrival < ?",
+            (codec.name(replica), before),
         )
         jobs = tuple(codec.job_from(row) for row in self._all_jobs(job_names(replica), before - 1))
         bare = sql_delay is None and seen == [None] * len(seen)
@@ -283,15 +270,13 @@ class History(Database):
 
     def newest_sample(self, replica: str) -> Sample | None:
         """The newest sample with a delay or a source id: what the next sample wants to know of the past."""
-        for number, _, arrival in self.marks(replica):
-            found = self._samples(codec.NOTABLE, (number, arrival))
-            return found[0][2] if found else None
-        return None
+        marks = self.marks(replica)
+        found = self._samples(codec.NOTABLE, (marks[0][0], marks[0][2])) if marks else []
+        return found[0][2] if found else None
 
     def newest_sample_t(self, replica: str) -> float | None:
         """When the newest sample was taken, failed ones included; None where there is none."""
-        number = self._read(lambda: self._known(replica))
-        rows = self._select("SELECT t FROM sample WHERE replica = ? ORDER BY arrival DESC LIMIT 1", (number,))
+        rows = self._select(f"SELECT t FROM sample WHERE {_OF} ORDER BY arrival DESC LIMIT 1", (codec.name(replica),))
         return float(rows[0][0]) if rows else None
 
     def replicas(self) -> list[str]:
@@ -320,8 +305,7 @@ class History(Database):
     def load_fold(self, replica: str, key: str) -> tuple[int, str] | None:
         """The judge's fold as it was kept under this key: the last arrival folded in, and its text."""
         _, self._epoch = self.place()
-        number = self._read(lambda: self._known(replica))
-        rows = self._select("SELECT arrival, folded FROM fold WHERE replica = ? AND judge = ?", (number, key))
+        rows = self._select(f"SELECT arrival, folded FROM fold WHERE {_OF} AND judge = ?", (codec.name(replica), key))
         return (int(rows[0][0]), str(rows[0][1])) if rows else None
 
     def save_fold(
@@ -335,15 +319,13 @@ class History(Database):
 
         def work() -> None:
             _, epoch = self._counter()
-            number = self._known(replica)
             # A fold over samples that have been taken back since it was begun must not come to stay.
-            if number is None or (self._epoch is not None and epoch != self._epoch):
-                return
-            self._run(
-                "REPLACE INTO fold (replica, judge, arrival, folded, saved_at, episode_arrival, kinds)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (number, key, arrival, text, self.now(), episode_arrival, " ".join(kinds)),
-            )
+            if self._epoch in (None, epoch):
+                self._run(
+                    "REPLACE INTO fold (replica, judge, arrival, folded, saved_at, episode_arrival, kinds)"
+                    " SELECT number, ?, ?, ?, ?, ?, ? FROM replica WHERE name = ?",
+                    (key, arrival, text, self.now(), episode_arrival, " ".join(kinds), codec.name(replica)),
+                )
 
         deadline = self.deadline
         self.deadline = min(deadline, time.monotonic() + _CACHE_WAIT_S)
