@@ -95,17 +95,13 @@ def without_password(where: str) -> str:
     """The same place, fit to be printed."""
     if not is_url(where):
         return where
-    from urllib.parse import urlsplit
-
     from check_delayed_repl.history.mysql import URL_FORM, parse_url
 
     try:
-        parse_url(where)
+        _, _, name = parse_url(where)
     except HistoryUnavailable:
         return URL_FORM  # where a password is in it, nobody can tell
-    place = urlsplit(where).netloc
-    user, at, host = place.rpartition("@")
-    return where.replace(place, user.partition(":")[0] + at + host, 1) if place else where
+    return name + "".join(where.partition("?")[1:])
 
 
 def is_url(where: str) -> bool:

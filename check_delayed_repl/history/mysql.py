@@ -101,11 +101,19 @@ _NO_SELECT = (1142, 1143)
 _NO_TABLE = 1146
 _NO_DATABASE = "error 1049"
 _TRY_AGAIN = (1213, 1020)
-_FULL = (1021, 1114)
-_READ_ONLY = (1290, 1792, 1836)
 _MAY_NOT = (1044, 1142, 1143, 1227, 1370)
 _ADDED_BEFORE = 1060
 _SYNTAX = 1064
+_NO_SPACE = " cannot be written: no space left: {}: make room on its server"
+_READ_ONLY = " cannot be written: {}: name a server that can be written to"
+_CAUSES = {
+    **dict.fromkeys(_MAY_NOT, ": the account lacks a privilege: {}: see delayed-repl grants"),
+    **dict.fromkeys((1021, 1114), _NO_SPACE),
+    **dict.fromkeys((1290, 1792, 1836), _READ_ONLY),
+    _NO_TABLE: ": a table is missing: {}: restore it, or drop them all",
+    1205: " is locked by another connection: see SHOW PROCESSLIST there",
+}
+"""What to say of an error by its number; {} is what the server said."""
 _IDLE_S = 1.0
 _ADOPTED_AT_ONCE = 500
 _SHARE = 20
@@ -158,27 +166,23 @@ class MySQLHistory(History):
         self._used = time.monotonic()
         if self._connection is not None:
             self._connection.until(self.deadline)
-            if idle < _IDLE_S:
-                return
             try:
-                self._connection.ping(reconnect=False)
+                if idle >= _IDLE_S:
+                    self._connection.ping(reconnect=False)
                 return
             except Exception:
                 # The server closes connections that are idle for long, and all of them when it restarts.
                 self.close()
-        self._connect()
-
-    def _connect(self) -> None:
         try:
             self._connection = self._reach()
             for statement in _SESSION:
                 self._run(statement)
             self._check_layout()
+            self._connection.until(self.deadline)
         except Exception as error:
             failure = self._failure(error)
             self.close()
             raise failure from None
-        self._connection.until(self.deadline)
 
     def _reach(self) -> Connection:
         """A connection to the database, which is created if it is not there."""
@@ -249,17 +253,8 @@ class MySQLHistory(History):
             return HistoryUnavailable(f"{where}: no answer until the deadline: see what its server is busy with")
         if isinstance(error, ConnectFailed):
             return HistoryUnavailable(f"{where}: the connection was lost: see whether its server runs")
-        if number in _MAY_NOT:
-            return Forbidden(f"{where}: the account lacks a privilege: {what}: see delayed-repl grants")
-        if number == _NO_TABLE:
-            return HistoryUnavailable(f"{where}: a table is missing: {what}: restore it, or drop them all")
-        if number == 1205:
-            return HistoryUnavailable(f"{where} is locked by another connection: see SHOW PROCESSLIST there")
-        if number in _FULL:
-            return HistoryUnavailable(f"{where} cannot be written: no space left: {what}: make room on its server")
-        if number in _READ_ONLY:
-            return HistoryUnavailable(f"{where} cannot be written: {what}: name a server that can be written to")
-        return HistoryUnavailable(f"{where} cannot be used: {what}")
+        kind = Forbidden if number in _MAY_NOT else HistoryUnavailable
+        return kind(f"{where}{_CAUSES.get(number or 0, ' cannot be used: {}').format(what)}")
 
     # --- what a server of others' writers needs ---
 
@@ -273,26 +268,24 @@ class MySQLHistory(History):
         return [(replica, stamped(sample)) for replica, sample in samples]
 
     def _adopt(self, arrival: int, names: Sequence[str]) -> int:
-        if not self._rows("SELECT 1 FROM job WHERE arrival IS NULL LIMIT 1"):
+        rest = self._rows("SELECT seq FROM job WHERE arrival IS NULL ORDER BY seq LIMIT ?", (_ADOPTED_AT_ONCE,))
+        if not rest:
             return arrival
         # Each name has its share, so that a flood under one of them delays none of the others.
         share = max(_SHARE, _ADOPTED_AT_ONCE // max(1, len(names)))
-        own = "(SELECT seq FROM job WHERE replica = ? AND arrival IS NULL ORDER BY seq LIMIT ?)"
-        waiting: list[int] = []
+        of_name = "(SELECT seq FROM job WHERE replica = ? AND arrival IS NULL ORDER BY seq LIMIT ?)"
+        own: list[codec.Row] = []
         for first in range(0, len(names), _NAMES_AT_ONCE):
-            part = names[first : first + _NAMES_AT_ONCE]
-            values = [value for name in part for value in (codec.name(name), share)]
-            waiting += (row[0] for row in self._rows(" UNION ALL ".join([own] * len(part)), values))
-        waiting.sort()
-        rest = self._rows("SELECT seq FROM job WHERE arrival IS NULL ORDER BY seq LIMIT ?", (_ADOPTED_AT_ONCE,))
-        both = dict.fromkeys([*waiting, *(row[0] for row in rest)])
-        waiting = list(both)[: max(_ADOPTED_AT_ONCE, len(waiting))]
-        numbered = [(seq, arrival + place) for place, seq in enumerate(waiting, 1)]
+            some = names[first : first + _NAMES_AT_ONCE]
+            values = [value for name in some for value in (codec.name(name), share)]
+            own += self._rows(" UNION ALL ".join([of_name] * len(some)), values)
+        waiting = list(dict.fromkeys([*sorted(own), *rest]))[: max(_ADOPTED_AT_ONCE, len(own))]
+        numbered = [(seq, arrival + place) for place, (seq,) in enumerate(waiting, 1)]
         for first in range(0, len(numbered), _ADOPTED_AT_ONCE):
-            some = numbered[first : first + _ADOPTED_AT_ONCE]
+            part = numbered[first : first + _ADOPTED_AT_ONCE]
             self._run(
-                f"UPDATE {_line_by_line(some)} SET job.arrival = given.arrival, job.t = UNIX_TIMESTAMP(NOW(6))",
-                [value for pair in some for value in pair],
+                f"UPDATE {_line_by_line(part)} SET job.arrival = given.arrival, job.t = UNIX_TIMESTAMP(NOW(6))",
+                [value for pair in part for value in pair],
             )
         return arrival + len(numbered)
 
@@ -358,8 +351,5 @@ def parse_url(url: str) -> tuple[Target, str, str]:
         password=unquote(parts.password) if parts.password is not None else None,
         **options,  # type: ignore[arg-type]
     )
-    host = parts.hostname or ""
-    if ":" in host:
-        host = f"[{host}]"
-    user = f"{parts.username}@" if parts.username else ""
-    return target, database, f"mysql://{user}{host}{f':{port}' if port else ''}/{database}"
+    user, at, host = parts.netloc.rpartition("@")
+    return target, database, f"mysql://{user.partition(':')[0]}{at}{host}/{database}"
