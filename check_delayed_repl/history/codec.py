@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from math import isfinite
 
@@ -155,30 +156,25 @@ def job_from(row: Row) -> JobLine:
 
 # --- the layout ---
 
+LAYOUT = {
+    "counter": "id WHOLE NOT NULL PRIMARY KEY, arrival WHOLE NOT NULL, epoch WHOLE NOT NULL, publisher LABEL,"
+    " publisher_until REAL",
+    "replica": "number ID, name LABEL NOT NULL UNIQUE, delay_arrival WHOLE, slowest WHOLE NOT NULL",
+    "sample": "replica WHOLE NOT NULL, arrival WHOLE NOT NULL, "
+    + ", ".join(f"{column} {kind}{' NOT NULL' * (column in ('t', 'local_missing'))}" for column, kind in COLUMNS)
+    + ", PRIMARY KEY (replica, arrival)",
+    "fold": "replica WHOLE NOT NULL, judge LABEL NOT NULL, arrival WHOLE NOT NULL, folded FOLD NOT NULL,"
+    " saved_at REAL NOT NULL, episode_arrival WHOLE, kinds LIST, PRIMARY KEY (replica, judge)",
+}
+"""The columns of the tables that both kinds of database have alike."""
+ADDED = {
+    "counter": ("ADD COLUMN publisher LABEL", "ADD COLUMN publisher_until REAL"),
+    "sample": tuple(f"ADD COLUMN {column} {kind}" for column, kind in COLUMNS if column in _NEW),
+    "fold": ("ADD COLUMN episode_arrival WHOLE", "ADD COLUMN kinds LIST"),
+}
+"""What the first release's tables lack."""
 
-def layout(types: dict[str, str]) -> dict[str, str]:
-    """The columns of the tables that both kinds of database have alike, in a database's own types."""
-    number, real = types[WHOLE], types[REAL]
-    sample = (
-        f"{column} {types[kind]}{' NOT NULL' if column in ('t', 'local_missing') else ''}" for column, kind in COLUMNS
-    )
-    return {
-        "counter": f"id {number} NOT NULL PRIMARY KEY, arrival {number} NOT NULL, epoch {number} NOT NULL,"
-        f" publisher {types['KEY']}, publisher_until {real}",
-        "replica": f"number {types['ID']}, name {types['KEY']} NOT NULL UNIQUE, delay_arrival {number},"
-        f" slowest {number} NOT NULL",
-        "sample": f"replica {number} NOT NULL, arrival {number} NOT NULL, {', '.join(sample)},"
-        " PRIMARY KEY (replica, arrival)",
-        "fold": f"replica {number} NOT NULL, judge {types['KEY']} NOT NULL, arrival {number} NOT NULL,"
-        f" folded {types['FOLD']} NOT NULL, saved_at {real} NOT NULL, episode_arrival {number}, kinds {types['LIST']},"
-        " PRIMARY KEY (replica, judge)",
-    }
 
-
-def added_columns(types: dict[str, str]) -> dict[str, list[str]]:
-    """What the first release's tables lack, by table."""
-    return {
-        "counter": [f"ADD COLUMN publisher {types['KEY']}", f"ADD COLUMN publisher_until {types[REAL]}"],
-        "sample": [f"ADD COLUMN {column} {types[kind]}" for column, kind in COLUMNS if column in _NEW],
-        "fold": [f"ADD COLUMN episode_arrival {types[WHOLE]}", f"ADD COLUMN kinds {types[LIST]}"],
-    }
+def in_types(types: dict[str, str], *statements: str) -> tuple[str, ...]:
+    """Statements in a database's own types."""
+    return tuple(re.sub("[A-Z]+", lambda word: types.get(word[0], word[0]), statement) for statement in statements)

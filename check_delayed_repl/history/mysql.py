@@ -48,7 +48,7 @@ TABLES = ("schema_version", "counter", "replica", "sample", "job", "fold")
 
 TYPES = {
     "ID": "BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY",
-    "KEY": "VARCHAR(255)",
+    "LABEL": "VARCHAR(255)",
     "FOLD": "MEDIUMTEXT",
     "WHOLE": "BIGINT",
     "REAL": "DOUBLE",
@@ -58,17 +58,17 @@ TYPES = {
     "NAME": "VARCHAR(255)",
     "LIST": "TEXT",
 }
-_TABLES = codec.layout(TYPES)
 _OPTIONS = "ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
 KEYS_OF_ITS_OWN = "ALTER TABLE job MODIFY seq BIGINT UNSIGNED NOT NULL DEFAULT (UUID_SHORT())"
 """A server older than MySQL 8.0.13 or MariaDB 10.2.1 does not understand this, and must do without: there, whoever may
 INSERT may also use up all keys (SET insert_id)."""
 NEVER_EMPTY = "INSERT IGNORE INTO job (seq, arrival) VALUES (0, 0)"
 """A row that nobody reads: MariaDB lets a session lock a table that is empty (unique_checks = 0)."""
-SCHEMA = (
-    f"CREATE TABLE IF NOT EXISTS counter ({_TABLES['counter']}) {_OPTIONS}",
-    f"CREATE TABLE IF NOT EXISTS replica ({_TABLES['replica']}) {_OPTIONS}",
-    f"CREATE TABLE IF NOT EXISTS sample ({_TABLES['sample']}, KEY sample_t (replica, t)) {_OPTIONS}",
+SCHEMA = codec.in_types(
+    TYPES,
+    f"CREATE TABLE IF NOT EXISTS counter ({codec.LAYOUT['counter']}) {_OPTIONS}",
+    f"CREATE TABLE IF NOT EXISTS replica ({codec.LAYOUT['replica']}) {_OPTIONS}",
+    f"CREATE TABLE IF NOT EXISTS sample ({codec.LAYOUT['sample']}, KEY sample_t (replica, t)) {_OPTIONS}",
     """CREATE TABLE IF NOT EXISTS job (
         seq BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, replica VARCHAR(255), arrival BIGINT, t DOUBLE,
         id VARCHAR(255), kind VARCHAR(64), started_at DOUBLE, finished_at DOUBLE, void TINYINT,
@@ -77,14 +77,15 @@ SCHEMA = (
     + _OPTIONS,
     KEYS_OF_ITS_OWN,
     NEVER_EMPTY,
-    f"CREATE TABLE IF NOT EXISTS fold ({_TABLES['fold']}, KEY fold_saved (saved_at)) {_OPTIONS}",
+    f"CREATE TABLE IF NOT EXISTS fold ({codec.LAYOUT['fold']}, KEY fold_saved (saved_at)) {_OPTIONS}",
     f"CREATE TABLE IF NOT EXISTS schema_version (id INT NOT NULL PRIMARY KEY, version INT NOT NULL) {_OPTIONS}",
     "INSERT IGNORE INTO counter (id, arrival, epoch) VALUES (1, 0, 0)",
     # Comes last: where it stands, all the others do.
     f"INSERT IGNORE INTO schema_version (id, version) VALUES (1, {History.version})",
 )
-FROM_FIRST_RELEASE = (
-    *(f"ALTER TABLE {table} {', '.join(columns)}" for table, columns in codec.added_columns(TYPES).items()),
+FROM_FIRST_RELEASE = codec.in_types(
+    TYPES,
+    *(f"ALTER TABLE {table} {', '.join(columns)}" for table, columns in codec.ADDED.items()),
     KEYS_OF_ITS_OWN,
     NEVER_EMPTY,
     "UPDATE replica SET delay_arrival = GREATEST(COALESCE(delay_arrival, 0), COALESCE(source_arrival, 0))",

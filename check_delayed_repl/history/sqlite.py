@@ -19,10 +19,10 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
-from check_delayed_repl.history.codec import COLUMNS, LIST, NAME, WORD, added_columns, layout
+from check_delayed_repl.history.codec import ADDED, COLUMNS, LAYOUT, LIST, NAME, WORD, in_types
 from check_delayed_repl.history.database import HistoryUnavailable
 from check_delayed_repl.history.tables import History
 from check_delayed_repl.words import user_name
@@ -32,7 +32,7 @@ APPLICATION_ID = 0x64526570  # dRep
 
 TYPES = {
     "ID": "INTEGER PRIMARY KEY",
-    "KEY": "TEXT",
+    "LABEL": "TEXT",
     "FOLD": "TEXT",
     "WHOLE": "INTEGER",
     "REAL": "REAL",
@@ -42,12 +42,12 @@ TYPES = {
     "NAME": "INTEGER",  # the same few texts come again and again: each is stored once, in table word
     "LIST": "INTEGER",
 }
-_TABLES = layout(TYPES)
-SCHEMA = (
-    f"CREATE TABLE counter ({_TABLES['counter']})",
+SCHEMA = in_types(
+    TYPES,
+    f"CREATE TABLE counter ({LAYOUT['counter']})",
     "INSERT INTO counter (id, arrival, epoch) VALUES (1, 0, 0)",
-    f"CREATE TABLE replica ({_TABLES['replica']})",
-    f"CREATE TABLE sample ({_TABLES['sample']}) WITHOUT ROWID",
+    f"CREATE TABLE replica ({LAYOUT['replica']})",
+    f"CREATE TABLE sample ({LAYOUT['sample']}) WITHOUT ROWID",
     "CREATE INDEX sample_t ON sample (replica, t)",
     "CREATE TABLE word (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
     """CREATE TABLE job (
@@ -55,11 +55,12 @@ SCHEMA = (
         finished_at REAL, void INTEGER, unreadable TEXT, PRIMARY KEY (replica, arrival)
     ) WITHOUT ROWID""",
     "CREATE INDEX job_arrival ON job (arrival)",
-    f"CREATE TABLE fold ({_TABLES['fold']}) WITHOUT ROWID",
+    f"CREATE TABLE fold ({LAYOUT['fold']}) WITHOUT ROWID",
     f"PRAGMA application_id = {APPLICATION_ID}",
 )
-FROM_FIRST_RELEASE = (
-    *(f"ALTER TABLE {table} {column}" for table, columns in added_columns(TYPES).items() for column in columns),
+FROM_FIRST_RELEASE = in_types(
+    TYPES,
+    *(f"ALTER TABLE {table} {column}" for table, columns in ADDED.items() for column in columns),
     "ALTER TABLE log_file RENAME TO word",
     "UPDATE replica SET delay_arrival = MAX(COALESCE(delay_arrival, 0), COALESCE(source_arrival, 0))",
     "CREATE INDEX job_arrival ON job (arrival)",
@@ -236,9 +237,17 @@ class SQLiteHistory(History):
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         """Brings an empty file, or one of an older version, to this version's layout; many may try at once."""
-        _until(self.deadline, lambda: connection.execute("PRAGMA journal_mode = WAL"))
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError as error:
+                # SQLite does not wait by itself where a deadlock were possible.
+                if (error.sqlite_errorcode & 0xFF) not in _BUSY or time.monotonic() + 0.02 > self.deadline:
+                    raise
+            time.sleep(0.02)
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             used = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
             if used and connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
@@ -249,11 +258,6 @@ class SQLiteHistory(History):
             for step in steps if version < self.version else ():
                 connection.execute(step)
             connection.execute(f"PRAGMA user_version = {self.version}")
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
 
     def _foreign(self) -> HistoryUnavailable:
         return self._wrong("is another program's database: name another file with --history")
@@ -324,15 +328,3 @@ _WORDS = {
 def _in_words(error: OSError | ValueError) -> str:
     number = error.errno if isinstance(error, OSError) else None
     return _WORDS.get(number or 0) or getattr(error, "strerror", None) or str(error)
-
-
-def _until(deadline: float, attempt: Callable[[], object]) -> None:
-    """Tries until it is no longer locked: SQLite does not wait by itself where a deadlock were possible."""
-    while True:
-        try:
-            attempt()
-            return
-        except sqlite3.OperationalError as error:
-            if (error.sqlite_errorcode & 0xFF) not in _BUSY or time.monotonic() + 0.02 > deadline:
-                raise
-        time.sleep(0.02)
