@@ -94,7 +94,7 @@ class Database:
         try:
             self._ready()
             return work()
-        except Exception as error:  # noqa: BLE001  it is raised again
+        except self.errors as error:
             raise self._failure(error) from None
 
     def _write(self, work: Callable[[], _Result]) -> _Result:
@@ -109,7 +109,12 @@ class Database:
             except BaseException as error:  # noqa: BLE001  it is raised again
                 # The reason is looked for first: a lost connection is forgotten when rolling back fails.
                 failure = self._failure(error)
-                self._roll_back()
+                self._numbers.clear()  # those given in this transaction are not
+                try:
+                    if self._connection is not None:
+                        self._connection.rollback()
+                except self.errors:
+                    self.close()
                 if last or not self._undone(error):
                     raise failure from None
         raise AssertionError
@@ -118,14 +123,6 @@ class Database:
         """What to raise in the place of an error: where it is the driver's, what to say of it."""
         of_driver = isinstance(error, self.errors) and not isinstance(error, HistoryUnavailable)
         return self._unavailable(error) if of_driver else error
-
-    def _roll_back(self) -> None:
-        self._numbers.clear()  # those given in this transaction are not
-        if self._connection is not None:
-            try:
-                self._connection.rollback()
-            except self.errors:
-                self.close()
 
     def _execute(self, statement: str, parameters: Sequence[object] = ()) -> Any:
         cursor = self._connection.cursor()
@@ -144,6 +141,3 @@ class Database:
 
     def _select(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
         return self._read(lambda: self._rows(statement, parameters))
-
-    def _change(self, statement: str, parameters: Sequence[object] = ()) -> int:
-        return self._write(lambda: self._run(statement, parameters))

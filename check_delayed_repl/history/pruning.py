@@ -39,11 +39,12 @@ def prune(history: History, keep_s: float, replica: str | None = None, at_most: 
         if number is None:
             history._write(partial(history._delete_jobs, arrivals))
         else:
-            history._change(f"DELETE FROM sample WHERE replica = ? AND arrival IN ({numbers(arrivals)})", (number,))
+            these = f"WHERE replica = ? AND arrival IN ({numbers(arrivals)})"
+            history._write(partial(history._run, f"DELETE FROM sample {these}", (number,)))
         gone += len(arrivals)
         time.sleep(min(0.1, time.monotonic() - began) if len(arrivals) == STEP else 0.0)
     if history._select("SELECT 1 FROM fold WHERE saved_at < ? LIMIT 1", (cutoff,)):
-        history._change("DELETE FROM fold WHERE saved_at < ?", (cutoff,))
+        history._write(partial(history._run, "DELETE FROM fold WHERE saved_at < ?", (cutoff,)))
     return gone
 
 

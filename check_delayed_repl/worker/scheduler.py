@@ -9,7 +9,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 
 from check_delayed_repl.configfile import Replica
@@ -31,26 +31,26 @@ class Scheduler:
     """Who is sampled."""
 
     def __init__(self, replicas: Sequence[Replica], newest: Newest, writer: Writer, count: int | None = None) -> None:
-        self._writer = writer
-        self._count = count
+        self.writer = writer
+        self.count = count
         self._samplers: dict[str, _Sampler] = {}
         self._first = replicas, newest
         # Unlike a threading.Event, a signal handler may use it at any moment.
-        self._incoming: queue.SimpleQueue[tuple[Sequence[Replica], Newest] | None] = queue.SimpleQueue()
+        self.incoming: queue.SimpleQueue[tuple[Sequence[Replica], Newest] | None] = queue.SimpleQueue()
         self._stopping = False
 
     def stop(self) -> None:
         """Ends `run` soon. May be called from a signal handler."""
         self._stopping = True
-        self._incoming.put(None)
+        self.incoming.put(None)
 
     def replace(self, replicas: list[Replica], newest: Newest) -> None:
         """Other replicas from now on; `newest` of those that come. May be called from any thread."""
-        self._incoming.put((replicas, newest))
+        self.incoming.put((replicas, newest))
 
     def run(self) -> int:
         """Samples until `stop`, or until every replica has been sampled often enough; returns the exit status."""
-        self._writer.start()
+        self.writer.start()
         log(f"taking samples of {_named(self._first[0])}")
         self._replace(*self._first)
         notify("READY=1")
@@ -68,7 +68,7 @@ class Scheduler:
             if alive_s:
                 notify("WATCHDOG=1")
             with contextlib.suppress(queue.Empty):
-                incoming = self._incoming.get(timeout=alive_s or 60.0)
+                incoming = self.incoming.get(timeout=alive_s or 60.0)
                 if incoming is not None:
                     self._replace(*incoming)
                     log(f"read the configuration again: taking samples of {_named(incoming[0])}")
@@ -82,7 +82,7 @@ class Scheduler:
                 del before[replica.name]
             else:
                 previous = newest.get(replica.name) if sampler is None else sampler.previous
-                sampler = _Sampler(replica, previous, self._count, self._writer, self._incoming.put)
+                sampler = _Sampler(replica, previous, self)
                 entering.append(sampler)
             self._samplers[replica.name] = sampler
         for sampler in before.values():
@@ -105,33 +105,25 @@ class Scheduler:
             sampler.ending.set()
         for sampler in self._samplers.values():
             sampler.join(max(0.0, deadline - time.monotonic()))
-        return self._writer.finish(STOP_S if self._stopping else None)
+        return self.writer.finish(STOP_S if self._stopping else None)
 
 
 class _Sampler(threading.Thread):
     """Samples one replica again and again, from `due` on."""
 
-    def __init__(
-        self,
-        replica: Replica,
-        previous: Sample | None,
-        count: int | None,
-        writer: Writer,
-        ended: Callable[[None], None],
-    ) -> None:
+    def __init__(self, replica: Replica, previous: Sample | None, scheduler: Scheduler) -> None:
         super().__init__(name="sample", daemon=True)
         self.replica = replica
         self.previous = previous
         """The newest sample with a delay or a source."""
-        self.left = inf if count is None else count
+        self.left = inf if scheduler.count is None else scheduler.count
         """Samples that are still to be taken."""
         self.due = 0.0
         """When the next one is, by time.monotonic()."""
         self.ending = threading.Event()
         self.gone = False
         """It is none of the replicas any more."""
-        self._writer = writer
-        self._ended = ended
+        self._scheduler = scheduler
         self._observer = Observer(replica.target)
         self._failures = 0
         self._failure: Sample | None = None
@@ -155,7 +147,7 @@ class _Sampler(threading.Thread):
             else:
                 self._keep(self._sample())
             self.left -= 1
-        self._ended(None)
+        self._scheduler.incoming.put(None)
         self._observer.close()
 
     def _sample(self) -> Sample:
@@ -193,7 +185,7 @@ class _Sampler(threading.Thread):
             self._condition = sample.error
             told = f"{sample.error}: {sample.message}" if sample.error else "sampled again"
             log(f"{self.replica.name}: {told}")
-        self._writer.put(self.replica.name, sample)
+        self._scheduler.writer.put(self.replica.name, sample)
 
 
 def _named(replicas: Sequence[Replica]) -> str:
