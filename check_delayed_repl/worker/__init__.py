@@ -1,4 +1,4 @@
 """Takes samples of replicas for ever.
 
-One thread keeps time, one writes the history, and samples have threads of their own.
+Each replica has a thread of its own, one writes the history, and one starts and ends them all.
 """

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from itertools import islice
+from math import inf
 from typing import TYPE_CHECKING
 
 from check_delayed_repl.history import History, HistoryUnavailable, open_history
@@ -39,8 +39,8 @@ class Writer(threading.Thread):
         self._publisher = publisher
         self._waiting: deque[tuple[str, Sample]] = deque()
         self._lost = 0
-        self._changed = threading.Condition()
-        self._ending: float | None = None
+        self._ending = threading.Event()
+        self._until = inf
         """When to give up, once told to finish."""
         self._failed = False
         self._refused = ""
@@ -50,47 +50,32 @@ class Writer(threading.Thread):
 
     def put(self, name: str, sample: Sample) -> None:
         """Takes a sample to be written; never waits."""
-        with self._changed:
-            self._waiting.append((name, sample))
-            self._changed.notify()
+        self._waiting.append((name, sample))
 
     def finish(self, within_s: float | None) -> int:
         """Writes what is left, in the given time (None: in that of a sample); returns how many samples are lost."""
-        with self._changed:
-            self._ending = time.monotonic() + (self._timeout if within_s is None else within_s)
-            self._changed.notify()
-        self.join(max(0.0, self._ending - time.monotonic()) + 0.1)
+        self._until = time.monotonic() + (self._timeout if within_s is None else within_s)
+        self._ending.set()
+        self.join(max(0.0, self._until - time.monotonic()) + 0.1)
         return len(self._waiting) + self._lost
 
     def run(self) -> None:
-        pause = 0.0
-        while self._wait(pause):
+        pause = GATHER_S
+        while not self._ending.wait(pause) or (self._waiting and time.monotonic() < self._until):
             while len(self._waiting) > MAX_WAITING:
                 self._waiting.popleft()
                 self._lost += 1
             try:
                 self._write()
-                pause = 0.0
+                pause = GATHER_S
             except Exception as error:  # noqa: BLE001  whatever it is, samples are kept until it can be written
                 known = isinstance(error, HistoryUnavailable)
                 self._fail(str(error) if known else f"internal error, {type(error).__name__}: {error}")
                 pause = min(max(2 * pause, RETRY_S[0]), RETRY_S[1])
+                if self._ending.is_set():
+                    # Not by sleep, which fails where a library that fakes clocks has it wake in the past.
+                    threading.Event().wait(0.05)
         self._forget()
-
-    def _wait(self, pause: float) -> bool:
-        """Waits until there is something to do; False where it is over."""
-        with self._changed:
-            if pause and self._ending is None:
-                self._changed.wait_for(lambda: self._ending is not None, pause)
-            elif pause:
-                self._changed.wait(0.05)
-            else:
-                self._changed.wait_for(lambda: self._waiting or self._ending is not None, PRUNE_EVERY_S / 10)
-                if self._ending is None and self._waiting:
-                    self._changed.wait_for(lambda: self._ending is not None, GATHER_S)
-            if self._ending is None:
-                return True
-            return bool(self._waiting) and time.monotonic() < self._ending
 
     def _write(self) -> None:
         """Writes all that waits. Raises HistoryUnavailable, and then still has all that was not written."""
@@ -100,8 +85,7 @@ class Writer(threading.Thread):
                 log(f"warning: {warning}")
         history = self._history
         while self._waiting:
-            with self._changed:
-                batch = list(islice(self._waiting, BATCH))
+            batch = [self._waiting[place] for place in range(min(BATCH, len(self._waiting)))]
             history.deadline = self._deadline()
             history.add_samples(batch)
             for _ in batch:
@@ -112,7 +96,7 @@ class Writer(threading.Thread):
             if self._publisher is not None:
                 self._publisher.stored()
         now = time.monotonic()
-        if now >= self._prune_at and self._ending is None:
+        if now >= self._prune_at and not self._ending.is_set():
             self._prune_at = now + PRUNE_EVERY_S
             history.deadline = self._deadline()
             refused = prune_meanwhile(history, self._keep_s, PRUNE_AT_MOST)
@@ -121,7 +105,7 @@ class Writer(threading.Thread):
             self._refused = refused
 
     def _deadline(self) -> float:
-        return min(time.monotonic() + self._timeout, self._ending or float("inf"))
+        return min(time.monotonic() + self._timeout, self._until)
 
     def _fail(self, text: str) -> None:
         """One line for each time that the history begins to fail."""
