@@ -303,8 +303,8 @@ def test_an_older_copy_of_the_history_in_its_place(tmp_path: Path) -> None:
     with contextlib.closing(open_history(where, time.monotonic() + 60)) as history:
         history.add_records("a", [Sample(T + place, 7200.0) for place in range(9)])
         judging.verdicts(followed)
-        history._change("DELETE FROM sample WHERE arrival > 4")
-        history._change("UPDATE counter SET arrival = 4")
+        history._write(lambda: history._run("DELETE FROM sample WHERE arrival > 4"))
+        history._write(lambda: history._run("UPDATE counter SET arrival = 4"))
         history.add_records("a", [Sample(T + 9, 7200.0)])
         assert judging.verdicts(followed, now=T + 10)["a"] == judged(history, "a", LIMITS, T + 10, worker=True)
     judging.close()
