@@ -30,10 +30,9 @@ from check_delayed_repl.observe.connection import (
     SESSION,
     SESSION_TIMES,
     ConnectFailed,
+    Refused,
     connect,
     scrubbed,
-    server_error,
-    text_of,
 )
 from check_delayed_repl.observe.optionfile import exposed
 from check_delayed_repl.observe.target import SSL_MODES, Target
@@ -159,7 +158,7 @@ class MySQLHistory(History):
         self._rows("SELECT arrival FROM counter WHERE id = 1 FOR UPDATE")
 
     def _undone(self, error: BaseException) -> bool:
-        return server_error(error) in _TRY_AGAIN
+        return _number(error) in _TRY_AGAIN
 
     def _ready(self) -> None:
         self._left_s()
@@ -204,10 +203,10 @@ class MySQLHistory(History):
             rows = self._rows("SELECT version FROM schema_version WHERE id = 1")
             version = int(rows[0][0]) if rows else 0
         except Exception as error:
-            self.readable = server_error(error) not in _NO_SELECT
+            self.readable = _number(error) not in _NO_SELECT
             if not self.readable:
                 return
-            if server_error(error) != _NO_TABLE:
+            if _number(error) != _NO_TABLE:
                 raise
         if version > self.version:
             raise self._too_new(version)
@@ -216,7 +215,7 @@ class MySQLHistory(History):
             for statement in steps if version < self.version else ():
                 self._change_layout(statement)
         except Exception as error:
-            if server_error(error) not in _MAY_NOT:
+            if _number(error) not in _MAY_NOT:
                 raise
             what = (
                 f"has tables of an older version ({version}), and this account may not change them"
@@ -233,18 +232,19 @@ class MySQLHistory(History):
         try:
             self._run(statement)
         except Exception as error:
-            too_old = statement == KEYS_OF_ITS_OWN and server_error(error) == _SYNTAX
-            if server_error(error) != _ADDED_BEFORE and not too_old:
+            too_old = statement == KEYS_OF_ITS_OWN and _number(error) == _SYNTAX
+            if _number(error) != _ADDED_BEFORE and not too_old:
                 raise
 
     def _said(self, error: BaseException) -> str:
         """The server's words, without our password."""
-        return scrubbed(text_of(error), self._connection.secret if self._connection is not None else "")
+        text = str(error.args[-1]) if error.args else type(error).__name__
+        return scrubbed(text, self._connection.secret if self._connection is not None else "")
 
     def _unavailable(self, error: BaseException) -> HistoryUnavailable:
         where = f"history {self.name}"
         connection = self._connection
-        number = server_error(error)
+        number = _number(error)
         what = self._said(error)
         if connection is None or not connection.open or number is None:
             self.close()
@@ -315,6 +315,11 @@ def _line_by_line(some: Sequence[object]) -> str:
     """Job lines by their primary keys, each with its arrival: none that is not committed yet can be in the way."""
     given = " UNION ALL ".join(["SELECT ? AS seq, ? AS arrival"] + ["SELECT ?, ?"] * (len(some) - 1))
     return f"({given}) AS given STRAIGHT_JOIN job FORCE INDEX (PRIMARY) ON job.seq = given.seq"
+
+
+def _number(error: BaseException) -> int | None:
+    """Of an error that the server answered with; None for any other."""
+    return error.number if isinstance(error, Refused) else None
 
 
 def parse_url(url: str) -> tuple[Target, str, str]:

@@ -171,12 +171,11 @@ def ask_together(connection: Connection, sql: str, purpose: str) -> list[Answer]
             answers.append(Answer(names, list(cursor.fetchall()), types))
             more = cursor.nextset()
         return answers
-    except Exception as error:  # noqa: BLE001  as above
-        number = server_error(error)
-        if number is not None and connection.open and number not in (_SHUTTING_DOWN, *_ENDED):
+    except Exception as error:
+        if isinstance(error, Refused) and error.number not in (_SHUTTING_DOWN, *_ENDED):
             if answers:
                 return answers
-            raise Refused(number, scrubbed(text_of(error), connection.secret)) from None
+            raise
         failure = _failure(connection, error)
         connection.close()
         raise failure from None
@@ -278,40 +277,22 @@ def late(where: str, budget: float, purpose: str) -> ConnectFailed:
     return ConnectFailed("timeout", f"{where}: no answer within {span(max(round(budget, 1), 0.0))} ({purpose})")
 
 
-# --- making errors readable ---
-
-
-def server_error(error: BaseException) -> int | None:
-    """The number of an error that the server sent; None for one of the client's own."""
-    import pymysql
-
-    if not isinstance(error, pymysql.MySQLError) or not error.args or not isinstance(error.args[0], int):
-        return None
-    number = error.args[0]
-    return None if 2000 <= number < 3000 or number <= 0 else number
-
-
-def text_of(error: BaseException) -> str:
-    """What an error says, without its number."""
-    return str(error.args[-1]) if error.args else type(error).__name__
-
-
 def _failure(connection: Connection, error: Exception) -> ConnectFailed:
     """Why there is no connection (any more), in words."""
+    where = connection.where
     if isinstance(error, ConnectFailed):
         return error
-    where = connection.where
-    number = server_error(error)
-    text = scrubbed(text_of(error), connection.secret)
-    if number == _SHUTTING_DOWN:
-        return ConnectFailed("server-down", f"{where}: the server is shutting down ({text})", "lost")
-    if number in _ENDED or error.args[:1] in ((2006,), (2013,)):
-        return connection.failure("lost", text if number else "")
-    if number is None:
+    if error.args[:1] in ((2006,), (2013,)):
+        return connection.failure("lost")
+    if not isinstance(error, Refused):
         text = f"not a MySQL server ({connection.purpose}): check --host, --port and --socket"
         return ConnectFailed("connect-failed", f"{where}: {text}")
-    advice = _ADVICE.get(number, "the server refused the connection")
-    if number == _DENIED and not connection.encrypts:
+    if error.number in _ENDED:
+        return connection.failure("lost", error.text)
+    if error.number == _SHUTTING_DOWN:
+        return ConnectFailed("server-down", f"{where}: the server is shutting down ({error.text})", "lost")
+    advice = _ADVICE.get(error.number, "the server refused the connection")
+    if error.number == _DENIED and not connection.encrypts:
         # All that a MariaDB with require_secure_transport says.
         advice += ", or give --ssl-mode required if the server insists on TLS"
-    return ConnectFailed("connect-failed", f"{where}: {advice} (error {number}: {text})")
+    return ConnectFailed("connect-failed", f"{where}: {advice} ({error})")

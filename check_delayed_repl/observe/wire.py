@@ -14,7 +14,7 @@ from pymysql.err import MySQLError
 from pymysql.protocol import MysqlPacket
 
 from check_delayed_repl.light import TYPE_CHECKING
-from check_delayed_repl.observe.connection import ConnectFailed, late, scrubbed
+from check_delayed_repl.observe.connection import ConnectFailed, Refused, late, scrubbed
 
 if TYPE_CHECKING:
     import ssl
@@ -49,7 +49,8 @@ _TROUBLES = {
 class Connection(PyMySQLConnection):
     """A PyMySQL connection with one deadline for all that is done on it. Made by `connection.connect`.
 
-    What ends it raises ConnectFailed, which PyMySQL lets through.
+    Where the server answers with an error it raises Refused, and ConnectFailed where that is the end of it: PyMySQL
+    lets these through.
     """
 
     _sock: Any
@@ -250,7 +251,13 @@ class Connection(PyMySQLConnection):
         self._values_left -= 1 + self._columns
         if self._values_left < 0:
             raise self.failure("flood")
-        packet = super()._read_packet(packet_type)  # type: ignore[no-untyped-call]
+        try:
+            packet = super()._read_packet(packet_type)  # type: ignore[no-untyped-call]
+        except MySQLError as error:
+            number, text = error.args[0], str(error.args[-1])
+            if not isinstance(number, int) or number <= 0 or 2000 <= number < 3000:
+                raise  # one of the client's own
+            raise Refused(number, scrubbed(text, self.secret)) from None
         if self.keep is not None and len(packet._data) >= self.keep:  # noqa: SLF001
             packet._data = _closed(packet._data)  # noqa: SLF001
         return packet
