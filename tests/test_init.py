@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from check_delayed_repl.arguments import Parser
+from check_delayed_repl.commands import init
 from check_delayed_repl.configfile import File
+from check_delayed_repl.observe.target import Target
+from check_delayed_repl.options import target_from
 from check_delayed_repl.setup.asking import Facts, Wanted
 from check_delayed_repl.setup.folder import Impossible, folder, unit
 from check_delayed_repl.setup.hindrances import lost_heartbeats, warnings
@@ -267,6 +271,7 @@ def test_what_cannot_be(status: dict[str, str], wanted: Wanted, columns: frozens
         ({"replicate_wild_ignore_table": r"percona.heart\_beat"}, {}, False),
         ({"replicate_wild_ignore_table": "percona.heartbea_"}, {}, True),
         ({"replicate_ignore_table": "percona.heartbeat"}, {}, True),
+        ({"replicate_ignore_server_ids": "7"}, {}, False),
     ],
 )
 def test_filters_that_keep_heartbeats_out(status: dict[str, str], binlog: dict[str, str], lost: bool) -> None:
@@ -275,6 +280,19 @@ def test_filters_that_keep_heartbeats_out(status: dict[str, str], binlog: dict[s
     found, _ = written(server("8.4.3", 2), source, **status)
     assert ("Heartbeats will not arrive" in found["README.txt"]) == lost
     assert ("allow-filter" in found["config.toml"]) == bool(status)
+
+
+def test_an_option_file_of_the_source_brings_its_own_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Target] = []
+    monkeypatch.setattr(init, "facts", lambda target, _: asked.append(target) or server("8.4.3", 1))
+    for options in ([], ["--source-user", "me"], ["--source-defaults-file", __file__]):
+        parser = Parser("delayed-repl init")
+        init.add_arguments(parser)
+        args = parser.parse_args(["-H", "db7", "-u", "root", "-p", "x", "--to", "new", *options])
+        init._source(args, target_from(args), STATUS)
+    assert [(one.host, one.user, one.password) for one in asked] == [
+        *(("db1", "root", "x"), ("db1", "me", "x"), ("db1", None, None)),
+    ]
 
 
 def test_heartbeats_of_another_time_zone_are_named() -> None:

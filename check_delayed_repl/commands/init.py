@@ -128,10 +128,11 @@ def _source(args: argparse.Namespace, target: Target, status: Row) -> Facts | No
         host=None if socket else args.source_host or status.get("source_host"),
         port=None if socket else args.source_port or int(status.get("source_port") or 3306),
         socket=socket,
-        user=args.source_user or target.user,
-        password=args.source_password if args.source_password is not None else target.password,
-        defaults_file=args.source_defaults_file or target.defaults_file,
     )
+    if args.source_defaults_file:  # whose login takes the place of the replica's whole
+        there = there._replace(user=None, password=None, defaults_file=args.source_defaults_file)
+    login = {"user": args.source_user, "password": args.source_password}
+    there = there._replace(**{field: value for field, value in login.items() if value is not None})
     try:
         found = facts(there, args.timeout)
     except (SampleFailed, Refused) as error:

@@ -12,11 +12,9 @@ NEWEST_HEARTBEAT = (3, 7, 0)
 
 
 def filters_of(status: Row) -> list[str]:
-    """The replication filters in force, as --allow-filter takes them."""
-    columns = [f"{how}_{what}" for how in ("Do", "Ignore") for what in ("DB", "Table")]
-    columns += ["Rewrite_DB", "Wild_Do_Table", "Wild_Ignore_Table"]
-    named = [f"Replicate_{column}" for column in columns]
-    return [f"{column}={status[column.lower()]}" for column in named if status.get(column.lower())]
+    """The replication filters in force, as --allow-filter takes them: by the names that the servers' columns have."""
+    filters = {column.title().replace("_Db", "_DB"): status[column] for column in status if column[:10] == "replicate_"}
+    return [f"{column}={value}" for column, value in filters.items() if value]
 
 
 def lost_heartbeats(status: Row, binlog: Row, dotted: str) -> list[str]:
