@@ -35,25 +35,21 @@ def documents() -> dict[str, str]:
     try:
         from check_delayed_repl import plugin, tool
 
+        check, operator = plugin.build_parser(), tool.top_parser()
         found = {"share/man/man7/delayed-repl-conditions.7": conditions_page()}
-        check = plugin.build_parser()
-        found |= completions(check)
-        found["share/man/man1/check_delayed_repl.1"] = man_page(
-            check, "monitor an intentionally delayed MySQL or MariaDB replica"
-        )
-        found["share/man/man1/delayed-repl.1"] = man_page(tool.top_parser(), "look after delayed replicas")
-        operator = tool.top_parser()
+        found |= man_page(check, "monitor an intentionally delayed MySQL or MariaDB replica")
+        found |= man_page(operator, "look after delayed replicas")
         commands = operator.add_subparsers(metavar="COMMAND", prog=operator.prog)
         for name in tool.COMMANDS:
             parser, command = tool.command_parser(name)
             command.add_arguments(commands.add_parser(name, help=command.HELP))
-            found[f"share/man/man1/delayed-repl-{name}.1"] = man_page(parser, command.HELP)
-        return found | completions(operator)
+            found |= man_page(parser, command.HELP)
+        return found | completions(check) | completions(operator)
     finally:
         sys.path.remove(str(ROOT))
 
 
-def man_page(parser: Any, summary: str) -> str:
+def man_page(parser: Any, summary: str) -> dict[str, str]:
     from argparse_manpage.manpage import Manpage
 
     from check_delayed_repl import __version__
@@ -62,7 +58,7 @@ def man_page(parser: Any, summary: str) -> str:
     page.prog = parser.prog.replace(" ", "-")
     page.description, page.date, page.manual = summary, "", "check_delayed_repl"
     page.source = f"check_delayed_repl {__version__}"
-    return str(page)
+    return {f"share/man/man1/{page.prog}.1": str(page)}
 
 
 def conditions_page() -> str:

@@ -59,20 +59,13 @@ class Option(NamedTuple):
         return [word for each in entries for word in (name, value_text(each))]
 
     def add_to(self, group: argparse._ActionsContainer) -> None:
-        names = self.names.split()
+        how: dict[str, Any] = {"dest": self.field, "default": None, "help": self.help}
         if self.metavar is None:
-            action = "store_true" if self.switch else "store_false"
-            group.add_argument(*names, dest=self.field, action=action, default=None, help=self.help)
-            return
-        made = group.add_argument(
-            *names,
-            dest=self.field,
-            action="append" if self.repeatable else "store",
-            type=self.type,
-            choices=self.choices,
-            metavar=self.metavar,
-            help=self.help,
-        )
+            how["action"] = "store_true" if self.switch else "store_false"
+        else:
+            how["action"] = "append" if self.repeatable else "store"
+            how |= {"type": self.type, "choices": self.choices, "metavar": self.metavar}
+        made = group.add_argument(*self.names.split(), **how)
         if self.metavar == "FILE":
             made.complete = COMPLETE_FILE  # type: ignore[attr-defined]
 

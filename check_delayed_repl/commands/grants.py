@@ -138,18 +138,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _told(args: argparse.Namespace) -> Facts | None:
     """The server as the options describe it; None where it is to be asked."""
-    version: str | None = args.server_version
-    if args.family is None and version is None:
+    if args.family is None and args.server_version is None:
         return None
-    family = args.family or ("mariadb" if version and is_mariadb(version) else None)
-    if family is None:
-        raise UsageError("--server-version: needs --family too")
-    if version is None:
-        version = NEWEST[family]
-    elif family == "mysql" and is_mariadb(version):
+    version: str = args.server_version or NEWEST[args.family]
+    if not is_mariadb(version):
+        if args.family is None:
+            raise UsageError("--server-version: needs --family too")
+        version += "-MariaDB" if args.family == "mariadb" else ""
+    elif args.family == "mysql":
         raise UsageError(f"--server-version: {version!r} is a MariaDB's, and --family says mysql")
-    elif family == "mariadb" and not is_mariadb(version):
-        version += "-MariaDB"
     return unasked(version, read_only="ON")
 
 
