@@ -11,7 +11,7 @@ import argparse
 import os
 import re
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property
 
 from check_delayed_repl import options
@@ -24,7 +24,7 @@ from check_delayed_repl.observe.target import Target
 from check_delayed_repl.options import Option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
 DEFAULT_INTERVAL = 10.0
@@ -166,7 +166,7 @@ class Table:
                 raise UsageError(f"{self.which}: {key}: given twice, under two names")
             try:
                 values[each.field] = _value(each, raw, self._folder)
-            except argparse.ArgumentTypeError as error:
+            except (argparse.ArgumentTypeError, ValueError) as error:
                 raise UsageError(f"{self.which}: {key}: {error}") from None
         return values
 
@@ -224,10 +224,8 @@ class File:
         given = table.raw.get("replica")
         if isinstance(given, str):
             return given
-        try:
+        with _told_of(table.which):
             return options.replica_name(argparse.Namespace(**merged(self.defaults.values, table.values)))
-        except UsageError as error:
-            raise UsageError(_at(table.which, error)) from None
 
     def names(self) -> list[str]:
         """The names of all replicas, in order. Raises UsageError: one line that names file and replica."""
@@ -265,10 +263,8 @@ class File:
         for table, name in zip(self.tables, self.names(), strict=True):
             layers = (self.defaults.values, table.values)
             values = merged(*layers, given) if len(self.tables) == 1 else merged(given, *layers)
-            try:
+            with _told_of(table.which):
                 found.append(replica_from(argparse.Namespace(**values | {"replica": name})))
-            except UsageError as error:
-                raise UsageError(_at(table.which, error)) from None
         return found
 
 
@@ -364,12 +360,14 @@ def limits_of(path: str, args: argparse.Namespace) -> Limits:
     values = Table(document, by_key((*options.LIMITS, *options.TREND, *options.REPLICA_IS)), which).values
     fields = {each.field for each in _REPLICA.values()}
     base = options.values_of(args, fields)
-    try:
+    with _told_of(which):
         return options.limits_from(argparse.Namespace(**merged(base, values)))
+
+
+@contextmanager
+def _told_of(which: str) -> Iterator[None]:
+    """Usage errors in it name the table that they are about."""
+    try:
+        yield
     except UsageError as error:
-        raise UsageError(f"{which}: {error}") from None
-
-
-def _at(which: str, error: UsageError) -> str:
-    text = str(error)
-    return text if text.startswith(which) else f"{which}: {text}"
+        raise UsageError(f"{which}: {str(error).removeprefix(f'{which}: ')}") from None

@@ -67,7 +67,8 @@ class Option(NamedTuple):
             how |= {"type": self.type, "choices": self.choices, "metavar": self.metavar}
         made = group.add_argument(*self.names.split(), **how)
         if self.metavar == "FILE":
-            made.complete = COMPLETE_FILE  # type: ignore[attr-defined]
+            # As shtab, which makes the shells' completion, wants it said.
+            made.complete = {"bash": "_shtab_compgen_files", "zsh": "_files"}  # type: ignore[attr-defined]
 
 
 def value_text(value: object) -> str:
@@ -76,9 +77,6 @@ def value_text(value: object) -> str:
         return f"{value[0]}={plain(value[1])}"  # a kind of job and its limit
     return plain(value) if isinstance(value, float) else str(value)
 
-
-COMPLETE_FILE = {"bash": "_shtab_compgen_files", "zsh": "_files"}
-"""What shell completion offers for a file, as shtab wants it said."""
 
 _READ: dict[str, Callable[[str], Any]] = {
     "COLUMN=VALUE": arguments.replication_filter,

@@ -296,6 +296,8 @@ def test_an_option_file_that_shows_its_password(plugin: Command, tmp_path: Path)
         (HEAD + "ssl-mode = 'maybe'\n", "replica 1: ssl-mode: 'maybe' is none of disabled"),
         (HEAD + "ssl-ca = '/a'\nssl_ca = '/b'\n", "replica 1: ssl_ca: given twice"),
         (HEAD + "master-server-id = 1\nsource-server-id = 2\n", "replica 1: source-server-id: given twice"),
+        (HEAD + f"interval = 0x{'F' * 5000}\n", "replica 1: interval: Exceeds the limit (4300 digits)"),
+        (HEAD + 'defaults-file = "\\u0000"\n', "replica 1: defaults-file: embedded null byte"),
         (HEAD + "defaults-file = '/nonexistent'\n", "replica 1: defaults-file: /nonexistent: there is no such file"),
         (HEAD + "min-delay-time = '9h'\n", "replica 1: --min-delay-time: 32400 is greater"),
         (HEAD + "max-job-behind = { backup = 3 }\n", "replica 1: max-job-behind: backup is built in"),

@@ -231,7 +231,11 @@ def _list(history: History, args: argparse.Namespace) -> None:
             }
             print(json.dumps(document))
     else:
-        rows = [("ID", "KIND", "REPLICA", "STARTED", "FINISHED", "STATUS"), *(_row(*job, now) for job in shown)]
+        rows = [("ID", "KIND", "REPLICA", "STARTED", "FINISHED", "STATUS")]
+        for name, line in shown:
+            began, ended = ("-" if t is None else moment(t) for t in (line.started_at, line.finished_at))
+            reason = f": {line.unreadable}" if line.unreadable else ""
+            rows.append((line.id, line.kind or "-", name, began, ended, _status(line, now) + reason))
         cells = [[clean(cell, 200) for cell in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         for row in cells:
@@ -239,12 +243,6 @@ def _list(history: History, args: argparse.Namespace) -> None:
     if len(jobs) > len(shown):
         say = complain if args.output == "json" else print
         say(f"and {len(jobs) - len(shown)} more (--limit 0 shows them all)")
-
-
-def _row(name: str, line: JobLine, now: float) -> tuple[str, ...]:
-    began, ended = ("-" if t is None else moment(t) for t in (line.started_at, line.finished_at))
-    reason = f": {line.unreadable}" if line.unreadable else ""
-    return (line.id, line.kind or "-", name, began, ended, _status(line, now) + reason)
 
 
 class _Recording(threading.Thread):
