@@ -35,20 +35,20 @@ def open_history(where: str | None, deadline: float) -> History:
 
     `deadline` is a time.monotonic() time. Raises HistoryUnavailable.
     """
-    place = where or os.environ.get(LOCATION_VARIABLE) or None
-    if place is not None and place[:8].lower() == "mysql://":
+    place = where or os.environ.get(LOCATION_VARIABLE, "")
+    if place[:8].lower() == "mysql://":
         # Drivers take long to import: each stands where it is needed.
         from check_delayed_repl.history.mysql import MySQLHistory
 
         return MySQLHistory(place, deadline)
-    if place is not None and _URL.match(place):
+    if is_url(place):
         raise HistoryUnavailable(
             "the history is neither a file nor a URL of the form mysql://USER@HOST/DATABASE"
             " (a file of such a name is written with its folder: ./NAME)"
         )
     from check_delayed_repl.history.sqlite import SQLiteHistory
 
-    if place is not None:
+    if place:
         return SQLiteHistory(place, deadline)
     folder = _state_folder()
     place = os.path.join(folder, FILE_NAME)

@@ -35,9 +35,7 @@ TYPES = {
     "LABEL": "TEXT",
     "FOLD": "TEXT",
     "WHOLE": "INTEGER",
-    "REAL": "REAL",
     "FLAG": "INTEGER",
-    "TEXT": "TEXT",
     "WORD": "",  # the first release kept usual words as numbers there
     "NAME": "INTEGER",  # the same few texts come again and again: each is stored once, in table word
     "LIST": "INTEGER",
@@ -159,7 +157,6 @@ class SQLiteHistory(History):
 
     def _find_file(self) -> None:
         """Sees to it that a file is there that may be opened."""
-        folder = os.path.dirname(self.name) or "."
         try:
             found = os.lstat(self.name)
             if stat.S_ISLNK(found.st_mode):
@@ -172,7 +169,7 @@ class SQLiteHistory(History):
                 raise self._wrong(
                     "is a link to a file that is not there: remove the link, or create the file"
                 ) from None
-            self._create_file(folder)
+            self._create_file()
             return
         except (OSError, ValueError) as error:
             raise self._wrong(
@@ -210,8 +207,9 @@ class SQLiteHistory(History):
                     place = folder
         self.warnings += (f"history {self.name} may be replaced by {who}" for who in replaced.values())
 
-    def _create_file(self, folder: str) -> None:
+    def _create_file(self) -> None:
         """Creates the file, still empty, for the group to share; somebody else may be quicker."""
+        folder = os.path.dirname(self.name) or "."
         try:
             handle = os.open(self.name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660)
         except FileExistsError:
@@ -275,8 +273,7 @@ class SQLiteHistory(History):
     # --- what is wrong ---
 
     def _unavailable(self, error: BaseException) -> HistoryUnavailable:
-        extended = getattr(error, "sqlite_errorcode", None)
-        code = None if extended is None else extended & 0xFF
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in _BUSY:
             return self._wrong(
                 f"is locked by another process and stayed so until the deadline: see who uses it with fuser {self.name}"

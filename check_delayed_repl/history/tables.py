@@ -24,11 +24,7 @@ from operator import itemgetter
 
 from check_delayed_repl.history import codec
 from check_delayed_repl.history.database import Database, HistoryUnavailable
-from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.records import HELD_S, LARGEST, JobLine, Past, Record, Sample, job_names
-
-if TYPE_CHECKING:
-    from typing import TypeAlias
 
 FUTURE_S = 2.0
 """A stored sample that lies further ahead than this, in seconds, shows that a clock was stepped."""
@@ -37,8 +33,6 @@ _CACHE_WAIT_S = 0.5
 """A cache is not worth a longer wait."""
 _COLUMNS = ", ".join(column for column, _ in codec.COLUMNS)
 _OF = "replica = (SELECT number FROM replica WHERE name = ?)"
-
-_Named: TypeAlias = "list[tuple[str, Sample]]"
 
 
 class History(Database):
@@ -68,8 +62,8 @@ class History(Database):
     places = ", ".join("?" for _ in codec.COLUMNS)
     """How their values are written."""
 
-    def _stamped(self, samples: _Named) -> _Named:
-        """Samples with their times by the history's clock."""
+    def _stamped(self, samples: list[tuple[str, Sample]]) -> list[tuple[str, Sample]]:
+        """Samples, each with its replica's name, with their times by the history's clock."""
         return samples
 
     def _adopt(self, arrival: int, _names: Sequence[str]) -> int:

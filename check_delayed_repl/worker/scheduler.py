@@ -78,7 +78,9 @@ class Scheduler:
         entering = []
         for replica in replicas:
             sampler = before.get(replica.name)
-            if sampler is not None and sampler.takes(replica):
+            where = (replica.target, replica.interval)
+            if sampler is not None and where == (sampler.replica.target, sampler.replica.interval):
+                sampler.replica = replica
                 del before[replica.name]
             else:
                 previous = newest.get(replica.name) if sampler is None else sampler.previous
@@ -125,17 +127,9 @@ class _Sampler(threading.Thread):
         """It is none of the replicas any more."""
         self._scheduler = scheduler
         self._observer = Observer(replica.target)
-        self._failures = 0
         self._failure: Sample | None = None
-        self._try_again = 0.0
+        self._pause = self._try_again = 0.0
         self._condition: str | None = None
-
-    def takes(self, replica: Replica) -> bool:
-        """Whether it can go on as this replica: at the same place, as often as before."""
-        if (replica.target, replica.interval) != (self.replica.target, self.replica.interval):
-            return False
-        self.replica = replica
-        return True
 
     def run(self) -> None:
         while self.left and not self.ending.wait(max(0.0, self.due - time.monotonic())):
@@ -169,13 +163,12 @@ class _Sampler(threading.Thread):
         A server that is down costs nothing to ask, and is asked every time.
         """
         if sample.error not in ("connect-failed", "timeout"):
-            self._failures, self._failure = 0, None
+            self._pause, self._failure = 0.0, None
             return
         interval = self.replica.interval
-        pause = min(interval * min(2 ** min(self._failures, 10), BACKOFF_FACTOR), max(BACKOFF_MAX_S, interval))
-        self._failures += 1
+        self._pause = min(max(2 * self._pause, interval), BACKOFF_FACTOR * interval, max(BACKOFF_MAX_S, interval))
         # A little less than a whole number of intervals, so that the turn at its end is not missed by a moment.
-        self._try_again = time.monotonic() + pause - interval / 2
+        self._try_again = time.monotonic() + self._pause - interval / 2
         self._failure = Sample(t=sample.t, error=sample.error, message=sample.message)
 
     def _keep(self, sample: Sample) -> None:
