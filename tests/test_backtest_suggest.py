@@ -200,24 +200,19 @@ def test_heartbeats_that_come_seldom_get_room(tmp_path: Path) -> None:
     assert not critical(records, found)
 
 
+SHORT, RESTLESS = "too short to take limits from:", "no calm time to take limits from: the delay is around"
+WILD = [Sample(s.t, i % 7 * 1000.0) for i, s in enumerate(line(3, 7200.0))]
+
+
 @pytest.mark.parametrize(
     ("records", "problem"),
     [
-        (
-            [],
-            "too short to take limits from: 0 samples without a job or a fault in 0 s (at least 60 in 1 h are needed)",
-        ),
-        (list(line(0.5, 7200.0)), "too short to take limits from: 30 samples without a job or a fault in 29 min"),
-        (list(with_backup(line(3, 7200.0), 60.0, 2.9)), "too short to take limits from: 6 samples"),
-        ([s._replace(io="No") for s in line(3, 7200.0)], "too short to take limits from: 0 samples"),
-        (
-            [s._replace(sql_delay=3600) for s in line(3, 7200.0)],
-            "no calm time to take limits from: the delay is around 2 h, but the server is set to 1 h",
-        ),
-        (
-            [Sample(s.t, i % 7 * 1000.0) for i, s in enumerate(line(3, 7200.0))],
-            "no calm time to take limits from: the delay is around 50 min, but half of the time it is far from that",
-        ),
+        ([], f"{SHORT} 0 samples without a job or a fault in 0 s (at least 60 in 1 h are needed)"),
+        (list(line(0.5, 7200.0)), f"{SHORT} 30 samples without a job or a fault in 29 min"),
+        (list(with_backup(line(3, 7200.0), 60.0, 2.9)), f"{SHORT} 6 samples"),
+        ([s._replace(io="No") for s in line(3, 7200.0)], f"{SHORT} 0 samples"),
+        ([s._replace(sql_delay=3600) for s in line(3, 7200.0)], f"{RESTLESS} 2 h, but the server is set to 1 h"),
+        (WILD, f"{RESTLESS} 50 min, but half of the time it is far from that"),
     ],
 )
 def test_where_nothing_can_be_suggested(records: list[Record], problem: str) -> None:

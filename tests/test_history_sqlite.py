@@ -113,27 +113,6 @@ def failure(path: str, seconds: float = 5) -> str:
     return text
 
 
-def test_no_folder(tmp_path: Path) -> None:
-    assert failure(f"{tmp_path}/no/history.db") == (
-        f"history {tmp_path}/no/history.db: there is no folder {tmp_path}/no: create it, or name another file"
-        " with --history"
-    )
-
-
-def test_a_folder_in_its_place(tmp_path: Path) -> None:
-    assert failure(str(tmp_path)) == f"history {tmp_path} is no file: name a file with --history"
-
-
-def test_a_pipe_in_its_place_does_not_hang(path: str) -> None:
-    os.mkfifo(path)
-    assert "is no file" in failure(path)
-
-
-def test_a_path_that_is_none(path: str) -> None:
-    assert "cannot be opened" in failure(path + "\0x")
-    assert "cannot be " in failure(path + "x" * 5000)
-
-
 @pytest.mark.parametrize("where", ["./me@db", "mysql.db", "mysql/h.db", "a%20b?c#d.db", "db1:3306.db", "{}/x@y//h.db"])
 def test_odd_names_of_files(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -141,6 +120,24 @@ def test_odd_names_of_files(where: str, tmp_path: Path, monkeypatch: pytest.Monk
     path.parent.mkdir(parents=True, exist_ok=True)
     open_history(where.format(tmp_path), soon()).close()
     assert path.exists()
+
+
+def test_what_is_no_history(tmp_path: Path, path: str) -> None:
+    Path(path).write_text("# my notes\n" * 100)
+    os.mkfifo(tmp_path / "pipe")
+    new = "create it, or name another file with --history"
+    old = "move it away, and a new one is begun, or restore a copy"
+    for place, says in (
+        (f"{tmp_path}/no/h.db", f"history {tmp_path}/no/h.db: there is no folder {tmp_path}/no: {new}"),
+        (path, f"history {path} is no SQLite database: {old}"),
+        (f"{tmp_path}/pipe", f"history {tmp_path}/pipe is no file: name a file with --history"),
+        (f"{path}\0x", "cannot be opened"),
+        (path + "x" * 5000, "cannot be "),
+    ):
+        assert says in failure(place)
+    Path(path).write_text("")
+    opened(path).add_sample(R, full(1.0))
+    assert stored(opened(path)) == [full(1.0)], "an empty file is a new one"
 
 
 def test_links(path: str, tmp_path: Path) -> None:
@@ -244,20 +241,6 @@ def test_what_root_creates_is_for_the_folder_s_owner(tmp_path: Path) -> None:
     for name in ("shared.db", "shared.db-wal", "shared.db-shm"):
         found = (folder / name).stat()
         assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (65534, 65533, 0o660)
-
-
-def test_no_database(path: str) -> None:
-    Path(path).write_text("# my notes\n" * 100)
-    assert (
-        failure(path)
-        == f"history {path} is no SQLite database: move it away, and a new one is begun, or restore a copy"
-    )
-
-
-def test_an_empty_file_is_a_new_history(path: str) -> None:
-    Path(path).touch()
-    opened(path).add_sample(R, full(1.0))
-    assert stored(opened(path)) == [full(1.0)]
 
 
 def test_another_program_s_database(path: str) -> None:
@@ -483,15 +466,9 @@ def test_verdict_cost_does_not_grow_with_age(path: str) -> None:
 
 def test_a_day_of_samples_is_small(path: str) -> None:
     history = opened(path, 120)
-    for start in range(0, 8640, 960):
-        for step in range(start, start + 960):
-            t = 1.7e9 + step * 10 + 0.123456
-            place = ("mysql-bin.000123", step * 12345)
-            history.add_samples(
-                [
-                    (f"r{replica}", full(t, io="Yes", sql="Yes", source_log=place, relay_log=place, sql_error=""))
-                    for replica in range(2)
-                ]
-            )
+    for step in range(8640):
+        place = ("mysql-bin.000123", step * 12345)
+        seen = full(1.7e9 + step * 10 + 0.123456, io="Yes", sql="Yes", source_log=place, relay_log=place, sql_error="")
+        history.add_samples([("r0", seen), ("r1", seen)])
     history.close()
     assert os.path.getsize(path) / 2 < 1_200_000

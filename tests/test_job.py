@@ -116,13 +116,6 @@ def test_a_name_without_samples_is_warned_about(tool: Command, where: str) -> No
     assert len(lines(where, "db1")) == 1
 
 
-def test_a_history_that_cannot_be_used_is_one_line(tool: Command, tmp_path: Path) -> None:
-    for action in (("start", "--kind", "backup"), ("finish", "x"), ("void", "x"), ("list",)):
-        done = tool("job", *action, "--history", str(tmp_path), "--replica", R)
-        assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == f"delayed-repl: history {tmp_path} is no file: name a file with --history\n"
-
-
 # --- list ---
 
 
@@ -366,14 +359,6 @@ def test_run_passes_signals_on(where: str) -> None:
     assert job(where).finished_at is not None
 
 
-def test_run_dies_as_its_command_does(where: str) -> None:
-    process = started(where, "import time; print('ready', flush=True); time.sleep(60)")
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
-    assert process.returncode == 143
-    assert job(where).finished_at is not None
-
-
 def test_the_terminal_s_interrupt_reaches_the_command_once(where: str) -> None:
     script = COUNT_SIGNALS.replace('got[-1] != "SIGUSR1"', "False")
     command = ("job", "run", "--history", where, "--replica", R, "--kind", "backup", "--", sys.executable, "-c", script)
@@ -394,11 +379,6 @@ def test_run_leaves_the_command_s_signals_as_they_were(where: str) -> None:
     )
     direct = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run(where, "--", sys.executable, "-c", script).stdout == direct.stdout
-
-
-def test_a_command_that_reads_a_closed_pipe_dies_of_it(where: str) -> None:
-    done = run(where, "--", "bash", "-c", "yes | head -n 1; echo ${PIPESTATUS[0]}")
-    assert done.stdout == "y\n141\n"
 
 
 def test_a_history_that_cannot_be_written_does_not_stop_the_command(tmp_path: Path) -> None:

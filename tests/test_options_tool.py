@@ -77,6 +77,16 @@ def test_wrong_usage_is_one_line_on_standard_error(tool: Command, arguments: str
     assert "geheim" not in line
 
 
+HISTORIES = ["job start --kind backup", "job finish x", "job void x", "job list", "history export", "history prune"]
+
+
+@pytest.mark.parametrize("arguments", HISTORIES)
+def test_a_history_that_cannot_be_used_is_one_line(tool: Command, tmp_path: Path, arguments: str) -> None:
+    run = tool(*arguments.split(), "--history", str(tmp_path), "--replica", "db1")
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == f"delayed-repl: history {tmp_path} is no file: name a file with --history\n"
+
+
 def test_a_full_disk_is_said_and_a_reader_that_left_is_not() -> None:
     command = [sys.executable, "-m", "check_delayed_repl.tool", "--help"]
     with Path("/dev/full").open("w") as full:

@@ -1,8 +1,10 @@
-"""What is shipped: both commands, and nothing that is not the program."""
+"""What is shipped: both commands, and nothing that is not the program; and the picture of the dashboard."""
 
 from __future__ import annotations
 
+import json
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -79,3 +81,15 @@ def test_the_license_is_whole() -> None:
     text = (ROOT / "LICENSE").read_text()
     assert text.lstrip().startswith("Apache License\n")
     assert "END OF TERMS AND CONDITIONS" in text
+
+
+GRAFANA = ROOT / "examples" / "grafana"
+
+
+def test_the_picture_is_what_is_drawn_of_the_dashboard() -> None:
+    drawing = runpy.run_path(str(GRAFANA / "picture.py"))
+    answers = json.loads((GRAFANA / "answers.json").read_text())
+    assert set(answers) == {target["expr"] for panel in drawing["panels"]() for target in panel["targets"]}
+    wanted = drawing["picture"](answers)
+    assert (GRAFANA.parent / "pictures" / "dashboard.svg").read_text() == wanted, "run examples/grafana/picture.py"
+    assert len(wanted) < 60_000

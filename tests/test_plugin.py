@@ -76,13 +76,6 @@ def test_a_quiet_line_as_the_worker_saw_it(plugin: Command, sampled: str) -> Non
     assert tuple(document["metrics"]) == LABELS
 
 
-def test_the_worker_is_missing(plugin: Command, sampled: str) -> None:
-    run = plugin("-H", "db2", "--sampling", "worker", "--history", sampled)
-    assert run.returncode == 2
-    assert "[CRITICAL worker-missing]" in run.stdout
-    assert labels(first_line(run)) == LABELS
-
-
 def test_a_server_that_is_down_is_said_and_remembered(plugin: Command, sampled: str) -> None:
     run = plugin(*NO_SOCKET, "--history", sampled)
     line = first_line(run)

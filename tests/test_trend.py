@@ -133,6 +133,10 @@ def test_any_window_has_a_fit_whose_numbers_are_numbers(points: list[Point], seg
     assert 1 <= trend.samples <= len(points)
     assert 0.0 <= trend.span <= points[-1][0] - points[0][0]
     assert result.end_error >= 0.0
+    drawn = result.stretch
+    assert (len(drawn), drawn[-1][0] - drawn[0][0]) == (trend.samples, trend.span)
+    assert set(drawn) <= set(points)
+    assert segment or drawn == points
 
 
 # --- which samples are in the window
@@ -252,16 +256,6 @@ def test_a_calm_line_is_judged_as_if_every_sample_were_fitted(data: st.DataObjec
         for one in (quick, slow):
             one.add(sample(10.0 * i, delay), i)
         assert quick.dump() == slow.dump()
-
-
-@given(windows(least=1), st.booleans(), st.sampled_from((6.0, 60.0, 600.0)))
-def test_what_is_fitted_is_what_the_fit_says_it_is(points: list[Point], segment: bool, window: float) -> None:
-    found = fit(points, window, segment)
-    drawn, trend = found.stretch, found.trend
-    assert (len(drawn), drawn[-1][0] - drawn[0][0]) == (trend.samples, trend.span)
-    assert set(drawn) <= set(points)
-    if not segment:
-        assert drawn == points
 
 
 def test_a_ragged_catch_up_has_lower_and_lower_marks() -> None:

@@ -1,4 +1,4 @@
-"""Passwords in SQL that a server quotes, and in URLs that were mistyped, are never shown."""
+"""Text from elsewhere is made harmless in one place; passwords in SQL and in mistyped URLs are never shown."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ QUERY = "Error 'Operation failed for 'hb'@'%'' on query. Default database: ''. Q
         ("mysql://u:S3", "mysql://u:***"),
     ],
 )  # fmt: skip
-def test_examples(text: str, shown: str) -> None:
+def test_passwords_are_masked(text: str, shown: str) -> None:
     assert masked(text) == shown
     assert "S3" not in clean(QUERY.format(text))
     assert "S3" not in clean(clean(QUERY.format(text)))
@@ -168,3 +168,32 @@ def test_no_password_of_a_mistyped_url(scheme: str, rest: str) -> None:
     if not scheme and set(rest) & set("'\"@/:"):
         return
     assert SECRET not in clean(f"cannot open {scheme}user:{SECRET}{rest}{SECRET}@db.example/x: no such file")
+
+
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("plain text, as it is: 'x'@'y' 100% [a] {b} ~ ü", "plain text, as it is: 'x'@'y' 100% [a] {b} ~ ü"),
+        ("two\nlines\r\n\tand  spaces ", "two lines and spaces"),
+        ("x | rta=0", "x / rta=0"),
+        ("<script>alert('1')</script>", "(script)alert('1')(/script)"),
+        ('`id` $(id) "q" a&b \\n', "'id' _(id) 'q' a+b /n"),
+        ("nul\0bell\x07esc\x1b[31m", "nul?bell?esc?[31m"),
+        ("right\u202eto\u200bleft\u2028line\udcff", "right?to?left line?"),
+    ],
+)
+def test_what_is_printed(text: str, printed: str) -> None:
+    assert clean(text) == printed
+
+
+@given(st.text(), st.integers(3, 50))
+def test_whatever_comes_in_is_one_short_printable_line(text: str, length: int) -> None:
+    printed = clean(text, length)
+    assert printed.isprintable()
+    assert len(printed) <= length
+    assert not set(printed) & set('|<>&`"$\\')
+    printed.encode()
+
+
+def test_a_long_text_says_that_it_was_cut() -> None:
+    assert clean("x" * 100_000_000, 10) == "xxxxxxx..."
