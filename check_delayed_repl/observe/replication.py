@@ -6,7 +6,6 @@ import re
 
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
 from check_delayed_repl.observe.connection import Answer, Ask, Refused, SampleFailed, scrubbed
-from check_delayed_repl.records import Position
 from check_delayed_repl.words import MASK, filter_kept, one_line
 
 if TYPE_CHECKING:
@@ -19,8 +18,28 @@ SHOW_REPLICA = "SHOW REPLICA STATUS"
 SHOW_SLAVE = "SHOW SLAVE STATUS"
 """All channels of an older MySQL."""
 
-IO_STATES = ("Yes", "No", "Connecting", "Preparing")
-SQL_STATES = ("Yes", "No")
+# Fields of a sample, by the column that tells them, and what may stand there: one of these words, `text`, a number that
+# is not negative (`whole`), or any `number` or NULL. Columns have plain names: Slave_IO_Running is replica_io_running.
+_FIELDS: dict[str, tuple[str, str | tuple[str, ...]]] = {
+    "io": ("replica_io_running", ("Yes", "No", "Connecting", "Preparing")),
+    "sql": ("replica_sql_running", ("Yes", "No")),
+    "io_errno": ("last_io_errno", "whole"),
+    "io_error": ("last_io_error", "text"),
+    "sql_errno": ("last_sql_errno", "whole"),
+    "sql_error": ("last_sql_error", "text"),
+    "relay_log_space": ("relay_log_space", "whole"),
+    "sql_delay": ("sql_delay", "whole"),
+    "sql_remaining": ("sql_remaining_delay", "number"),
+    "seconds_behind": ("seconds_behind_source", "number"),
+    "io_state": ("replica_io_state", "text"),
+    "source_id": ("source_server_id", "whole"),
+}
+_MAY_BE_ABSENT = ("sql_delay", "sql_remaining", "io_state")
+"""Servers that cannot delay by themselves have neither of the first two."""
+_POSITIONS = {
+    "source_log": ("source_log_file", "read_source_log_pos"),
+    "relay_log": ("relay_source_log_file", "exec_source_log_pos"),
+}
 
 _SYNTAX_ERROR = 1064
 _NO_PRIVILEGE = (1044, 1045, 1142, 1227)
@@ -92,99 +111,55 @@ def privilege(version: str) -> str:
     return "REPLICATION CLIENT"
 
 
-class _Row:
-    """A channel's row of the status, by plain names of columns: `Slave_IO_Running` is `replica_io_running` here.
-
-    Raises SampleFailed where a value is none that the status can have.
-    """
-
-    def __init__(self, columns: list[str], values: tuple[bytes | None, ...], secret: str) -> None:
-        plain = (column.lower().replace("master", "source").replace("slave", "replica") for column in columns)
-        self._values = dict(zip(plain, values, strict=False))
-        self._secret = secret
-        name = self._values.get("channel_name") or self._values.get("connection_name") or b""
-        self.channel = name.decode("utf-8", "replace")
-        """MySQL's name for it or MariaDB's; empty for the one without a name."""
-
-    def __contains__(self, column: str) -> bool:
-        return column in self._values
-
-    def raw(self, column: str) -> str:
-        """A value, empty for NULL."""
-        if column not in self._values:
-            raise _unreadable(f"it has no {column}")
-        return (self._values[column] or b"").decode("utf-8", "replace")
-
-    def text(self, column: str) -> str:
-        return scrubbed(self.raw(column), self._secret)
-
-    def filter(self, column: str) -> str:
-        """A replication filter as it is, `COLUMN=VALUE`, so that it can be told from any other; empty for none."""
-        text = self.raw(column.lower()).replace("\n", " ")
-        entry = f"{one_line(column, 64)}={text.replace(self._secret, MASK) if self._secret else text}"
-        return filter_kept(entry) if text else ""
-
-    def state(self, column: str, states: tuple[str, ...]) -> str:
-        found = self.raw(column).capitalize()
-        if found not in states:
-            raise self._odd(column)
-        return found
-
-    def maybe(self, column: str) -> int | None:
-        """A number, or None where the server says NULL."""
-        text = self.raw(column)
-        if self._values[column] is None:
-            return None
-        if not _SIGNED.fullmatch(text) or abs(int(text)) >= _LARGEST:
-            raise self._odd(column)
-        return int(text)
-
-    def whole(self, column: str) -> int:
-        """A number that is there and not negative."""
-        number = self.maybe(column)
-        if number is None or number < 0:
-            raise self._odd(column)
-        return number
-
-    def position(self, file_column: str, place_column: str) -> Position | None:
-        """A place in the source's binary log; None where the server has not named a file yet."""
-        file, place = one_line(self.text(file_column), 255), self.whole(place_column)
-        return (file, place) if file else None
-
-    def _odd(self, column: str) -> SampleFailed:
-        shown = "NULL" if self._values[column] is None else repr(one_line(self.text(column), 60))
-        return _unreadable(f"{column} is {shown}")
-
-
-def _unreadable(problem: str) -> SampleFailed:
-    return SampleFailed("status-unreadable", f"the replication status cannot be understood: {problem}")
-
-
 def parse_status(answer: Answer, channel: str | None, secret: str = "") -> Status:
     """The channel's row; the only one where `channel` is None. Raises SampleFailed."""
-    rows = [_Row(answer.columns, values, secret) for values in answer.rows]
-    row = rows[chosen([row.channel for row in rows], channel, secret)]
-    filters = [column for column in answer.columns if column.lower().startswith("replicate_")]
-    state = row.text("replica_io_state") if "replica_io_state" in row else ""
-    seen = {
-        "io": row.state("replica_io_running", IO_STATES),
-        "sql": row.state("replica_sql_running", SQL_STATES),
-        "io_errno": row.whole("last_io_errno"),
-        "io_error": row.text("last_io_error") or None,
-        "sql_errno": row.whole("last_sql_errno"),
-        "sql_error": row.text("last_sql_error") or None,
-        "source_log": row.position("source_log_file", "read_source_log_pos"),
-        "relay_log": row.position("relay_source_log_file", "exec_source_log_pos"),
-        "relay_log_space": row.whole("relay_log_space"),
-        # Servers that cannot delay by themselves have neither of these columns.
-        "sql_delay": row.whole("sql_delay") if "sql_delay" in row else None,
-        "sql_remaining": row.maybe("sql_remaining_delay") if "sql_remaining_delay" in row else None,
-        "seconds_behind": row.maybe("seconds_behind_source"),
-        "io_state": state or None,
-        "filters": tuple(filter(None, map(row.filter, filters))),
-        "relay_limited": "relay log space" in state.lower(),
+    plain = [column.lower().replace("master", "source").replace("slave", "replica") for column in answer.columns]
+    rows = [dict(zip(plain, values, strict=False)) for values in answer.rows]
+    # MySQL's name for it or MariaDB's; empty for the one without a name.
+    names = [_decoded(row.get("channel_name") or row.get("connection_name")) for row in rows]
+    place = chosen(names, channel, secret)
+    row = rows[place]
+    seen: dict[str, Any] = {
+        field: _read(row, column, kind, secret) if column in row or field not in _MAY_BE_ABSENT else None
+        for field, (column, kind) in _FIELDS.items()
     }
-    return Status(row.channel, row.whole("source_server_id"), seen)
+    for field, (file_column, column) in _POSITIONS.items():
+        file = one_line(_read(row, file_column, "text", secret) or "", 255)
+        position = _read(row, column, "whole", secret)
+        seen[field] = (file, position) if file else None  # which the server has not named yet
+    filters = [(column, row.get(name)) for column, name in zip(answer.columns, plain, strict=True)]
+    seen["filters"] = tuple(
+        _filter(column, value, secret) for column, value in filters if value and column.lower().startswith("replicate_")
+    )
+    seen["relay_limited"] = "relay log space" in (seen["io_state"] or "").lower()
+    return Status(names[place], seen.pop("source_id"), seen)
+
+
+def _read(row: dict[str, bytes | None], column: str, kind: str | tuple[str, ...], secret: str) -> Any:
+    problem = f"it has no {column}"
+    if column in row:
+        value, text = row[column], _decoded(row[column])
+        if kind == "text":
+            return scrubbed(text, secret) or None
+        if kind == "number" and value is None:
+            return None
+        if isinstance(kind, tuple):
+            if text.capitalize() in kind:
+                return text.capitalize()
+        elif _SIGNED.fullmatch(text) and abs(int(text)) < _LARGEST and (kind == "number" or int(text) >= 0):
+            return int(text)
+        problem = f"{column} is {'NULL' if value is None else repr(one_line(scrubbed(text, secret), 60))}"
+    raise SampleFailed("status-unreadable", f"the replication status cannot be understood: {problem}")
+
+
+def _filter(column: str, value: bytes | None, secret: str) -> str:
+    """A replication filter as it is, `COLUMN=VALUE`, so that it can be told from any other."""
+    text = _decoded(value).replace("\n", " ")
+    return filter_kept(f"{one_line(column, 64)}={text.replace(secret, MASK) if secret else text}")
+
+
+def _decoded(value: bytes | None) -> str:
+    return (value or b"").decode("utf-8", "replace")
 
 
 def chosen(names: list[str], channel: str | None, secret: str = "") -> int:
