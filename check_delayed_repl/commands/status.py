@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from check_delayed_repl import options
 from check_delayed_repl.arguments import positive_duration
@@ -49,40 +49,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_judging_options(parser)
 
 
-class Row(NamedTuple):
-    name: str
-    verdict: Verdict
-    limits: Limits
-
-    @property
-    def delay(self) -> float | None:
-        """Seconds: as the trend sees it, or the newest sample's."""
-        sample = self.verdict.sample
-        return self.verdict.trend.intercept if sample is None or sample.delay is None else sample.delay
-
-    @property
-    def direction(self) -> str | None:
-        """Of a line out of range: `towards` it, `away` from it or `steady`; None in range and where it is not known."""
-        at, slope, limits = self.verdict.trend.intercept, self.verdict.trend.slope, self.limits
-        if at is None or slope is None or limits.min_delay_time <= at <= limits.max_delay_time:
-            return None
-        if abs(slope) < limits.min_recovery_slope or not slope:
-            return "steady"
-        return "towards" if (slope > 0) == (at < limits.min_delay_time) else "away"
-
-    @property
-    def back_at(self) -> float | None:
-        """When the line is back in range at its slope; seconds since 1970."""
-        trend = self.verdict.trend
-        if trend.slope is None or self.direction != "towards":
-            return None
-        return self.verdict.at + back_in_range(trend, trend.slope, self.limits)
-
-    @property
-    def kinds(self) -> list[str]:
-        return list(dict.fromkeys(job.kind for job in self.verdict.jobs if job.status == "active"))
-
-
 def run(args: argparse.Namespace) -> int:
     """Shows the table: 0, or with --exit-code the worst state."""
     from rich.console import Console
@@ -93,10 +59,10 @@ def run(args: argparse.Namespace) -> int:
     if args.output == "json" or not args.watch:
         rows = _rows(args)
         if args.output == "json":
-            print(_document(rows, args))
+            print(json.dumps({"replicas": [row for _, row in rows], "config": args.config}))
         else:
             console.print(_table(rows, console.width), soft_wrap=True)
-        worst = max((row.verdict.state for row in rows), key=lambda state: state.severity, default=State.UNKNOWN)
+        worst = max((verdict.state for verdict, _ in rows), key=lambda state: state.severity, default=State.UNKNOWN)
         return int(worst) if args.exit_code else 0
     with Live(_table(_rows(args), console.width), console=console, screen=True, auto_refresh=False) as view:
         while True:
@@ -104,8 +70,8 @@ def run(args: argparse.Namespace) -> int:
             view.update(_table(_rows(args), console.width), refresh=True)
 
 
-def _rows(args: argparse.Namespace) -> list[Row]:
-    """Worst first. Raises HistoryUnavailable."""
+def _rows(args: argparse.Namespace) -> list[tuple[Verdict, dict[str, Any]]]:
+    """Each replica's verdict, and what is shown of it; worst first. Raises HistoryUnavailable."""
     with open_existing(args.history, time.monotonic() + args.timeout) as history:
         if args.fleet is not None:
             wanted = [(replica.name, replica.limits) for replica in replicas(args)]
@@ -117,11 +83,38 @@ def _rows(args: argparse.Namespace) -> list[Row]:
             fold, _ = folded(history, name, limits)
             # The table has no texts, and without them a line in range is told at a tenth of the cost.
             verdict = fold.verdict(history.now(), worker=True, with_messages=args.output == "json")
-            rows.append(Row(name, verdict, limits))
-    return sorted(rows, key=lambda row: (-row.verdict.state.severity, rank(row.verdict.condition), row.name))
+            rows.append((verdict, _row(name, verdict, limits)))
+    return sorted(rows, key=lambda row: (-row[0].state.severity, rank(row[0].condition), row[1]["replica"]))
 
 
-def _table(rows: list[Row], width: int) -> Text:
+def _row(name: str, verdict: Verdict, limits: Limits) -> dict[str, Any]:
+    """As programs get it. `direction` is that of a line out of range at a known slope: `towards` it, `away` from it or
+    `steady`; `back_at` when the line is back at that slope, in seconds since 1970."""
+    sample, at, slope = verdict.sample, verdict.trend.intercept, verdict.trend.slope
+    direction = back_at = None
+    if at is not None and slope is not None and not limits.min_delay_time <= at <= limits.max_delay_time:
+        if abs(slope) < limits.min_recovery_slope or not slope:
+            direction = "steady"
+        elif (slope > 0) == (at < limits.min_delay_time):
+            direction, back_at = "towards", verdict.at + back_in_range(verdict.trend, slope, limits)
+        else:
+            direction = "away"
+    return {
+        "replica": name,
+        "state": verdict.state.name,
+        "condition": verdict.condition,
+        "message": clean(verdict.message),
+        "delay": at if sample is None or sample.delay is None else sample.delay,
+        "slope": slope,
+        "direction": direction,
+        "back_at": back_at,
+        "jobs": list(dict.fromkeys(job.kind for job in verdict.jobs if job.status == "active")),
+        "last_sample": None if sample is None else sample.t,
+        "at": verdict.at,
+    }
+
+
+def _table(rows: list[tuple[Verdict, dict[str, Any]]], width: int) -> Text:
     """A line for each replica, or more where its words are too long for their columns. rich's own table takes most of
     a second for a thousand replicas."""
     from rich.text import Text
@@ -130,7 +123,7 @@ def _table(rows: list[Row], width: int) -> Text:
 
     if not rows:
         return Text("no replicas yet: nobody has taken samples into this history")
-    cells = [_cells(row) for row in rows]
+    cells = [_cells(*row) for row in rows]
     longest = (max(map(len, column)) for column in zip(HEAD, *cells, strict=True))
     widths = [min(length, WIDEST.get(title, length)) for title, length in zip(HEAD, longest, strict=True)]
     # The name has what is left.
@@ -141,7 +134,7 @@ def _table(rows: list[Row], width: int) -> Text:
             [cell[at : at + most] for at in range(0, len(cell), most)] for cell, most in zip(line, widths, strict=True)
         ]
         for number, (state, *others) in enumerate(zip_longest(*pieces, fillvalue="")):
-            style = "bold" if row is None else STYLES[row.verdict.state]
+            style = "bold" if row is None else STYLES[row[0].state]
             table.append(state.ljust(widths[0]), style if number == 0 else "")
             padded = (f"{text:{to}{most}}" for text, to, most in zip(others, ALIGNED[1:], widths[1:], strict=True))
             table.append(f" {' '.join(padded)}".rstrip() + "\n")
@@ -149,34 +142,14 @@ def _table(rows: list[Row], width: int) -> Text:
     return table
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    verdict, back = row.verdict, row.back_at
+def _cells(verdict: Verdict, row: dict[str, Any]) -> tuple[str, ...]:
+    back = row["back_at"]
     return (
-        verdict.state.name,
-        clean(row.name, 100),
-        verdict.condition,
-        "" if row.delay is None else short(row.delay),
-        f"back {clock(back, verdict.at)}" if back is not None else row.direction or "",
-        clean(", ".join(row.kinds), 40),
+        row["state"],
+        clean(row["replica"], 100),
+        row["condition"],
+        "" if row["delay"] is None else short(row["delay"]),
+        row["direction"] or "" if back is None else f"back {clock(back, verdict.at)}",
+        clean(", ".join(row["jobs"]), 40),
         "never" if verdict.worker_age is None else short(verdict.worker_age),
     )
-
-
-def _document(rows: list[Row], args: argparse.Namespace) -> str:
-    found: list[dict[str, Any]] = [
-        {
-            "replica": row.name,
-            "state": row.verdict.state.name,
-            "condition": row.verdict.condition,
-            "message": clean(row.verdict.message),
-            "delay": row.delay,
-            "slope": row.verdict.trend.slope,
-            "direction": row.direction,
-            "back_at": row.back_at,
-            "jobs": row.kinds,
-            "last_sample": None if row.verdict.sample is None else row.verdict.sample.t,
-            "at": row.verdict.at,
-        }
-        for row in rows
-    ]
-    return json.dumps({"replicas": found, "config": args.config})
