@@ -92,7 +92,13 @@ def icinga(server: Server, authority: trustme.CA, tmp_path: Path) -> Iterator[Ic
     with listening(server) as target:
         made = Icinga([f"https://127.0.0.1:{target.port}"], "u", "p", str(ca), 60.0)
         yield made
-        made.close()
+        hang_up(made)
+
+
+def hang_up(icinga: Icinga) -> None:
+    for connections in icinga._connections.values():
+        for connection in connections:
+            connection.close()
 
 
 def many(count: int) -> list[Result]:
@@ -227,7 +233,7 @@ def test_the_next_address_takes_what_the_first_does_not(
         both = Icinga(urls, "u", "p", str(ca), 60.0)
         for _ in range(2):
             assert both.deliver(many(5)).rest == []
-        both.close()
+        hang_up(both)
     assert (len(broken.taken), len(server.taken)) == (5, 10)
 
 

@@ -38,9 +38,6 @@ class Monitor:
         self.taken += results
         return Delivery()
 
-    def close(self) -> None:
-        pass
-
 
 class Fleet:
     """A publisher of two replicas, and the history that it follows."""

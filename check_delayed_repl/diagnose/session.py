@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from check_delayed_repl import words
@@ -65,19 +66,16 @@ class Session:
 
     def __enter__(self) -> Self:
         """Reads what the history has; what keeps it from being read becomes a finding."""
-        try:
-            if not is_there(self._args.history):
-                return self
-            history = self._history = open_history(self._args.history, self._until())
-            self.fold, self._arrival = folded(history, self.replica, self.limits)
-            history.deadline = self._until()
-            self.samples = history.window(self.replica, history.now() - self._span, self._arrival)
-            self._previous = history.newest_sample(self.replica)
-            self._others_t = history.newest_sample_t(self.replica)
-            if self._others_t is None:
-                self._known = history.replicas()
-        except HistoryUnavailable as error:
-            self._lose(error)
+        with self._reading():
+            if is_there(self._args.history):
+                history = self._history = open_history(self._args.history, self._until())
+                self.fold, self._arrival = folded(history, self.replica, self.limits)
+                history.deadline = self._until()
+                self.samples = history.window(self.replica, history.now() - self._span, self._arrival)
+                self._previous = history.newest_sample(self.replica)
+                self._others_t = history.newest_sample_t(self.replica)
+                if self._others_t is None:
+                    self._known = history.replicas()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -86,11 +84,18 @@ class Session:
         if self._history is not None:
             self._history.close()
 
-    def _lose(self, error: HistoryUnavailable) -> None:
-        self.trouble = str(error)
-        if self._history is not None:
-            self._history.close()
-            self._history = None
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Gives the history time. One that cannot be read is let go of."""
+        try:
+            if self._history is not None:
+                self._history.deadline = self._until()
+            yield
+        except HistoryUnavailable as error:
+            self.trouble = str(error)
+            if self._history is not None:
+                self._history.close()
+                self._history = None
 
     @property
     def sampled(self) -> bool:
@@ -98,11 +103,8 @@ class Session:
 
     def _refresh(self) -> None:
         """Reads what has arrived in the history since."""
-        if self._history is None:
-            return
-        self._history.deadline = self._until()
-        try:
-            for number, record in self._history.records(self.replica, self._arrival):
+        with self._reading():
+            for number, record in self._history.records(self.replica, self._arrival) if self._history else ():
                 if number:
                     self._arrival = number
                 elif record in self._waiting:
@@ -113,8 +115,6 @@ class Session:
                 if isinstance(record, Sample):
                     self.samples.append(record)
                     self._others_t = max(record.t, self._others_t or record.t)
-        except HistoryUnavailable as error:
-            self._lose(error)
 
     # --- sampling
 
@@ -152,12 +152,9 @@ class Session:
 
     def now(self) -> float:
         """By the history's clock, where there is one."""
-        if self._history is not None:
-            self._history.deadline = self._until()
-            try:
+        with self._reading():
+            if self._history is not None:
                 return self._history.now()
-            except HistoryUnavailable as error:
-                self._lose(error)
         return time.time()
 
     def _until(self) -> float:

@@ -73,6 +73,3 @@ class CommandFile:
         except OSError as error:
             done.trouble = f"{self._path}: {REASONS.get(error.errno or 0, error.strerror)}"
         return done
-
-    def close(self) -> None:
-        """Nothing stays open."""

@@ -90,12 +90,6 @@ class Icinga:
                 break
         return done
 
-    def close(self) -> None:
-        """Ends the connections that are open."""
-        for connections in self._connections.values():
-            for connection in connections:
-                connection.close()
-
     def _post_all(self, connection: HTTPSConnection, batch: _Batch) -> None:
         """Hands over what is left of a batch, over one connection."""
         for result in iter(batch.next, None):

@@ -39,9 +39,6 @@ class Target(Protocol):
     def deliver(self, results: list[Result]) -> Delivery:
         """Hands results over."""
 
-    def close(self) -> None:
-        """Lets go of what is open."""
-
 
 class Mailbox(threading.Thread):
     """One target's thread, and the results that wait for it."""
@@ -86,7 +83,6 @@ class Mailbox(threading.Thread):
                 names = list(self._waiting)[:AT_ONCE]
                 batch = [self._waiting.pop(name) for name in names]
             pause = self._deliver(batch, pause)
-        self._target.close()
 
     def _deliver(self, batch: list[Result], pause: float) -> float:
         """Returns how long to wait before the next try; 0 where all went well."""

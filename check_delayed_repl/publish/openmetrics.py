@@ -166,8 +166,8 @@ def find(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def serve(address: str, current: Callable[[], Sequence[Family]]) -> Callable[[], None]:
-    """Serves the current families as `/metrics` at `HOST:PORT`, in threads of its own; returns what ends it.
+def serve(address: str, current: Callable[[], Sequence[Family]]) -> None:
+    """Serves the current families as `/metrics` at `HOST:PORT` until the process ends, in threads of its own.
 
     Raises ValueError where that cannot be.
     """
@@ -188,13 +188,6 @@ def serve(address: str, current: Callable[[], Sequence[Family]]) -> Callable[[],
     registry = CollectorRegistry()
     registry.register(Current())
     try:
-        server, thread = start_http_server(port, host, registry)
+        start_http_server(port, host, registry)
     except OSError as error:
         raise ValueError(f"prometheus-listen: {address}: {error.strerror}") from None
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join(1.0)
-
-    return stop

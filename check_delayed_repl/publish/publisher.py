@@ -73,8 +73,8 @@ class Publisher(threading.Thread):
         self._write_at = 0.0
         self._mailboxes = [Mailbox(target, log) for target in targets(settings)]
         self._file_fails = False
-        address = settings.prometheus_listen
-        self._stop_serving = openmetrics.serve(address, self._families) if address else None
+        if settings.prometheus_listen:
+            openmetrics.serve(settings.prometheus_listen, self._families)
         for mailbox in self._mailboxes:
             mailbox.start()
 
@@ -103,8 +103,6 @@ class Publisher(threading.Thread):
         self.join(within_s)
         for mailbox in self._mailboxes:
             mailbox.finish(max(0.05, until - time.monotonic()))
-        if self._stop_serving is not None:
-            self._stop_serving()
 
     # --- the thread
 
