@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Collection, Generator, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from check_delayed_repl.configfile import Replica
 from check_delayed_repl.history import History, HistoryUnavailable, open_history
@@ -60,50 +60,40 @@ class Judging:
 
         Raises HistoryUnavailable; the next call begins anew then.
         """
-        try:
-            history = self._opened()
+        with self._reading() as history:
             self._follow(replicas)
-            changed = self._take_in(history)
-            changed |= self._catch_up(history)
+            changed = self._take_in(history) | self._catch_up(history)
             now = history.now() if now is None else now
-        except HistoryUnavailable:
-            self.close()
-            raise
         wanted = self._followed if due is None else changed.union(due)
         return {name: self._followed[name].fold.verdict(now, worker=True) for name in wanted if name in self._followed}
 
     def lease(self, holder: str, seconds: float) -> bool:
         """As the history's own. Raises HistoryUnavailable."""
-        history = self._opened()
-        try:
+        with self._reading() as history:
             return history.lease(holder, seconds)
-        except HistoryUnavailable:
-            self.close()
-            raise
 
     def close(self) -> None:
-        """Lets go of the history, and of all that was read from it."""
+        """Lets go of the history."""
         history, self._history = self._history, None
-        self._begin_anew()
         if history is not None:
             with suppress(Exception):
                 history.close()
 
-    def _begin_anew(self) -> None:
-        self._replicas = ()
-        self._followed.clear()
-
-    def _opened(self) -> History:
-        if self._history is None:
-            self._history = open_history(self._where, time.monotonic() + TIMEOUT_S)
-            self._place = self._history.place()
-        self._history.deadline = time.monotonic() + TIMEOUT_S
-        place = self._history.place()
-        if place[1] != self._place[1] or place[0] < self._place[0]:
-            # Samples have been taken back, or an older copy of the history is in its place, and they are in the folds.
-            self._begin_anew()
-            self._place = place
-        return self._history
+    @contextmanager
+    def _reading(self) -> Iterator[History]:
+        """The history; where it could not be read, it and all that was read from it begin anew."""
+        try:
+            before = self._history
+            history = self._history = before or open_history(self._where, time.monotonic() + TIMEOUT_S)
+            history.deadline = time.monotonic() + TIMEOUT_S
+            place = history.place()
+            if before is None or place[1] != self._place[1] or place[0] < self._place[0]:
+                # Samples have been taken back, or an older copy is in its place: the folds have what it has not.
+                self._replicas, self._followed, self._place = (), {}, place
+            yield history
+        except HistoryUnavailable:
+            self.close()
+            raise
 
     def _follow(self, replicas: Sequence[Replica]) -> None:
         """Goes on with all that are followed already under the same limits; the others are behind."""

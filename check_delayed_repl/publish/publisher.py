@@ -142,11 +142,19 @@ class Publisher(threading.Thread):
             self._tell(trouble)
         self._history_errors += bool(trouble)
         self._mine = self._lease(trouble)
-        if trouble:
-            verdicts = {each.name: _unknown(condition, trouble, self._latest.get(each.name)) for each in replicas}
-        self._take(replicas, verdicts, final=not trouble)
+        now = time.monotonic()
+        taken = {each.name: self._latest.get(each.name) or _Latest() for each in replicas}
+        for each in replicas:
+            latest = taken[each.name]
+            if trouble:
+                # To be judged anew in the next round.
+                latest.result, latest.judged = Result(each, _unknown(condition, trouble, latest.result)), -inf
+            elif each.name in verdicts:
+                latest.result, latest.judged = Result(each, verdicts[each.name]), now
+        # At once: whoever asks for the metrics meanwhile gets the whole fleet.
+        self._latest = taken
         if self._mine:
-            for latest in self._latest.values():
+            for latest in taken.values():
                 self._publish(latest)
 
     def _tell(self, fault: str) -> None:
@@ -157,29 +165,13 @@ class Publisher(threading.Thread):
 
     def _due(self, replicas: tuple[Replica, ...]) -> list[str]:
         """The replicas to be judged whether anything has arrived for them or not."""
-        now = time.monotonic()
-        aged = now - AGED_S
+        now, never = time.monotonic(), _Latest()
         unpublished = now - self._settings.publish_interval if self._mine else -inf
         return [
             each.name
             for each in replicas
-            if (latest := self._latest.get(each.name)) is None
-            or latest.judged <= aged
-            or latest.published < unpublished
+            if (latest := self._latest.get(each.name, never)).judged <= now - AGED_S or latest.published < unpublished
         ]
-
-    def _take(self, replicas: tuple[Replica, ...], verdicts: dict[str, Verdict], *, final: bool) -> None:
-        """Puts new verdicts in the place of old ones; those that are not `final` are made anew in the next round."""
-        now = time.monotonic()
-        taken = {}
-        for each in replicas:
-            latest = taken[each.name] = self._latest.get(each.name) or _Latest()
-            verdict = verdicts.get(each.name)
-            if verdict is not None:
-                latest.result = Result(each, verdict)
-                latest.judged = now if final else -inf
-        # At once: whoever asks for the metrics meanwhile gets the whole fleet.
-        self._latest = taken
 
     def _publish(self, latest: _Latest) -> None:
         """Hands a verdict over where it says something new, or where the last one was long ago."""
@@ -226,17 +218,15 @@ class Publisher(threading.Thread):
         if path is None or now < self._write_at:
             return
         self._write_at = now + FILE_S
+        trouble = ""
         try:
             openmetrics.write_file(path, self._families())
         except OSError as error:
-            if not self._file_fails:
-                self._log(f"prometheus-file: {path}: {error.strerror}")
+            trouble = error.strerror or str(error)
             self._file_errors += 1
-            self._file_fails = True
-        else:
-            if self._file_fails:
-                self._log(f"prometheus-file: {path}: is written again")
-            self._file_fails = False
+        if bool(trouble) != self._file_fails:
+            self._log(f"prometheus-file: {path}: {trouble or 'is written again'}")
+        self._file_fails = bool(trouble)
 
 
 def targets(settings: Publish) -> list[Target]:
@@ -263,8 +253,7 @@ def targets(settings: Publish) -> list[Target]:
     return found
 
 
-def _unknown(condition: str, trouble: str, last: _Latest | None) -> Verdict:
+def _unknown(condition: str, trouble: str, last: Result | None) -> Verdict:
     """What is said where nothing can be judged. The newest sample stays, so that its age can be told."""
     state = State.UNKNOWN if condition == "internal-error" else State.CRITICAL
-    sample = last.result.verdict.sample if last and last.result else None
-    return Verdict(time.time(), (Finding(state, condition, trouble),), sample=sample)
+    return Verdict(time.time(), (Finding(state, condition, trouble),), sample=last.verdict.sample if last else None)
