@@ -42,10 +42,12 @@ from check_delayed_repl.diagnose.advice import advise, general_steps, steps_for
 from check_delayed_repl.diagnose.certainty import certainty
 from check_delayed_repl.diagnose.picture import Diagnosis
 from check_delayed_repl.diagnose.screen import to_ascii
+from check_delayed_repl.diagnose.server import _place
 from check_delayed_repl.diagnose.steps import freeze
 from check_delayed_repl.diagnose.text import WIDTH, Screen, humane
 from check_delayed_repl.given import Call
 from check_delayed_repl.judge.outcome import Finding, State
+from check_delayed_repl.observe.connection import Answer
 from check_delayed_repl.observe.dialect import Dialect, Place
 from check_delayed_repl.plugin import build_parser
 from check_delayed_repl.tool import command_parser
@@ -307,6 +309,13 @@ def test_a_delay_that_was_lost_comes_back_with_the_place_where_the_applier_stopp
     assert commands(running) == ["STOP SLAVE 'orders' SQL_THREAD;", "delayed-repl diagnose -H db1"]
     unasked = SCENES["delay-setting-lost stopped"]()._replace(server=None, call=Call(worker=True))
     assert not any("CHANGE" in command for command in commands(unasked))
+
+
+@pytest.mark.parametrize("position", [b"", b"-4", b"4 ", b"9" * 5000])
+def test_a_position_that_is_none_is_no_place(position: bytes) -> None:
+    columns = ["Relay_Log_File", "Relay_Log_Pos"]
+    assert _place(Answer(columns, [[b"relay.000002", b"4711"]]), "") == Place("relay.000002", 4711)
+    assert _place(Answer(columns, [[b"relay.000002", position]]), "") is None
 
 
 def test_a_thread_starts_without_losing_what_waits() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing, suppress
 from typing import NamedTuple
 
@@ -46,12 +47,10 @@ def ask_server(target: Target, deadline: float) -> Server | None:
 def _place(answer: Answer, channel: str) -> Place | None:
     """From the status of all channels."""
     for row in rows_of(answer):
-        file, position = row.get("relay_log_file", ""), row.get("relay_log_pos", "")
-        if (row.get("channel_name") or row.get("connection_name") or "") != channel:
-            continue
-        if not file.isprintable() or not 0 < len(file) <= 512 or not position.isdecimal():
-            return None
-        return Place(file, int(position), by_gtid(row))
+        if (row.get("channel_name") or row.get("connection_name") or "") == channel:
+            file, position = row.get("relay_log_file", ""), row.get("relay_log_pos", "")
+            if file.isprintable() and 0 < len(file) <= 512 and re.fullmatch("[0-9]{1,20}", position):
+                return Place(file, int(position), by_gtid(row))
     return None
 
 

@@ -5,7 +5,6 @@ What is proposed is printed, not run. It loses nothing of what waits, and is saf
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable
 from math import inf
 from typing import NamedTuple
@@ -98,7 +97,7 @@ def words_for(p: Diagnosis) -> dict[str, str]:
     seen, call = p.seen, p.call
     client = p.dialect.client if p.dialect is not None else "mysql"
     spent = [b.option for b in p.budgets if b.held > b.limit] or ["--max-recovery-time or --max-trend-time"]
-    file = shlex.quote(call.history[-1]) if call.history and not is_url(call.history[-1]) else ""
+    file = joined(call.history[-1:]) if call.history and not is_url(call.history[-1]) else ""
     return {
         "privilege": p.dialect.privilege if p.dialect is not None else "REPLICATION CLIENT (MariaDB: SLAVE MONITOR)",
         "setting": words.span(None if seen is None else seen.sql_delay),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import isfinite
-
 from check_delayed_repl.judge.findings import MAX_AHEAD
 from check_delayed_repl.judge.outcome import Verdict
 from check_delayed_repl.light import NamedTuple
@@ -66,7 +64,7 @@ def metrics(verdict: Verdict, limits: Limits) -> list[Metric]:
     ]
     for kind, limit in limits.job_limits:
         found += [age(kind), held(kind, limit)]
-    return [metric if _known(metric.value) else metric._replace(value=None) for metric in found]
+    return [m if m.value is not None and abs(m.value) < 1e20 else m._replace(value=None) for m in found]
 
 
 def active_ages(verdict: Verdict) -> dict[str, float]:
@@ -76,7 +74,3 @@ def active_ages(verdict: Verdict) -> dict[str, float]:
         if job.status == "active" and job.running is not None:
             ages[job.kind] = max(ages.get(job.kind, 0.0), job.running)
     return ages
-
-
-def _known(value: float | None) -> bool:
-    return value is not None and isfinite(value) and abs(value) < 1e20

@@ -88,12 +88,9 @@ def _status(state: State, text: str) -> str:
 def _performance(metric: Metric) -> Performance:
     if metric.value is None:
         return Performance(metric.label, "U")
-    return Performance(metric.label, _decimal(metric.value), metric.unit, crit=metric.critical)
-
-
-def _decimal(value: float) -> str:
-    """Microseconds are the finest that a server tells."""
-    return str(value) if isinstance(value, int) else plain(value, 6)
+    # Microseconds are the finest that a server tells.
+    value = str(metric.value) if isinstance(metric.value, int) else plain(metric.value, 6)
+    return Performance(metric.label, value, metric.unit, crit=metric.critical)
 
 
 def _seconds(value: float | None) -> str:
