@@ -127,10 +127,13 @@ def parse_status(answer: Answer, channel: str | None, secret: str = "") -> Statu
         file = one_line(_read(row, file_column, "text", secret) or "", 255)
         position = _read(row, column, "whole", secret)
         seen[field] = (file, position) if file else None  # which the server has not named yet
-    filters = [(column, row.get(name)) for column, name in zip(answer.columns, plain, strict=True)]
-    seen["filters"] = tuple(
-        _filter(column, value, secret) for column, value in filters if value and column.lower().startswith("replicate_")
-    )
+    filters = []
+    for column, name in zip(answer.columns, plain, strict=True):
+        if column.lower().startswith("replicate_") and (text := _read(row, name, "raw", secret)):
+            # As it is, so that it can be told from any other.
+            text = text.replace("\n", " ").replace(secret or MASK, MASK)
+            filters.append(filter_kept(f"{one_line(column, 64)}={text}"))
+    seen["filters"] = tuple(filters)
     seen["relay_limited"] = "relay log space" in (seen["io_state"] or "").lower()
     return Status(names[place], seen.pop("source_id"), seen)
 
@@ -139,6 +142,8 @@ def _read(row: dict[str, bytes | None], column: str, kind: str | tuple[str, ...]
     problem = f"it has no {column}"
     if column in row:
         value, text = row[column], _decoded(row[column])
+        if kind == "raw":
+            return text
         if kind == "text":
             return scrubbed(text, secret) or None
         if kind == "number" and value is None:
@@ -150,12 +155,6 @@ def _read(row: dict[str, bytes | None], column: str, kind: str | tuple[str, ...]
             return int(text)
         problem = f"{column} is {'NULL' if value is None else repr(one_line(scrubbed(text, secret), 60))}"
     raise SampleFailed("status-unreadable", f"the replication status cannot be understood: {problem}")
-
-
-def _filter(column: str, value: bytes | None, secret: str) -> str:
-    """A replication filter as it is, `COLUMN=VALUE`, so that it can be told from any other."""
-    text = _decoded(value).replace("\n", " ")
-    return filter_kept(f"{one_line(column, 64)}={text.replace(secret, MASK) if secret else text}")
 
 
 def _decoded(value: bytes | None) -> str:
