@@ -64,7 +64,8 @@ class Option(NamedTuple):
             how["action"] = "store_true" if self.switch else "store_false"
         else:
             how["action"] = "append" if self.repeatable else "store"
-            how |= {"type": self.type, "choices": self.choices, "metavar": self.metavar}
+            metavar = None if self.metavar[0] == "{" else self.metavar  # choices are listed by argparse itself
+            how |= {"type": self.type, "choices": self.choices, "metavar": metavar}
         made = group.add_argument(*self.names.split(), **how)
         if self.metavar == "FILE":
             # As shtab, which makes the shells' completion, wants it said.
@@ -94,7 +95,7 @@ _READ: dict[str, Callable[[str], Any]] = {
 
 def listed(text: str, **more: dict[str, Any]) -> list[tuple[Option, ...]]:
     """Groups of options, from text that reads as --help does. An empty line ends a group; a line that begins with a
-    blank goes on with the one before it.
+    blank goes on with the one before it; `{this,that}` is what may be chosen.
 
     `more` has what else is to be said of an option, by its key. The defaults of limits are added to the texts.
     """
@@ -107,6 +108,8 @@ def _option(entry: str, more: dict[str, dict[str, Any]]) -> Option:
     names = spelling.split()
     metavar = None if names[-1].startswith("-") else names.pop()
     one = Option(" ".join(names), " ".join(about.split()), metavar, _READ.get(metavar or "", arguments.filled))
+    if metavar and metavar[0] == "{":
+        one = one._replace(choices=tuple(metavar[1:-1].split(",")))
     one = one._replace(**more.get(one.field, {}))
     default = getattr(_DEFAULTS, one.field, None)
     if isinstance(default, float):

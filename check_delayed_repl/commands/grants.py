@@ -10,11 +10,12 @@ import os
 import re
 
 from check_delayed_repl import options
-from check_delayed_repl.arguments import UsageError, filled, table
+from check_delayed_repl.arguments import UsageError, table
 from check_delayed_repl.commands import CommandFailed
 from check_delayed_repl.history import LOCATION_VARIABLE
 from check_delayed_repl.observe.heartbeat import identifier, table_name
 from check_delayed_repl.observe.replication import is_mariadb
+from check_delayed_repl.options import listed
 from check_delayed_repl.setup import accounts
 from check_delayed_repl.setup.accounts import Account
 from check_delayed_repl.setup.asking import NEWEST, Facts, unasked
@@ -48,42 +49,6 @@ _HISTORY_RIGHTS = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    options.add_connection_options(parser)
-    group = parser.add_argument_group("the accounts")
-    group.add_argument(
-        "--for",
-        dest="roles",
-        action="append",
-        choices=tuple(ROLES),
-        help="whose account: check, worker, job, heartbeat (of the server that is asked), rescue; repeatable (default:"
-        " check, worker and job)",
-    )
-    group.add_argument("--account-user", type=filled, metavar="NAME", help="the account's name (default delay_ROLE)")
-    group.add_argument(
-        "--account-host",
-        type=filled,
-        metavar="HOST",
-        help="where it connects from (default: where this command does, as the server sees it; localhost for"
-        " pt-heartbeat and without asking; %% on a shared history's server)",
-    )
-    group.add_argument(
-        "--reads",
-        action="append",
-        type=_readable,
-        metavar="DB.TABLE",
-        help="with --for rescue: what its account may count and dump too, DB.* and *.* as well; repeatable",
-    )
-    options.HISTORY.add_to(group)
-    options.add_config_option(parser, group, "any")
-    group = parser.add_argument_group("without asking the server")
-    group.add_argument("--family", choices=tuple(NEWEST), help="the server's family; nothing is connected to")
-    group.add_argument("--server-version", type=_version, metavar="X.Y.Z", help="its version (default: the newest)")
-    group.add_argument(
-        "--on", choices=("replica", "source"), help="what it is (default: what it says; without asking, a replica)"
-    )
-
-
 def _version(text: str) -> str:
     if not _VERSION.fullmatch(text) or not text.isprintable():
         raise argparse.ArgumentTypeError(f"{text!r} is no server's version, such as 10.11.6 or 8.4.3")
@@ -97,6 +62,34 @@ def _readable(text: str) -> str:
     if text.endswith(".*"):
         return f"{identifier(table(f'{text[:-2]}.x')[:-2])}.*"
     return table_name(table(text))
+
+
+_ACCOUNTS, _UNASKED = listed(
+    """
+--for {check,worker,job,heartbeat,rescue}
+                          whose account: check, worker, job, heartbeat (of the server that is asked), rescue; repeatable
+                          (default: check, worker and job)
+--account-user NAME       the account's name (default delay_ROLE)
+--account-host HOST       where it connects from (default: where this command does, as the server sees it; localhost
+                          for pt-heartbeat and without asking; %% on a shared history's server)
+--reads DB.TABLE          with --for rescue: what its account may count and dump too, DB.* and *.* as well; repeatable
+
+--family {mysql,mariadb}  the server's family; nothing is connected to
+--server-version X.Y.Z    its version (default: the newest)
+--on {replica,source}     what it is (default: what it says; without asking, a replica)
+""",
+    reads={"type": _readable, "repeatable": True},
+    server_version={"type": _version},
+    **{"for": {"dest": "roles", "repeatable": True}},
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_connection_options(parser)
+    group = parser.add_argument_group("the accounts")
+    options.add_options(group, *_ACCOUNTS, options.HISTORY)
+    options.add_config_option(parser, group, "any")
+    options.add_options(parser.add_argument_group("without asking the server"), *_UNASKED)
 
 
 def _granted(what: str, server: Facts) -> str:

@@ -22,7 +22,7 @@ from check_delayed_repl.observe.address import settings
 from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.replication import chosen, version_numbers
 from check_delayed_repl.observe.target import Target
-from check_delayed_repl.options import ADDRESS, HEARTBEATS, LOGIN, NAME, SOURCE, Option, add_options, target_from
+from check_delayed_repl.options import ADDRESS, HEARTBEATS, LOGIN, NAME, SOURCE, add_options, listed, target_from
 from check_delayed_repl.setup.asking import Facts, Row, Wanted, facts
 from check_delayed_repl.setup.folder import Impossible, folder
 from check_delayed_repl.setup.hindrances import warnings
@@ -36,15 +36,12 @@ steps, SQL, option files, pt-heartbeat's units, and configuration for the check 
 it where the check will run. Nothing is changed on any server."""
 
 SOURCE_DEFAULTS = "By default, host and port as the replica's status names them, and the same login."
-WRITTEN = (
-    Option(
-        "--delay", "how late the replica is to be, where the server is set to no delay yet", "TIME", server_delay(1)
-    ),
-    Option(
-        "--account-host",
-        "where the check connects from (default: where this command does, as the replica sees it)",
-        "HOST",
-    ),
+[WRITTEN] = listed(
+    """
+--delay TIME         how late the replica is to be, where the server is set to no delay yet
+--account-host HOST  where the check connects from (default: where this command does, as the replica sees it)
+""",
+    delay={"type": server_delay(1)},
 )
 
 
