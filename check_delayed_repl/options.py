@@ -107,15 +107,17 @@ def _option(entry: str, more: dict[str, dict[str, Any]]) -> Option:
     spelling, _, about = entry.partition("  ")
     names = spelling.split()
     metavar = None if names[-1].startswith("-") else names.pop()
-    one = Option(" ".join(names), " ".join(about.split()), metavar, _READ.get(metavar or "", arguments.filled))
+    spelling = " ".join(names)
+    key = spelling.partition("--")[2].partition(" ")[0].replace("-", "_")
+    how = {"type": _READ.get(metavar or "", arguments.filled)} | more.get(key, {})
     if metavar and metavar[0] == "{":
-        one = one._replace(choices=tuple(metavar[1:-1].split(",")))
-    one = one._replace(**more.get(one.field, {}))
-    default = getattr(_DEFAULTS, one.field, None)
+        how["choices"] = tuple(metavar[1:-1].split(","))
+    about = " ".join(about.split())
+    default = getattr(_DEFAULTS, key, None)
     if isinstance(default, float):
         hours = f", or {plain(default / 3600)}h" if default >= 3600 else ""
-        one = one._replace(help=f"{one.help} (default {plain(default)}{hours})")
-    return one
+        about += f" (default {plain(default)}{hours})"
+    return Option(spelling, about, metavar, **how)
 
 
 # What is not given is None.
