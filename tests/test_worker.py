@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
@@ -34,10 +33,11 @@ class Worker(NamedTuple):
     """What it says on standard error."""
 
 
-def started(history: Path, *options: str, **environment: str) -> Worker:
+def started(history: Path, *options: str, named: bool = True, **environment: str) -> Worker:
     log = history.parent.with_suffix(".log")
     with log.open("w") as err:
-        command = [sys.executable, "-m", "check_delayed_repl.tool", "worker", "--history", str(history), *options]
+        where = ["--history", str(history)] if named else []
+        command = [sys.executable, "-m", "check_delayed_repl.tool", "worker", *where, *options]
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=err, text=True, env={**os.environ, **environment}
         )
@@ -258,61 +258,47 @@ def test_the_file_is_read_again(tmp_path: Path) -> None:
         )
         config.chmod(0o600)
 
-    def sampled() -> dict[str, int]:
-        with contextlib.closing(open_history(str(history), time.monotonic() + 20)) as opened:
-            return {name: len(list(opened.records(name))) for name in opened.replicas()}
+    def grows(*names: str) -> None:
+        before = {name: len(kept(history, name)) for name in names}
+        wait_until(lambda: all(len(kept(history, name)) > count + 3 for name, count in before.items()))
 
     def published(condition: str, *names: str) -> bool:
         text = metrics.read_text() if metrics.exists() else ""
         return all(f'delayed_repl_condition{{replica="{name}",condition="{condition}"}} 1' in text for name in names)
 
+    def read_again(says: str) -> None:
+        worker.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: any(says in line for line in said_by(worker)), lambda: said_by(worker))
+
     with listening(HEALTHY) as target:
         port = target.port
         write("a", "b")
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "check_delayed_repl.tool", "worker", "--config", str(config)],
-            stderr=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        )
-        try:
-            lines = iter(worker.stderr.readline, "")
-            assert any("taking samples of 2 replicas" in line for line in lines)
-            wait_until(lambda: {"a", "b"} <= set(sampled()) and published("in-range", "a", "b"))
-            write("b", "c", minimum=50)
-            worker.send_signal(signal.SIGHUP)
-            assert any("read the configuration again" in line for line in lines)
-            wait_until(lambda: "c" in sampled() and published("delay-out-of-bounds", "b", "c"))
-            assert 'replica="a"' not in metrics.read_text()
-            before = sampled()
-            wait_until(lambda: sampled()["c"] > before["c"] + 3 and sampled()["b"] > before["b"] + 3)
-            assert sampled()["a"] <= before["a"] + 3, "what was on its way"
-            config.write_text("[[replicas]]\n")
-            worker.send_signal(signal.SIGHUP)
-            told = next(line for line in lines if "nothing is changed" in line)
-            assert "'replicas': there is no such key" in told
-            for _ in range(300):
-                worker.send_signal(signal.SIGHUP)
-            threads = re.search(r"Threads:\s+(\d+)", Path(f"/proc/{worker.pid}/status").read_text())
-            assert int(threads[1]) < 30
-            before = sampled()
-            wait_until(lambda: sampled()["c"] > before["c"] + 3)
-            write("d")
-            worker.send_signal(signal.SIGHUP)
-            wait_until(lambda: published("in-range", "d"))
-            config.write_text(
-                config.read_text()
-                .replace("history.db", "other.db")
-                .replace("[publish]\n", "keep = '40d'\n[publish]\npublish-interval = 9\nobject-host = 'x'\n")
-            )
-            worker.send_signal(signal.SIGHUP)
-            told = next(line for line in lines if "restart" in line)
-            assert "history, keep, [publish]: what has changed there takes effect with a restart" in told
-        finally:
-            worker.terminate()
-            worker.stderr.close()
-            worker.wait(20)
-        assert worker.returncode == 0
+        worker = started(history, "--config", str(config), named=False)
+        wait_until(lambda: history.exists() and published("in-range", "a", "b"))
+        assert "taking samples of 2 replicas" in said_by(worker)[0]
+        write("b", "c", minimum=50)
+        read_again("read the configuration again")
+        wait_until(lambda: published("delay-out-of-bounds", "b", "c"))
+        assert 'replica="a"' not in metrics.read_text()
+        before = len(kept(history, "a"))
+        grows("b", "c")
+        assert len(kept(history, "a")) <= before + 3, "what was on its way"
+        config.write_text("[[replicas]]\n")
+        read_again("'replicas': there is no such key")
+        assert "nothing is changed" in said_by(worker)[-1]
+        for _ in range(300):
+            worker.process.send_signal(signal.SIGHUP)
+        threads = re.search(r"Threads:\s+(\d+)", Path(f"/proc/{worker.process.pid}/status").read_text())
+        assert int(threads[1]) < 30
+        grows("c")
+        write("d")
+        worker.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: published("in-range", "d"))
+        changed = "[publish]\npublish-interval = 9\nobject-host = 'x'\n"
+        text = config.read_text().replace("history.db", "other.db")
+        config.write_text(text.replace("[publish]\n", f"keep = '40d'\n{changed}"))
+        read_again("history, keep, [publish]: what has changed there takes effect with a restart")
+        assert told_to_end(worker)[0] == 0
 
 
 def test_what_was_on_its_way_is_not_kept_under_a_name_that_is_another_s_now(tmp_path: Path) -> None:
