@@ -28,7 +28,6 @@ T = 1_700_000_000.0
 
 
 def calm_line(count: int, start: float = T, delay: float = 7200.0) -> list[Record]:
-    """A sample every ten seconds at a line that jitters a little."""
     return [Sample(start + 10.0 * i, delay + i % 3 * 0.5) for i in range(count)]
 
 
@@ -54,9 +53,6 @@ def written(path: Path, records: list[Record]) -> str:
 
 def lines(output: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in output.splitlines()]
-
-
-# --- for programs
 
 
 def test_json_is_a_verdict_for_each_change_and_a_summary(tool: Command, tmp_path: Path, night: list[Record]) -> None:
@@ -292,9 +288,6 @@ def test_a_wrong_file_of_limits_is_wrong_usage(tool: Command, tmp_path: Path, te
     assert line.startswith(f"delayed-repl: --compare: {path}: {complaint}")
 
 
-# --- what can be wrong
-
-
 def test_a_bad_line_is_named_after_all_before_it(tool: Command, tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text("".join(dumps(record) + "\n" for record in calm_line(10)) + '{"type":"sample","t":17\n')
@@ -324,9 +317,6 @@ def test_a_file_that_cannot_be_read(tool: Command, tmp_path: Path, name: str, pr
     assert line.startswith(f"delayed-repl: {tmp_path / name}: {problem}")
 
 
-# --- a history
-
-
 def test_a_history_says_the_same_as_its_recording(tool: Command, tmp_path: Path, night: list[Record]) -> None:
     path = written(tmp_path / "night.jsonl", night)
     history = str(tmp_path / "history.db")
@@ -345,9 +335,6 @@ def test_a_history_is_not_made_by_asking_for_it(tool: Command, tmp_path: Path) -
     run = tool("backtest", "--replica", "db1", CHECK_DELAYED_REPL_HISTORY=str(tmp_path / "typo.db"))
     assert (run.returncode, run.stderr) == (1, "delayed-repl: --history: the default one: there is no such file\n")
     assert not [*tmp_path.iterdir()]
-
-
-# --- long ones
 
 
 def test_memory_does_not_grow_with_the_recording() -> None:

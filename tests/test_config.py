@@ -55,12 +55,10 @@ Written = Callable[..., str]
 
 
 def checked(*arguments: str) -> argparse.Namespace:
-    """The arguments of a check."""
     return config.parsed(build_parser(), arguments)
 
 
 def fleet(path: str, *arguments: str) -> list[Replica]:
-    """What a worker makes of a file."""
     parser = Parser("delayed-repl worker")
     worker.add_arguments(parser)
     return config.replicas(config.parsed(parser, ("--config", path, *arguments)))

@@ -19,12 +19,9 @@ from conftest import Command, Terminal, remember
 from check_delayed_repl import history
 from check_delayed_repl.records import JobLine, Sample
 
-# --- the command
-
 
 @pytest.fixture
 def nobody() -> list[str]:
-    """Options for a port where nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -202,9 +199,6 @@ def test_brief_is_the_first_screen_alone(tool: Command, recovering: Path) -> Non
     assert len(text.splitlines()) <= 24
     assert "Protected: " in text
     assert "Confidence" not in text
-
-
-# --- watch
 
 
 @pytest.mark.parametrize("ends", ["\x03", "SIGTERM"])

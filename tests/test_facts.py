@@ -23,7 +23,6 @@ from check_delayed_repl.records import Sample
 
 
 def seen(*samples: Sample) -> Observed:
-    """What the samples add up to."""
     observed = Observed()
     for each in samples:
         observed.add(each)
@@ -41,9 +40,6 @@ def holdable(*samples: Sample, limits: Limits = LIMITS, now: float | None = None
 
 def beside(*samples: Sample, limits: Limits = LIMITS) -> list[Finding]:
     return list(beside_findings(samples[-1], seen(*samples), limits))
-
-
-# --- never held back
 
 
 @pytest.mark.parametrize(
@@ -123,9 +119,6 @@ def test_whether_the_server_itself_delays(mode: str, delayed: bool, expected: bo
     assert native(observed, LIMITS._replace(delay_mode=mode)) == expected
 
 
-# --- the delay setting
-
-
 def test_a_lost_setting_in_words() -> None:
     assert hard(sample(0.0, sql_delay=7200), sample(10.0, sql_delay=0)) == [
         Fact(
@@ -149,9 +142,6 @@ def test_a_lost_setting_in_words() -> None:
 )
 def test_a_setting_is_lost_below_the_minimum_and_below_what_it_was(before: int, after: int | None, lost: bool) -> None:
     assert bool(hard(sample(0.0, sql_delay=before), sample(10.0, sql_delay=after))) == lost
-
-
-# --- a source that changed
 
 
 def failover(took: float) -> tuple[Sample, ...]:
@@ -183,8 +173,6 @@ def test_a_changed_source_is_a_warning_for_as_long_as_a_delay_may_be_and_a_missi
         )
     ]
 
-
-# --- the source's dead heartbeat
 
 DRAINED: dict[str, Any] = {"ts": 1.0, "io": "Yes", "sql": "Yes", "source_log": ("b", 5), "relay_log": ("b", 5)}
 

@@ -90,9 +90,6 @@ def test_the_episodes_arrival_is_that_of_its_first_sample() -> None:
     assert fold.episode_arrival == since / 10.0 + 1
 
 
-# --- what is said of time, of jobs and of what nobody saw
-
-
 def test_of_a_replica_that_nobody_has_looked_at_nothing_is_known() -> None:
     text = (
         "No sample of this replica has ever been recorded (limit 60 seconds, --max-last-seen): is delayed-repl worker "
@@ -186,9 +183,6 @@ def test_without_words_the_findings_are_the_same(worker: bool) -> None:
             assert plain.held == with_messages.held
 
 
-# --- episodes
-
-
 def test_an_episode_of_a_held_finding_begins_and_ends_with_it() -> None:
     records: list[Record] = [sample(0.0), job(0.0), *samples(10.0, 40.0, io="No"), sample(50.0, io="Yes")]
     since = [verdict.episode_since for verdict in verdicts(records)]
@@ -257,9 +251,6 @@ def test_what_is_not_fetched_is_held_by_a_job_that_stopped_the_server_alone() ->
 def test_time_that_has_not_come_yet_is_not_given_back() -> None:
     fold = folded([sample(0.0, OUT), job(0.0), sample(10.0, OUT), sample(40.0, OUT)])
     assert [fold.verdict(now).held["backup"] for now in (0.0, 39.0, 40.0, 41.0)] == [30.0, 30.0, 30.0, 31.0]
-
-
-# --- the shortcut that spares the fit
 
 
 def test_no_fit_ends_further_off_than_its_spread() -> None:

@@ -157,9 +157,6 @@ def test_a_failover_without_any_foreign_row() -> None:
         assert caught.value.condition == "heartbeat-missing"
 
 
-# --- reading ---
-
-
 def answering(*rows: tuple[bytes | None, ...]) -> heartbeat.Ask:
     def ask(sql: str, purpose: str) -> Answer:
         assert "`percona`.`heart``beat`" in sql

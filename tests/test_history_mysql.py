@@ -14,8 +14,6 @@ from check_delayed_repl.history import HistoryUnavailable, open_history, without
 from check_delayed_repl.history.mysql import parse_url
 from check_delayed_repl.observe.target import Target
 
-# --- the URL ---
-
 
 @pytest.mark.parametrize(
     ("url", "target", "name"),

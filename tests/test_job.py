@@ -27,7 +27,6 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
 @pytest.fixture
 def where(tmp_path: Path) -> str:
-    """A history that knows the replica."""
     path = str(tmp_path / "history.db")
     with opened(path) as history:
         history.add_sample(R, Sample(time.time(), 1.0))
@@ -321,7 +320,6 @@ def test_run_records_both_ends_whatever_the_fate(where: str, command: tuple[str,
 
 
 def started(where: str, script: str) -> subprocess.Popen[str]:
-    """A run whose command has said that it is there."""
     process = subprocess.Popen(
         [*TOOL, "run", "--history", where, "--replica", R, "--kind", "backup", "--", sys.executable, "-c", script],
         env=ENVIRONMENT,

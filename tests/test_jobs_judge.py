@@ -25,9 +25,6 @@ def jobs_at(now: float, *lines: JobLine, arrived: float = 0.0) -> JobsNow:
     return jobs.at(now)
 
 
-# --- what a record says
-
-
 def test_a_job_runs_from_its_start_until_it_has_finished() -> None:
     assert jobs_at(150.0, job(100.0)).active == {"backup": 50.0}
     assert jobs_at(150.0, job(100.0)).views[0][:4] == ("b1", "backup", "active", 100.0)
@@ -96,8 +93,6 @@ def test_what_is_shown_of_each_job() -> None:
     )
 
 
-# --- records that grant nothing
-
 INVALID = [
     (job(100.0, 99.0), "finishes before it starts"),
     (job(100.0, kind="rebuild"), "kind 'rebuild' has no limit (--max-job-behind rebuild=SECONDS gives it one)"),
@@ -148,9 +143,6 @@ def test_an_invalid_record_that_claims_to_run_is_reported_until_it_is_void() -> 
 def test_an_unreadable_line_takes_away_what_the_job_had() -> None:
     records = [*HELD, JobLine(15.0, "b1", unreadable="not JSON"), sample(20.0, OUT)]
     assert [v.state for v in verdicts(records)] == [State.CRITICAL, State.WARNING, State.CRITICAL]
-
-
-# --- budgets
 
 
 def test_a_job_holds_for_its_limit_and_no_longer() -> None:
@@ -209,9 +201,6 @@ def test_a_line_takes_effect_with_the_sample_after_it_and_never_before() -> None
     assert judged([*held, VOID, sample(120.0, OUT)]).state == State.CRITICAL
 
 
-# --- overrun
-
-
 @pytest.mark.parametrize(("running", "state"), [(64800.0, State.WARNING), (64801.0, State.CRITICAL)])
 def test_a_job_that_claims_to_run_for_longer_than_its_limit_is_critical_in_range(running: float, state: State) -> None:
     assert judged([sample(0.0), job(100.0 - running), sample(100.0)]).state == state
@@ -241,9 +230,6 @@ def test_a_run_goes_on_through_failed_samples() -> None:
     limits = LIMITS._replace(max_backup_behind=100.0)
     records = [sample(0.0), job(0.0), sample(10.0), sample(60.0, error="server-down"), job(60.0), sample(111.0)]
     assert "101 seconds (limit 100" in finding(judged(records, limits), "job-overrun").message
-
-
-# --- the recovery window
 
 
 def test_the_recovery_window_opens_when_the_job_finishes_and_shuts_when_the_line_is_back() -> None:

@@ -43,7 +43,6 @@ from check_delayed_repl.records import Sample
 
 
 def sampled(target: Target, seconds: float = 0.6) -> Sample:
-    """A sample by a deadline, which it must keep."""
     observer = Observer(target)
     before = time.monotonic()
     sample = observer.sample(before + seconds, None)

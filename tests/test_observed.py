@@ -27,9 +27,6 @@ def run(*seen: dict[str, Any]) -> Observed:
     return observed(*(sample(10.0 * i, **one) for i, one in enumerate(seen, 1)))
 
 
-# --- the delay setting
-
-
 def test_a_server_that_once_delayed_is_one_that_delays() -> None:
     assert not run({}, {"sql_delay": 0}, {"sql_delay": -5}).native
     assert run({"sql_delay": 1}, {"sql_delay": 0}, {}).native
@@ -41,9 +38,6 @@ def test_the_largest_setting_is_remembered() -> None:
     assert Observed(60).sql_delay_max == 60
     assert [Observed(setting).native for setting in (None, 0, -5, 1)] == [False, False, False, True]
     assert run({"sql_delay": 60}, {"sql_delay": 7200}, {"sql_delay": 0}, {}).sql_delay_max == 7200
-
-
-# --- the source's heartbeat
 
 
 def test_a_heartbeat_counts_from_the_sample_that_first_saw_it() -> None:
@@ -92,9 +86,6 @@ def test_by_how_much_the_heartbeat_is_passed_by(samples: list[dict[str, Any]], e
     assert run(*samples).passed_by_s == expected
 
 
-# --- replication runs
-
-
 @pytest.mark.parametrize(
     ("samples", "since"),
     [
@@ -114,9 +105,6 @@ def test_by_how_much_the_heartbeat_is_passed_by(samples: list[dict[str, Any]], e
 )
 def test_since_when_replication_runs_undisturbed(samples: list[dict[str, Any]], since: float | None) -> None:
     assert run(*samples).running_since == since
-
-
-# --- a drained relay log
 
 
 @pytest.mark.parametrize(
@@ -141,17 +129,11 @@ def test_since_when_the_relay_log_is_drained(samples: list[dict[str, Any]], sinc
     assert run(*samples).drained_since == since
 
 
-# --- the local heartbeat
-
-
 def test_what_the_newest_sample_saw_that_asked_for_the_local_heartbeat() -> None:
     assert run({}).local is None
     assert run({"local": 3.0}, {}).local == (3.0, False)
     assert run({"local": 3.0}, {"local_missing": True}, {}).local == (None, True)
     assert run({"local_missing": True}, {"local": 0.0}).local == (0.0, False)
-
-
-# --- positions
 
 
 @pytest.mark.parametrize(("thread", "log"), [("io", "source_log"), ("sql", "relay_log")])
@@ -192,9 +174,6 @@ def test_since_when_the_io_thread_waits(samples: list[dict[str, Any]], since: fl
     assert run(*samples).io_waiting_since == since
 
 
-# --- a source that changed
-
-
 @pytest.mark.parametrize(
     ("ids", "changed"),
     [
@@ -214,9 +193,6 @@ def test_a_source_has_changed_until_its_own_heartbeat_serves(
 ) -> None:
     seen = run(*({"source_id": source, "heartbeat_id": heartbeat} for source, heartbeat in ids))
     assert (seen.source_changed, seen.source_changed_since) == changed
-
-
-# --- the cache
 
 
 def test_what_was_observed_goes_through_a_cache_unchanged() -> None:

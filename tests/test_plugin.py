@@ -120,7 +120,6 @@ plugin.main()
 
 
 def patched(fault: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The plugin with a fault that nothing foresees."""
     return subprocess.run(
         [sys.executable, "-c", PATCHED.format(fault=fault, arguments=list(arguments))],
         cwd=ROOT,

@@ -175,9 +175,6 @@ def test_object_names() -> None:
     assert host_of(Target(socket="/run/mysqld/mysqld.sock")) == socket.gethostname()
 
 
-# --- mailboxes
-
-
 class Away:
     """A target that takes nothing until it is told to."""
 
@@ -239,9 +236,6 @@ def test_a_pipe_that_nobody_reads_makes_nobody_wait(tmp_path: Path) -> None:
     path.write_text("")
     assert "not a named pipe" in target.deliver([result()]).trouble
     assert path.read_text() == ""
-
-
-# --- judging
 
 
 @settings(max_examples=8, deadline=None)

@@ -27,8 +27,6 @@ LIMITS = Limits(max_backup_behind=3.0)
 
 
 class Monitor:
-    """A target that takes everything."""
-
     name = "monitor"
 
     def __init__(self) -> None:

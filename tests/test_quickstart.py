@@ -64,7 +64,6 @@ def running(place: Path) -> list[str]:
 
 
 def outputs(text: str) -> list[list[str]]:
-    """The check's outputs, by lines."""
     return [part.splitlines() for part in text.split("\n\n") if "DELAYED_REPL " in part]
 
 

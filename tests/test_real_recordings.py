@@ -50,7 +50,6 @@ SPECIAL = {
 
 class Moment(NamedTuple):
     seconds: float
-    """Since the recording began."""
     state: str
     condition: str
 
@@ -92,7 +91,6 @@ def story(name: str) -> str:
 
 
 def told() -> dict[str, str]:
-    """Name → its story, as written down."""
     found: dict[str, str] = {}
     for line in STORIES.read_text().splitlines(keepends=True):
         if not line.startswith(" "):

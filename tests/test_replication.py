@@ -176,9 +176,6 @@ def test_our_password_is_not_repeated() -> None:
         parse_status(both, None, "geheim")
 
 
-# --- which statement ---
-
-
 def server(**answers: Answer | int) -> tuple[Ask, list[str]]:
     """A server that knows some statements (by their second word), and what it has been asked."""
     asked: list[str] = []

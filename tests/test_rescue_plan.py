@@ -332,9 +332,6 @@ def test_gtids() -> None:
     assert found.has("b45875fe-e914-11f1-913a-0242ac1a0002:tag:3")
 
 
-# --- the record ---
-
-
 class Silent:
     """A server that says no more than it must."""
 

@@ -29,9 +29,6 @@ def drained(every: float, until: float = 4000.0, begin: float = 2000.0) -> list[
     return [*samples(0.0, begin, every=every), *samples(begin + every, until, lambda t: t - begin, every)]
 
 
-# --- a drained line
-
-
 @pytest.mark.parametrize("every", [3.0, 10.0, 60.0, 300.0])
 @pytest.mark.parametrize("jobs", [[], [job(0.0)], [job(0.0), job(0.0, name="d", kind="deshard")]])
 def test_a_drained_line_is_critical_for_a_window_and_a_half_and_three_samples_more(
@@ -74,9 +71,6 @@ def test_a_minute_below_is_a_tenth_of_a_short_minimum() -> None:
     assert judged(line, limits).condition == "line-drained"
 
 
-# --- jobs that begin after the line was lost
-
-
 def dump(start: float, finish: float, name: str = "b1") -> list[Record]:
     return [job(start, name=name), *samples(start, finish, OUT), job(start, finish, name=name)]
 
@@ -105,9 +99,6 @@ def test_two_jobs_back_to_back_still_have_their_window() -> None:
     assert (verdict.condition, verdict.held["recovery"] > 300.0) == ("backup-recovery-window", True)
 
 
-# --- a planned change of the delay
-
-
 def test_a_planned_change_of_the_delay_begins_a_new_episode() -> None:
     lost = [*samples(0.0, 600.0, sql_delay=7200), *samples(610.0, 1000.0, OUT, sql_delay=7200)]
     records: list[Record] = [*lost[:60], job(600.0), *lost[60:]]
@@ -120,9 +111,6 @@ def test_a_planned_change_of_the_delay_begins_a_new_episode() -> None:
         assert (same.held["backup"] > 300.0, same.episode_since) == (True, 620.0)
     other = [s._replace(server="uuid:a") if isinstance(s, Sample) else s for s in records]
     assert judged([*other, sample(1010.0, OUT, sql_delay=8000, server="uuid:b")]).held["backup"] > 300.0
-
-
-# --- floods and rescues
 
 
 def test_a_flood_grants_nothing_until_it_is_cleared() -> None:
@@ -178,9 +166,6 @@ def test_a_rescue_outlasts_the_voiding_of_all_jobs() -> None:
     assert conditions(judged([*frozen, all_void, void, sample(620.0)])) == {"in-range"}
     cleared = judged([*frozen, *flood, sample(614.0), all_void, sample(620.0), job(620.0), sample(630.0)])
     assert conditions(cleared) == {"rescue-in-progress", "active-backup"}, "and a flood of them is cleared"
-
-
-# --- another server
 
 
 def of(server: str | None, start: float, end: float, delay: float = 7200.0, **seen: Any) -> list[Sample]:
@@ -268,8 +253,6 @@ def test_the_samples_of_another_server_stay_out_after_loading() -> None:
     assert again.dump() == fold.dump()
 
 
-# --- filters, relay log space, a flapping IO thread
-
 LONG = ",".join(f"shop.table_{n:02}" for n in range(40))
 
 
@@ -347,9 +330,6 @@ def test_an_io_thread_that_fetches_between_samples_and_is_lost_at_each() -> None
     assert judged([lost(10.0 * i, 1) for i in range(20)]).condition == "io-stopped"
 
 
-# --- the relay log's age, and what the settings say
-
-
 def test_the_relay_logs_age_stands_still_while_the_server_waits_for_its_delay() -> None:
     here: dict[str, Any] = {"relay_log": ("b", 1), "sql": "Yes", "sql_delay": 7200}
     waiting = [sample(100.0, **here, sql_remaining=7000), sample(200.0, **here, sql_remaining=6900)]
@@ -417,9 +397,6 @@ def test_a_line_is_not_where_it_was_before_a_long_gap(every: float, gap: float, 
     assert judged([*spike, sample(5.0 * every + gap, 8930.0)]).state == state
 
 
-# --- samples that arrive late
-
-
 def test_late_samples_are_not_the_newest_one() -> None:
     """A worker that was cut off brings what it saw: neither does that hide what is, nor is what was told as new."""
     moving = [sample(10.0 * i, io="Yes", sql="Yes", sql_delay=7200, source_log=("b", i)) for i in range(60)]
@@ -456,7 +433,6 @@ def test_what_is_too_late_for_the_trend_changes_nothing(seed: int, length: int) 
 
 
 def test_rules_in_words() -> None:
-    """Whole lines, as they are printed."""
     many = [f"Do_DB={n}" for n in range(7)]
     filtered = [sample(0.0, filters=()), sample(10.0, filters=tuple(many))]
     changed = [*samples(0.0, 90.0, server="uuid:a"), sample(100.0, server="uuid:b"), sample(120.0, server="uuid:b")]

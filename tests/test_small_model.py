@@ -60,8 +60,6 @@ SAMPLES: dict[str, Sampling] = {
 
 
 class Node(NamedTuple):
-    """A state of the model, and the way there."""
-
     fold: Fold
     account: Account
     now: float

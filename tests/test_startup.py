@@ -32,7 +32,6 @@ HEAVY = {
 
 
 def loaded(*arguments: str) -> tuple[int, set[str]]:
-    """Exit status and modules of a check."""
     code = DUMP.format(root=str(ROOT), arguments=list(arguments))
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     status, modules = ast.literal_eval(done.stderr)

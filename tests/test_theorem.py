@@ -235,9 +235,6 @@ def test_an_intercept_out_of_bounds_is_an_episode_where_no_sample_can_be_fitted(
     machine.teardown()
 
 
-# --- an adversary who samples ahead
-
-
 def candidates(now: float, rng: Random) -> list[list[JobLine]]:
     """What the adversary may write before the next sample."""
     chosen: list[list[JobLine]] = [[]]
@@ -294,9 +291,6 @@ def test_no_adversary_outlasts_the_sum_of_the_budgets(seed: int, every: tuple[fl
     assert quiet <= sum(bound.values()) + len(bound) * longest + 1e-6
     # The adversary is worth its name: it gets most of what there is to be had.
     assert quiet >= 0.6 * max(LIMITS.kinds.values())
-
-
-# --- what is hard stays hard
 
 
 @settings(max_examples=EXAMPLES, deadline=None)

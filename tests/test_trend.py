@@ -139,9 +139,6 @@ def test_any_window_has_a_fit_whose_numbers_are_numbers(points: list[Point], seg
     assert segment or drawn == points
 
 
-# --- which samples are in the window
-
-
 def test_the_window_holds_its_first_and_last_moment() -> None:
     assert judged(samples(0.0, 1000.0)).trend.samples == 61
     assert judged(samples(0.0, 1000.0)).trend.span == 600.0
@@ -197,9 +194,6 @@ def test_samples_out_of_order_are_fitted_in_order_of_time() -> None:
     assert judged(shuffled, now=300.0).trend == judged(in_order, now=300.0).trend
 
 
-# --- the latest straight stretch
-
-
 def test_a_cliff_is_not_fitted_across() -> None:
     records = [*samples(0.0, 300.0, 40000.0), *samples(310.0, 500.0, 7200.0)]
     trend = judged(records).trend
@@ -238,9 +232,6 @@ def test_one_wild_sample_is_left_out() -> None:
 def test_a_dip_is_left_out_until_it_has_lasted_too_long(depth: float, lasts: float, left_out: bool) -> None:
     records = samples(0.0, 600.0 + lasts - 10.0, lambda t: 7200.0 - (depth if t >= 600.0 else 0.0))
     assert (judged(records).trend.intercept == pytest.approx(7200.0)) == left_out
-
-
-# --- the shortcut that spares the fit
 
 
 @settings(deadline=None, max_examples=150)

@@ -36,8 +36,6 @@ def only(verdict: Verdict, condition: str) -> Finding:
     return verdict.findings[0]
 
 
-# --- never held back
-
 HARD: list[tuple[str, list[Record]]] = [
     ("connect-failed", [sample(10.0, error="connect-failed", message="access denied")]),
     ("status-unreadable", [sample(10.0, sql="")]),
@@ -102,9 +100,6 @@ def test_a_local_heartbeat_is_not_judged_where_there_is_none() -> None:
         assert judged([sample(10.0, **seen)], limits).state == State.OK
 
 
-# --- the clock
-
-
 @pytest.mark.parametrize(("ahead", "stepped"), [(2.0, False), (2.1, True), (1e9, True)])
 def test_a_sample_from_the_future_is_a_clock_that_stepped(ahead: float, stepped: bool) -> None:
     verdict = judged([sample(0.0), sample(10.0 + ahead), sample(10.0)], now=10.0)
@@ -155,9 +150,6 @@ def test_an_error_is_said_once_and_not_as_a_stopped_thread_too() -> None:
     assert [f.condition for f in verdict.findings] == ["io-error", "sql-error", "in-range"]
 
 
-# --- a server that a job stops
-
-
 def test_a_server_that_is_down_is_held_for_the_jobs_that_stop_it_alone() -> None:
     down = sample(10.0, error="server-down", message="connection refused")
     limits = LIMITS._replace(job_stops_server=("deshard",))
@@ -172,9 +164,6 @@ def test_a_server_that_is_down_is_held_for_the_jobs_that_stop_it_alone() -> None
         found = finding(verdict, "server-down")
         assert found.held == (state == State.WARNING)
         assert "connection refused" in found.message
-
-
-# --- logs that stand still
 
 
 def logs(until: float, **seen: Any) -> list[Sample]:
@@ -333,9 +322,6 @@ def test_the_real_value_of_a_narrow_range_has_a_narrow_margin() -> None:
     assert line_verdict(outside, limits).finding.condition == "delay-out-of-bounds"
 
 
-# --- which finding comes first
-
-
 def test_the_worst_comes_first_and_what_is_held_last() -> None:
     findings = [
         Finding(State.OK, "in-range", ""),
@@ -452,9 +438,6 @@ def test_each_row_in_words(fit: Fit, side: int, more: dict[str, Any], text: str)
     assert line_verdict(situation, INDEX).finding.message == text
 
 
-# --- budgets of nothing
-
-
 def test_a_limit_of_nothing_holds_at_the_moment_itself() -> None:
     none = LIMITS._replace(max_backup_behind=0.0, max_recovery_time=0.0, max_trend_time=0.0)
 
@@ -468,9 +451,6 @@ def test_a_limit_of_nothing_holds_at_the_moment_itself() -> None:
     assert condition(LEVEL, done, {"recovery": 0.1}) == "delay-out-of-bounds"
     assert condition(FALLING, NO_JOBS, {}) == "recovering-above-maximum"
     assert condition(FALLING, NO_JOBS, {"trend": 0.1}) == "recovery-exceeded"
-
-
-# --- which side the line is on
 
 
 @pytest.mark.parametrize(
@@ -499,9 +479,6 @@ def test_a_limit_of_nothing_holds_at_the_moment_itself() -> None:
 def test_a_line_that_was_out_is_back_only_beyond_doubt(intercept: float | None, before: int, side: int) -> None:
     fit = NO_FIT._replace(trend=NO_TREND._replace(intercept=intercept), end_error=3.0)
     assert side_of(fit, before, LIMITS) == side
-
-
-# --- recovering
 
 
 def towards(slope: float | None, intercept: float | None = None, correlation: float | None = None) -> Trend:

@@ -30,7 +30,6 @@ NAME = "db7"
 class Worker(NamedTuple):
     process: subprocess.Popen[str]
     log: Path
-    """What it says on standard error."""
 
 
 def started(history: Path, *options: str, named: bool = True, **environment: str) -> Worker:
@@ -49,7 +48,6 @@ def said_by(worker: Worker) -> list[str]:
 
 
 def ended(worker: Worker) -> tuple[int, list[str]]:
-    """Exit status and lines on standard error."""
     try:
         out, _ = worker.process.communicate(timeout=60)
     except subprocess.TimeoutExpired:
