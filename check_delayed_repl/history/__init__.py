@@ -131,11 +131,8 @@ def _state_folder() -> str:
     folder, mode = _which_folder()
     if not os.path.isdir(folder):
         try:
-            os.makedirs(os.path.dirname(folder), exist_ok=True)
-            os.mkdir(folder)
-            os.chmod(folder, mode)  # mkdir's own mode is subject to the umask
-        except FileExistsError:
-            pass
+            os.makedirs(folder, exist_ok=True)
+            os.chmod(folder, mode)  # makedirs' own mode is subject to the umask
         except OSError as error:
             raise HistoryUnavailable(
                 f"cannot create the state folder {folder} ({error.strerror}): create it, or name a file with --history"

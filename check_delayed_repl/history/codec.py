@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from math import isfinite
 
 from check_delayed_repl.light import TYPE_CHECKING
@@ -20,61 +20,48 @@ TEXT_LENGTH = 1000
 LIST_LENGTH = 16_000
 """Longer texts are cut when they are stored."""
 
-# The types of columns, which each kind of database names in its own way.
-WHOLE, REAL, FLAG, TEXT, WORD, NAME, LIST = "WHOLE", "REAL", "FLAG", "TEXT", "WORD", "NAME", "LIST"
-
-COLUMNS = (
-    ("t", REAL),
-    ("delay", REAL),
-    ("error", WORD),
-    ("message", TEXT),
-    ("ts", REAL),
-    ("source_id", WHOLE),
-    ("heartbeat_id", WHOLE),
-    ("local_age", REAL),
-    ("local_missing", FLAG),
-    ("io_thread", WORD),
-    ("sql_thread", WORD),
-    ("io_errno", WHOLE),
-    ("io_error", TEXT),
-    ("sql_errno", WHOLE),
-    ("sql_error", TEXT),
-    ("source_file", NAME),
-    ("source_pos", WHOLE),
-    ("relay_file", NAME),
-    ("relay_pos", WHOLE),
-    ("relay_log_space", WHOLE),
-    ("sql_delay", WHOLE),
-    ("sql_remaining", WHOLE),
-    ("seconds_behind", WHOLE),
-    ("server", NAME),
-    ("io_state", NAME),
-    ("filters", LIST),
-    ("relay_limited", FLAG),
-)
+_SAMPLE = """t REAL NOT NULL, delay REAL, error WORD, message TEXT, ts REAL, source_id WHOLE, heartbeat_id WHOLE,
+    local_age REAL, local_missing FLAG NOT NULL, io_thread WORD, sql_thread WORD, io_errno WHOLE, io_error TEXT,
+    sql_errno WHOLE, sql_error TEXT, source_file NAME, source_pos WHOLE, relay_file NAME, relay_pos WHOLE,
+    relay_log_space WHOLE, sql_delay WHOLE, sql_remaining WHOLE, seconds_behind WHOLE, server NAME, io_state NAME,
+    filters LIST, relay_limited FLAG"""
+COLUMNS = tuple((column, kind) for column, kind, *_ in map(str.split, _SAMPLE.split(",")))
 """What is stored of a sample: its fields in their order, but with the file and the place of each of the two logs."""
+LAYOUT = {
+    "counter": "id WHOLE NOT NULL PRIMARY KEY, arrival WHOLE NOT NULL, epoch WHOLE NOT NULL, publisher LABEL,"
+    " publisher_until REAL",
+    "replica": "number ID, name LABEL NOT NULL UNIQUE, delay_arrival WHOLE, slowest WHOLE NOT NULL",
+    "sample": f"replica WHOLE NOT NULL, arrival WHOLE NOT NULL, {_SAMPLE}, PRIMARY KEY (replica, arrival)",
+    "fold": "replica WHOLE NOT NULL, judge LABEL NOT NULL, arrival WHOLE NOT NULL, folded FOLD NOT NULL,"
+    " saved_at REAL NOT NULL, episode_arrival WHOLE, kinds LIST, PRIMARY KEY (replica, judge)",
+}
+"""The columns of the tables that both kinds of database have alike."""
+ADDED = {
+    "counter": ("publisher LABEL", "publisher_until REAL"),
+    "sample": ("server NAME", "io_state NAME", "filters LIST", "relay_limited FLAG"),
+    "fold": ("episode_arrival WHOLE", "kinds LIST"),
+}
+"""The columns that the first release's tables lack."""
+
+
+def in_types(types: dict[str, str], *statements: str) -> tuple[str, ...]:
+    """Statements in a database's own types: above, those stand in capitals."""
+    return tuple(re.sub("[A-Z]+", lambda word: types.get(word[0], word[0]), statement) for statement in statements)
+
+
 JOB_COLUMNS = "t, id, kind, started_at, finished_at, void, unreadable"
 _LOGS, _MISSING, _FILTERS, _LIMITED = map(
     Sample._fields.index, ("source_log", "local_missing", "filters", "relay_limited")
 )
 _NOWHERE = (None, None)
-_NEW = ("server", "io_state", "filters", "relay_limited")
 
 
 # --- values: whatever was seen must fit into a column ---
 
 
-NOTABLE = (
-    "WHERE replica = ? AND arrival <= ? AND (delay IS NOT NULL OR source_id IS NOT NULL) ORDER BY arrival DESC LIMIT 1"
-)
-EPISODE_MEMORY_S = 86400.0
-"""A kept fold younger than this says whether an episode is going on; and so long before an episode all is kept."""
-
-
 def text(value: str, length: int = TEXT_LENGTH) -> str:
     """A text that every history can store."""
-    if len(value) > length:
-        value = value[:length]
+    value = value[:length]
     return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
@@ -99,22 +86,31 @@ def numbers(values: Iterable[int]) -> str:
 
 
 _STORED: dict[str, Callable[[Any], object]] = {
-    WHOLE: whole,
-    REAL: finite,
-    FLAG: int,
-    TEXT: text,
-    WORD: lambda value: text(value, KIND_LENGTH),
-    NAME: name,
-    LIST: lambda values: text("\n".join(value.replace("\n", " ") for value in values), LIST_LENGTH),
+    "WHOLE": whole,
+    "REAL": finite,
+    "FLAG": int,
+    "TEXT": text,
+    "WORD": lambda value: text(value, KIND_LENGTH),
+    "NAME": name,
+    "LIST": lambda values: text("\n".join(value.replace("\n", " ") for value in values), LIST_LENGTH),
 }
-_STORE = tuple(_STORED[kind] for _, kind in COLUMNS)
+_OF_SAMPLE = tuple(_STORED[kind] for _, kind in COLUMNS)
+_OF_JOB = tuple(_STORED[kind] for kind in ("NAME", "WORD", "REAL", "REAL", "FLAG", "TEXT"))
+
+
+def _stored(values: Sequence[object], stores: Sequence[Callable[[Any], object]]) -> list[object]:
+    return [None if value is None else store(value) for value, store in zip(values, stores, strict=True)]
 
 
 def sample_values(sample: Sample) -> list[object]:
     """A sample's COLUMNS."""
     logs = (*(sample.source_log or _NOWHERE), *(sample.relay_log or _NOWHERE))
-    seen = (*sample[:_LOGS], *logs, *sample[_LOGS + 2 :])
-    return [None if value is None else store(value) for value, store in zip(seen, _STORE, strict=True)]
+    return _stored((*sample[:_LOGS], *logs, *sample[_LOGS + 2 :]), _OF_SAMPLE)
+
+
+def job_values(line: JobLine) -> list[object]:
+    """A job line's columns from id to unreadable."""
+    return _stored(line[1:], _OF_JOB)
 
 
 def sample_from(row: Row) -> Sample:
@@ -131,18 +127,6 @@ def sample_from(row: Row) -> Sample:
     return Sample._make(seen)
 
 
-def job_values(line: JobLine) -> Row:
-    """A job line's columns from id to unreadable."""
-    return (
-        name(line.id),
-        None if line.kind is None else text(line.kind, KIND_LENGTH),
-        None if line.started_at is None else finite(line.started_at),
-        None if line.finished_at is None else finite(line.finished_at),
-        int(line.void),
-        None if line.unreadable is None else text(line.unreadable),
-    )
-
-
 def job_from(row: Row) -> JobLine:
     """The job line of a row (arrival, replica, t, id, …, unreadable), whoever wrote it."""
     arrival, _, t, job, kind, started_at, finished_at, void, unreadable = row
@@ -152,29 +136,3 @@ def job_from(row: Row) -> JobLine:
     if not isinstance(job, str):
         job, problem = f"line {arrival}", "no id"
     return job_line(float(t), job, kind, started_at, finished_at, void, problem)
-
-
-# --- the layout ---
-
-LAYOUT = {
-    "counter": "id WHOLE NOT NULL PRIMARY KEY, arrival WHOLE NOT NULL, epoch WHOLE NOT NULL, publisher LABEL,"
-    " publisher_until REAL",
-    "replica": "number ID, name LABEL NOT NULL UNIQUE, delay_arrival WHOLE, slowest WHOLE NOT NULL",
-    "sample": "replica WHOLE NOT NULL, arrival WHOLE NOT NULL, "
-    + ", ".join(f"{column} {kind}{' NOT NULL' * (column in ('t', 'local_missing'))}" for column, kind in COLUMNS)
-    + ", PRIMARY KEY (replica, arrival)",
-    "fold": "replica WHOLE NOT NULL, judge LABEL NOT NULL, arrival WHOLE NOT NULL, folded FOLD NOT NULL,"
-    " saved_at REAL NOT NULL, episode_arrival WHOLE, kinds LIST, PRIMARY KEY (replica, judge)",
-}
-"""The columns of the tables that both kinds of database have alike."""
-ADDED = {
-    "counter": ("ADD COLUMN publisher LABEL", "ADD COLUMN publisher_until REAL"),
-    "sample": tuple(f"ADD COLUMN {column} {kind}" for column, kind in COLUMNS if column in _NEW),
-    "fold": ("ADD COLUMN episode_arrival WHOLE", "ADD COLUMN kinds LIST"),
-}
-"""What the first release's tables lack."""
-
-
-def in_types(types: dict[str, str], *statements: str) -> tuple[str, ...]:
-    """Statements in a database's own types."""
-    return tuple(re.sub("[A-Z]+", lambda word: types.get(word[0], word[0]), statement) for statement in statements)

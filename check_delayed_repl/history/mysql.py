@@ -84,7 +84,7 @@ SCHEMA = codec.in_types(
 )
 FROM_FIRST_RELEASE = codec.in_types(
     TYPES,
-    *(f"ALTER TABLE {table} {', '.join(columns)}" for table, columns in codec.ADDED.items()),
+    *(f"ALTER TABLE {table} ADD COLUMN ({', '.join(columns)})" for table, columns in codec.ADDED.items()),
     KEYS_OF_ITS_OWN,
     NEVER_EMPTY,
     "UPDATE replica SET delay_arrival = GREATEST(COALESCE(delay_arrival, 0), COALESCE(source_arrival, 0))",

@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
-from check_delayed_repl.history.codec import EPISODE_MEMORY_S, NOTABLE, job_from, numbers
+from check_delayed_repl.history.codec import job_from, numbers
 from check_delayed_repl.history.database import Forbidden, HistoryUnavailable
-from check_delayed_repl.history.tables import FUTURE_S, History
+from check_delayed_repl.history.tables import EPISODE_MEMORY_S, FUTURE_S, NOTABLE, History
 from check_delayed_repl.records import ALL_JOBS, HELD_S, LARGEST, JobLine, job_names, merge_job, outlasts_all
 
 STEP = 500

@@ -22,7 +22,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from check_delayed_repl.history.codec import ADDED, COLUMNS, LAYOUT, LIST, NAME, WORD, in_types
+from check_delayed_repl.history.codec import ADDED, COLUMNS, LAYOUT, in_types
 from check_delayed_repl.history.database import HistoryUnavailable
 from check_delayed_repl.history.tables import History
 from check_delayed_repl.words import user_name
@@ -58,7 +58,7 @@ SCHEMA = in_types(
 )
 FROM_FIRST_RELEASE = in_types(
     TYPES,
-    *(f"ALTER TABLE {table} {column}" for table, columns in ADDED.items() for column in columns),
+    *(f"ALTER TABLE {table} ADD COLUMN {column}" for table, columns in ADDED.items() for column in columns),
     "ALTER TABLE log_file RENAME TO word",
     "UPDATE replica SET delay_arrival = MAX(COALESCE(delay_arrival, 0), COALESCE(source_arrival, 0))",
     "CREATE INDEX job_arrival ON job (arrival)",
@@ -78,7 +78,7 @@ _FIRST_RELEASE_WORDS = {
     "sql_thread": ("No", "Yes", "Connecting", "Preparing"),
 }
 
-_NUMBERED = (NAME, LIST)
+_NUMBERED = ("NAME", "LIST")
 _LONGEST_WAIT_MS = 86_400_000
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -91,7 +91,7 @@ _FULL_BYTES = 65_536
 def _read_as(column: str, kind: str) -> str:
     if kind in _NUMBERED:
         return f"(SELECT name FROM word WHERE number = {column})"
-    if kind == WORD:
+    if kind == "WORD":
         cases = " ".join(f"WHEN {number} THEN '{word}'" for number, word in enumerate(_FIRST_RELEASE_WORDS[column]))
         return f"CASE {column} {cases} ELSE CAST({column} AS TEXT) END"
     return column

@@ -31,6 +31,11 @@ FUTURE_S = 2.0
 LONGEST_LEASE_S = 60.0
 _CACHE_WAIT_S = 0.5
 """A cache is not worth a longer wait."""
+NOTABLE = (
+    "WHERE replica = ? AND arrival <= ? AND (delay IS NOT NULL OR source_id IS NOT NULL) ORDER BY arrival DESC LIMIT 1"
+)
+EPISODE_MEMORY_S = 86400.0
+"""A kept fold younger than this says whether an episode is going on; and so long before an episode all is kept."""
 _COLUMNS = ", ".join(column for column, _ in codec.COLUMNS)
 _OF = "replica = (SELECT number FROM replica WHERE name = ?)"
 
@@ -265,7 +270,7 @@ class History(Database):
     def newest_sample(self, replica: str) -> Sample | None:
         """The newest sample with a delay or a source id: what the next sample wants to know of the past."""
         marks = self.marks(replica)
-        found = self._samples(codec.NOTABLE, (marks[0][0], marks[0][2])) if marks else []
+        found = self._samples(NOTABLE, (marks[0][0], marks[0][2])) if marks else []
         return found[0][2] if found else None
 
     def newest_sample_t(self, replica: str) -> float | None:
@@ -285,7 +290,7 @@ class History(Database):
         """The kinds of job, beside those built in, that checks which judged this replica in the last day know."""
         rows = self._select(
             "SELECT name, kinds FROM fold JOIN replica ON number = fold.replica WHERE saved_at >= ?",
-            (self.now() - codec.EPISODE_MEMORY_S,),
+            (self.now() - EPISODE_MEMORY_S,),
         )
         return {kind for name, kinds in rows if replica in job_names(name) for kind in (kinds or "").split()}
 

@@ -60,7 +60,7 @@ class Scheduler:
             notify("STOPPING=1")
         lost = self._finish()
         log(f"stopped; {lost} samples are lost, because the history could not be written" if lost else "stopped")
-        return 1 if lost else 0
+        return 1 if lost or not self._samplers else 0
 
     def _wait(self) -> None:
         alive_s = watchdog_s()
