@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from rescue_builders import UUID, facts, state, transaction
+from rescue_builders import UUID, channel, facts, state, transaction
 
+from check_delayed_repl.observe.connection import Answer, SampleFailed
+from check_delayed_repl.observe.dialect import Dialect
+from check_delayed_repl.rescue import run
 from check_delayed_repl.rescue.plan import Plan, Refusal, Waiting, forward, hold, resume, stay
 from check_delayed_repl.rescue.ready import checks
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
@@ -20,7 +24,7 @@ from check_delayed_repl.rescue.relaylog import Place, Row
 from check_delayed_repl.rescue.report import Report, Voice
 from check_delayed_repl.rescue.run import Failed, Runner
 from check_delayed_repl.rescue.standing import by_hand, differences, next_step, phase
-from check_delayed_repl.rescue.state import HELD_S, Gtids, Session, State
+from check_delayed_repl.rescue.state import HELD_S, Gtids, Session, State, read
 
 MYSQL, MARIADB, OLD = "9.7.4", "10.11.6-MariaDB-log", "5.6.24"
 UNTIL = "UNTIL RELAY_LOG_FILE = 'relay.000002', RELAY_LOG_POS = 900"
@@ -350,6 +354,52 @@ def test_a_target_that_is_gone_is_noticed_before_anything_is_asked_for(tmp_path:
     with pytest.raises(Failed, match="nothing was started"):
         Runner(cast("Session", Silent()), facts(), record, Voice(True), report).run(planned)
     assert (report.done, record.load()) == ([], None)
+
+
+class Locked(Silent):
+    """STOP waits for a lock, until somebody has been told."""
+
+    version, say, timeout, target = MARIADB, Dialect(MARIADB), 1.0, None
+    told = threading.Event()
+
+    def ask(self, sql: str, _: str, **__: object) -> None:
+        assert sql.startswith("STOP ")
+        assert self.told.wait(20)
+
+
+def test_a_stop_that_waits_goes_on_where_no_second_connection_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    class Heard(Voice):
+        def say(self, line: str = "") -> None:
+            said.append(line)
+            Locked.told.set()
+
+    def full(_: Session) -> None:
+        raise SampleFailed("connect-failed", "too many connections")
+
+    monkeypatch.setattr(run, "MARIADB_S", 0.01)
+    monkeypatch.setattr(Session, "connect", full)
+    stopped = run.stop_now(cast("Session", Locked()), "", False, Heard(True))
+    assert (stopped.statements, stopped.refused) == (["STOP SLAVE SQL_THREAD"], "too many connections")
+    assert "STOP SLAVE SQL_THREAD has been sent, and waits" in said[0]
+
+
+class Persisted(Silent):
+    """A skip_replica_start that is persisted, by a server that does not load such things."""
+
+    say = Dialect(MYSQL)
+
+    def value(self, sql: str, _: str) -> str:
+        return "ON" if "persisted_variables" in sql else "1"
+
+    def ask(self, *_: object) -> Answer:
+        return Answer([], [])
+
+
+def test_what_is_persisted_counts_only_where_it_is_loaded() -> None:
+    found = read(cast("Session", Persisted()), channel())
+    assert (found.stays_stopped, found.may_persist) == (False, False)
 
 
 def test_where_a_forward_would_refuse_it_is_not_ready() -> None:

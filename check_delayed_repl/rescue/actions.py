@@ -188,7 +188,7 @@ class Rescue(Action):
             voice.say("The server stands there already, and is held: nothing to do.")
 
     def _roll(self, name: str, target: Transaction, moment: find.Moment, planned: Plan) -> None:
-        lock(self._session, self._state.channel.name)
+        self._take()
         facts = self._begin(self._record, self._state)
         facts.phase, facts.target = "forwarding", name
         facts.target_time, facts.target_place = moment.time, str(target.source)
@@ -202,6 +202,15 @@ class Rescue(Action):
             raise
         facts.phase, facts.place = "forwarded", facts.target_place
         runner.save()
+
+    def _take(self) -> None:
+        """Takes the lock. Raises Refusal where the server or the record is not what the plan was made for: a place that
+        is set anew would let what has been applied meanwhile be applied a second time."""
+        lock(self._session, self._state.channel.name)
+        was, now = self._state.channel, current(self._session, self._state.channel.name)
+        same = (now.sql, now.delay, now.until, now.gtid) == (was.sql, was.delay, was.until, was.gtid)
+        if not same or (now.sql == "No" and now.relay != was.relay) or self._record.load() != self._facts:
+            raise Refusal("somebody has acted here meanwhile")
 
     def _stay(self, runner: Runner, facts: Facts) -> None:
         """What has failed halfway ends held all the same, or it is said."""
@@ -227,13 +236,10 @@ class Rescue(Action):
 
     def _resume(self, state: State) -> bool:
         args, voice, report, active = self._args, self._voice, self._report, self._active
-        scan = find.Scan(self._session, state, active)
-        for _ in scan:
-            if not state.pins:
-                break
+        scan = self._scanned(state)
         first = scan.first
         self._stand(state, self._facts, first)
-        if self._facts and report.phase == "resumed" and args.new_delay in (None, self._facts.delay):
+        if self._facts and report.phase == "resumed" and args.new_delay in (None, state.channel.delay):
             voice.say("Resumed already: nothing to do.")
             return True
         delay = args.new_delay
@@ -248,16 +254,24 @@ class Rescue(Action):
             report.statements = [step.sql for step in planned.steps]
             self._next(Next("do it", ("resume", "--execute")))
             return True
-        lock(self._session, self._state.channel.name)
+        self._take()
         active = active or self._begin(self._record, state)
         before, active.delay = active.delay, wanted
         self._record.save(active)
+        runner = self._runner(active, self._record)
         try:
-            self._runner(active, self._record).run(planned)
-        except Failed:
+            if planned.steps and planned.steps[0].name == plan.STOP_BOTH and state.channel.sql != "No":
+                # Only what stands still has a place: what was applied meanwhile must not be applied a second time.
+                runner.run(Plan(planned.steps[:1]))
+                state = read(self._session, current(self._session, state.channel.name))
+                scan = self._scanned(state)
+                first = scan.first
+                planned = plan.resume(state, active, first, delay, scan.end)
+            runner.run(planned)
+        except (Failed, Refusal) as error:
             active.delay = before
-            self._record.save(active)
-            raise
+            runner.save()
+            raise Failed(str(error)) from None
         channel = current(self._session, state.channel.name)
         if channel.sql == "No" or channel.delay != wanted:
             raise Failed(f"the SQL thread does not run, or the delay is {channel.delay} s: {channel.sql_error}")
@@ -265,6 +279,14 @@ class Rescue(Action):
         self._stand(read(self._session, channel), active, first)
         voice.say("Replication goes on.")
         return True
+
+    def _scanned(self, state: State) -> find.Scan:
+        """All that waits where the end of it matters, else the oldest."""
+        scan = find.Scan(self._session, state, self._active)
+        for _ in scan:
+            if not state.pins:
+                break
+        return scan
 
     def _due(self, facts: Facts, delay: int | None) -> str:
         if facts.target_time is None or delay is None:

@@ -16,7 +16,7 @@ from check_delayed_repl.rescue.plan import Refusal
 from check_delayed_repl.rescue.record import Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place
 from check_delayed_repl.rescue.run import Failed, Stopped, current, lock, stop_now, stop_statement
-from check_delayed_repl.rescue.standing import FIND, Next
+from check_delayed_repl.rescue.standing import FIND, Next, passed
 from check_delayed_repl.rescue.state import HELD_S, Channel, channels, named, read
 from check_delayed_repl.rescue.statements import ANY
 from check_delayed_repl.words import one_line, span, utc
@@ -129,9 +129,10 @@ class Freeze(Action):
                 " finish at the end"
             )
         held = "held before" if state.held else "NOT HELD: any START, and a restart of the server, undoes this"
+        runner = self._runner(facts, kept)
         try:
             lock(session, channel.name)
-            self._runner(facts, kept).run(plan.hold(state))
+            runner.run(plan.hold(state))
             held = f"HELD: neither START nor a restart applies anything here (the delay is {HELD_S} s)"
         except (Failed, Refusal) as error:
             report.reasons.append(f"not held: {error}")
@@ -140,6 +141,11 @@ class Freeze(Action):
         state = read(session, current(session, channel.name))
         search = find.Search(session, state, facts, self._fetched(state))
         first = find.oldest(session, state, facts)
+        if first and passed(state, facts, first):
+            # A rescue that was not ended has had that one: whoever freezes now fears for something else.
+            facts.phase, facts.gtid, facts.place = "frozen", state.channel.gtid, str(first.source)
+            facts.target = facts.target_time = facts.target_place = None
+            runner.save()
         self._stand(state, facts, first)
         listing = None
         if self._tables or self._args.before is not None:

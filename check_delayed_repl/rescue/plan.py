@@ -28,6 +28,7 @@ from check_delayed_repl.rescue.state import HELD_S, Channel, State, in_variables
 KILLED = 1317
 """The error that an applier stops with when it is killed, as freeze does."""
 SQL, IO, BOTH = "SQL_THREAD", "IO_THREAD", ""
+STOP_BOTH = "stop both"
 STAY_STOPPED = "stay stopped after a restart"
 """The step that only a resume takes back."""
 
@@ -137,7 +138,7 @@ class _Steps:
         channel, say = self._channel, self._say
         if self._pins:
             if channel.sql != "No" or channel.io != "No":
-                self.add("stop both", say.stop())
+                self.add(STOP_BOTH, say.stop())
             return
         if channel.sql != "No":
             self.add("stop applier", say.stop(SQL))

@@ -44,35 +44,40 @@ def stop_now(session: Session, channel: str | None, finish: bool, voice: Voice) 
     """
     statement, mariadb = stop_statement(session.version, channel), session.say.mariadb
     stopped = Stopped([]) if mariadb or finish else _kill(session, channel)
-    error: list[BaseException] = []
+    over = threading.Event()
 
-    def stop() -> None:
-        try:
-            session.ask(statement, "stopping the SQL thread", patience=86400)
-        except (Refused, SampleFailed) as problem:
-            error.append(problem)
-
-    stopping = threading.Thread(target=stop, daemon=True)
-    stopping.start()
-    stopping.join(MARIADB_S if mariadb else BUSY_S)
-    other = Session(session.target, session.timeout)
-    while stopping.is_alive():
-        # A transaction began in between, or its applier waits.
-        if not finish and not stopped.refused:
-            if not other.version:
-                with suppress(Refused):
-                    other.connect()
-            more = _kill(other, channel)
-            stopped = Stopped([*stopped.statements, *more.statements], more.refused)
-            if stopped.refused:
+    def go_on_killing() -> None:
+        """A transaction began in between, or its applier waits."""
+        nonlocal stopped
+        other, pause, said = Session(session.target, session.timeout), MARIADB_S if mariadb else BUSY_S, False
+        while not over.wait(pause):
+            pause = BUSY_S
+            try:
+                if not other.version:
+                    with suppress(Refused):
+                        other.connect()
+                more = _kill(other, channel)
+            except SampleFailed as error:  # the next time, a connection may be free
+                other, more = Session(session.target, session.timeout), Stopped([], str(error))
+            refused = more.refused or ("" if more.statements else stopped.refused)
+            stopped = Stopped([*stopped.statements, *more.statements], refused)
+            if refused and not said and not over.is_set():
+                said = True
                 voice.say(
                     f"{statement} has been sent, and waits for what is being applied, perhaps for a lock that somebody"
-                    f" holds: end that session. This account may not end the applier ({stopped.refused})."
+                    f" holds: end that session. The applier cannot be ended ({refused})."
                 )
-        stopping.join(BUSY_S)
-    other.close()
-    if error:
-        raise error[0]
+        other.close()
+
+    killing = threading.Thread(target=go_on_killing, daemon=True)
+    if not finish:
+        killing.start()
+    try:
+        session.ask(statement, "stopping the SQL thread", patience=86400)
+    finally:
+        over.set()
+    if not finish:
+        killing.join(BUSY_S)
     return Stopped([*dict.fromkeys(stopped.statements), statement], stopped.refused)
 
 

@@ -277,14 +277,15 @@ def read(session: Session, channel: Channel) -> State:
     if not mariadb and numbers >= (8, 0, 0):
         skip = f"skip_{in_variables(numbers)}_start"
         stays = variable(skip) == "1"
-        with suppress(Refused):
+        if variable("persisted_globals_load") == "1":
             kept = f"SELECT VARIABLE_VALUE FROM performance_schema.persisted_variables WHERE VARIABLE_NAME = '{skip}'"  # noqa: S608
-            stays = (session.value(kept, "reading the persisted variables") or str(stays)).upper() in ("ON", "TRUE")
-        may_persist = variable("persisted_globals_load") == "1" and (
-            rights is None
-            or "ALL PRIVILEGES" in rights
-            or {"SYSTEM_VARIABLES_ADMIN", "PERSIST_RO_VARIABLES_ADMIN"} <= rights
-        )
+            with suppress(Refused):
+                stays = (session.value(kept, "reading what is persisted") or str(stays)).upper() in ("ON", "TRUE")
+            may_persist = (
+                rights is None
+                or "ALL PRIVILEGES" in rights
+                or {"SYSTEM_VARIABLES_ADMIN", "PERSIST_RO_VARIABLES_ADMIN"} <= rights
+            )
     return State(
         version=session.version,
         identity=identity(session),

@@ -230,6 +230,10 @@ def test_a_skip_by_hand_is_understood(scene: Scene) -> None:
     assert "\n" not in status["next"]
     assert "too late" in " ".join(scene.json("forward", target, "--execute", code=1)["reasons"])
     assert "skipped by hand" in scene.paste(status["next"]).out
+    scene.source.sql("DELETE FROM app.lines")
+    scene.fetched()
+    scene.json("freeze")
+    assert " rescue find " in scene.json("status")["next"], "whoever freezes again fears for something else"
     assert scene.json("resume", "--execute", "--delay", "1")["phase"] == "resumed"
     wait_until(
         lambda: scene.tables(scene.replica)["app.stock"] == scene.tables(scene.source)["app.stock"], 30, "the rest"

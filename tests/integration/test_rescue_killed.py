@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from .rescuing import DELAY_S, MISTAKES, Scene, pair_for_rescues
+from .rescuing import DELAY_S, MISTAKES, ROOT, Scene, pair_for_rescues
 from .servers import ROOT_PASSWORD, Kit, wait_until
 from .test_rescue_edges import RESCUER, chosen, rescue_pair, scene
 
@@ -165,6 +167,52 @@ def test_somebody_says_start(scene: Scene) -> None:
     status = scene.json("status")
     assert (status["phase"], status["held"]) == ("forwarded", True)
     assert scene.json("forward", target, "--execute")["done"] == []
+
+
+def meanwhile(scene: Scene, what: str, *command: str) -> str:
+    """What a command says that plans, and before its first step, something happens: a statement of Python."""
+    script = (
+        "import subprocess, sys, time\n"
+        "from check_delayed_repl.rescue import actions\n"
+        "lock = actions.lock\n"
+        "def late(*given):\n"
+        f"    {what}\n"
+        "    lock(*given)\n"
+        "actions.lock = late\n"
+        "from check_delayed_repl import tool\n"
+        "sys.exit(tool.run(sys.argv[1:]))\n"
+    )
+    words = [sys.executable, "-c", script, *scene.command(*command)[3:]]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False).stdout
+
+
+def test_what_somebody_has_applied_since_the_plan_is_not_applied_again(scene: Scene) -> None:
+    """Two operators at once: the place that the second one would set is one of before."""
+    scene.source.sql("CREATE TABLE app.s (n INT) ENGINE=InnoDB", "INSERT INTO app.s VALUES (0)")
+    scene.shorten()
+    wait_until(lambda: scene.replica.value("SELECT n FROM app.s") == 0, 30, "it is there")
+    scene.replica.set_delay(DELAY_S)
+    scene.source.sql("SET SESSION binlog_format = 'STATEMENT'", "UPDATE app.s SET n = n + 1", MISTAKES["drop"])
+    scene.fetched()
+    scene.json("freeze")
+    forward = ("forward", scene.find("--kind", "drop")[0]["target"], "--execute")
+    said = meanwhile(scene, f"subprocess.run({scene.command(*forward)!r}, check=True)", *forward)
+    assert "Refused, and nothing was changed:\n  - somebody has acted here meanwhile" in said, said
+    assert scene.replica.value("SELECT n FROM app.s") == 1
+    assert scene.json("status")["phase"] == "forwarded"
+
+
+def test_a_resume_while_changes_are_being_applied(scene: Scene) -> None:
+    """What is applied between the plan and the stop has moved the place."""
+    if not scene.pins:
+        pytest.skip("it names no place")
+    scene.replica.set_delay(2)
+    with scene.load():
+        scene.more()
+        said = meanwhile(scene, "time.sleep(2.5)", "resume", "--delay", "10", "--execute")
+        assert "Replication goes on" in said, said
+    scene.shorten()
+    wait_until(lambda: scene.tables(scene.replica) == scene.tables(scene.source), 60, "all of it is applied, once")
 
 
 @pytest.mark.long
