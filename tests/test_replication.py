@@ -166,6 +166,12 @@ def test_absurd_values_and_missing_columns_are_a_finding(column: str) -> None:
         assert caught.value.message.isprintable()
 
 
+def test_a_row_that_ends_early_is_a_finding() -> None:
+    whole = answer({**OLD, "Replicate_Do_DB": b"shop"})
+    with pytest.raises(SampleFailed, match="it has no replicate_do_db"):
+        parse_status(whole._replace(rows=[whole.rows[0][:-1]]), None)
+
+
 def test_our_password_is_not_repeated() -> None:
     row = {**OLD, "Last_IO_Error": b"using password: geheim"}
     assert parse_status(answer(row), None, "geheim").seen["io_error"] == "using password: ***"
