@@ -34,23 +34,17 @@ def advise(p: Diagnosis) -> list[Advice]:
     """Every finding once, as a cause or among the consequences of one: the deepest causes first."""
     left = list(p.verdict.findings)
     found: list[Advice] = []
-    for name, following in CONSEQUENCES.items():
+    for name in dict.fromkeys((*CONSEQUENCES, *(finding.condition for finding in left))):
         own = [f for f in left if f.condition == name]
         if own:
-            left = [f for f in left if f not in own]
-            follow = [f for f in left if conditions.general(f.condition) in following]
-            left = [f for f in left if f not in follow]
-            found += _advised(own, p, tuple(f for f in follow if f.state != State.OK))
-    for name in dict.fromkeys(finding.condition for finding in left):
-        found += _advised([finding for finding in left if finding.condition == name], p)
+            following = CONSEQUENCES.get(name, frozenset()) - {name}
+            follow = tuple(f for f in left if conditions.general(f.condition) in following and f.state != State.OK)
+            left = [f for f in left if f.condition != name and conditions.general(f.condition) not in following]
+            meaning = MEANINGS.get(conditions.general(name), "")
+            # What a job holds needs no steps: it goes with the job.
+            found.append(Advice(own[0], meaning, () if own[0].held else steps_for(name, p), follow))
+            found += [Advice(finding, meaning, ()) for finding in own[1:]]
     return found
-
-
-def _advised(same: list[Finding], p: Diagnosis, follow: tuple[Finding, ...] = ()) -> list[Advice]:
-    """Findings of one condition. What a job holds needs no steps: it goes with the job."""
-    meaning = MEANINGS.get(conditions.general(same[0].condition), "")
-    steps = () if same[0].held else steps_for(same[0].condition, p)
-    return [Advice(same[0], meaning, steps, follow), *(Advice(finding, meaning, ()) for finding in same[1:])]
 
 
 def steps_for(condition: str, p: Diagnosis) -> tuple[Step, ...]:

@@ -24,10 +24,8 @@ def render(p: Diagnosis) -> str:
     findings: list[dict[str, Any]] = []
     for one in advise(p):
         steps = [{"text": step.text, "commands": [visible(c) for c in step.commands]} for step in one.steps]
-        findings.append(_finding(one.finding) | {"meaning": one.meaning, "cause": None, "next": steps})
-        findings += [
-            _finding(f) | {"meaning": "", "cause": one.finding.condition, "next": []} for f in one.consequences
-        ]
+        findings.append(_finding(one.finding, one.meaning, None, steps))
+        findings += [_finding(finding, "", one.finding.condition, []) for finding in one.consequences]
     found["findings"] = findings[:MOST]
     found["now"] = next((f["next"][0] for f in findings if f["next"] and f["state"] != "OK"), None)
     found["freeze"] = freeze(p)
@@ -43,6 +41,6 @@ def render(p: Diagnosis) -> str:
     return json.dumps(document.fit(found, visible), allow_nan=False) + "\n"
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
-    state, condition, message, held = finding
-    return {"state": state.name, "condition": condition, "message": clean(message), "held": held}
+def _finding(finding: Finding, meaning: str, cause: str | None, steps: list[dict[str, Any]]) -> dict[str, Any]:
+    told = {"state": finding.state.name, "message": clean(finding.message), "meaning": meaning, "cause": cause}
+    return finding._asdict() | told | {"next": steps}
