@@ -65,7 +65,7 @@ class Fleet:
 @pytest.fixture
 def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
     monkeypatch.setattr(module, "ROUND_S", 0.05)
-    monkeypatch.setattr(module, "JUDGE_S", 0.1)
+    monkeypatch.setattr(module, "ASK_S", 0.1)
     monkeypatch.setattr(module, "FILE_S", 0.1)
     monkeypatch.setattr(module, "targets", lambda _: [monitor])
     monitor = Monitor()

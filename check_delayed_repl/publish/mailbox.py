@@ -12,6 +12,8 @@ from typing import Protocol
 
 from check_delayed_repl.publish.result import Result
 
+POLL_S = 0.1
+"""How often a target's thread sees whether there is something to hand over."""
 RETRY_S = (1.0, 30.0)
 """Seconds before a target that failed is tried again: at first, and at most."""
 AT_ONCE = 256
@@ -50,39 +52,29 @@ class Mailbox(threading.Thread):
         self._target = target
         self._log = log
         self._waiting: dict[str, Result] = {}
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._unwanted: set[str] = set()
         """The replicas that nobody wanted results of, as far as they have been told."""
-        self._ending = False
+        self._ending = threading.Event()
         self._failing = False
 
     def put(self, result: Result) -> None:
         """A newer result of a replica takes the place of one that still waits."""
-        with self._changed:
+        with self._lock:
             self.dropped += self._waiting.pop(result.replica.name, None) is not None
             self._waiting[result.replica.name] = result
-            self._changed.notify()
 
     def finish(self, within_s: float) -> None:
         """Tries once more to hand over what waits, and ends."""
-        with self._changed:
-            self._ending = True
-            self._changed.notify()
+        self._ending.set()
         self.join(within_s)
 
     def run(self) -> None:
         pause = 0.0
-        while True:
-            with self._changed:
-                if pause:
-                    self._changed.wait_for(lambda: self._ending, pause)
-                else:
-                    self._changed.wait_for(lambda: self._waiting or self._ending)
-                if self._ending and (pause or not self._waiting):
-                    break
-                names = list(self._waiting)[:AT_ONCE]
-                batch = [self._waiting.pop(name) for name in names]
-            pause = self._deliver(batch, pause)
+        while not self._ending.wait(pause or POLL_S) or (self._waiting and not pause):
+            with self._lock:
+                batch = [self._waiting.pop(name) for name in list(self._waiting)[:AT_ONCE]]
+            pause = self._deliver(batch, pause) if batch else 0.0
 
     def _deliver(self, batch: list[Result], pause: float) -> float:
         """Returns how long to wait before the next try; 0 where all went well."""
@@ -95,7 +87,7 @@ class Mailbox(threading.Thread):
             if name not in self._unwanted and len(self._unwanted) < MOST_TOLD:
                 self._unwanted.add(name)
                 self._log(f"{self._target.name}: {reason}; others go on")
-        with self._changed:
+        with self._lock:
             newer = self._waiting
             self.dropped += len(done.unwanted) + sum(result.replica.name in newer for result in done.rest)
             self._waiting = {result.replica.name: result for result in done.rest} | newer

@@ -21,8 +21,6 @@ from check_delayed_repl.report.metrics import active_ages
 from check_delayed_repl.words import clean
 
 PREFIX = "delayed_repl_"
-Counts = dict[str, int]
-"""By target."""
 
 
 class Family(NamedTuple):
@@ -64,12 +62,12 @@ _METRICS = (
 
 
 def families(
-    results: Iterable[Result], replicas: int, errors: Counts, dropped: Counts, history_errors: int
+    results: Iterable[Result], replicas: int, errors: dict[str, int], dropped: dict[str, int], history_errors: int
 ) -> list[Family]:
     """Every metric of these verdicts and of the worker itself; families without a sample are left out.
 
-    `replicas`: how many the worker takes samples of. `errors`: how often handing over failed. `dropped`: results that a
-    newer one replaced before they could be handed over, or that nobody wanted.
+    `replicas`: how many the worker takes samples of. By target, `errors`: how often handing over failed; `dropped`:
+    results that a newer one replaced before they could be handed over, or that nobody wanted.
     """
     found: dict[str, Family] = {}
     for name, text in _METRICS:
@@ -179,8 +177,7 @@ def serve(address: str, current: Callable[[], Sequence[Family]]) -> None:
     class Current(Collector):
         def collect(self) -> Iterable[Any]:
             for family in current():
-                name = family.name.removesuffix("_total") if family.kind == "counter" else family.name
-                metric = Metric(name, family.help, family.kind)
+                metric = Metric(family.name.removesuffix("_total"), family.help, family.kind)
                 for labels, value in family.samples:
                     metric.add_sample(family.name, labels, value)
                 yield metric

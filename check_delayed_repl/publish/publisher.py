@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from math import inf
 from ssl import SSLError
 
@@ -25,10 +24,10 @@ from check_delayed_repl.publish.result import Result
 
 LEASE_S = 30.0
 """Of several workers on one history, the one that renewed its lease within this time publishes."""
-RENEW_S = 10.0
+RENEW_S, ASK_S = 10.0, 1.0
+"""How often the lease is renewed; and asked for, while it is another's."""
 ROUND_S = 0.5
-JUDGE_S = 1.0
-"""A round begins at least so long after the one before, and at least so often, whether samples arrive or not."""
+"""Between two rounds of judging."""
 AGED_S = 15.0
 """A verdict is made anew with every record that arrives, and where none does, at least this often."""
 FILE_S = 5.0
@@ -57,10 +56,8 @@ class Publisher(threading.Thread):
         self._judging = Judging(where)
         self._settings = settings
         self._log = log
-        self._lock = threading.Condition()
         self._replicas = replicas
-        self._stored = False
-        self._ending = False
+        self._ending = threading.Event()
         self._trouble = ""
         """Why the history cannot be written; empty where it can."""
         self._told = ""
@@ -82,24 +79,16 @@ class Publisher(threading.Thread):
 
     def stored(self, trouble: str = "") -> None:
         """Samples have been stored, or the history cannot be written, and why."""
-        with self._lock:
-            self._trouble = trouble
-            self._stored = True
-            self._lock.notify()
+        self._trouble = trouble
 
     def replace(self, replicas: tuple[Replica, ...]) -> None:
         """Other replicas, other limits or other names of objects. Where results go to stays as it was."""
-        with self._lock:
-            self._replicas = replicas
-            self._stored = True
-            self._lock.notify()
+        self._replicas = replicas
 
     def finish(self, within_s: float) -> None:
         """Judges once more, hands over what waits, and ends."""
         until = time.monotonic() + within_s
-        with self._lock:
-            self._ending = True
-            self._lock.notify()
+        self._ending.set()
         self.join(within_s)
         for mailbox in self._mailboxes:
             mailbox.finish(max(0.05, until - time.monotonic()))
@@ -109,27 +98,21 @@ class Publisher(threading.Thread):
     def run(self) -> None:
         ending = False
         while not ending:
-            began = time.monotonic()
-            with self._lock:
-                self._lock.wait_for(lambda: self._stored or self._ending, JUDGE_S)
-                self._stored = False
-                ending, trouble, replicas = self._ending, self._trouble, self._replicas
-            for step in (partial(self._round, replicas, trouble), self._write_metrics):
+            ending = self._ending.wait(ROUND_S)
+            for step in (self._round, self._write_metrics):
                 try:
                     step()
                 except Exception as error:  # noqa: BLE001 - the next round may do better; old verdicts must not stand
                     self._latest = {}
                     self._write_at = 0.0
                     self._tell(f"{type(error).__name__}: {error}")
-            with self._lock:
-                self._lock.wait_for(lambda: self._ending, began + ROUND_S - time.monotonic())
         if time.monotonic() < self._mine_until:
             with suppress(HistoryUnavailable):
                 self._judging.lease(self._holder, 0.0)
         self._judging.close()
 
-    def _round(self, replicas: tuple[Replica, ...], trouble: str) -> None:
-        condition = "history-unavailable"
+    def _round(self) -> None:
+        replicas, trouble, condition = self._replicas, self._trouble, "history-unavailable"
         verdicts: dict[str, Verdict] = {}
         try:
             if not trouble:
@@ -200,7 +183,7 @@ class Publisher(threading.Thread):
             if mine and now >= self._mine_until:
                 self._latest.clear()
             self._mine_until = now + LEASE_S if mine else 0.0
-            self._renew_at = now + (RENEW_S if mine else JUDGE_S)
+            self._renew_at = now + (RENEW_S if mine else ASK_S)
         return now < self._mine_until
 
     # --- metrics
