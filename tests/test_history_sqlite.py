@@ -254,16 +254,6 @@ def test_another_program_s_database(path: str) -> None:
     assert "another program's" in failure(path)
 
 
-def test_a_newer_schema(path: str) -> None:
-    opened(path).close()
-    with sqlite3.connect(path) as other:
-        other.execute("PRAGMA user_version = 99")
-    other.close()
-    assert failure(path) == (
-        f"history {path} has schema version 99, and this program knows up to 2: upgrade this program"
-    )
-
-
 def test_a_file_of_the_first_release_is_read_and_written_on(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with sqlite3.connect(path) as old:
         old.executescript((FIRST_RELEASE / "sqlite.sql").read_text())
@@ -328,19 +318,6 @@ def test_locked_past_the_deadline(path: str) -> None:
     assert time.monotonic() - began < 15, "a cache is not waited for"
     holder.execute("COMMIT")
     holder.close()
-
-
-def test_no_space(path: str) -> None:
-    history = opened(path)
-    history.add_sample(R, full(1.0))
-    pages = history._connection.execute("PRAGMA page_count").fetchone()[0]
-    history._connection.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(HistoryUnavailable, match=r"cannot be used: no space left: make room on its disk$"):
-        history.add_records(R, [full(float(number), message="x" * 900) for number in range(500)])
-    assert stored(history) == [full(1.0)]
-    history._connection.execute("PRAGMA max_page_count = 100000")
-    history.add_sample(R, full(2.0))
-    assert len(stored(history)) == 2
 
 
 WITHOUT_FILES = """

@@ -175,10 +175,6 @@ def test_a_server_that_refuses(code: int, says: str) -> None:
 
 
 def test_errors_of_the_status_and_the_heartbeats() -> None:
-    with listening(speaking(okay(1), error(1, 1227, b"no privilege"))) as target:
-        sample = sampled(target)
-    assert (sample.error, sample.io) == ("status-unreadable", None)
-    assert "GRANT REPLICATION CLIENT" in str(sample.message)
     with listening(speaking(okay(1), STATUS_ANSWER, error(1, 1146, b"no table"))) as target:
         sample = sampled(target)
     # What was seen before stays in the sample.
@@ -240,16 +236,12 @@ def test_heartbeats_that_cannot_be_used() -> None:
     with listening(with_beats([b"1", good, clock, own])) as target:
         sample = sampled(target)
     assert (sample.error, sample.delay, sample.local_missing) == (None, 3.25, True)
-    with listening(with_beats([b"3", good, clock, own], [b"2", good, clock, own])) as target:
-        sample = sampled(target)
-        # The source changed: the newest foreign row serves.
-        served = Observer(target).sample(time.monotonic() + 1, Sample(t=0.0, source_id=3, heartbeat_id=3))
-        # While that cannot be decided, the sample does not say that it was.
-    assert (sample.error, sample.source_id) == ("heartbeat-missing", 1)
-    assert (served.error, served.source_id, served.heartbeat_id, served.delay) == (None, 1, 3, 3.25)
-    with listening(with_beats([b"2", good, clock, own])) as target:
-        failed = Observer(target).sample(time.monotonic() + 1, Sample(t=0.0, source_id=3, heartbeat_id=3))
-    assert (failed.error, failed.source_id) == ("heartbeat-missing", None)
+    before = Sample(t=0.0, source_id=3, heartbeat_id=3)
+    for rows, says, source in (([b"3", b"2"], None, 1), ([b"2"], "heartbeat-missing", None)):
+        with listening(with_beats(*([row, good, clock, own] for row in rows))) as target:
+            sample = Observer(target).sample(time.monotonic() + 1, before)
+        # While it cannot be decided that the source has changed, the sample does not say so.
+        assert (sample.error, sample.source_id) == (says, source)
 
 
 def test_a_connection_is_kept_and_made_again() -> None:

@@ -92,12 +92,6 @@ def test_two_servers_behind_one_address() -> None:
             assert sampled(target).delay == 3.25
 
 
-def test_a_timestamp_is_in_utc_whatever_the_writers_zone() -> None:
-    for kind, delay in ((7, 3.25), (253, 3603.25)):
-        with listening(answering(MYSQL, *UUIDS[:1] * 2, kind)) as target:
-            assert sampled(target._replace(heartbeat_timezone="Europe/Berlin")).delay == delay
-
-
 def test_an_address_with_a_zone() -> None:
     with listening(HEALTHY, host="::1") as target:
         assert sampled(target._replace(host="::1%1")).delay == 3.25

@@ -241,18 +241,6 @@ def test_how_often_and_how_long_ago_a_name_may_change() -> None:
     assert not after(*"abcdef", every=25000.0)
 
 
-def test_the_samples_of_another_server_stay_out_after_loading() -> None:
-    records: list[Sample] = [*of("uuid:a", 0.0, 300.0), *of("uuid:b", 310.0, 320.0, 8000.0)]
-    fold = folded(records)
-    again = Fold.load(fold.dump(), LIMITS)
-    again.restore(records)
-    straggler = sample(305.0, server="uuid:b")
-    for one in (fold, again):
-        one.add(straggler)
-    assert again.verdict(330.0) == fold.verdict(330.0)
-    assert again.dump() == fold.dump()
-
-
 LONG = ",".join(f"shop.table_{n:02}" for n in range(40))
 
 
@@ -408,11 +396,6 @@ def test_late_samples_are_not_the_newest_one() -> None:
         assert judged([*moving, stuck._replace(t=900.0), *late], now=900.0).source_log_age == 310.0
     other = moving[20]._replace(server="uuid:b")
     assert conditions(judged([*[s._replace(server="uuid:a") for s in moving], other], now=600.0)) == {"in-range"}
-
-
-def test_late_samples_count_where_a_trend_reaches_back_to_them() -> None:
-    line = samples(0.0, 600.0)
-    assert judged([line[0], *line[40:], *line[1:40]]).trend == judged(line).trend
 
 
 @settings(max_examples=30, deadline=None)
