@@ -39,48 +39,38 @@ def written(
 ) -> tuple[dict[str, str], str]:
     """The files, and all statements that are to be run on the replica."""
     found = folder(replica, source, STATUS | status, wanted)
-    assert set(found) >= {
-        "README.txt",
-        "source.sql",
-        "replica.sql",
-        "monitor.cnf",
-        "config.toml",
-        "nagios.cfg",
-        "icinga2.conf",
-    }
+    names = {"README.txt", "source.sql", "replica.sql", "monitor.cnf", "config.toml", "nagios.cfg", "icinga2.conf"}
+    assert set(found) >= names
     return found, found["replica.sql"]
 
 
-SOURCES = {
-    "5.6.51-log": "''delay_beat''@''localhost'' IDENTIFIED BY PASSWORD ''*",
-    "5.7.44": "CREATE USER IF NOT EXISTS 'delay_beat'@'localhost' IDENTIFIED BY '",
-    "8.0.36": "CREATE USER IF NOT EXISTS 'delay_beat'@'localhost' IDENTIFIED BY '",
-    "9.7.0": "CREATE USER IF NOT EXISTS 'delay_beat'@'localhost' IDENTIFIED BY '",
-    "10.5.23-MariaDB": "CREATE USER IF NOT EXISTS 'delay_beat'@'localhost' IDENTIFIED BY PASSWORD '*",
-    "11.8.2-MariaDB": "CREATE USER IF NOT EXISTS 'delay_beat'@'localhost' IDENTIFIED BY PASSWORD '*",
-}
+CREATES = "CREATE USER IF NOT EXISTS 'delay_beat'@'localhost' IDENTIFIED BY"
+PLAIN, HASHED = f"{CREATES} '", f"{CREATES} PASSWORD '*"
+ADMINS = "CONNECTION_ADMIN, SESSION_VARIABLES_ADMIN"
 
 
-@pytest.mark.parametrize("version", SOURCES)
-def test_every_family_from_nothing(version: str) -> None:
+@pytest.mark.parametrize(
+    ("version", "creates", "bypass"),
+    [
+        ("5.6.51-log", "''delay_beat''@''localhost'' IDENTIFIED BY PASSWORD ''*", "SUPER"),
+        ("5.7.44", PLAIN, "SUPER"),
+        ("8.0.36", PLAIN, ADMINS),
+        ("9.7.0", PLAIN, ADMINS),
+        ("10.5.23-MariaDB", HASHED, "READ_ONLY ADMIN, BINLOG ADMIN"),
+        ("11.8.2-MariaDB", HASHED, "READ_ONLY ADMIN, BINLOG ADMIN"),
+    ],
+)
+def test_every_family_from_nothing(version: str, creates: str, bypass: str) -> None:
     files, on_replica = written(server(version, 2, READ_ONLY="ON"), server(version, 1))
-    assert SOURCES[version] in files["source.sql"]
+    assert creates in files["source.sql"]
     assert "sql_log_bin" not in files["source.sql"]
     assert on_replica.splitlines()[1] == "SET SESSION sql_log_bin = 0;"
     assert "'delay_check'@'10.0.0.9'" in on_replica
-    bypass = {
-        "10.5": "READ_ONLY ADMIN, BINLOG ADMIN",
-        "11.8": "READ_ONLY ADMIN, BINLOG ADMIN",
-        "5.6.": "SUPER",
-        "5.7.": "SUPER",
-    }.get(version[:4], "CONNECTION_ADMIN, SESSION_VARIABLES_ADMIN")
     assert f"GRANT {bypass} ON *.* TO 'delay_beat_local'@'localhost';" in on_replica
     # Whatever is made on the source arrives on the replica: no name is made on both, but the table, IF NOT EXISTS.
     made = {name: set(re.findall(r"'(delay_\w+)'", files[name])) for name in ("source.sql", "replica.sql")}
     assert made["source.sql"] & made["replica.sql"] == set()
-    assert all(
-        "IF NOT EXISTS" in line for line in files["source.sql"].splitlines() if line.startswith("CREATE DATABASE")
-    )
+    assert "\nCREATE DATABASE `" not in files["source.sql"], "but IF NOT EXISTS"
     assert "sql_log_bin=0" in files["pt-heartbeat-replica.service"]
     assert "--check-read-only" not in "".join(files.values())
     for name in ("heartbeat-source", "heartbeat-replica", "monitor"):
@@ -110,15 +100,9 @@ def test_a_replica_that_nothing_can_be_written_to() -> None:
 
 
 def test_what_is_there_already_is_left_alone() -> None:
-    replica = server(
-        "10.11.6-MariaDB",
-        2,
-        READ_ONLY="ON",
-        columns=OLD_COLUMNS,
-        beats={1: 7201.0, 2: 0.5},
-        advancing=frozenset({1, 2}),
-        accounts=frozenset({("delay_check", "10.0.0.9"), ("delay_rescue", "10.0.0.9")}),
-    )
+    there = {"accounts": {("delay_check", "10.0.0.9"), ("delay_rescue", "10.0.0.9")}, "columns": OLD_COLUMNS}
+    beats = {1: 7201.0, 2: 0.5}
+    replica = server("10.11.6-MariaDB", 2, READ_ONLY="ON", beats=beats, advancing=frozenset(beats), **there)
     source = server("10.11.6-MariaDB", 1, columns=OLD_COLUMNS, beats={1: 0.5}, advancing=frozenset({1}))
     files, on_replica = written(replica, source)
     assert "There is nothing to do" in files["source.sql"]
@@ -153,9 +137,8 @@ def test_a_source_that_does_not_answer() -> None:
 
 def test_replication_that_is_stopped() -> None:
     """No heartbeat would arrive: said first of all."""
-    files, _ = written(
-        server("9.7.0", 2), server("9.7.0", 1), replica_io_running="Connecting", replica_sql_running="No"
-    )
+    threads = {"replica_io_running": "Connecting", "replica_sql_running": "No"}
+    files, _ = written(server("9.7.0", 2), server("9.7.0", 1), **threads)
     assert "Nothing is applied: the replica's SQL thread is stopped." in files["README.txt"]
     assert "Nothing is fetched" not in files["README.txt"]
 
@@ -179,19 +162,11 @@ SHOWN = """\
 
 
 PLACE = "RELAY_LOG_FILE = 'relay.000007', RELAY_LOG_POS = 431"
+THREADS = ["STOP REPLICA SQL_THREAD", "START REPLICA IO_THREAD", "START REPLICA SQL_THREAD"]
+STOP, FETCH, APPLY = (f"{statement} FOR CHANNEL 'a';" for statement in THREADS)
 SET_DELAY = {
-    "9.7.0": [
-        "STOP REPLICA SQL_THREAD FOR CHANNEL 'a';",
-        "START REPLICA IO_THREAD FOR CHANNEL 'a';",
-        "CHANGE REPLICATION SOURCE TO SOURCE_DELAY = 3600 FOR CHANNEL 'a';",
-        "START REPLICA SQL_THREAD FOR CHANNEL 'a';",
-    ],
-    "8.0.22": [
-        "STOP REPLICA SQL_THREAD FOR CHANNEL 'a';",
-        "START REPLICA IO_THREAD FOR CHANNEL 'a';",
-        "CHANGE MASTER TO MASTER_DELAY = 3600 FOR CHANNEL 'a';",
-        "START REPLICA SQL_THREAD FOR CHANNEL 'a';",
-    ],
+    "9.7.0": [STOP, FETCH, "CHANGE REPLICATION SOURCE TO SOURCE_DELAY = 3600 FOR CHANNEL 'a';", APPLY],
+    "8.0.22": [STOP, FETCH, "CHANGE MASTER TO MASTER_DELAY = 3600 FOR CHANNEL 'a';", APPLY],
     "10.11.6-MariaDB": [
         "STOP SLAVE 'a'; SHOW SLAVE 'a' STATUS\\G",
         f"CHANGE MASTER 'a' TO MASTER_DELAY = 3600, {PLACE};",
