@@ -356,10 +356,7 @@ def test_the_place_that_mariadb_shows_behind_a_forward_is_not_believed(
     ("picture", "said"),
     [
         (SCENES["delay-out-of-bounds pt-slave-delay"], "pt-slave-delay --defaults-file"),
-        (
-            SCENES["local-heartbeat-stale"],
-            "systemctl restart pt-heartbeat-replica",
-        ),
+        (SCENES["local-heartbeat-stale"], "systemctl restart pt-heartbeat-replica"),
         (SCENES["delay-out-of-bounds hours"], "--heartbeat-timezone"),
         (SCENES["heartbeat-from-future"], "--heartbeat-timezone"),
         (lambda: scene(line(local=7200.3)), "--heartbeat-timezone"),

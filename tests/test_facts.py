@@ -101,8 +101,7 @@ def test_states_of_an_io_thread_that_are_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("delay", "usable"),
-    [(None, False), (-1.001, False), (-1.0, True), (0.0, True), (1e10, True), (1.0001e10, False)],
+    ("delay", "usable"), [(None, False), (-1.001, False), (-1.0, True), (0.0, True), (1e10, True), (1.0001e10, False)]
 )
 def test_a_delay_that_a_trend_may_be_fitted_to(delay: float | None, usable: bool) -> None:
     assert heartbeat_usable(sample(10.0, delay)) == usable

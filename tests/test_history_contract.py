@@ -504,11 +504,7 @@ def samples_from_the_future_can_be_taken_back(open_: Open) -> None:
 def a_deadline_that_has_passed_is_told(open_: Open) -> None:
     history = open_()
     history.deadline = time.monotonic() - 1
-    for call in (
-        lambda: history.add_sample(R, Sample(1.0, 1.0)),
-        history.replicas,
-        lambda: list(history.records(R)),
-    ):
+    for call in (lambda: history.add_sample(R, Sample(1.0, 1.0)), history.replicas, lambda: list(history.records(R))):
         with pytest.raises(HistoryUnavailable, match="no time was left"):
             call()
     history.deadline = time.monotonic() + 10

@@ -266,7 +266,7 @@ def test_an_option_file_of_the_source_brings_its_own_login(monkeypatch: pytest.M
         args = parser.parse_args(["-H", "db7", "-u", "root", "-p", "x", "--to", "new", *options])
         init._source(args, target_from(args), STATUS)
     assert [(one.host, one.user, one.password) for one in asked] == [
-        *(("db1", "root", "x"), ("db1", "me", "x"), ("db1", None, None)),
+        *(("db1", "root", "x"), ("db1", "me", "x"), ("db1", None, None))
     ]
 
 

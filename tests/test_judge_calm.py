@@ -77,10 +77,7 @@ def bent(end: int, pace: int = 1) -> Callable[[int], float]:
     ("columns", "condition", "changes"),
     [
         (
-            {
-                "io": lambda i: "Connecting" if i > 30 else "Yes",
-                "source_log": lambda i: ("bin.000002", min(i, 30)),
-            },
+            {"io": lambda i: "Connecting" if i > 30 else "Yes", "source_log": lambda i: ("bin.000002", min(i, 30))},
             "io-stopped",
             {},
         ),

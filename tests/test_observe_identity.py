@@ -9,19 +9,7 @@ import threading
 import time
 
 import pytest
-from listeners import (
-    HEALTHY,
-    STATUS,
-    STATUS_ANSWER,
-    Talk,
-    heard,
-    listening,
-    logged_in,
-    okay,
-    speaking,
-    stamp,
-    table,
-)
+from listeners import HEALTHY, STATUS, STATUS_ANSWER, Talk, heard, listening, logged_in, okay, speaking, stamp, table
 
 from check_delayed_repl.observe import names
 from check_delayed_repl.observe.sample import Observer

@@ -158,8 +158,7 @@ def test_nonsense_is_a_usage_error_that_names_the_option(arguments: list[str], n
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    ["--pasword=geheim", "-p two geheim", "--password two -- geheim", "-ygeheim", "-p geheim --window 0"],
+    "arguments", ["--pasword=geheim", "-p two geheim", "--password two -- geheim", "-ygeheim", "-p geheim --window 0"]
 )
 def test_a_usage_error_never_quotes_what_may_be_a_password(arguments: str) -> None:
     with pytest.raises(UsageError) as caught:

@@ -18,12 +18,16 @@ from math import isfinite
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
+from zoneinfo import ZoneInfo
 
 import check_delayed_repl.observe.wire  # noqa: F401  not within a deadline
 from check_delayed_repl import options as line
 from check_delayed_repl.arguments import Parser, UsageError, duration
 from check_delayed_repl.conditions import SAMPLE_ERRORS
+from check_delayed_repl.configfile import File, read_toml
 from check_delayed_repl.history import HistoryUnavailable
+from check_delayed_repl.history.mysql import parse_url
+from check_delayed_repl.history.recording import RecordingError, dumps, read
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.limits import Limits
@@ -36,6 +40,8 @@ from check_delayed_repl.observe.optionfile import OptionFileError, read_options
 from check_delayed_repl.observe.sample import Observer
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.records import Record, Sample
+from check_delayed_repl.report import document as as_json
+from check_delayed_repl.report import nagios
 
 CORPUS = Path(__file__).parent / "corpus"
 SECRET = "pw-7h-secret"
@@ -111,14 +117,12 @@ def _well_formed(sample: Sample) -> None:
 
 def _judged(samples: list[Sample], status: Answer) -> None:
     """Judged and printed, and OK only where both threads run without an error."""
-    from check_delayed_repl.report import document, nagios
-
     fold = Fold(LIMITS)
     for sample in samples:
         fold.add(sample)
     verdict = fold.verdict(samples[-1].t)
     _printable(nagios.render(verdict, LIMITS, 2))
-    json.loads(document.render(verdict, LIMITS, "r"))
+    json.loads(as_json.render(verdict, LIMITS, "r"))
     if verdict.state is State.OK:
         last = samples[-1]
         assert last.error is None
@@ -150,8 +154,6 @@ def _one_line(error: object) -> None:
 
 def times(data: bytes) -> None:
     """A heartbeat's `ts`: a time between the years that make sense, or none."""
-    from zoneinfo import ZoneInfo
-
     zones: tuple[tzinfo | None, ...] = (None, ZoneInfo("Europe/Berlin"), ZoneInfo("Pacific/Apia"))
     for zone in zones:
         found = heartbeat.times(data, zone)
@@ -236,8 +238,6 @@ def optionfile(data: bytes) -> None:
 
 def recording(data: bytes) -> None:
     """A recording: records that survive being written and read again, are kept, and can be judged."""
-    from check_delayed_repl.history.recording import RecordingError, dumps, read
-
     records: list[Record] = []
     number = 0
     try:
@@ -257,15 +257,11 @@ def recording(data: bytes) -> None:
                 assert verdict.state is not State.OK
     ends = [record.t for record in records[:MOST_RECORDS] if isinstance(record, Sample)]
     if ends:
-        from check_delayed_repl.report import nagios
-
         _printable(nagios.render(fold.verdict(ends[-1]), LIMITS, 2))
 
 
 def config(data: bytes) -> None:
     """A configuration file: replicas, or one line about what is wrong."""
-    from check_delayed_repl.configfile import File, read_toml
-
     _FILE.write_bytes(data)
     try:
         file = File(str(_FILE), read_toml(str(_FILE), "--config")[0])
@@ -307,8 +303,6 @@ def options(data: bytes) -> None:
 
 def url(data: bytes) -> None:
     """The URL of a shared history."""
-    from check_delayed_repl.history.mysql import parse_url
-
     text = f"mysql://me:{SECRET}@{os.fsdecode(data)}"
     try:
         target, database, name = parse_url(text)

@@ -76,32 +76,23 @@ def strangers(name: str) -> st.SearchStrategy[bytes]:
 
 
 TIMES = r"[0-9]{4}-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-5][0-9]:[0-6][0-9](\.[0-9]{0,9})?"
-STRATEGIES: dict[str, tuple[st.SearchStrategy[bytes], int]] = {
-    "sample": (strangers("sample"), 500),
-    "times": (st.one_of(st.from_regex(TIMES, fullmatch=True).map(str.encode), st.binary(max_size=40)), 300),
-    "wire": (strangers("wire"), 300),
-    "packets": (strangers("packets"), 150),
-    "optionfile": (strangers("optionfile"), 700),
-    "recording": (strangers("recording"), 600),
-    "config": (strangers("config"), 500),
-    "options": (strangers("options"), 400),
-    "url": (strangers("url"), 200),
-}
-"""For each target what it is fed, and how often."""
+COUNTS = {"sample": 500, "times": 300, "wire": 300, "packets": 150, "optionfile": 700, "recording": 600, "config": 500}
+COUNTS |= {"options": 400, "url": 200}
+"""How often each target is fed."""
 
 
 def feed(name: str, *, derandomize: bool) -> None:
     """Feeds a target as often as it says."""
-    strategy, count = STRATEGIES[name]
+    times = st.one_of(st.from_regex(TIMES, fullmatch=True).map(str.encode), st.binary(max_size=40))
 
     @settings(
-        max_examples=count,
+        max_examples=COUNTS[name],
         derandomize=derandomize,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(strategy)
+    @given(times if name == "times" else strangers(name))
     def run(data: bytes) -> None:
         TARGETS[name](data)
 
