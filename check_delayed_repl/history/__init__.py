@@ -50,8 +50,9 @@ def open_history(where: str | None, deadline: float) -> History:
 
     if place:
         return SQLiteHistory(place, deadline)
-    folder = _state_folder()
-    place = os.path.join(folder, FILE_NAME)
+    place = default_file()
+    folder = os.path.dirname(place)
+    _create(folder)
     new = not os.path.exists(place)
     history = SQLiteHistory(place, deadline)
     if new and os.geteuid() == 0 and os.stat(folder).st_gid == 0:
@@ -111,30 +112,24 @@ def is_url(where: str) -> bool:
 
 def default_file() -> str:
     """The file of the default history, which need not be there yet. Raises HistoryUnavailable."""
-    return os.path.join(_which_folder()[0], FILE_NAME)
-
-
-def _which_folder() -> tuple[str, int]:
-    """The folder of the default history, and the mode to create it with."""
     if os.path.isdir(STATE_FOLDER) or os.geteuid() == 0:
-        return STATE_FOLDER, 0o2770
+        return os.path.join(STATE_FOLDER, FILE_NAME)
     base = os.environ.get("XDG_STATE_HOME", "")
     if not os.path.isabs(base):
         base = os.path.expanduser("~/.local/state")
     if not os.path.isabs(base):
         raise HistoryUnavailable("no home folder to keep a history in: name a file with --history")
-    return os.path.join(base, "check_delayed_repl"), 0o700
+    return os.path.join(base, "check_delayed_repl", FILE_NAME)
 
 
-def _state_folder() -> str:
-    """The folder of the default history, created if need be."""
-    folder, mode = _which_folder()
-    if not os.path.isdir(folder):
-        try:
-            os.makedirs(folder, exist_ok=True)
-            os.chmod(folder, mode)  # makedirs' own mode is subject to the umask
-        except OSError as error:
-            raise HistoryUnavailable(
-                f"cannot create the state folder {folder} ({error.strerror}): create it, or name a file with --history"
-            ) from None
-    return folder
+def _create(folder: str) -> None:
+    """Sees to it that the state folder is there."""
+    if os.path.isdir(folder):
+        return
+    try:
+        os.makedirs(folder, exist_ok=True)
+        os.chmod(folder, 0o2770 if folder == STATE_FOLDER else 0o700)  # makedirs' own mode is subject to the umask
+    except OSError as error:
+        raise HistoryUnavailable(
+            f"cannot create the state folder {folder} ({error.strerror}): create it, or name a file with --history"
+        ) from None

@@ -65,17 +65,10 @@ FROM_FIRST_RELEASE = in_types(
 )
 
 _FIRST_RELEASE_WORDS = {
-    "error": (
-        "timeout",
-        "connect-failed",
-        "not-a-replica",
-        "status-unreadable",
-        "heartbeat-missing",
-        "heartbeat-unreadable",
-        "server-down",
-    ),
-    "io_thread": ("No", "Yes", "Connecting", "Preparing"),
-    "sql_thread": ("No", "Yes", "Connecting", "Preparing"),
+    "error": "timeout connect-failed not-a-replica status-unreadable heartbeat-missing heartbeat-unreadable"
+    " server-down",
+    "io_thread": "No Yes Connecting Preparing",
+    "sql_thread": "No Yes Connecting Preparing",
 }
 
 _NUMBERED = ("NAME", "LIST")
@@ -92,7 +85,8 @@ def _read_as(column: str, kind: str) -> str:
     if kind in _NUMBERED:
         return f"(SELECT name FROM word WHERE number = {column})"
     if kind == "WORD":
-        cases = " ".join(f"WHEN {number} THEN '{word}'" for number, word in enumerate(_FIRST_RELEASE_WORDS[column]))
+        words = enumerate(_FIRST_RELEASE_WORDS[column].split())
+        cases = " ".join(f"WHEN {number} THEN '{word}'" for number, word in words)
         return f"CASE {column} {cases} ELSE CAST({column} AS TEXT) END"
     return column
 
@@ -102,7 +96,7 @@ class SQLiteHistory(History):
 
     errors = (sqlite3.Error, ValueError, TypeError, AttributeError, OverflowError)  # values that nobody ever wrote
     by_t = "INDEXED BY sample_t"
-    read = ", ".join(_read_as(column, kind) for column, kind in COLUMNS)
+    columns = ", ".join(_read_as(column, kind) for column, kind in COLUMNS)
     places = ", ".join("(SELECT number FROM word WHERE name = ?)" if kind in _NUMBERED else "?" for _, kind in COLUMNS)
 
     def __init__(self, path: str, deadline: float) -> None:

@@ -62,7 +62,7 @@ class History(Database):
 
     # --- what a kind of database has in its own way ---
 
-    read = _COLUMNS
+    columns = _COLUMNS
     """How a sample's columns are read."""
     places = ", ".join("?" for _ in codec.COLUMNS)
     """How their values are written."""
@@ -162,7 +162,7 @@ class History(Database):
 
     def _samples(self, rest: str, parameters: Sequence[object]) -> list[tuple[int, int, Sample]]:
         """Samples, each with its arrival and its replica's number; `rest` follows FROM sample."""
-        statement = f"SELECT arrival, replica, {self.read} FROM sample {rest}"
+        statement = f"SELECT arrival, replica, {self.columns} FROM sample {rest}"
         return self._read(
             lambda: [(row[0], row[1], codec.sample_from(row[2:])) for row in self._rows(statement, parameters)]
         )
