@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import string
 from typing import NamedTuple
 
 from check_delayed_repl.observe.dialect import quoted
 from check_delayed_repl.observe.heartbeat import identifier, table_name
 from check_delayed_repl.setup.asking import Facts
 
-_MARKS = "-_.,:+="
-"""Neither SQL nor an option file takes these for anything but themselves."""
 POSITION_COLUMNS = {"file", "position"}
 """Columns of a heartbeat table for which pt-heartbeat asks for the server's own binary log."""
 APPLIED_COLUMNS = {*("relay_master_log_file", "exec_master_log_pos"), *("relay_source_log_file", "exec_source_log_pos")}
@@ -41,12 +38,9 @@ RESCUE = Role("delay_rescue", "rescue.cnf", "delayed-repl rescue")
 
 
 def password() -> str:
-    """A new random one, with something of every kind that a server's policy may ask for."""
-    kinds = (string.ascii_lowercase, string.ascii_uppercase, string.digits, _MARKS)
-    letters = [secrets.choice(kind) for kind in kinds]
-    letters += [secrets.choice("".join(kinds[:3])) for _ in range(20)]
-    secrets.SystemRandom().shuffle(letters)
-    return "".join(letters)
+    """A new random one of 24 characters: something of every kind that a server's policy may ask for, and 120 bits of
+    what neither SQL nor an option file takes for anything but itself."""
+    return f"aA1-{secrets.token_urlsafe(15)}"
 
 
 class Account(NamedTuple):
