@@ -39,6 +39,7 @@ from listeners import (
 
 from check_delayed_repl.observe.sample import Observer
 from check_delayed_repl.observe.target import Target
+from check_delayed_repl.observe.wire import Connection, PyMySQLConnection
 from check_delayed_repl.records import Sample
 
 
@@ -416,6 +417,15 @@ def test_an_authentication_method_that_is_not_there(plugin: bytes, says: str, mo
     monkeypatch.setitem(sys.modules, "nacl", None)
     with listening(saying(greeting(), packet(2, b"\xfe" + plugin + b"\0" + b"D" * 32))) as target:
         assert says in str(Observer(target).sample(time.monotonic() + 2, None).message)
+
+
+def test_an_account_of_another_method_than_the_server_greets_with_in_the_oldest_pymysql(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(PyMySQLConnection, "_process_auth", lambda _, plugin, packet: asked.append((plugin, packet)))
+    Connection._process_auth(Connection.__new__(Connection), b"mysql_native_password", "packet")
+    assert asked == [(b"mysql_native_password", "packet")]
 
 
 @pytest.mark.parametrize("many", [100_000, 400])

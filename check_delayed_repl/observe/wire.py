@@ -208,11 +208,11 @@ class Connection(PyMySQLConnection):
         if self.ssl:
             self.client_flag |= CLIENT.SSL
 
-    def _process_auth(self, plugin_name: bytes, auth_packet: Any, handler: Any = None) -> Any:
+    def _process_auth(self, plugin_name: bytes, *more: Any) -> Any:  # PyMySQL 1.1 gives one argument less than 1.2
         if plugin_name in _CLEARTEXT:
             self._only_in_private(plugin_name.decode())
         try:
-            return super()._process_auth(plugin_name, auth_packet, handler)  # type: ignore[misc]
+            return super()._process_auth(plugin_name, *more)  # type: ignore[misc]
         except (RuntimeError, MySQLError) as error:
             if not isinstance(error, RuntimeError) and error.args[:1] != (CR.CR_AUTH_PLUGIN_CANNOT_LOAD,):
                 raise
