@@ -39,8 +39,7 @@ from check_delayed_repl import conditions, words
 from check_delayed_repl.diagnose import document as diagnosis
 from check_delayed_repl.diagnose import plot
 from check_delayed_repl.diagnose.advice import advise, general_steps, steps_for
-from check_delayed_repl.diagnose.certainty import certainty
-from check_delayed_repl.diagnose.picture import Diagnosis
+from check_delayed_repl.diagnose.picture import Diagnosis, certainty
 from check_delayed_repl.diagnose.screen import to_ascii
 from check_delayed_repl.diagnose.server import _place
 from check_delayed_repl.diagnose.steps import freeze

@@ -97,12 +97,11 @@ ON_PURPOSE = "Unless it was stopped to save what a mistake destroyed, go on appl
 def _out_of_bounds(p: Diagnosis) -> tuple[Step, ...]:
     seen, below = p.seen, p.side == BELOW
     if seen is not None and s.limits_do_not_fit(p):
-        fitting = s.words_for(p._replace(call=p.call._replace(judging=("--delay", str(seen.sql_delay)))))
         must_stop = p.dialect is not None and p.dialect.needs_place and not s.stopped(p)
         return (
             Step(
                 "If {setting} is meant, give every command the limits for it:",
-                ("delayed-repl diagnose{connection}{judging}{history}".format_map(fitting),),
+                f"delayed-repl diagnose{{connection}} --delay {seen.sql_delay}{{sampling}}{{history}}",
             ),
             Step("If not, set the one that is meant:", "{stop_sql}") if must_stop else Step("If not:"),
             *s.set_delay(p, s.meant_delay(p)),

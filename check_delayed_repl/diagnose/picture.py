@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import isfinite
 from typing import NamedTuple
 
-from check_delayed_repl.diagnose.certainty import Certainty, certainty
 from check_delayed_repl.diagnose.server import Server
 from check_delayed_repl.given import Call
 from check_delayed_repl.judge.findings import native, worst_first
@@ -19,6 +19,11 @@ from check_delayed_repl.limits import Limits, option
 from check_delayed_repl.observe.dialect import Dialect, Place
 from check_delayed_repl.records import Sample
 
+CONFIDENCE = 0.95
+MOST_COMPARED = 500
+"""Theil-Sen compares every pair of samples: more of them than this are thinned out first."""
+SAME_SLOPE = 0.01
+"""s/s: two slopes that differ by less agree, for nobody would do anything else."""
 MOST_SEGMENTS = 12
 FAR = 86400.0
 """Seconds: nobody wants to know of a bound that is reached later than that."""
@@ -32,6 +37,18 @@ class Segment(NamedTuple):
     begins: float
     ends: float
     slope: float
+
+
+class Certainty(NamedTuple):
+    """What is known of a slope, all in seconds of delay per second."""
+
+    slope: float
+    """Least squares."""
+    low: float
+    high: float
+    """The confidence interval of that."""
+    theil_sen: float | None
+    """The median of the slopes between any two samples, where it disagrees: then a few samples bend the line."""
 
 
 class Outlook(NamedTuple):
@@ -153,6 +170,21 @@ def picture(
         confidence=tuple(confidence),
     )
     return found._replace(protection=protection(verdict, found.seen, found.native))
+
+
+def certainty(points: Sequence[Point]) -> Certainty:
+    """The slope through points at three or more distinct times."""
+    from scipy import stats
+
+    # From the last time and the first delay: large numbers would cost digits.
+    x, y = [t - points[-1][0] for t, _ in points], [d - points[0][1] for _, d in points]
+    line = stats.linregress(x, y)
+    slope = float(line.slope)
+    half = float(line.stderr) * float(stats.t.ppf((1 + CONFIDENCE) / 2, len(points) - 2))
+    step = -(-len(points) // MOST_COMPARED)
+    other, _, other_low, other_high = map(float, stats.theilslopes(y[::step], x[::step], CONFIDENCE))
+    agree = abs(other - slope) <= SAME_SLOPE or (abs(other - slope) <= half and other_low <= slope <= other_high)
+    return Certainty(slope, slope - half, slope + half, None if agree or not isfinite(other) else other)
 
 
 def _segments(points: Sequence[Point], limits: Limits) -> tuple[Segment, ...]:

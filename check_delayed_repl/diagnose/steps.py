@@ -97,6 +97,7 @@ def words_for(p: Diagnosis) -> dict[str, str]:
     seen, call = p.seen, p.call
     client = p.dialect.client if p.dialect is not None else "mysql"
     spent = [b.option for b in p.budgets if b.held > b.limit] or ["--max-recovery-time or --max-trend-time"]
+    sampling = " --sampling worker" if call.worker else ""
     file = joined(call.history[-1:]) if call.history and not is_url(call.history[-1]) else ""
     return {
         "privilege": p.dialect.privilege if p.dialect is not None else "REPLICATION CLIENT (MariaDB: SLAVE MONITOR)",
@@ -110,7 +111,8 @@ def words_for(p: Diagnosis) -> dict[str, str]:
         "service": client,
         "table": call.table,
         "connection": options(call.connection),
-        "judging": options((*call.judging, *(("--sampling", "worker") if call.worker else ()))),
+        "judging": options(call.judging) + sampling,
+        "sampling": sampling,
         "history": options(call.history),
         "replica": options(("--replica", p.replica)),
         "login": f"{client}{options(call.client)} -e 'SELECT 1'" if call.reaches else "",

@@ -10,9 +10,8 @@ from rich.text import Text
 
 from check_delayed_repl import words
 from check_delayed_repl.diagnose.advice import advise
-from check_delayed_repl.diagnose.certainty import CONFIDENCE
 from check_delayed_repl.diagnose.chart import chart
-from check_delayed_repl.diagnose.picture import Budget, Diagnosis, Outlook
+from check_delayed_repl.diagnose.picture import CONFIDENCE, Budget, Diagnosis, Outlook
 from check_delayed_repl.diagnose.screen import visible
 from check_delayed_repl.diagnose.steps import freeze
 from check_delayed_repl.judge.outcome import Finding, JobView, State
@@ -68,7 +67,7 @@ class Screen:
         """The verdict, one thing to do now, and what is protected: at most 24 lines."""
         first, *others = self.p.verdict.findings
         own = next(a for a in self.advice if first == a.finding or first in a.consequences)
-        lines = [*self._header(), *self._text(sentence(first.message, LONGEST))]
+        lines = self._header()
         lines += self._text(own.meaning if first == own.finding else f"It follows from {shown(own.finding.condition)}.")
         lines += [Text(), *self._now(), *self._protected()]
         also = [f"{f.state.name} {shown(f.condition)}" for f in others if f.state != State.OK]
@@ -96,13 +95,12 @@ class Screen:
     def frame(self, rows: int) -> list[Text]:
         """What one waits in front of, in `rows` rows: whole parts, the most important ones first, as many as fit."""
         verdict = self.p.verdict
-        lines = [*self._header(), *self._text(sentence(verdict.message, LONGEST))]
-        lines += self._now() if verdict.state == State.CRITICAL else []
+        lines = self._header() + (self._now() if verdict.state == State.CRITICAL else [])
         for part in (
             self._countdowns(),
             self._drawing(HEIGHT if rows > 2 * HEIGHT + 8 else LEAST_HEIGHT),
             self._threads(),
-            self._budgets() if self._is_held() else [],
+            self._budgets() if self._used() else [],
             [line for finding in verdict.findings[1:] for line in self._finding(finding)],
         ):
             if part and len(lines) + len(part) < rows:
@@ -143,7 +141,8 @@ class Screen:
         left = Text.assemble((f" {verdict.state.name} ", verdict.state.name), (f" {shown(verdict.condition)}", "bold"))
         right = Text(f"{shown(self.p.replica)} · {words.moment(self.now)}", "dim")
         room = self.width - len(left) - len(right)
-        return [left, right, Text()] if room < 2 else [Text.assemble(left, " " * room, right), Text()]
+        head = [left, right] if room < 2 else [Text.assemble(left, " " * room, right)]
+        return [*head, Text(), *self._text(sentence(verdict.message, LONGEST))]
 
     def _now(self) -> list[Text]:
         """One thing: the first step about the deepest cause. Red where it is urgent."""
@@ -251,18 +250,17 @@ class Screen:
 
     # --- budgets and jobs
 
-    def _is_held(self) -> bool:
-        return any(b.held or b.ends for b in self.p.budgets)
+    def _used(self) -> list[Budget]:
+        return [budget for budget in self.p.budgets if budget.held or budget.ends]
 
     def _budgets(self) -> list[Text]:
-        since = self.p.verdict.episode_since
-        limits = ", ".join(f"{shown(b.name)} {span(b.limit)}" for b in self.p.budgets if not (b.held or b.ends))
-        if not self._is_held():
+        used, since = self._used(), self.p.verdict.episode_since
+        limits = ", ".join(f"{shown(b.name)} {span(b.limit)}" for b in self.p.budgets if b not in used)
+        if not used:
             return self._text(f"No alarm is held back. The limits: {limits}.")
         began = "" if since is None else f" since {self._clock(since)}"
         lines = [Text(f"Alarm held back in this episode{began}, and how long it may be", "bold")]
-        lines += [self._bar(budget) for budget in self.p.budgets if budget.held or budget.ends]
-        return lines + (self._text(f"not used: {limits}", "  ", "dim") if limits else [])
+        return [*lines, *map(self._bar, used), *(self._text(f"not used: {limits}", "  ", "dim") if limits else [])]
 
     def _bar(self, budget: Budget) -> Text:
         share = 1.0 if budget.held >= budget.limit else budget.held / budget.limit
