@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import wait_until
@@ -54,6 +55,22 @@ def sampled(target: Target, seconds: float = 0.6) -> Sample:
         assert sample.message.isprintable()
         assert len(sample.message) < 700
     return sample
+
+
+def refused(talk: Talk, says: str, seconds: float = 0.6, received: list[bytes] | None = None, **changes: Any) -> None:
+    """A sample of a server that treats its caller so fails for the reason that `says`, once all is received."""
+    with listening(talk) as target:
+        sample = sampled(target._replace(**changes), seconds)
+        wait_until(lambda: received is None or received)
+    assert sample.error == "connect-failed"
+    assert says in str(sample.message)
+
+
+def sent(*turns: bytes, says: str, **changes: Any) -> bytes:
+    """What such a server gets to hear after the last of its turns."""
+    received: list[bytes] = []
+    refused(saying(*turns, into=received), says, received=received, **changes)
+    return received[0]
 
 
 # --- the deadline ---
@@ -129,24 +146,17 @@ def flooding(begin: bytes, again: bytes) -> Talk:
 
 @pytest.mark.parametrize("row", [b"\x01a", b"\xfc\xff\x3f" + b"a" * 0x3FFF], ids=["many small rows", "large rows"])
 def test_an_answer_without_end(row: bytes) -> None:
-    with listening(flooding(table([b"a"])[:-9], row)) as target:
-        sample = sampled(target, 20.0)
-    assert sample.error == "connect-failed"
-    assert "reply too large (reading the replication status)" in str(sample.message)
+    refused(flooding(table([b"a"])[:-9], row), "reply too large (reading the replication status)", 20.0)
 
 
 def test_a_packet_that_claims_to_be_huge() -> None:
-    with listening(lambda caller: caller.sendall(b"\xff\xff\xff\0" + b"x" * 100)) as target:
-        assert "reply too large" in str(sampled(target).message)
+    refused(lambda caller: caller.sendall(b"\xff\xff\xff\0" + b"x" * 100), "reply too large")
 
 
 def test_a_file_that_the_server_asks_for_is_not_sent() -> None:
-    received: list[bytes] = []
-    with listening(saying(greeting(), okay(2), packet(1, b"\xfb/etc/passwd"), into=received)) as target:
-        sampled(target)
-        wait_until(lambda: received)
+    asked_for = packet(1, b"\xfb/etc/passwd")
     # Nothing more than goodbye.
-    assert received in ([b""], [b"\x01\0\0\0\x01"])
+    assert sent(greeting(), okay(2), asked_for, says="") in (b"", b"\x01\0\0\0\x01")
 
 
 # --- errors in the server's words ---
@@ -164,15 +174,9 @@ def test_a_file_that_the_server_asks_for_is_not_sent() -> None:
 )
 def test_a_server_that_refuses(code: int, says: str) -> None:
     curse = f"for {PASSWORD} \x1b[31m\r\nOK|x=1 ‮".encode() + b"\xff" + b"x" * 5000
-    for talk in (
-        lambda caller: caller.sendall(error(0, code, curse)),
-        lambda caller: caller.sendall(greeting() + error(2, code, curse)),
-    ):
-        with listening(talk) as target:
-            sample = sampled(target)
-        assert sample.error == "connect-failed"
-        assert says in str(sample.message)
-        assert "for *** ?[31m OK|x=1" in str(sample.message)
+    for said in (error(0, code, curse), greeting() + error(2, code, curse)):
+        for words in (says, "for *** ?[31m OK|x=1"):
+            refused(saying(said), words)
 
 
 def test_errors_of_the_status_and_the_heartbeats() -> None:
@@ -180,10 +184,8 @@ def test_errors_of_the_status_and_the_heartbeats() -> None:
         sample = sampled(target)
     # What was seen before stays in the sample.
     assert (sample.error, sample.io, sample.source_log) == ("heartbeat-missing", "Yes", ("bin.000001", 900))
-    with listening(speaking(error(1, 1193, b"unknown variable"))) as target:
-        sample = sampled(target)
-    assert sample.error == "connect-failed"
-    assert "the session cannot be prepared (error 1193: unknown variable)" in str(sample.message)
+    says = "the session cannot be prepared (error 1193: unknown variable)"
+    refused(speaking(error(1, 1193, b"unknown variable")), says)
 
 
 # --- a server that works ---
@@ -311,13 +313,7 @@ def test_nobody_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["required", "verify-ca", "verify-identity"])
 def test_no_login_without_the_tls_that_was_asked_for(mode: str) -> None:
-    received: list[bytes] = []
-    with listening(saying(greeting(), into=received)) as target:
-        sample = sampled(target._replace(ssl_mode=mode))
-        wait_until(lambda: received)
-    assert sample.error == "connect-failed"
-    assert "TLS failed: the server offers no TLS" in str(sample.message)
-    assert received == [b""]
+    assert sent(greeting(), says="TLS failed: the server offers no TLS", ssl_mode=mode) == b""
 
 
 @pytest.mark.parametrize("mode", [None, "preferred", "required"])
@@ -331,36 +327,25 @@ def test_no_login_where_the_server_offers_tls_and_cannot(mode: str | None) -> No
         caller.sendall(b"\x15\x03\x01\0\x02\x02\x28")
         time.sleep(0.1)
 
-    with listening(talk) as target:
-        sample = sampled(target._replace(ssl_mode=mode))
-    assert sample.error == "connect-failed"
-    assert "TLS failed" in str(sample.message)
+    refused(talk, "TLS failed", ssl_mode=mode)
     assert len(received[0]) == 32  # the wish for TLS, without a user's name
 
 
 def test_tls_files_that_are_wrong(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").write_text("")
-    with listening(lambda caller: caller.sendall(greeting(capabilities=CAPABILITIES | SSL))) as target:
-        for settings, says in (
-            ({"ssl_mode": "verify-ca", "ssl_ca": str(tmp_path / "gone.pem")}, "--ssl-ca"),
-            ({"ssl_mode": "verify-ca", "ssl_ca": str(tmp_path / "empty.pem")}, "--ssl-ca"),
-            ({"ssl_cert": str(tmp_path / "empty.pem")}, "--ssl-cert"),
-            ({"ssl_key": str(tmp_path / "empty.pem")}, "--ssl-key without --ssl-cert"),
-        ):
-            sample = sampled(target._replace(**settings))
-            assert sample.error == "connect-failed"
-            assert says in str(sample.message)
+    for settings, says in (
+        ({"ssl_mode": "verify-ca", "ssl_ca": str(tmp_path / "gone.pem")}, "--ssl-ca"),
+        ({"ssl_mode": "verify-ca", "ssl_ca": str(tmp_path / "empty.pem")}, "--ssl-ca"),
+        ({"ssl_cert": str(tmp_path / "empty.pem")}, "--ssl-cert"),
+        ({"ssl_key": str(tmp_path / "empty.pem")}, "--ssl-key without --ssl-cert"),
+    ):
+        refused(saying(greeting(capabilities=CAPABILITIES | SSL)), says, **settings)
 
 
 @pytest.mark.parametrize("plugin", [b"mysql_clear_password", b"dialog", b"mysql_old_password"])
-def test_no_password_in_clear_text(plugin: bytes, tmp_path: Path) -> None:
-    received: list[bytes] = []
-    with listening(saying(greeting(), packet(2, b"\xfe" + plugin + b"\0\x02Password: \0"), into=received)) as target:
-        sample = sampled(target)
-        wait_until(lambda: received)
-    assert sample.error == "connect-failed"
-    assert "use --ssl-mode required" in str(sample.message)
-    assert PASSWORD.encode() not in b"".join(received)
+def test_no_password_in_clear_text(plugin: bytes) -> None:
+    asked_for = packet(2, b"\xfe" + plugin + b"\0\x02Password: \0")
+    assert PASSWORD.encode() not in sent(greeting(), asked_for, says="use --ssl-mode required")
 
 
 # --- what it costs ---
@@ -390,7 +375,6 @@ KEY = b"-----BEGIN PUBLIC KEY-----\nMFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAMSl\n-----E
 @pytest.mark.parametrize("switched", [False, True])
 @pytest.mark.parametrize("plugin", [b"caching_sha2_password", b"sha256_password"])
 def test_no_password_under_a_key_that_the_other_side_offers(plugin: bytes, switched: bool) -> None:
-    received: list[bytes] = []
     turns = [greeting(plugin=b"mysql_native_password" if switched else plugin)]
     if switched:
         turns.append(packet(2, b"\xfe" + plugin + b"\0" + b"C" * 20 + b"\0"))
@@ -398,12 +382,7 @@ def test_no_password_under_a_key_that_the_other_side_offers(plugin: bytes, switc
         turns.append(packet(2 * len(turns), b"\x01\x04"))
     elif not switched:
         turns.append(packet(2, b"\x01" + KEY))
-    with listening(saying(*turns, into=received)) as target:
-        sample = Observer(target).sample(time.monotonic() + 2, None)
-        wait_until(lambda: received)
-    assert sample.error == "connect-failed"
-    assert "use --ssl-mode required" in str(sample.message)
-    assert received == [b""]
+    assert sent(*turns, says="use --ssl-mode required", seconds=2.0) == b""
 
 
 @pytest.mark.parametrize(
@@ -415,8 +394,7 @@ def test_no_password_under_a_key_that_the_other_side_offers(plugin: bytes, switc
 )
 def test_an_authentication_method_that_is_not_there(plugin: bytes, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nacl", None)
-    with listening(saying(greeting(), packet(2, b"\xfe" + plugin + b"\0" + b"D" * 32))) as target:
-        assert says in str(Observer(target).sample(time.monotonic() + 2, None).message)
+    refused(saying(greeting(), packet(2, b"\xfe" + plugin + b"\0" + b"D" * 32)), says, 2.0)
 
 
 def test_an_account_of_another_method_than_the_server_greets_with_in_the_oldest_pymysql(
