@@ -35,16 +35,21 @@ time.tzset()
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def run_module(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A command of this working copy as a process of its own, wherever it is called from."""
+def run_python(*arguments: str, stdin: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Python on this working copy as a process of its own, wherever it is called from."""
     return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
+        [sys.executable, *arguments],
+        input=stdin,
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def run_module(module: str, *arguments: str, **others: str) -> subprocess.CompletedProcess[str]:
+    return run_python("-m", module, *arguments, **others)
 
 
 def wait_until(true: Callable[[], object], seen: Callable[[], object] = str) -> None:

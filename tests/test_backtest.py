@@ -6,7 +6,6 @@ import gc
 import json
 import re
 import subprocess
-import sys
 import tracemalloc
 from collections import deque
 from io import BytesIO
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Command, Terminal
+from conftest import Command, Terminal, run_module
 
 from check_delayed_repl.backtest.replay import Replay, StateChange, Summary
 from check_delayed_repl.commands import backtest
@@ -300,11 +299,11 @@ def test_a_bad_line_is_named_after_all_before_it(tool: Command, tmp_path: Path) 
 
 def test_standard_input(night: list[Record]) -> None:
     text = "".join(dumps(record) + "\n" for record in night)
-    command = [sys.executable, "-m", "check_delayed_repl.tool", "backtest", "-"]
-    run = subprocess.run(command, cwd=ROOT, input=text + "x\n", capture_output=True, text=True, check=False)
+    command = ("check_delayed_repl.tool", "backtest", "-")
+    run = run_module(*command, stdin=text + "x\n")
     assert run.returncode == 1
     assert run.stderr.startswith(f"delayed-repl: standard input:{len(night) + 1}: not JSON")
-    run = subprocess.run(command, cwd=ROOT, input=text, capture_output=True, text=True, check=False)
+    run = run_module(*command, stdin=text)
     assert (run.returncode, run.stderr) == (0, "")
     assert "pages: 1" in run.stdout
 

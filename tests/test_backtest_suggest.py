@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Command
+from conftest import Command, run_module
 
 from check_delayed_repl.arguments import Parser
 from check_delayed_repl.backtest.replay import Replay
@@ -225,9 +223,7 @@ def test_how_it_is_called(tool: Command, tmp_path: Path) -> None:
     text = "".join(dumps(record) + "\n" for record in night())
     path = tmp_path / "night.jsonl"
     path.write_text(text)
-    command = [sys.executable, "-m", "check_delayed_repl.tool", "backtest", "-", "--suggest"]
-    piped = subprocess.run(command, input=text, capture_output=True, text=True, check=True, cwd=ROOT)
-    assert piped.stdout == NIGHT
+    assert run_module("check_delayed_repl.tool", "backtest", "-", "--suggest", stdin=text).stdout == NIGHT
     history = str(tmp_path / "h.db")
     tool("history", "import", str(path), "--history", history, "--replica", "db1")
     assert tomllib.loads(tool("backtest", "--history", history, "--suggest").stdout) == tomllib.loads(NIGHT)

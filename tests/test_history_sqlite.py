@@ -6,14 +6,12 @@ import os
 import random
 import sqlite3
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Command
+from conftest import Command, run_python
 from test_history_contract import CONTRACT, FIRST_RELEASE, Promise, R, full, stored, written_on
 
 import check_delayed_repl.history as history_module
@@ -338,8 +336,7 @@ def test_out_of_file_descriptors(path: str) -> None:
     for other in (path, path + "new"):
         said = set()
         for limit in range(3, 9):
-            command = [sys.executable, "-c", WITHOUT_FILES, path, str(limit), other]
-            said.add(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+            said.add(run_python("-c", WITHOUT_FILES, path, str(limit), other).stdout)
         assert any("this process has too many files open: raise its limit (ulimit -n)" in text for text in said)
         assert all("too many files open" in text or not text for text in said), said
 
@@ -379,8 +376,7 @@ except HistoryUnavailable as error:
 
 def test_permissions(tmp_path: Path, path: str) -> None:
     def use(path: str) -> str:
-        done = subprocess.run([sys.executable, "-c", USE, path], cwd=ROOT, capture_output=True, text=True, check=True)
-        user, _, rest = done.stdout.partition("\n")
+        user, _, rest = run_python("-c", USE, path).stdout.partition("\n")
         return rest.replace(user, "USER")
 
     for folder in (tmp_path, *list(tmp_path.parents)[:-2]):

@@ -263,9 +263,8 @@ def test_closed_descriptors_are_nobody_s(where: str, closed: str) -> None:
 
 def test_a_password_is_not_handed_on_to_the_command(where: str) -> None:
     for place, shown in (("mysql://me:s3cret@127.0.0.1:1/h", ""), ("mysql:/me:s3cret@h/d", ""), (where, where)):
-        environment = ENVIRONMENT | {"CHECK_DELAYED_REPL_HISTORY": place}
-        command = [*TOOL, "run", "--replica", R, "--kind", "backup", "sh", "-c", "echo $CHECK_DELAYED_REPL_HISTORY"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+        command = ("--replica", R, "--kind", "backup", "sh", "-c", "echo $CHECK_DELAYED_REPL_HISTORY")
+        done = run_module("check_delayed_repl.tool", "job", "run", *command, CHECK_DELAYED_REPL_HISTORY=place)
         assert done.stdout == shown + "\n"
         assert "s3cret" not in done.stderr
 
@@ -273,16 +272,9 @@ def test_a_password_is_not_handed_on_to_the_command(where: str) -> None:
 # --- run ---
 
 
-def run(where: str, *command: str, stdin: str = "", seconds: float = 30) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*TOOL, "run", "--history", where, "--replica", R, "--kind", "backup", *command],
-        input=stdin,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-    )
+def run(where: str, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    options = ("--history", where, "--replica", R, "--kind", "backup")
+    return run_module("check_delayed_repl.tool", "job", "run", *options, *command, stdin=stdin)
 
 
 def test_run_records_both_ends_and_is_invisible(where: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-import subprocess
 import sys
 import threading
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import wait_until
+from conftest import run_python, wait_until
 from listeners import (
     BEATS_ANSWER,
     CAPABILITIES,
@@ -362,9 +361,7 @@ import pymysql.connections
 print(pymysql.connections.ssl.SSLContext.__name__)
 """
     with listening(HEALTHY, path=str(tmp_path / "s.sock")) as target:
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(target.socket)], capture_output=True, text=True, timeout=20
-        )
+        done = run_python("-c", code, str(target.socket))
     assert done.stderr == ""
     assert done.stdout == "3.25\n\nSSLContext\n"
 
@@ -429,7 +426,5 @@ print("reply too large" in sample.message, resource.getrusage(resource.RUSAGE_SE
             caller.sendall(packet(number, b"\x02ab" * many))
 
     with listening(talk) as target:
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(target.port)], capture_output=True, text=True, timeout=60
-        )
+        done = run_python("-c", code, str(target.port))
     assert (done.stderr, done.stdout) == ("", "True True\n")

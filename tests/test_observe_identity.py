@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 import threading
 import time
 
 import pytest
+from conftest import run_python
 from listeners import HEALTHY, STATUS, STATUS_ANSWER, Talk, heard, listening, logged_in, okay, speaking, stamp, table
 
 from check_delayed_repl.observe import names
@@ -98,7 +97,7 @@ for target in (Target(host="127.0.0.1", user="u"), Target(socket="/nowhere", use
     sample = Observer(target).sample(time.monotonic() + 5, None)
     print(sample.error, "out of file descriptors" in sample.message)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    done = run_python("-c", code)
     assert (done.stderr, done.stdout) == ("", "connect-failed True\n" * 3)
 
 

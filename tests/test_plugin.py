@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Command
+from conftest import ROOT, Command, run_python
 
 from check_delayed_repl import history
 from check_delayed_repl.records import Sample
@@ -120,14 +120,7 @@ plugin.main()
 
 
 def patched(fault: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", PATCHED.format(fault=fault, arguments=list(arguments))],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    return run_python("-c", PATCHED.format(fault=fault, arguments=list(arguments)))
 
 
 @pytest.mark.parametrize("sampling", ["inline", "worker"])
