@@ -7,7 +7,6 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from check_delayed_repl.backtest.replay import Summary
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import JobLine, Record, Sample
 
@@ -187,8 +186,3 @@ def job(chance: random.Random, t: float) -> JobLine:
 
 SEEDS = st.integers(0, 2**32)
 LENGTHS = st.integers(1, 20)
-
-
-def summed(tally: Summary) -> dict[str, Any]:
-    """All that a tally says."""
-    return vars(tally) | {"seconds": tally.seconds, "longest": tally.longest}

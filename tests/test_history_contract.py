@@ -24,12 +24,6 @@ Promise = Callable[[Open], None]
 
 FIRST_RELEASE = Path(__file__).with_name("first_release")
 R = "db1:3306"
-CONTRACT: list[Promise] = []
-
-
-def promise(function: Promise) -> Promise:
-    CONTRACT.append(function)
-    return function
 
 
 def full(t: float, **changes: object) -> Sample:
@@ -83,7 +77,6 @@ def arrivals(history: History, replica: str = R) -> list[int]:
     return [arrival for arrival, _ in history.records(replica)]
 
 
-@promise
 def empty_history_knows_nothing(open_: Open) -> None:
     history = open_()
     assert stored(history) == []
@@ -100,7 +93,6 @@ def empty_history_knows_nothing(open_: Open) -> None:
     history.close()
 
 
-@promise
 def records_come_back_as_they_were(open_: Open) -> None:
     history = open_()
     t = 1700000000.123457
@@ -122,7 +114,6 @@ def records_come_back_as_they_were(open_: Open) -> None:
     assert [line for _, line in history.job_lines(R)] == lines[6:]
 
 
-@promise
 def what_does_not_fit_is_cut_and_never_an_error(open_: Open) -> None:
     history = open_()
     odd = Sample(
@@ -148,7 +139,6 @@ def what_does_not_fit_is_cut_and_never_an_error(open_: Open) -> None:
     assert len(stored(history)) == 2
 
 
-@promise
 def arrivals_rise_over_samples_and_jobs_of_all_replicas(open_: Open) -> None:
     history, other = open_(), open_()
     for number in range(5):
@@ -164,7 +154,6 @@ def arrivals_rise_over_samples_and_jobs_of_all_replicas(open_: Open) -> None:
     assert history.replicas() == ["a", "b"]
 
 
-@promise
 def what_arrives_is_read_for_all_replicas_at_once(open_: Open) -> None:
     history = open_()
     assert (history.place()[0], list(history.arrived(0))) == (0, [])
@@ -184,7 +173,6 @@ def what_arrives_is_read_for_all_replicas_at_once(open_: Open) -> None:
     assert history.place()[0] == before + 3
 
 
-@promise
 def a_replica_that_comes_while_it_is_read_is_not_missed(open_: Open) -> None:
     history, other = open_(), open_()
     history.add_records("db0", [Sample(1.0, 1.0)])
@@ -202,7 +190,6 @@ def a_replica_that_comes_while_it_is_read_is_not_missed(open_: Open) -> None:
     assert len(list(history.records(R))) == 2
 
 
-@promise
 def long_histories_are_read_in_pieces(open_: Open) -> None:
     history = open_()
     lines: list[Record] = [
@@ -216,7 +203,6 @@ def long_histories_are_read_in_pieces(open_: Open) -> None:
     assert stored(history, "flooded") == [Sample(1.0, 1.0), *flood, Sample(2.0, 2.0)]
 
 
-@promise
 def jobs_of_the_server_apply_to_its_channels(open_: Open) -> None:
     history = open_()
     history.add_sample("db1#a", Sample(history.now(), 1.0))
@@ -231,7 +217,6 @@ def jobs_of_the_server_apply_to_its_channels(open_: Open) -> None:
     assert history.replicas() == ["db1#a"], "a name with jobs alone is no replica that somebody takes samples of"
 
 
-@promise
 def the_window_is_exact_whatever_the_clock_did(open_: Open) -> None:
     history = open_()
     times = [100.0, 110.0, 500.0, 120.0, 130.0, 90.0, 140.0]
@@ -246,7 +231,6 @@ def the_window_is_exact_whatever_the_clock_did(open_: Open) -> None:
     assert history.newest_sample_t(R) == 140.0
 
 
-@promise
 def what_is_left_of_older_records_is_told(open_: Open) -> None:
     history = open_()
     history.add_records("db8", [full(10.0, ts=900.0, sql_delay=99999)])
@@ -270,7 +254,6 @@ def what_is_left_of_older_records_is_told(open_: Open) -> None:
     assert history.past("nobody", 2**40).samples == 0
 
 
-@promise
 def the_newest_sample_is_the_newest_that_saw_something(open_: Open) -> None:
     history = open_()
     history.add_records(R, [Sample(1.0, error="timeout")])
@@ -285,7 +268,6 @@ def the_newest_sample_is_the_newest_that_saw_something(open_: Open) -> None:
     assert history.newest_sample_t(R) == 7.0
 
 
-@promise
 def samples_get_a_time_and_come_back(open_: Open) -> None:
     history = open_()
     before = history.now()
@@ -298,7 +280,6 @@ def samples_get_a_time_and_come_back(open_: Open) -> None:
     assert history.add_samples([]) == []
 
 
-@promise
 def job_lines_are_those_of_exactly_this_name(open_: Open) -> None:
     history = open_()
     for name in (R, f"{R} ", f"{R}\t", R.upper(), "späß", "späß "):
@@ -310,7 +291,6 @@ def job_lines_are_those_of_exactly_this_name(open_: Open) -> None:
     assert len(list(history.arrived(0))) == 12
 
 
-@promise
 def folds_are_kept_for_each_key(open_: Open) -> None:
     history = open_()
     history.save_fold(R, "k", 1, "nobody knows this replica", None)
@@ -325,7 +305,6 @@ def folds_are_kept_for_each_key(open_: Open) -> None:
     assert history.load_fold("unknown", "k") is None
 
 
-@promise
 def pruning_removes_what_is_old_and_spares_what_judging_needs(open_: Open) -> None:
     history = open_()
     now = history.now()
@@ -370,7 +349,6 @@ def pruning_removes_what_is_old_and_spares_what_judging_needs(open_: Open) -> No
     assert arrivals(history)[-1] > newest, "arrival numbers are never given twice"
 
 
-@promise
 def of_many_old_samples_the_one_with_the_largest_setting_stays(open_: Open) -> None:
     history = open_()
     history.add_records(R, [full(float(place), sql_delay=min(place, 700) % 700) for place in range(1200)])
@@ -380,7 +358,6 @@ def of_many_old_samples_the_one_with_the_largest_setting_stays(open_: Open) -> N
         assert [(sample.t, sample.sql_delay) for sample in history.window(R, 0.0, 10**9)][:-1] == [(699.0, 699)]
 
 
-@promise
 def job_lines_under_any_number_of_names_go_together(open_: Open) -> None:
     history = open_()
     now = history.now()
@@ -398,7 +375,6 @@ def job_lines_under_any_number_of_names_go_together(open_: Open) -> None:
     assert [line.id for _, line in history.job_lines("nobody0")] == ["young"]
 
 
-@promise
 def whoever_samples_prunes_by_no_clock_that_has_just_jumped(open_: Open) -> None:
     history = open_()
     now, day = history.now(), 86400.0
@@ -416,7 +392,6 @@ def whoever_samples_prunes_by_no_clock_that_has_just_jumped(open_: Open) -> None
     assert [record.t for record in stored(history)] == [*(now - age for age in ages[1:]), now + 31 * day]
 
 
-@promise
 def pruning_everything_does_not_reuse_arrivals(open_: Open) -> None:
     history = open_()
     history.add_records(R, [Sample(1.0, error="timeout"), JobLine(1.0, "x", "backup", 1.0, 2.0)])
@@ -427,7 +402,6 @@ def pruning_everything_does_not_reuse_arrivals(open_: Open) -> None:
     assert arrivals(history) == [last + 1]
 
 
-@promise
 def pruning_a_little_at_a_time(open_: Open) -> None:
     history = open_()
     history.add_records(R, [Sample(float(number), error="timeout") for number in range(100)])
@@ -438,7 +412,6 @@ def pruning_a_little_at_a_time(open_: Open) -> None:
     assert prune(history, 10.0, R, at_most=1000) == 71
 
 
-@promise
 def pruning_does_not_refund_an_episode(open_: Open) -> None:
     history = open_()
     now = history.now()
@@ -457,7 +430,6 @@ def pruning_does_not_refund_an_episode(open_: Open) -> None:
     assert len(stored(history)) == 1, "the newest sample stays"
 
 
-@promise
 def folds_that_nobody_uses_are_dropped(open_: Open) -> None:
     history = open_()
     history.add_records(R, [Sample(history.now(), 1.0)])
@@ -468,7 +440,6 @@ def folds_that_nobody_uses_are_dropped(open_: Open) -> None:
     assert history.load_fold(R, "k") is None
 
 
-@promise
 def samples_from_the_future_can_be_taken_back(open_: Open) -> None:
     history, other = open_(), open_()
     now = history.now()
@@ -500,7 +471,6 @@ def samples_from_the_future_can_be_taken_back(open_: Open) -> None:
     assert stored(history) == [full(now - 20, sql_delay=100), full(now - 10, sql_delay=50)]
 
 
-@promise
 def a_deadline_that_has_passed_is_told(open_: Open) -> None:
     history = open_()
     history.deadline = time.monotonic() - 1
@@ -511,7 +481,6 @@ def a_deadline_that_has_passed_is_told(open_: Open) -> None:
     assert history.replicas() == []
 
 
-@promise
 def many_writers_at_once_lose_nothing(open_: Open) -> None:
     workers, each = 6, 25
     failures: list[Exception] = []
@@ -548,7 +517,6 @@ def many_writers_at_once_lose_nothing(open_: Open) -> None:
     assert len([record for _, record in seen if isinstance(record, JobLine)]) == workers * each
 
 
-@promise
 def one_of_several_workers_publishes(open_: Open) -> None:
     one, other = open_(), open_()
     assert one.lease("one", 30.0)
@@ -557,3 +525,7 @@ def one_of_several_workers_publishes(open_: Open) -> None:
     assert one.lease("one", 0.0)
     assert other.lease("other", 30.0)
     assert not one.lease("one", 30.0)
+
+
+CONTRACT: list[Promise] = [one for one in [*vars().values()] if getattr(one, "__annotations__", {}).get("open_")]
+"""Every function above that is given how to open a history."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hostile import LIMITS, Line, T, recording, summed
+from hostile import LIMITS, Line, T, recording
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -33,7 +33,8 @@ def both(records: list[Record], limits: Limits, size: int = 4096) -> Iterator[tu
 
 
 def state_of(way: Replay) -> tuple[Any, ...]:
-    return summed(way.summary), way.fold.dump(), list(way.fold._window.points)
+    told = way.summary
+    return vars(told) | {"s": told.seconds, "l": told.longest}, way.fold.dump(), list(way.fold._window.points)
 
 
 VARIANTS = [
@@ -68,6 +69,14 @@ def line(count: int, **columns: Any) -> list[Record]:
     return records
 
 
+def moving(i: int) -> tuple[str, int]:
+    return "bin.000002", i
+
+
+def stuck(i: int) -> tuple[str, int]:
+    return moving(min(i, 30))
+
+
 def bent(end: int, pace: int = 1) -> Callable[[int], float]:
     """A delay that falls by 15 a sample, or more slowly, and from `end` on stands still just inside the bounds."""
     return lambda i: 190.0 if i < end - 5 * pace else 103.0 if i >= end else 103.0 + 15.0 * (end - i) / pace
@@ -83,8 +92,8 @@ def bent(end: int, pace: int = 1) -> Callable[[int], float]:
         ),
         ({"local": lambda i: 26.0 if i == 33 else 0.5}, "local-heartbeat-stale", {}),
         ({"local": lambda i: -1.5 if i == 33 else 0.5}, "heartbeat-from-future", {}),
-        ({"source_log": lambda i: ("bin.000002", min(i, 30))}, "source-log-stale", {}),
-        ({"relay_log": lambda i: ("bin.000002", min(i, 30))}, "relay-log-stale", {}),
+        ({"source_log": stuck}, "source-log-stale", {}),
+        ({"relay_log": stuck}, "relay-log-stale", {}),
         ({"ts": lambda i: T + min(i, 30), "seconds_behind": 0}, "source-heartbeat-dead", {}),
         ({"sql": lambda i: "No" if i > 30 else "Yes", "sql_delay": 150}, "sql-stopped", {}),
         ({"sql_delay": lambda i: 50 if i > 30 else 150}, "delay-setting-lost", {}),
@@ -101,15 +110,7 @@ def bent(end: int, pace: int = 1) -> Callable[[int], float]:
         ({"delay": lambda i: 196.0 if i < 34 else 198.9, "step": lambda i: 61.0 if i > 30 else 10.0}, None, {}),
         ({"delay": lambda i: 150.0 if i % 9 else 190.0}, None, {}),
         ({"external": True, "relay_log": lambda i: ("bin.000002", min(i, 30) // 3)}, None, {}),
-        (
-            {
-                "relay_log": lambda i: ("bin.000002", i),
-                "source_log": lambda i: ("bin.000002", i),
-                "sql_remaining": None,
-            },
-            None,
-            {},
-        ),
+        ({"relay_log": moving, "source_log": moving, "sql_remaining": None}, None, {}),
         ({"sql": lambda i: "Perhaps" if i == 33 else "No", "external": True}, "status-unreadable", {}),
         ({"delay": lambda i: 1e12 if i == 33 else 150.0}, "heartbeat-unreadable", {"max_delay_time": 1e300}),
         ({"delay": lambda i: -1.5 if i == 33 else 150.0}, "heartbeat-from-future", {"min_delay_time": 0.0}),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from adversary import LIMITS, Account, budgets, clone
 from hostile import ODDITIES
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -291,34 +291,6 @@ def test_no_adversary_outlasts_the_sum_of_the_budgets(seed: int, every: tuple[fl
     assert quiet <= sum(bound.values()) + len(bound) * longest + 1e-6
     # The adversary is worth its name: it gets most of what there is to be had.
     assert quiet >= 0.6 * max(LIMITS.kinds.values())
-
-
-@settings(max_examples=EXAMPLES, deadline=None)
-@given(st.data())
-def test_what_is_never_held_back_is_critical_under_any_job(data: st.DataObject) -> None:
-    fold = Fold(LIMITS)
-    fold.add(Sample(START, 150.0))
-    for name, kind, start, finish, void, unreadable in data.draw(st.lists(job_lines(), max_size=6)):
-        started = None if start is None else START + start
-        finished = None if finish is None else START + finish
-        fold.add(JobLine(START, name, kind, started, finished, void, unreadable))
-    broken = data.draw(
-        st.sampled_from(
-            (
-                *(Sample(START + 10.0, None, error) for error in SAMPLE_ERRORS if error != "server-down"),
-                Sample(START + 10.0, 150.0, io_errno=2003),
-                Sample(START + 10.0, 150.0, sql_errno=1062, sql="No"),
-                Sample(START + 10.0, -1.5),
-                Sample(START + 10.0, 150.0, local=-1.5),
-                Sample(START + 10.0, 2e10),
-                Sample(START + 10.0, 150.0, io="Maybe"),
-            )
-        )
-    )
-    fold.add(broken)
-    verdict = fold.verdict(START + 10.0)
-    assert verdict.state == State.CRITICAL
-    assert not verdict.findings[0].held
 
 
 def test_a_planned_change_of_the_delay_begins_anew_where_a_failed_sample_was_held() -> None:

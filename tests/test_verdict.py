@@ -13,6 +13,7 @@ from check_delayed_repl.judge.line import (
     ABOVE,
     BELOW,
     IN_RANGE,
+    LineVerdict,
     Situation,
     back_in_range,
     describe,
@@ -201,10 +202,9 @@ def fitted(slope: float, intercept: float, correlation: float) -> Fit:
     )
 
 
-def row(fit: Fit, side: int, **more: Any) -> tuple[str, State, tuple[str, ...]]:
+def row(fit: Fit, side: int, limits: Limits = LIMITS, **more: Any) -> LineVerdict:
     situation = Situation(fit, side, (), NO_JOBS, False, {}, False, False)._replace(**more)
-    verdict = line_verdict(situation, LIMITS)
-    return verdict.finding.condition, verdict.finding.state, verdict.holding
+    return line_verdict(situation, limits)
 
 
 ACTIVE = JobsNow({"backup": 10.0, "deshard": 5.0}, ("backup", 1.0), ())
@@ -266,15 +266,15 @@ OK, W, C = State.OK, State.WARNING, State.CRITICAL
 def test_the_first_row_that_fits(
     fit: Fit, side: int, more: dict[str, Any], condition: str, state: State, holding: tuple[str, ...]
 ) -> None:
-    assert row(fit, side, **more) == (condition, state, holding)
+    found = row(fit, side, **more)
+    assert (found.finding.condition, found.finding.state, found.holding) == (condition, state, holding)
 
 
 def test_the_real_value_of_a_narrow_range_has_a_narrow_margin() -> None:
     limits = LIMITS._replace(min_delay_time=100.0, max_delay_time=105.0)
-    inside = Situation(fitted(0.0, 110.0, 0.0), ABOVE, (100.5, 104.5, 102.0), NO_JOBS, False, {}, False, False)
-    assert line_verdict(inside, limits).finding.condition == "recovering-real-value"
-    outside = inside._replace(latest=(100.5, 104.52, 102.0))
-    assert line_verdict(outside, limits).finding.condition == "delay-out-of-bounds"
+    for most, condition in ((104.5, "recovering-real-value"), (104.52, "delay-out-of-bounds")):
+        found = row(fitted(0.0, 110.0, 0.0), ABOVE, limits, latest=(100.5, most, 102.0))
+        assert found.finding.condition == condition
 
 
 def test_the_worst_comes_first_and_what_is_held_last() -> None:
@@ -389,15 +389,14 @@ WORDS = [
 
 @pytest.mark.parametrize(("fit", "side", "more", "text"), WORDS)
 def test_each_row_in_words(fit: Fit, side: int, more: dict[str, Any], text: str) -> None:
-    situation = Situation(fit, side, (), NO_JOBS, False, {}, False, False)._replace(**more)
-    assert line_verdict(situation, INDEX).finding.message == text
+    assert row(fit, side, INDEX, **more).finding.message == text
 
 
 def test_a_limit_of_nothing_holds_at_the_moment_itself() -> None:
     none = LIMITS._replace(max_backup_behind=0.0, max_recovery_time=0.0, max_trend_time=0.0)
 
     def condition(fit: Fit, jobs: JobsNow, held: dict[str, float]) -> str:
-        return line_verdict(Situation(fit, ABOVE, (), jobs, False, held, False, False), none).finding.condition
+        return row(fit, ABOVE, none, jobs=jobs, held=held).finding.condition
 
     running, done = JobsNow({"backup": 0.0}, None, ()), JobsNow({}, ("backup", 0.0), ())
     assert condition(LEVEL, running, {}) == "active-backup"
