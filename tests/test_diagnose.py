@@ -459,11 +459,6 @@ def peer(**other: Any) -> Any:
     ("about", "other", "least"),
     [
         ("a dead writer, nothing left to apply", {"age": 109.0, "grows": True, "seconds_behind": 0}, 8),
-        (
-            "the same, positions equal",
-            {"age": 109.0, "grows": True, "seconds_behind": 0, "source_log": STILL, "relay_log": STILL},
-            8,
-        ),
         ("a dead writer, changes go on", {"age": 133.0, "grows": True, "seconds_behind": 8, "sql_remaining": 1}, 8),
         ("an honest lag", {"age": 100.0, "seconds_behind": 100}, 100),
         ("healthy", {"age": 8.4, "seconds_behind": 7, "sql_remaining": 1}, 8),

@@ -116,16 +116,8 @@ def records_come_back_as_they_were(open_: Open) -> None:
 
 def what_does_not_fit_is_cut_and_never_an_error(open_: Open) -> None:
     history = open_()
-    odd = Sample(
-        1.5,
-        math.nan,
-        error="timeout",
-        message="m" * 5000,
-        ts=math.inf,
-        source_id=2**70,
-        io="\ud800" + "x" * 500,
-        source_log=("f" * 5000, -(2**70)),
-    )
+    long = {"message": "m" * 5000, "source_log": ("f" * 5000, -(2**70)), "io": "\ud800" + "x" * 500}
+    odd = Sample(1.5, math.nan, error="timeout", ts=math.inf, source_id=2**70, **long)
     history.add_records(R, [odd, JobLine(1.5, "i" * 300, "k" * 300, math.inf, math.nan)])
     sample, line = stored(history)
     assert isinstance(sample, Sample)
@@ -235,13 +227,7 @@ def what_is_left_of_older_records_is_told(open_: Open) -> None:
     history = open_()
     history.add_records("db8", [full(10.0, ts=900.0, sql_delay=99999)])
     job = JobLine(120.0, "b1", "backup", 100.0)
-    lines: list[Record] = [
-        Sample(100.0, 5.0),
-        Sample(140.0, 7.0),
-        job,
-        full(110.0, ts=70.0, sql_delay=50),
-        Sample(150.0, 1.0),
-    ]
+    lines = [Sample(100.0, 5.0), Sample(140.0, 7.0), job, full(110.0, ts=70.0, sql_delay=50), Sample(150.0, 1.0)]
     history.add_records(R, lines)
     first = arrivals(history)
     assert history.past(R, first[0]) == Past(0, None, None, False, True, ())
@@ -443,22 +429,15 @@ def folds_that_nobody_uses_are_dropped(open_: Open) -> None:
 def samples_from_the_future_can_be_taken_back(open_: Open) -> None:
     history, other = open_(), open_()
     now = history.now()
-    history.add_records(
-        R,
-        [
-            full(now - 20, sql_delay=100),
-            full(now + 1000, sql_delay=9000),
-            full(now - 10, sql_delay=50),
-            Sample(now + 500, 1.0),
-        ],
-    )
+    left = [full(now - 20, sql_delay=100), full(now - 10, sql_delay=50)]
+    history.add_records(R, [left[0], full(now + 1000, sql_delay=9000), left[1], Sample(now + 500, 1.0)])
     history.add_records("other", [Sample(now, 1.0)])
     history.save_fold(R, "k", 4, "{}", None)
     history.save_fold("other", "k", 5, "{}", None)
     assert other.load_fold(R, "k") == (4, "{}")
     assert prune_future(history) == 2
-    assert stored(history) == [full(now - 20, sql_delay=100), full(now - 10, sql_delay=50)]
-    assert history.newest_sample(R) == full(now - 10, sql_delay=50)
+    assert stored(history) == left
+    assert history.newest_sample(R) == left[1]
     assert history.load_fold(R, "k") is None
     assert history.load_fold("other", "k") == (5, "{}")
     other.save_fold(R, "k", 4, "{}", None)
@@ -468,7 +447,7 @@ def samples_from_the_future_can_be_taken_back(open_: Open) -> None:
     assert history.load_fold(R, "k") == (4, "new")
     assert prune_future(history) == 0
     prune(history, 15.0)
-    assert stored(history) == [full(now - 20, sql_delay=100), full(now - 10, sql_delay=50)]
+    assert stored(history) == left
 
 
 def a_deadline_that_has_passed_is_told(open_: Open) -> None:
@@ -501,19 +480,16 @@ def many_writers_at_once_lose_nothing(open_: Open) -> None:
     reader = open_()
     seen: list[tuple[int, Record]] = []
     while any(thread.is_alive() for thread in threads):
-        new = [(arrival, record) for arrival, record in reader.records(R, seen[-1][0] if seen else 0) if arrival]
-        seen += new
+        seen += list(reader.records(R, seen[-1][0] if seen else 0))
     for thread in threads:
         thread.join()
     assert not failures
     reader.add_records("end", [Sample(1.0, 1.0)])
-    seen += [(arrival, record) for arrival, record in reader.records(R, seen[-1][0] if seen else 0)]
+    seen += list(reader.records(R, seen[-1][0] if seen else 0))
     # Who follows the arrival numbers has seen everything, in the same order as who reads it all at once.
     assert seen == list(reader.records(R))
     assert [arrival for arrival, _ in seen] == sorted({arrival for arrival, _ in seen})
-    assert {record.delay for _, record in seen if isinstance(record, Sample)} == {
-        float(number) for number in range(workers * each)
-    }
+    assert {record.delay for _, record in seen if isinstance(record, Sample)} == {*map(float, range(workers * each))}
     assert len([record for _, record in seen if isinstance(record, JobLine)]) == workers * each
 
 

@@ -20,9 +20,8 @@ from check_delayed_repl.observe.target import Target
     [
         ("mysql://db/h", Target(host="db"), "mysql://db/h"),
         (
-            "mysql://me:p%40ss%2F%23@db.example:3307/h-1",
-            Target(host="db.example", port=3307, user="me", password="p@ss/#"),
-            "mysql://me@db.example:3307/h-1",
+            *("mysql://me:p%40ss%2F%23@db:3307/h-1", Target("db", 3307, user="me", password="p@ss/#")),
+            "mysql://me@db:3307/h-1",
         ),
         (
             "MySQL://me@[::1]/h?defaults-file=/etc/my.cnf&defaults-group=hist",

@@ -161,10 +161,7 @@ def test_an_object_whose_results_fail_is_tried_again_and_holds_nobody_up(icinga:
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (
-            (401, '{"error":401.0,"status":"Unauthorized. Please check your user credentials."}'),
-            "HTTP 401: Unauthorized",
-        ),
+        ((401, '{"error":401.0,"status":"Unauthorized. Please check."}'), "HTTP 401: Unauthorized"),
         ((403, '{"error":403.0,"status":"permission denied"}'), "HTTP 403: permission denied"),
         (http(302, "", "Location: https://elsewhere/\r\n"), "HTTP 302: not the API of an Icinga"),
         ((200, "<html>Welcome</html>"), "HTTP 200: not the API of an Icinga: .html.Welcome"),
