@@ -360,29 +360,38 @@ class Locked(Silent):
     """STOP waits for a lock, until somebody has been told."""
 
     version, say, timeout, target = MARIADB, Dialect(MARIADB), 1.0, None
-    told = threading.Event()
+
+    def __init__(self) -> None:
+        self.told = threading.Event()
 
     def ask(self, sql: str, _: str, **__: object) -> None:
         assert sql.startswith("STOP ")
         assert self.told.wait(20)
 
 
+class Heard(Voice):
+    """Lets the server go on once something was said."""
+
+    def __init__(self, server: Locked) -> None:
+        super().__init__(True)
+        self.said: list[str] = []
+        self._server = server
+
+    def say(self, line: str = "") -> None:
+        self.said.append(line)
+        self._server.told.set()
+
+
 def test_a_stop_that_waits_goes_on_where_no_second_connection_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-
-    class Heard(Voice):
-        def say(self, line: str = "") -> None:
-            said.append(line)
-            Locked.told.set()
-
     def full(_: Session) -> None:
         raise SampleFailed("connect-failed", "too many connections")
 
     monkeypatch.setattr(run, "MARIADB_S", 0.01)
     monkeypatch.setattr(Session, "connect", full)
-    stopped = run.stop_now(cast("Session", Locked()), "", False, Heard(True))
+    voice = Heard(server := Locked())
+    stopped = run.stop_now(cast("Session", server), "", False, voice)
     assert (stopped.statements, stopped.refused) == (["STOP SLAVE SQL_THREAD"], "too many connections")
-    assert "STOP SLAVE SQL_THREAD has been sent, and waits" in said[0]
+    assert "STOP SLAVE SQL_THREAD has been sent, and waits" in voice.said[0]
 
 
 class Persisted(Silent):

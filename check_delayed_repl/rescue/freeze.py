@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from check_delayed_repl.history import History
 from check_delayed_repl.observe.connection import Refused, SampleFailed
+from check_delayed_repl.observe.dialect import Dialect
 from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.options import replica_name
 from check_delayed_repl.rescue import find, plan, ready, tables
@@ -71,6 +72,13 @@ class Freeze(Action):
         if not every:
             report.reasons.append("no replication channel is configured on this server: there was nothing to stop")
             return False
+        if session.say.mariadb and len(stopped.statements) > 1:
+            names = {one.name for one in channels(session)} - {one.name for one in every}
+            report.reasons += [
+                f"what was ended may have been of channel {name!r} too, as MariaDB does not tell appliers apart: look"
+                f" whether it stands still, and once it may go on: {Dialect(session.version, name).start(plan.SQL)}"
+                for name in sorted(names)
+            ]
         report.held = {HELD_S} == {one.delay for one in self._channels()}
         for line in ready.who_could_start(session, self._active_jobs()):
             voice.say(line)
@@ -89,9 +97,11 @@ class Freeze(Action):
         """What has become of the transaction that was being applied."""
         if self._args.let_finish and not mariadb:
             return "What was being applied has been finished."
-        if stopped.refused and not mariadb:
+        if stopped.refused:
+            # MariaDB rolls back by itself what waits for nothing.
+            has = "may have" if mariadb else "has"
             return (
-                "If something was being applied, it has been FINISHED, not rolled back: this account may not kill"
+                f"If something was being applied, it {has} been FINISHED, not rolled back: this account may not kill"
                 f" appliers ({stopped.refused})."
             )
         if mariadb or len(stopped.statements) > 1:

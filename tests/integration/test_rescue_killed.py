@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from .rescuing import DELAY_S, MISTAKES, ROOT, Scene, pair_for_rescues
-from .servers import ROOT_PASSWORD, Kit, wait_until
+from .servers import REPLICATION, ROOT_PASSWORD, Kit, wait_until
 from .test_rescue_edges import RESCUER, chosen, rescue_pair, scene
 
 __all__ = ["chosen", "rescue_pair", "scene"]
@@ -133,6 +133,40 @@ def test_a_freeze_in_the_middle_of_the_mistake(scene: Scene) -> None:
     assert scene.tables(scene.replica) == before
     assert scene.json("resume", "--execute", "--delay", "1")["phase"] == "resumed"
     wait_until(lambda: scene.tables(scene.replica)["app.orders"][0] == 0, 60, "it is applied then")
+
+
+@pytest.mark.long
+@pytest.mark.mariadb
+def test_a_freeze_of_one_of_two_connections_tells_of_the_other(scene: Scene) -> None:
+    """Both apply, and wait for locks: the one is rolled back, and so is the other, which may stop with an error."""
+    if not scene.mariadb:
+        pytest.skip("appliers of its channels can be told apart")
+    replica, source, before = scene.replica, scene.source, scene.tables(scene.source)["app.orders"]
+    file, pos = source.sql("SHOW MASTER STATUS")[0][:2]
+    replica.forget_replication()
+    source.container.reload()
+    (network,) = source.container.attrs["NetworkSettings"]["Networks"].values()
+    user, password = REPLICATION
+    waits = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
+    with replica.session() as one, replica.session() as another:
+        for run, table in ((one, "app.orders"), (another, "other.notes")):
+            run("BEGIN")
+            run(f"SELECT * FROM {table} ORDER BY id DESC LIMIT 1 FOR UPDATE")
+        source.sql("USE app", "DELETE FROM app.orders", "USE other", "DELETE FROM other.notes")
+        for number, name, host, database in ((1, "a", source.name, "app"), (2, "b", network["IPAddress"], "other")):
+            replica.sql(
+                f"CHANGE MASTER '{name}' TO MASTER_HOST='{host}', MASTER_USER='{user}', MASTER_PASSWORD='{password}',"
+                f" MASTER_USE_GTID=no, MASTER_LOG_FILE='{file}', MASTER_LOG_POS={pos}",
+                f"SET GLOBAL {name}.replicate_do_db = '{database}'",
+                f"START SLAVE '{name}'",
+            )
+            wait_until(lambda number=number: replica.value(waits) == number, 20, "it is being applied")
+            replica.stop_io(name)  # a source sends to one of them at a time
+        frozen = scene.run("freeze", "--channel", "a")
+    assert scene.tables(replica)["app.orders"] == before
+    assert "may have been of channel 'b' too" in frozen.out, frozen
+    replica.sql("START SLAVE 'b' SQL_THREAD")
+    wait_until(lambda: scene.tables(replica)["other.notes"][0] == 0, 20, "it goes on")
 
 
 def test_somebody_says_start(scene: Scene) -> None:
