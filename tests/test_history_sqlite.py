@@ -252,6 +252,22 @@ def test_another_program_s_database(path: str) -> None:
     assert "another program's" in failure(path)
 
 
+def test_a_newer_schema(path: str) -> None:
+    opened(path)._connection.execute("PRAGMA user_version = 99")
+    says = f"history {path} has schema version 99, and this program knows up to 2: upgrade this program"
+    assert failure(path) == says
+
+
+def test_no_more_room_than_it_has_been_given(path: str) -> None:
+    """As under a quota, of which its disk says nothing."""
+    history = opened(path)
+    history.add_sample(R, full(1.0))
+    history._connection.execute(f"PRAGMA max_page_count = {os.path.getsize(path) // 4096}")
+    with pytest.raises(HistoryUnavailable, match=r"cannot be used: no space left: make room on its disk$"):
+        history.add_records(R, [full(float(number), message="x" * 900) for number in range(500)])
+    assert stored(history) == [full(1.0)]
+
+
 def test_a_file_of_the_first_release_is_read_and_written_on(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with sqlite3.connect(path) as old:
         old.executescript((FIRST_RELEASE / "sqlite.sql").read_text())

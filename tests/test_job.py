@@ -371,6 +371,10 @@ def test_run_leaves_the_command_s_signals_as_they_were(where: str) -> None:
     assert run(where, "--", sys.executable, "-c", script).stdout == direct.stdout
 
 
+def test_a_command_that_reads_a_closed_pipe_dies_of_it(where: str) -> None:
+    assert run(where, "--", "bash", "-c", "yes | head -n 1; echo ${PIPESTATUS[0]}").stdout == "y\n141\n"
+
+
 def test_a_history_that_cannot_be_written_does_not_stop_the_command(tmp_path: Path) -> None:
     done = run(str(tmp_path), "--", "sh", "-c", "echo done; exit 4")
     assert (done.returncode, done.stdout) == (4, "done\n")
