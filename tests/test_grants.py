@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -103,6 +104,10 @@ def test_servers_and_accounts(capsys: pytest.CaptureFixture[str], options: str, 
 
 def test_a_shared_history(capsys: pytest.CaptureFixture[str]) -> None:
     url = f"mysql://root:{PASSWORD}@h/lines"
+    out = granted(capsys, "--family", "mysql", "--history", url)
+    assert "CREATE DATABASE IF NOT EXISTS `lines`" in out
+    for who, kept in itertools.product(("check", "worker"), ("sample", "fold")):
+        assert f"GRANT SELECT, INSERT, DELETE ON `lines`.`{kept}` TO 'delay_{who}'@'%';" in out
     # Whoever records jobs may add lines, but not say when they arrived, nor look or change.
     out = granted(capsys, "--for", "job", "--history", url)
     grants = [line for line in out.splitlines() if line.startswith("GRANT")]
