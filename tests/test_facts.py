@@ -8,14 +8,8 @@ from typing import Any
 import pytest
 from judge_builders import CALM, LIMITS, sample
 
-from check_delayed_repl.judge.findings import (
-    Fact,
-    beside_findings,
-    hard_facts,
-    heartbeat_usable,
-    holdable_facts,
-    native,
-)
+from check_delayed_repl.conditions import BESIDE, names
+from check_delayed_repl.judge.findings import heartbeat_usable, holdable_findings, native, sample_findings
 from check_delayed_repl.judge.observed import Observed
 from check_delayed_repl.judge.outcome import Finding, State
 from check_delayed_repl.limits import Limits
@@ -29,17 +23,23 @@ def seen(*samples: Sample) -> Observed:
     return observed
 
 
-def hard(*samples: Sample, limits: Limits = LIMITS) -> list[Fact]:
-    return list(hard_facts(samples[-1], seen(*samples), limits))
+def critical(condition: str, message: str) -> Finding:
+    return Finding(State.CRITICAL, condition, message)
 
 
-def holdable(*samples: Sample, limits: Limits = LIMITS, now: float | None = None) -> list[Fact]:
+def hard(*samples: Sample, limits: Limits = LIMITS) -> list[Finding]:
+    found = sample_findings(samples[-1], seen(*samples), limits)
+    return [finding for finding in found if finding.condition not in names(BESIDE)]
+
+
+def holdable(*samples: Sample, limits: Limits = LIMITS, now: float | None = None) -> list[Finding]:
     last = samples[-1]
-    return list(holdable_facts(last, seen(*samples), limits, last.t if now is None else now))
+    return list(holdable_findings(last, seen(*samples), limits, last.t if now is None else now))
 
 
 def beside(*samples: Sample, limits: Limits = LIMITS) -> list[Finding]:
-    return list(beside_findings(samples[-1], seen(*samples), limits))
+    found = sample_findings(samples[-1], seen(*samples), limits)
+    return [finding for finding in found if finding.condition in names(BESIDE)]
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,8 @@ def beside(*samples: Sample, limits: Limits = LIMITS) -> list[Finding]:
     ],
 )
 def test_a_sample_that_failed_says_why(error: str, text: str) -> None:
-    assert hard(sample(10.0, error=error)) == [Fact(error, text)]
-    assert hard(sample(10.0, error=error, message="in words")) == [Fact(error, f"{text}: in words")]
+    assert hard(sample(10.0, error=error)) == [critical(error, text)]
+    assert hard(sample(10.0, error=error, message="in words")) == [critical(error, f"{text}: in words")]
 
 
 def test_a_server_that_is_down_is_left_to_the_jobs() -> None:
@@ -86,7 +86,7 @@ IN_WORDS: list[tuple[dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize(("wrong", "condition", "text"), IN_WORDS)
 def test_what_is_never_held_back_in_words(wrong: dict[str, Any], condition: str, text: str) -> None:
-    assert hard(sample(10.0, **wrong)) == [Fact(condition, text)]
+    assert hard(sample(10.0, **wrong)) == [critical(condition, text)]
 
 
 def test_all_that_is_wrong_with_both_threads_is_said() -> None:
@@ -120,7 +120,7 @@ def test_whether_the_server_itself_delays(mode: str, delayed: bool, expected: bo
 
 def test_a_lost_setting_in_words() -> None:
     assert hard(sample(0.0, sql_delay=7200), sample(10.0, sql_delay=0)) == [
-        Fact(
+        critical(
             "delay-setting-lost",
             "Delay setting is lost: the server is set to delay by 0 seconds, it was 7200 before (minimum 5400, "
             "--min-delay-time)",
@@ -165,7 +165,7 @@ def test_a_changed_source_is_a_warning_for_as_long_as_a_delay_may_be_and_a_missi
         ]
     assert beside(*failover(9001.4)) == []
     assert hard(*failover(9001.4)) == [
-        Fact(
+        critical(
             "heartbeat-missing",
             "Heartbeat is missing: no row of source 2 for 9001 seconds since it took over (limit 9000, "
             "--max-delay-time); the newest is server 1's",
@@ -191,7 +191,7 @@ def test_a_dead_heartbeat_in_words() -> None:
             f"Source's heartbeat has not advanced for 61 seconds, though {though} (limit 60, --max-seconds-behind): is"
             " pt-heartbeat running on the source?"
         )
-        assert hard(*seen) == [Fact("source-heartbeat-dead", text)]
+        assert hard(*seen) == [critical("source-heartbeat-dead", text)]
 
 
 def drained(t: float, **more: Any) -> Sample:
@@ -251,7 +251,7 @@ WORDS_OF_THE_HELD: list[tuple[list[Sample], str, str]] = [
 
 @pytest.mark.parametrize(("samples", "condition", "text"), WORDS_OF_THE_HELD)
 def test_what_a_job_may_hold_back_in_words(samples: list[Sample], condition: str, text: str) -> None:
-    assert holdable(*samples) == [Fact(condition, text)]
+    assert holdable(*samples) == [critical(condition, text)]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The findings: about a sample, about jobs, worker and clock; what a job accounts for; and the order among them.
 
-Hard facts are CRITICAL whatever else is going on; holdable ones are what a planned job brings with it, and are held at
+Some are CRITICAL whatever else is going on; holdable ones are what a planned job brings with it, and are held at
 WARNING while one is active and its budget lasts.
 """
 
@@ -12,7 +12,6 @@ from check_delayed_repl.conditions import find, rank
 from check_delayed_repl.judge.jobs import MAX_JOBS, JobsNow
 from check_delayed_repl.judge.observed import CHANGES_KEPT, DAY, LOSSES_KEPT, WAITING, Observed
 from check_delayed_repl.judge.outcome import Finding, State
-from check_delayed_repl.light import NamedTuple
 from check_delayed_repl.limits import Limits, kind_option, option
 from check_delayed_repl.records import HELD_S, Sample
 from check_delayed_repl.words import filter_name, plain, utc
@@ -31,13 +30,6 @@ MAX_CREDIBLE_DELAY = 1e10
 """Seconds (three centuries): a delay beyond it is no delay but a ts that is no time."""
 
 
-class Fact(NamedTuple):
-    """Something wrong with a sample."""
-
-    condition: str
-    message: str
-
-
 def heartbeat_usable(sample: Sample) -> bool:
     """The delay is one that a trend may be fitted to."""
     return sample.delay is not None and -MAX_AHEAD <= sample.delay <= MAX_CREDIBLE_DELAY
@@ -53,91 +45,42 @@ def limit(limits: Limits, name: str) -> str:
     return f"limit {plain(getattr(limits, name))}, {option(name)}"
 
 
-def hard_facts(s: Sample, seen: Observed, limits: Limits) -> Iterator[Fact]:
-    """What is CRITICAL about the newest sample, whatever job is running."""
+def _critical(condition: str, message: str) -> Finding:
+    return Finding(State.CRITICAL, condition, message)
+
+
+def sample_findings(s: Sample, seen: Observed, limits: Limits) -> Iterator[Finding]:
+    """What is wrong with the newest sample, whatever job is running: CRITICAL for the most part."""
     if s.error is not None and s.error != "server-down":
         known = find(s.error)
         title = known.title if known else s.error.replace("-", " ").capitalize()
-        yield Fact(s.error, f"{title}: {s.message}" if s.message else title)
+        yield _critical(s.error, f"{title}: {s.message}" if s.message else title)
     for name, state in (("IO", s.io), ("SQL", s.sql)):
         if state is not None and state not in ("Yes", "No", *(WAITING if name == "IO" else ())):
-            yield Fact("status-unreadable", f"{name} thread is in a state that is not known: {state!r}")
+            yield _critical("status-unreadable", f"{name} thread is in a state that is not known: {state!r}")
     if s.io_errno:
-        yield Fact("io-error", f"IO thread reports error {s.io_errno}: {s.io_error or 'no text'}")
+        yield _critical("io-error", f"IO thread reports error {s.io_errno}: {s.io_error or 'no text'}")
     if s.sql_errno:
-        yield Fact("sql-error", f"SQL thread reports error {s.sql_errno}: {s.sql_error or 'no text'}")
+        yield _critical("sql-error", f"SQL thread reports error {s.sql_errno}: {s.sql_error or 'no text'}")
     if s.delay is not None and s.delay > MAX_CREDIBLE_DELAY:
-        yield Fact("heartbeat-unreadable", f"Heartbeat is {plain(s.delay, 0)} seconds old: no such time")
+        yield _critical("heartbeat-unreadable", f"Heartbeat is {plain(s.delay, 0)} seconds old: no such time")
     for whose, age in (("Source's", s.delay), ("Local", s.local if limits.local_heartbeat else None)):
         if age is not None and age < -MAX_AHEAD:
-            yield Fact(
+            yield _critical(
                 "heartbeat-from-future",
                 f"{whose} heartbeat lies {plain(-age, 1)} seconds ahead of the replica's clock (limit "
                 f"{plain(MAX_AHEAD)}): the clocks disagree, or heartbeats are not in UTC (--heartbeat-timezone)",
             )
-    since = seen.source_changed_since
-    if since is not None and s.t - since > limits.max_delay_time:
-        yield Fact(
-            "heartbeat-missing",
-            f"Heartbeat is missing: no row of source {seen.source_changed} for {plain(s.t - since, 0)} seconds since "
-            f"it took over ({limit(limits, 'max_delay_time')}); the newest is server {s.heartbeat_id}'s",
-        )
-    yield from _dead_heartbeat(s, seen, limits)
+    yield from _heartbeat_findings(s, seen, limits)
     largest = seen.sql_delay_max or (HELD_S if seen.native else 0)
     # RESET REPLICA sets it to 0 without a word; a smaller setting that is long enough is somebody's will.
     if s.sql_delay is not None and s.sql_delay < min(limits.min_delay_time, largest) and native(seen, limits):
-        yield Fact(
+        yield _critical(
             "delay-setting-lost",
             f"Delay setting is lost: the server is set to delay by {s.sql_delay} seconds, it was {largest} before "
             f"(minimum {plain(limits.min_delay_time)}, --min-delay-time)",
         )
-    yield from _ambiguous(s, seen)
-
-
-def _dead_heartbeat(s: Sample, seen: Observed, limits: Limits) -> Iterator[Fact]:
-    """The source's writer is dead: ts stands still, though changes still arrive or none are left to wait for."""
-    since, longest = seen.heartbeat_since, limits.max_seconds_behind
-    if since is not None and max(seen.overtaken_s, seen.idle_s) > longest:
-        why = "later changes were applied" if seen.overtaken_s > longest else "nothing is left to apply"
-        yield Fact(
-            "source-heartbeat-dead",
-            f"Source's heartbeat has not advanced for {plain(s.t - since, 0)} seconds, though {why} "
-            f"({limit(limits, 'max_seconds_behind')}): is pt-heartbeat running on the source?",
-        )
-
-
-def _ambiguous(s: Sample, seen: Observed) -> Iterator[Fact]:
-    """More than one server answers: an identity came back, or changes again and again."""
-    today = [(t, server) for t, server in seen.changes if s.t - t <= DAY]
-    went_back = seen.went_back is not None and s.t - seen.went_back <= WENT_BACK_FOR
-    if today and (went_back or len(today) >= CHANGES_KEPT):
-        others = list(dict.fromkeys(server for _, server in today if server != seen.server))
-        yield Fact(
-            "replica-ambiguous",
-            f"Several servers answer under this name: now {seen.server}, {plain(s.t - today[-1][0], 0)} seconds ago "
-            f"{', '.join(others)}: give each replica an address of its own",
-        )
-
-
-def beside_findings(s: Sample, seen: Observed, limits: Limits) -> Iterator[Finding]:
-    """What stands beside the verdict on the line, mostly at WARNING."""
-    since = seen.source_changed_since
-    if since is not None and s.t - since <= limits.max_delay_time:
-        yield Finding(
-            State.WARNING,
-            "source-changed",
-            f"Source changed to server {seen.source_changed}: until its heartbeat arrives, server {s.heartbeat_id}'s "
-            f"is used, for {plain(s.t - since, 0)} seconds so far ({limit(limits, 'max_delay_time')})",
-        )
-    if seen.changes and s.t - seen.changes[-1][0] <= limits.max_delay_time:
-        changed, before = seen.changes[-1]
-        yield Finding(
-            State.WARNING,
-            "replica-changed",
-            f"Replica changed: {seen.server} answers under this name, {plain(s.t - changed, 0)} seconds ago it was "
-            f"{before}; trend and ages have begun anew (told for {plain(limits.max_delay_time)} seconds, "
-            "--max-delay-time)",
-        )
+    yield from _identity_findings(s, seen, limits)
     allowed = limits.allowed_filters
     filters = [f for f in s.filters or () if f not in allowed and not (allowed and filter_name(f) in allowed)]
     if filters:
@@ -151,9 +94,8 @@ def beside_findings(s: Sample, seen: Observed, limits: Limits) -> Iterator[Findi
             f"Replication is filtered: what {named} leaves out is not protected here"
             f"{', and it has not always been so' if new else ''} (--allow-filter COLUMN=VALUE where it is meant)",
         )
-    since = seen.relay_limited_since
-    if s.relay_limited and since is not None:
-        lasted = s.t - since
+    if s.relay_limited and seen.relay_limited_since is not None:
+        lasted = s.t - seen.relay_limited_since
         yield Finding(
             State.CRITICAL if lasted > limits.max_master_behind else State.WARNING,
             "relay-space-limited",
@@ -167,6 +109,59 @@ def beside_findings(s: Sample, seen: Observed, limits: Limits) -> Iterator[Findi
             f"IO thread keeps losing its connection: {LOSSES_KEPT} times in {plain(s.t - seen.io_losses[0], 0)} "
             f"seconds without an error (window {plain(limits.window)}, --window): is the network bad, or has "
             "another replica the same server id?",
+        )
+
+
+def _heartbeat_findings(s: Sample, seen: Observed, limits: Limits) -> Iterator[Finding]:
+    """The source's own heartbeat does not arrive: the source is a new one, or its writer is dead."""
+    if seen.source_changed_since is not None:
+        passed_s = s.t - seen.source_changed_since
+        took, bound = plain(passed_s, 0), limit(limits, "max_delay_time")
+        if passed_s > limits.max_delay_time:
+            yield _critical(
+                "heartbeat-missing",
+                f"Heartbeat is missing: no row of source {seen.source_changed} for {took} seconds since it took over "
+                f"({bound}); the newest is server {s.heartbeat_id}'s",
+            )
+        else:
+            yield Finding(
+                State.WARNING,
+                "source-changed",
+                f"Source changed to server {seen.source_changed}: until its heartbeat arrives, server "
+                f"{s.heartbeat_id}'s is used, for {took} seconds so far ({bound})",
+            )
+    # Changes still arrive though ts stands still, or none are left to wait for.
+    since, longest = seen.heartbeat_since, limits.max_seconds_behind
+    if since is not None and max(seen.overtaken_s, seen.idle_s) > longest:
+        why = "later changes were applied" if seen.overtaken_s > longest else "nothing is left to apply"
+        yield _critical(
+            "source-heartbeat-dead",
+            f"Source's heartbeat has not advanced for {plain(s.t - since, 0)} seconds, though {why} "
+            f"({limit(limits, 'max_seconds_behind')}): is pt-heartbeat running on the source?",
+        )
+
+
+def _identity_findings(s: Sample, seen: Observed, limits: Limits) -> Iterator[Finding]:
+    """Another server answers than before, or several do: an identity came back, or changes again and again."""
+    if not seen.changes:
+        return
+    changed, before = seen.changes[-1]
+    ago = f"{plain(s.t - changed, 0)} seconds ago"
+    today = [server for t, server in seen.changes if s.t - t <= DAY]
+    went_back = seen.went_back is not None and s.t - seen.went_back <= WENT_BACK_FOR
+    if today and (went_back or len(today) >= CHANGES_KEPT):
+        others = ", ".join(dict.fromkeys(server for server in today if server != seen.server))
+        yield _critical(
+            "replica-ambiguous",
+            f"Several servers answer under this name: now {seen.server}, {ago} {others}: give each replica an address "
+            "of its own",
+        )
+    if s.t - changed <= limits.max_delay_time:
+        yield Finding(
+            State.WARNING,
+            "replica-changed",
+            f"Replica changed: {seen.server} answers under this name, {ago} it was {before}; trend and ages have begun "
+            f"anew (told for {plain(limits.max_delay_time)} seconds, --max-delay-time)",
         )
 
 
@@ -185,35 +180,35 @@ def remarks(s: Sample, seen: Observed, limits: Limits, out: bool, setting_fitted
     return said
 
 
-def holdable_facts(s: Sample, seen: Observed, limits: Limits, now: float) -> Iterator[Fact]:
+def holdable_findings(s: Sample, seen: Observed, limits: Limits, now: float) -> Iterator[Finding]:
     """What is CRITICAL about the newest sample, unless a job accounts for it."""
     if s.error == "server-down":
-        yield Fact("server-down", f"Server is down: {s.message}" if s.message else "Server is down")
+        yield _critical("server-down", f"Server is down: {s.message}" if s.message else "Server is down")
     if not s.io_errno:
         if s.io == "No":
-            yield Fact("io-stopped", "IO thread is stopped: no changes are fetched from the source")
+            yield _critical("io-stopped", "IO thread is stopped: no changes are fetched from the source")
         elif seen.io_waiting_since is not None and s.io in WAITING:
             waited = s.t - seen.io_waiting_since
             if waited > limits.max_seconds_behind:
-                yield Fact(
+                yield _critical(
                     "io-stopped",
                     f"IO thread has been {s.io} for {plain(waited, 0)} seconds ({limit(limits, 'max_seconds_behind')})",
                 )
     if s.sql == "No" and not s.sql_errno and native(seen, limits):
-        yield Fact("sql-stopped", "SQL thread is stopped: no changes are applied")
+        yield _critical("sql-stopped", "SQL thread is stopped: no changes are applied")
     if limits.local_heartbeat:
         age, missing = s.local, s.local_missing
         if s.error is None and age is None and not missing and seen.local:
             # Somebody else's sample, who did not ask for it: it says nothing new.
             age, missing = seen.local
         if missing:
-            yield Fact(
+            yield _critical(
                 "local-heartbeat-stale",
                 "Local heartbeat has no row: run a second pt-heartbeat on the replica itself, "
                 "or give --no-local-heartbeat where it must not be written to",
             )
         elif age is not None and age > limits.max_seconds_behind:
-            yield Fact(
+            yield _critical(
                 "local-heartbeat-stale",
                 f"Local heartbeat is {plain(age, 1)} seconds old ({limit(limits, 'max_seconds_behind')}): "
                 "is pt-heartbeat running on the replica?",
@@ -224,7 +219,7 @@ def holdable_facts(s: Sample, seen: Observed, limits: Limits, now: float) -> Ite
         ("relay", "applied from the relay log", relay_age, "max_relay_behind"),
     ):
         if passed_s is not None and passed_s > getattr(limits, name):
-            yield Fact(
+            yield _critical(
                 f"{which}-log-stale", f"Nothing was {what} for {plain(passed_s, 0)} seconds ({limit(limits, name)})"
             )
 
@@ -235,22 +230,19 @@ def job_findings(jobs: JobsNow, seen_active: dict[str, float], limits: Limits) -
         longest = limits.kinds[kind]
         running = max(claimed, seen_active.get(kind, 0.0))
         if running > longest:
-            yield Finding(
-                State.CRITICAL,
+            yield _critical(
                 "job-overrun",
                 f"Job overrun: {kind} has been running for {plain(running, 0)} seconds "
                 f"(limit {plain(longest)}, {kind_option(kind)})",
             )
     if jobs.flooded:
-        yield Finding(
-            State.CRITICAL,
+        yield _critical(
             "job-records-flooded",
             f"Too many job records: more than {MAX_JOBS} jobs are on record, and none of them holds an alarm back "
             "until delayed-repl job void --all, or time, has cleared them",
         )
     if jobs.rescue is not None:
-        text = f"Frozen by rescue since {utc(jobs.rescue)}: do not start replication"
-        yield Finding(State.CRITICAL, "rescue-in-progress", text)
+        yield _critical("rescue-in-progress", f"Frozen by rescue since {utc(jobs.rescue)}: do not start replication")
     invalid = [job for job in jobs.views if job.status == "invalid"]
     for job in invalid[:MOST_INVALID]:
         text = f"Job record {job.id} is invalid and grants nothing: {job.reason} (delayed-repl job void ends it)"
@@ -260,32 +252,32 @@ def job_findings(jobs: JobsNow, seen_active: dict[str, float], limits: Limits) -
         yield Finding(State.WARNING, "job-record-invalid", text)
 
 
-def worker_missing(age: float | None, limits: Limits) -> Finding:
-    """`age`: seconds since the newest sample; None where there never was one."""
-    text = f"Worker was last seen {plain(age or 0.0, 0)} seconds ago ({limit(limits, 'max_last_seen')})"
-    if age is None:
-        text = (
+def sampling_findings(newest_t: float | None, now: float, worker: bool, limits: Limits) -> Iterator[Finding]:
+    """About when samples were taken. `newest_t`: the newest one's t, None where there is none; `worker`: somebody else
+    takes them."""
+    if newest_t is None:
+        yield _critical(
+            "worker-missing",
             f"No sample of this replica has ever been recorded (limit {plain(limits.max_last_seen)} seconds, "
-            "--max-last-seen): is delayed-repl worker running, and is the name right (--replica)?"
+            "--max-last-seen): is delayed-repl worker running, and is the name right (--replica)?",
         )
-    return Finding(State.CRITICAL, "worker-missing", text)
+    elif newest_t > now + MAX_CLOCK_STEP:
+        yield _critical(
+            "clock-stepped",
+            f"Clock stepped: a stored sample lies {plain(newest_t - now, 0)} seconds in the future "
+            f"(limit {plain(MAX_CLOCK_STEP)}); wait for it, or take it out with delayed-repl history prune --future",
+        )
+    elif worker and now - newest_t > limits.max_last_seen:
+        text = f"Worker was last seen {plain(now - newest_t, 0)} seconds ago ({limit(limits, 'max_last_seen')})"
+        yield _critical("worker-missing", text)
 
 
-def clock_stepped(ahead: float) -> Finding:
-    """A stored sample lies `ahead` seconds in the future."""
-    text = (
-        f"Clock stepped: a stored sample lies {plain(ahead, 0)} seconds in the future "
-        f"(limit {plain(MAX_CLOCK_STEP)}); wait for it, or take it out with delayed-repl history prune --future"
-    )
-    return Finding(State.CRITICAL, "clock-stepped", text)
-
-
-def is_held(fact: Fact, granted: tuple[str, ...], sample: Sample, limits: Limits) -> bool:
-    """A job of the kinds `granted` accounts for this holdable fact."""
+def is_held(found: Finding, granted: tuple[str, ...], sample: Sample, limits: Limits) -> bool:
+    """A job of the kinds `granted` accounts for this one of `holdable_findings`."""
     server_may_stop = any(kind in limits.job_stops_server for kind in granted)
-    if fact.condition == "server-down":
+    if found.condition == "server-down":
         return server_may_stop
-    if fact.condition == "source-log-stale":
+    if found.condition == "source-log-stale":
         # What is not fetched because a job stopped the thread, or the server that it runs in.
         stopped = sample.io == "No" and not sample.io_errno
         return bool(granted) and (stopped or (sample.error == "server-down" and server_may_stop))

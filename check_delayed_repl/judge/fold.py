@@ -10,16 +10,13 @@ from collections.abc import Iterable, Sequence
 from math import inf
 
 from check_delayed_repl.judge.findings import (
-    MAX_CLOCK_STEP,
-    beside_findings,
-    clock_stepped,
-    hard_facts,
     heartbeat_usable,
-    holdable_facts,
+    holdable_findings,
     is_held,
     job_findings,
     remarks,
-    worker_missing,
+    sample_findings,
+    sampling_findings,
     worst_first,
 )
 from check_delayed_repl.judge.jobs import Jobs, JobsNow
@@ -41,21 +38,18 @@ from check_delayed_repl.judge.line import (
 from check_delayed_repl.judge.observed import Observed, tuples
 from check_delayed_repl.judge.outcome import Finding, State, Trend, Verdict
 from check_delayed_repl.judge.straight import Point
-from check_delayed_repl.judge.trend import NO_FIT, NO_TREND, Fit
+from check_delayed_repl.judge.trend import NO_FIT, Fit
 from check_delayed_repl.judge.window import Window
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import JobLine, Record, Sample
 from check_delayed_repl.words import plain
 
-FOLD_VERSION = 15
+FOLD_VERSION = 16
 """Changes with the rules: a cache that an older judge left is worth nothing."""
 BARE = Sample(0.0)[2:]
 """A sample of a delay alone, without time and delay."""
 LOST_SHARE = 0.1
 """Of the window: a line that has been out for longer was lost before a job that begins now."""
-
-_NOT_PLAIN = ("limits", "_jobs", "_arriving", "seen", "_window", "last")
-"""What a dump has in a form of its own, or not at all; all else is plain values."""
 
 
 class Fold:
@@ -112,9 +106,9 @@ class Fold:
         t = record.t
         if t < self.clock:
             self.seen.add_setting(record.sql_delay)
-            if record.delay is not None and heartbeat_usable(record):
+            if record.delay is not None and heartbeat_usable(record) and t >= self.seen.begun:
                 self._window.add(t, record.delay)
-                self._window.trim(self.clock)
+                self._window.trim(self.clock - self.reach)
             return
         self._charge(self._held, t)
         self.clock = t
@@ -127,7 +121,7 @@ class Fold:
         setting = self.seen.sql_delay
         changed = self.seen.add(record, bool(jobs.active))
         if changed:
-            self._window.begin(t)
+            self._window.trim(t)
             self._latest = ()
             self._in_range_since = None
         if record.sql_delay is not None:
@@ -141,7 +135,7 @@ class Fold:
             self._latest = (*self._latest, record.delay)[-REAL_VALUE_SAMPLES:]
             self._window.add(t, record.delay)
         self._judge_sample(record, jobs, arrival)
-        self._window.trim(t)
+        self._window.trim(t - self.reach)
 
     def _charge(self, held: dict[str, float], until: float) -> None:
         if self.holding and until > self.clock:
@@ -152,28 +146,23 @@ class Fold:
         """What this sample does to the episode."""
         t, limits = sample.t, self.limits
         self._runs = {kind: self._runs.get(kind, self.clock) for kind in jobs.active}
-        holdable = list(holdable_facts(sample, self.seen, limits, t))
-        failed = sample.error is not None
-        if not failed and not holdable and self._window.surely_in_range(t):
-            self.was_up = self.was_up or self._window.surely_up(t)
-            self._in_range(t)
-            return
-        _, now_fit, side = self.line(t)
-        if not failed:
+        holdable = list(holdable_findings(sample, self.seen, limits, t))
+        _, now_fit, side = self.line(t, exact=False)
+        if sample.error is None:
             if side != BELOW:
                 self.was_up = self.was_up or now_fit.trend.slope is not None or self._window.surely_up(t)
             if side == IN_RANGE:
                 self._in_range(t, ends_episode=not holdable)
+                if not holdable:
+                    return
             else:
                 self._out(side, now_fit.trend)
-            if (side != IN_RANGE or holdable) and self.episode_since is None:
+            if self.episode_since is None:
                 self.episode_since, self.episode_arrival = self.clock, arrival
         line = self._judge_line(now_fit, side, jobs, self._held, t)
+        self.holding = line.holding if line and self.episode_since is not None else ()
         granted = lasting(jobs, self._held, limits)
-        # Where nothing is known of the line, nothing is said of it, and nothing holds.
-        told = now_fit.trend.intercept is not None or granted
-        self.holding = line.holding if told and self.episode_since is not None else ()
-        if any(is_held(fact, granted, sample, limits) for fact in holdable):
+        if any(is_held(found, granted, sample, limits) for found in holdable):
             self.holding = tuple(jobs.active)
         by_job = bool(self.holding) and self.holding != (TREND,)
         if by_job and (jobs.explained or not jobs.active):
@@ -253,7 +242,7 @@ class Fold:
         self._window.points += points
         self._in_range(samples[0].t)
         self._in_range(last.t)
-        self._window.trim(self.clock)
+        self._window.trim(last.t - self.reach)
         return True
 
     # --- judging
@@ -262,37 +251,31 @@ class Fold:
         """The judgement at `now`, which changes nothing. `worker`: somebody else samples, and must be seen to.
 
         Where only states and conditions are asked for (not `with_messages`), the trend and the texts that rest on it
-        are left at a guess if the line is in range beyond doubt: fitting it is most of the work.
+        may be a guess.
         """
         limits, sample, seen = self.limits, self.last, self.seen
         if sample is None:
-            return Verdict(now, (worker_missing(None, limits),))
+            return Verdict(now, (*sampling_findings(None, now, worker, limits),))
         jobs = self._jobs.at(now)
         held = dict(self._held)
         self._charge(held, now)
-        age = max(0.0, now - self.clock)
-        findings = [Finding(State.CRITICAL, *fact) for fact in hard_facts(sample, seen, limits)]
         observed_to = max(now, self.clock)
-        findings += job_findings(jobs, {kind: observed_to - since for kind, since in self._runs.items()}, limits)
-        if self.clock > now + MAX_CLOCK_STEP:
-            findings.append(clock_stepped(self.clock - now))
-        if worker and age > limits.max_last_seen:
-            findings.append(worker_missing(age, limits))
+        runs = {kind: observed_to - since for kind, since in self._runs.items()}
+        findings = [
+            *sample_findings(sample, seen, limits),
+            *job_findings(jobs, runs, limits),
+            *sampling_findings(self.clock, now, worker, limits),
+        ]
         # What a sample saw is accounted for by the jobs of then, too: one that has just finished caused it.
         granted = lasting(jobs, held, limits) + lasting(self._jobs.at(sample.t), held, limits)
-        for fact in holdable_facts(sample, seen, limits, now):
-            by_job = is_held(fact, granted, sample, limits)
-            findings.append(Finding(State.WARNING if by_job else State.CRITICAL, *fact, by_job))
-        findings += beside_findings(sample, seen, limits)
-        if with_messages or not self._window.surely_in_range(now):
-            _, now_fit, side = self.line(now)
-        else:
-            now_fit = NO_FIT._replace(trend=NO_FIT.trend._replace(intercept=self._window.at(now)[-1][1]))
-            side = IN_RANGE
-        if now_fit.trend.intercept is not None or lasting(jobs, held, limits):
-            finding = self._judge_line(now_fit, side, jobs, held, now).finding
+        for found in holdable_findings(sample, seen, limits, now):
+            by_job = is_held(found, granted, sample, limits)
+            findings.append(found._replace(state=State.WARNING, held=True) if by_job else found)
+        _, now_fit, side = self.line(now, exact=with_messages)
+        line = self._judge_line(now_fit, side, jobs, held, now)
+        if line:
             said = remarks(sample, seen, limits, side != IN_RANGE, self.setting_fitted) + self._last_known_when(now)
-            findings.append(finding._replace(message=finding.message + said))
+            findings.append(line.finding._replace(message=line.finding.message + said))
         if not findings:
             findings.append(Finding(State.UNKNOWN, "internal-error", "Nothing is known about the delay"))
         return Verdict(
@@ -302,13 +285,18 @@ class Fold:
             sample,
             jobs.views,
             {name: held.get(name, 0.0) for name in (*limits.kinds, "recovery", TREND)},
-            age,
+            max(0.0, now - self.clock),
             *seen.log_ages(now),
             self.episode_since,
             seen.dead_s > limits.max_seconds_behind,
         )
 
-    def _judge_line(self, now_fit: Fit, side: int, jobs: JobsNow, held: dict[str, float], now: float) -> LineVerdict:
+    def _judge_line(
+        self, now_fit: Fit, side: int, jobs: JobsNow, held: dict[str, float], now: float
+    ) -> LineVerdict | None:
+        """None where nothing is known of the line: then nothing is said of it, and nothing holds."""
+        if now_fit.trend.intercept is None and not lasting(jobs, held, self.limits):
+            return None
         recovered = drained = False
         if jobs.completed and self._recovered:
             start, end = self._recovered
@@ -319,12 +307,18 @@ class Fold:
         situation = Situation(now_fit, side, self._latest, jobs, recovered, held, self._job_held, drained)
         return line_verdict(situation, self.limits)
 
-    def line(self, now: float) -> tuple[Sequence[Point], Fit, int]:
-        """What the delay line is judged by: the window's samples, their fit, and which side of the bounds it is on."""
+    def line(self, now: float, exact: bool = True) -> tuple[Sequence[Point], Fit, int]:
+        """What the delay line is judged by: the window's samples, their fit, and which side of the bounds it is on.
+
+        Fitting is most of the work: where it need not be `exact`, and the line is in range beyond doubt, the fit is
+        left at a guess.
+        """
         points = self._window.at(now)
+        if not exact and self._window.surely_in_range(now):
+            return points, NO_FIT._replace(trend=Trend(intercept=points[-1][1])), IN_RANGE
         now_fit = self._window.fit(points)
         if not points and self._latest:
-            now_fit = NO_FIT._replace(trend=NO_TREND._replace(intercept=self._latest[-1]))
+            now_fit = NO_FIT._replace(trend=Trend(intercept=self._latest[-1]))
         return points, now_fit, side_of(now_fit, self._side, self.limits)
 
     def _last_known_when(self, now: float) -> str:
@@ -337,42 +331,43 @@ class Fold:
 
     def dump(self) -> str:
         """All but the window's samples, which the history has, as JSON."""
-        return json.dumps(
-            {
-                "version": FOLD_VERSION,
-                "limits": repr(self.limits),
-                "jobs": self._jobs.dump(),
-                "arriving": self._arriving and self._arriving.dump(),
-                "seen": vars(self.seen),
-                "begun": self._window.begun,
-                "last": self.last,
-                "kept": {name: value for name, value in vars(self).items() if name not in _NOT_PLAIN},
-            },
-            separators=(",", ":"),
-        )
+        state = vars(self) | {
+            "version": FOLD_VERSION,
+            "limits": repr(self.limits),
+            "_window": None,
+            "seen": vars(self.seen),
+            "_jobs": self._jobs.dump(),
+            "_arriving": self._arriving and self._arriving.dump(),
+        }
+        return json.dumps(state, separators=(",", ":"))
 
     @classmethod
     def load(cls, text: str, limits: Limits) -> Fold | None:
         """A dumped fold, wanting `restore` of its samples; None where this judge cannot go on from it."""
         fold = cls(limits)
         try:
-            data = json.loads(text)
-            if data["version"] != FOLD_VERSION or data["limits"] != repr(limits) or data["last"] is None:
+            state = json.loads(text)
+            if state["version"] != FOLD_VERSION or state["limits"] != repr(limits):
                 return None
-            fold._jobs = Jobs.load(limits, data["jobs"])
-            fold._arriving = None if data["arriving"] is None else Jobs.load(limits, data["arriving"])
-            fold.seen.load(data["seen"])
-            fold._window.begun = data["begun"]
-            fold.last = Sample._make(tuples(value) for value in data["last"])
-            for name in vars(fold).keys() - _NOT_PLAIN:
-                setattr(fold, name, tuples(data["kept"][name]))
+            fold.seen.load(state["seen"])
+            state |= {
+                "limits": limits,
+                "_window": fold._window,
+                "seen": fold.seen,
+                "_jobs": Jobs.load(limits, state["_jobs"]),
+                "_arriving": state["_arriving"] and Jobs.load(limits, state["_arriving"]),
+                "last": Sample._make(map(tuples, state["last"])),
+            }
+            for name in vars(fold):
+                setattr(fold, name, tuples(state[name]))
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
         return fold
 
     def restore(self, samples: Iterable[Sample]) -> None:
         """Give a loaded fold the samples that it had folded, from `clock - reach` on."""
-        self._window.restore((s.t, s.delay) for s in samples if s.delay is not None and heartbeat_usable(s))
+        points = [(s.t, s.delay) for s in samples if s.delay is not None and heartbeat_usable(s)]
+        self._window.points = sorted(point for point in points if point[0] >= self.seen.begun)
 
 
 def judge(records: Iterable[Record], limits: Limits, now: float, *, worker: bool = False) -> Verdict:

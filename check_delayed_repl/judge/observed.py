@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from check_delayed_repl.records import HELD_S, Position, Sample
 
 WAITING = ("Connecting", "Preparing")
@@ -30,10 +32,12 @@ class Observed:
         """When the identity last changed to one that it had been within a day before."""
         self.filters: tuple[str, ...] | None = None
         """The replication filters that every sample has shown that showed any status."""
-        self._begin()
+        self._begin(-inf)
 
-    def _begin(self) -> None:
+    def _begin(self, t: float) -> None:
         """What rests on one server's having been watched for some time."""
+        self.begun = t
+        """What is older was another server's."""
         self.sql_delay: int | None = None
         """The newest setting."""
         self.heartbeat: tuple[int | None, float] | None = None
@@ -123,7 +127,7 @@ class Observed:
         self.changes = (*self.changes, (t, before))[-CHANGES_KEPT:]
         if any(left == server and t - since <= DAY for since, left in self.changes):
             self.went_back = t
-        self._begin()
+        self._begin(t)
         return True
 
     def _heartbeat(self, s: Sample) -> None:
@@ -137,7 +141,7 @@ class Observed:
         if (s.error is not None or s.io is not None) and (s.io != "Yes" or (self.native and s.sql != "Yes")):
             self.running_since, self.passed_by_s = None, 0.0
             return
-        self.running_since = t if self.running_since is None else self.running_since
+        self.running_since = _since(self.running_since, t)
         moved = s.relay_log is not None and self.heartbeat_relay_log not in (None, s.relay_log)
         if moved and s.delay is not None and s.seconds_behind is not None:
             self.passed_by_s = max(self.passed_by_s, s.delay - s.seconds_behind)
@@ -162,15 +166,11 @@ class Observed:
             if ran and not running and not s.io_errno and not job_active:
                 self.io_losses = (*self.io_losses, t)[-LOSSES_KEPT:]
             self.io_running = running
-            if s.io in WAITING and not s.io_errno:
-                self.io_waiting_since = t if ran or self.io_waiting_since is None else self.io_waiting_since
-            else:
-                self.io_waiting_since = None
+            waits = s.io in WAITING and not s.io_errno
+            self.io_waiting_since = _since(None if ran else self.io_waiting_since, t) if waits else None
             read_all = s.source_log is not None and s.source_log == s.relay_log
-            if running and s.sql == "Yes" and read_all and s.sql_remaining is None:
-                self.drained_since = t if self.drained_since is None else self.drained_since
-            else:
-                self.drained_since = None
+            drained = running and s.sql == "Yes" and read_all and s.sql_remaining is None
+            self.drained_since = _since(self.drained_since, t) if drained else None
         elif s.error is not None:
             self.drained_since = None
 
@@ -213,6 +213,11 @@ class Observed:
 def delaying(s: Sample) -> bool:
     """The SQL thread waits for the server's delay to be over, and for no longer than that."""
     return s.sql_remaining is not None and s.sql_delay is not None and s.sql_remaining <= s.sql_delay
+
+
+def _since(before: float | None, t: float) -> float:
+    """Since when something is so that is so at `t`, where it has been since `before`."""
+    return t if before is None else before
 
 
 def _kind(identity: str) -> str:

@@ -13,6 +13,7 @@ it was finished for longer than max-recovery-time. So a fold that begins late co
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 from check_delayed_repl.judge.calm import add
 from check_delayed_repl.judge.fold import Fold
@@ -34,10 +35,10 @@ class LateFold:
         self._settled: float | None = None
         """When the line's side was beyond doubt for the first time."""
         self.cannot_converge = past.newest_t is not None and past.newest_t >= first_t
-        self._older_jobs: dict[str, JobLine] = {}
-        for line in past.jobs:
-            self._older_jobs[line.id] = line
-        self._over = max((_over(line) for line in self._older_jobs.values()), default=float("-inf"))
+        self._older_jobs = {line.id: line for line in past.jobs}
+        ends = [line.finished_at for line in self._older_jobs.values() if not line.void]
+        self._over = max((inf if end is None else end for end in ends), default=-inf)
+        """When the last of these is over: never, while one is open."""
 
     def add(self, block: Sequence[tuple[int, Record]]) -> bool:
         """The next records, each with its arrival number; whether the fold now is as good as the whole one."""
@@ -96,10 +97,3 @@ def _says_little(s: Sample) -> bool:
 def late_reach(limits: Limits) -> float:
     """Seconds that a trend, an earlier identity of the server, or what is said of it, reaches back."""
     return max(Fold(limits).reach, DAY, limits.max_delay_time)
-
-
-def _over(line: JobLine) -> float:
-    """From when a job with this last line is over: at once, where it was void, and never, while it is open."""
-    if line.void:
-        return float("-inf")
-    return float("inf") if line.finished_at is None else line.finished_at

@@ -50,12 +50,6 @@ def least_squares(points: Sequence[Point]) -> Trend:
     return Trend(slope, base + mean_y - slope * mean_x, correlation, n, span)
 
 
-def has_three_times(points: Sequence[Point]) -> bool:
-    first = points[0][0]
-    second = next((t for t, _ in points if t > first), None)
-    return second is not None and points[-1][0] > second
-
-
 class Line:
     """A stretch's running least-squares sums, so that one more sample costs the same however long the stretch."""
 

@@ -29,7 +29,6 @@ from check_delayed_repl.judge.straight import (
     Line,
     Point,
     after_bend,
-    has_three_times,
     is_straight,
     jitter_of,
     least_squares,
@@ -97,7 +96,7 @@ def fit(points: Sequence[Point], window: float, segment: bool = True) -> Fit:
     n, span = len(stretch), stretch[-1][0] - stretch[0][0]
     pausing = segment and n < len(points) and span < PAUSE_SHARE * window
     whole = least_squares(points) if pausing else NO_TREND
-    if not has_three_times(stretch):
+    if len({t for t, _ in stretch}) < 3:
         return Fit(Trend(None, points[-1][1], None, n, span), 0.0, inf, True, before, whole, *marks, stretch)
     trend = least_squares(stretch)
     young = segment and trend.span < TRIAL_SHARE * window

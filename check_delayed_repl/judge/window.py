@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import inf, sqrt
 
 from check_delayed_repl.judge.straight import Point
@@ -26,29 +26,16 @@ class Window:
         self.reach = max(limits.window, MAX_REACH)
         """Seconds before the newest sample that a trend may reach back to."""
         self.points: list[Point] = []
-        self.begun = -inf
-        """No sample from before this counts: it was another server's."""
         self._fitted: tuple[Sequence[Point], Fit] = ((), NO_FIT)
         """What was fitted last, so that judging right after a sample need not fit the same samples again."""
 
     def add(self, t: float, delay: float) -> None:
-        if t >= self.begun:
-            insort(self.points, (t, delay))
+        insort(self.points, (t, delay))
 
-    def begin(self, t: float) -> None:
-        """What is older than `t` counts no more."""
-        self.begun = t
-        self.trim(t)
-
-    def trim(self, clock: float) -> None:
-        """Drop what no trend reaches back to any more; `clock` is the greatest t so far."""
-        horizon = max(self.begun, clock - self.reach)
+    def trim(self, horizon: float) -> None:
+        """Drop what is older."""
         if self.points and self.points[0][0] < horizon:
             del self.points[: bisect_left(self.points, (horizon, -inf))]
-
-    def restore(self, points: Iterable[Point]) -> None:
-        """The delays of before, of which those that count are kept."""
-        self.points = sorted(point for point in points if point[0] >= self.begun)
 
     def at(self, now: float) -> list[Point]:
         """The samples that a trend at `now` is of."""
