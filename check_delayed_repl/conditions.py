@@ -27,21 +27,19 @@ class Condition(NamedTuple):
     """HARD, HOLDABLE, LINE, BESIDE or FAULT."""
     title: str
     """A few words, with which most texts of its findings begin."""
-    fails: bool = False
-    """A failed sample may give it as its reason."""
     state: str = ""
     """The state that it puts the service into, in words, where that is not its kind's."""
 
 
 CONDITIONS = (
-    Condition("connect-failed", HARD, "Cannot connect to the replica", fails=True),
-    Condition("timeout", HARD, "The replica did not answer in time (--timeout)", fails=True),
-    Condition("not-a-replica", HARD, "Not a replica", fails=True),
-    Condition("status-unreadable", HARD, "Replication status cannot be read", fails=True),
+    Condition("connect-failed", HARD, "Cannot connect to the replica"),
+    Condition("timeout", HARD, "The replica did not answer in time (--timeout)"),
+    Condition("not-a-replica", HARD, "Not a replica"),
+    Condition("status-unreadable", HARD, "Replication status cannot be read"),
     Condition("io-error", HARD, "IO thread reports an error"),
     Condition("sql-error", HARD, "SQL thread reports an error"),
-    Condition("heartbeat-missing", HARD, "Heartbeat is missing", fails=True),
-    Condition("heartbeat-unreadable", HARD, "Heartbeat cannot be read", fails=True),
+    Condition("heartbeat-missing", HARD, "Heartbeat is missing"),
+    Condition("heartbeat-unreadable", HARD, "Heartbeat cannot be read"),
     Condition("heartbeat-from-future", HARD, "Heartbeat lies ahead of the replica's clock"),
     Condition("source-heartbeat-dead", HARD, "Source's heartbeat has not advanced"),
     Condition("worker-missing", HARD, "Worker was not seen"),
@@ -52,7 +50,7 @@ CONDITIONS = (
     Condition("rescue-in-progress", HARD, "Frozen by rescue"),
     Condition("clock-stepped", HARD, "Clock stepped"),
     Condition("history-unavailable", HARD, "History is unavailable"),
-    Condition("server-down", HOLDABLE, "Server is down", fails=True),
+    Condition("server-down", HOLDABLE, "Server is down"),
     Condition("io-stopped", HOLDABLE, "IO thread is not running"),
     Condition("sql-stopped", HOLDABLE, "SQL thread is stopped"),
     Condition("local-heartbeat-stale", HOLDABLE, "Local heartbeat is stale"),
@@ -174,10 +172,6 @@ _RANKS = {condition.name: rank for rank, condition in enumerate(CONDITIONS)}
 def names(*kinds: str) -> tuple[str, ...]:
     """The names of all conditions of these kinds, in order of rank."""
     return tuple(condition.name for condition in CONDITIONS if condition.kind in kinds)
-
-
-SAMPLE_ERRORS = tuple(condition.name for condition in CONDITIONS if condition.fails)
-"""The conditions that a sample may fail with."""
 
 
 def general(name: str) -> str:

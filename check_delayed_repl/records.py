@@ -34,7 +34,7 @@ class Sample(NamedTuple):
     delay: float | None = None
     """Replica's clock minus the source's heartbeat as applied there, in seconds. Never clamped."""
     error: str | None = None
-    """Why the sample failed: one of conditions.SAMPLE_ERRORS."""
+    """Why the sample failed: the name of a condition."""
     message: str | None = None
     """The failure in words. Text from a server: untrusted."""
     ts: float | None = None

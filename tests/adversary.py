@@ -34,6 +34,12 @@ LIMITS = Limits(
 )
 """Small enough that every budget is spent within a few dozen samples."""
 
+SAMPLE_ERRORS = (
+    *("connect-failed", "timeout", "not-a-replica", "status-unreadable"),
+    *("heartbeat-missing", "heartbeat-unreadable", "server-down"),
+)
+"""The conditions that a sample may fail with."""
+
 SLACK = 1e-6
 """Seconds: sums of times are not exact."""
 

@@ -14,7 +14,6 @@ from check_delayed_repl.conditions import (
     HOLDABLE,
     LINE,
     MEANINGS,
-    SAMPLE_ERRORS,
     find,
     rank,
 )
@@ -60,8 +59,3 @@ def test_a_kind_of_job_in_a_name_is_understood() -> None:
     assert found.name == "KIND-recovery-window"
     assert rank("active-backup") < rank("backup-recovery-window")
     assert find("no-such-condition") is None
-
-
-def test_what_a_sample_fails_with_is_critical() -> None:
-    assert len(SAMPLE_ERRORS) == 7
-    assert {found.kind for name in SAMPLE_ERRORS if (found := find(name))} == {HARD, HOLDABLE}

@@ -20,8 +20,8 @@ def jobs_at(now: float, *lines: JobLine, arrived: float = 0.0) -> JobsNow:
     jobs = Jobs(LIMITS._replace(job_limits=(("index", 40.0),)))
     for line in lines:
         jobs.add(line)
-    jobs.take_effect(arrived)
-    jobs.forget(now)
+    jobs.sampled(arrived)
+    jobs.sampled(now)
     return jobs.at(now)
 
 
@@ -297,6 +297,6 @@ def test_a_flood_lasts_though_all_the_jobs_that_found_a_place_are_over() -> None
     jobs = Jobs(LIMITS)
     for i in range(MAX_JOBS + 1):
         jobs.add(job(0.0, 5.0 if i < MAX_JOBS else None, name=f"j{i}"))
-    jobs.take_effect(10.0)
-    jobs.forget(1e6)
+    jobs.sampled(10.0)
+    jobs.sampled(1e6)
     assert jobs.at(1e6) == NO_JOBS._replace(flooded=True)

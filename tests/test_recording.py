@@ -7,10 +7,10 @@ import math
 from collections.abc import Iterable, Iterator
 
 import pytest
+from adversary import SAMPLE_ERRORS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from check_delayed_repl.conditions import SAMPLE_ERRORS
 from check_delayed_repl.history import recording
 from check_delayed_repl.history.recording import LONGEST_LINE, RECORDED_ERRORS, RecordingError, dumps
 from check_delayed_repl.records import LARGEST, JobLine, Record, Sample

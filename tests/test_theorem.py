@@ -10,13 +10,12 @@ from random import Random
 from typing import Any
 
 import pytest
-from adversary import LIMITS, Account, budgets, clone
+from adversary import LIMITS, SAMPLE_ERRORS, Account, budgets, clone
 from hostile import ODDITIES
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from check_delayed_repl.conditions import SAMPLE_ERRORS
 from check_delayed_repl.judge import jobs
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import State, Verdict

@@ -30,13 +30,6 @@ class StateChange(NamedTuple):
     message: str
 
 
-class Page(NamedTuple):
-    """An entry into CRITICAL."""
-
-    t: float
-    condition: str
-
-
 class Summary:
     """What a replay adds up to. All times in seconds; the time from a sample to the next counts to the earlier one."""
 
@@ -47,7 +40,8 @@ class Summary:
         """The greatest t so far: a clock that was set back does not count twice."""
         self.state: State | None = None
         self.condition = ""
-        self.pages: list[Page] = []
+        self.pages: list[StateChange] = []
+        """The entries into CRITICAL."""
         self.held: dict[str, float] = defaultdict(float)
         """Exception → seconds that an alarm was held back for it."""
         self.most_held: dict[str, float] = {}
@@ -80,8 +74,10 @@ class Summary:
         by = ", ".join(f"{count} {condition}" for condition, count in self.paged_by.most_common())
         return f" ({by})" if by else ""
 
-    def sample(self, t: float, held_by: tuple[str, ...], state: State, condition: str, in_episode: bool) -> None:
+    def add(self, found: StateChange, held_by: tuple[str, ...], in_episode: bool) -> None:
         """A sample was judged. `held_by`: the exceptions that have held since the one before it."""
+        t, before = found.t, self.state
+        self.state, self.condition = found.state, found.condition
         if self.end is None:
             self.begin = self.end = t
         if t > self.end:
@@ -93,13 +89,10 @@ class Summary:
         self.samples += 1
         if not in_episode:
             self._episode_held.clear()
-        self.condition = condition
-        if state is self.state:
-            return
-        self._changes.append((self.end, state))
-        self.state = state
-        if state is State.CRITICAL:
-            self.pages.append(Page(t, condition))
+        if found.state is not before:
+            self._changes.append((self.end, found.state))
+            if found.state is State.CRITICAL:
+                self.pages.append(found)
 
     def calm(self, t: float, count: int) -> None:
         """So many samples more of the same, up to `t`."""
@@ -134,10 +127,10 @@ class Replay:
         held_by = fold.holding
         fold.add(sample)
         verdict = fold.verdict(t, with_messages=self._every)
-        state, condition = verdict.state, verdict.condition
-        changed = state is not summary.state or condition != summary.condition
-        summary.sample(t, held_by, state, condition, fold.episode_since is not None)
-        if self._every:
-            yield StateChange(t, state, condition, verdict.message)
-        elif changed:
-            yield StateChange(t, state, condition, fold.verdict(t).message)
+        changed = (verdict.state, verdict.condition) != (summary.state, summary.condition)
+        if changed and not self._every:
+            verdict = fold.verdict(t)
+        found = StateChange(t, verdict.state, verdict.condition, verdict.message)
+        summary.add(found, held_by, fold.episode_since is not None)
+        if changed or self._every:
+            yield found

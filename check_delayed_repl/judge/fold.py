@@ -23,6 +23,7 @@ from check_delayed_repl.judge.jobs import Jobs, JobsNow
 from check_delayed_repl.judge.line import (
     ABOVE,
     BELOW,
+    DRAINED_DEPTH,
     DRAINED_SAMPLES,
     DRAINED_WINDOWS,
     IN_RANGE,
@@ -30,7 +31,6 @@ from check_delayed_repl.judge.line import (
     TREND,
     LineVerdict,
     Situation,
-    drained_depth,
     lasting,
     line_verdict,
     side_of,
@@ -48,6 +48,8 @@ FOLD_VERSION = 16
 """Changes with the rules: a cache that an older judge left is worth nothing."""
 BARE = Sample(0.0)[2:]
 """A sample of a delay alone, without time and delay."""
+MIN_UP = 3
+"""Samples that show a line to be up without a trend."""
 LOST_SHARE = 0.1
 """Of the window: a line that has been out for longer was lost before a job that begins now."""
 
@@ -114,8 +116,7 @@ class Fold:
         self.clock = t
         if self._arriving is not None:
             self._jobs, self._arriving = self._arriving, None
-            self._jobs.take_effect(t)
-        self._jobs.forget(t)
+        self._jobs.sampled(t)
         self.last = record
         jobs = self._jobs.at(t)
         setting = self.seen.sql_delay
@@ -147,10 +148,11 @@ class Fold:
         t, limits = sample.t, self.limits
         self._runs = {kind: self._runs.get(kind, self.clock) for kind in jobs.active}
         holdable = list(holdable_findings(sample, self.seen, limits, t))
-        _, now_fit, side = self.line(t, exact=False)
+        points, now_fit, side = self.line(t, exact=False)
         if sample.error is None:
-            if side != BELOW:
-                self.was_up = self.was_up or now_fit.trend.slope is not None or self._window.surely_up(t)
+            if side != BELOW and not self.was_up:
+                all_up = len(points) >= MIN_UP and all(d >= limits.min_delay_time for _, d in points)
+                self.was_up = now_fit.trend.slope is not None or all_up
             if side == IN_RANGE:
                 self._in_range(t, ends_episode=not holdable)
                 if not holdable:
@@ -191,7 +193,8 @@ class Fold:
         if self._drained is not None:
             since, samples = self._drained
             self._drained = (since, samples + 1)
-        deep = self.limits.min_delay_time - drained_depth(self.limits)
+        least = self.limits.min_delay_time
+        deep = least - min(DRAINED_DEPTH, least / 10.0)
         # One sample alone, after the sampling or the server was gone for long, may be a wild one.
         if self.was_up and trend.samples > 1 and trend.intercept is not None and trend.intercept < deep:
             self.was_up, self._drained = False, (self.clock, 0)
@@ -236,7 +239,7 @@ class Fold:
             self.seen.add(sample)
         last = self.last = samples[-1]
         self.clock = last.t
-        self._jobs.forget(last.t)
+        self._jobs.sampled(last.t)
         self._runs = {}
         self._latest = (*self._latest, *delays[-REAL_VALUE_SAMPLES:])[-REAL_VALUE_SAMPLES:]
         self._window.points += points

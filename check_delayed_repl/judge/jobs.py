@@ -101,25 +101,17 @@ class Jobs:
             self._beyond_open = max(0, self._beyond_open - 1)
             self._beyond_until = max(self._beyond_until, line.finished_at + self._limits.max_recovery_time)
 
-    def take_effect(self, clock: float) -> None:
-        """A sample follows the lines that have arrived."""
-        for job_id, job in self._live.items():
-            if job.arrived > clock:
-                self._live[job_id] = job._replace(arrived=clock)
-
-    def forget(self, clock: float) -> None:
-        """Drop the jobs that can never matter again."""
+    def sampled(self, clock: float) -> None:
+        """A sample follows: what has arrived takes effect, and jobs that can never matter again are dropped."""
         self._clock = clock
         window = self._limits.max_recovery_time
-        over = [
-            job_id
-            for job_id, (line, arrived, _) in self._live.items()
-            if line.finished_at is not None
-            and clock - line.finished_at > window
-            and (clock - arrived > window or not self._invalid(line, clock))
-        ]
-        for job_id in over:
-            del self._live[job_id]
+        for job_id, job in [*self._live.items()]:
+            line, arrived = job.line, min(job.arrived, clock)
+            over = line.finished_at is not None and clock - line.finished_at > window
+            if over and (clock - arrived > window or not self._invalid(line, clock)):
+                del self._live[job_id]
+            elif arrived < job.arrived:
+                self._live[job_id] = job._replace(arrived=arrived)
 
     def at(self, now: float) -> JobsNow:
         """What holds at `now`. A record that the newest sample found invalid is so until the next one."""

@@ -153,10 +153,6 @@ def side_of(now_fit: Fit, before: int, limits: Limits) -> int:
     return IN_RANGE
 
 
-def drained_depth(limits: Limits) -> float:
-    return min(DRAINED_DEPTH, limits.min_delay_time / 10.0)
-
-
 def recovering(fit: Fit, side: int, limits: Limits) -> float | None:
     """The slope at which the line moves back to its range; None where it does not, or not fast and straight enough."""
     way = -side

@@ -14,8 +14,6 @@ MIN_FITTED = 6
 """Where fewer samples than these fall in the window, it reaches back to the sixth newest..."""
 MAX_REACH = 3600.0
 """...but no further than this, in seconds."""
-MIN_UP = 3
-"""Samples that show a line to be up without a trend."""
 
 
 class Window:
@@ -69,11 +67,6 @@ class Window:
         low, high = min(delays), max(delays)
         middle, reach = (low + high) / 2.0, (high - low) * ranges + 1e-6
         return self._limits.min_delay_time <= middle - reach and middle + reach <= self._limits.max_delay_time
-
-    def surely_up(self, now: float) -> bool:
-        """The line is in or above its range, whether there is a trend in it or not."""
-        delays = [d for _, d in self.at(now)]
-        return len(delays) >= MIN_UP and min(delays) >= self._limits.min_delay_time
 
 
 def spread(samples: int) -> float:

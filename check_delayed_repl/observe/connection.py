@@ -64,7 +64,7 @@ _ADVICE = {
 
 
 class SampleFailed(Exception):
-    """A sample that cannot go on. `condition` is one of conditions.SAMPLE_ERRORS, `message` one line."""
+    """A sample that cannot go on. `condition` is a condition's name, `message` one line."""
 
     def __init__(self, condition: str, message: str) -> None:
         super().__init__(message)

@@ -23,7 +23,6 @@ from zoneinfo import ZoneInfo
 import check_delayed_repl.observe.wire  # noqa: F401  not within a deadline
 from check_delayed_repl import options as line
 from check_delayed_repl.arguments import Parser, UsageError, duration
-from check_delayed_repl.conditions import SAMPLE_ERRORS
 from check_delayed_repl.configfile import File, read_toml
 from check_delayed_repl.history import HistoryUnavailable
 from check_delayed_repl.history.mysql import parse_url
@@ -42,6 +41,7 @@ from check_delayed_repl.observe.target import Target
 from check_delayed_repl.records import Record, Sample
 from check_delayed_repl.report import document as as_json
 from check_delayed_repl.report import nagios
+from tests.adversary import SAMPLE_ERRORS
 
 CORPUS = Path(__file__).parent / "corpus"
 SECRET = "pw-7h-secret"
