@@ -12,11 +12,11 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
-from math import ceil, floor
+from math import ceil, floor, inf
 from statistics import median
 from typing import Any, NamedTuple
 
-from check_delayed_repl.backtest.replay import Replay, Summary
+from check_delayed_repl.backtest.replay import Replay, StateChange, Summary
 from check_delayed_repl.judge.findings import heartbeat_usable
 from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.limits import BUILT_IN_KINDS, Limits, option
@@ -191,17 +191,13 @@ def _replayed(
 ) -> tuple[Summary, list[tuple[float, float, str]]]:
     """What a replay comes to; and from when until when it was CRITICAL, and by which condition."""
     course = Replay(limits)
-    critical = []
-    since: tuple[float, str] | None = None
+    changes: list[StateChange] = []
     for batch in batches:
         for record in batch:
             see(record)
-        for change in course.feed(batch):
-            if since is not None:
-                critical.append((since[0], change.t, since[1]))
-            since = (change.t, change.condition) if change.state is State.CRITICAL else None
-    if since is not None:
-        critical.append((since[0], float("inf"), since[1]))
+        changes += course.feed(batch)
+    ends = [*[change.t for change in changes[1:]], inf]
+    critical = [(c.t, end, c.condition) for c, end in zip(changes, ends, strict=False) if c.state is State.CRITICAL]
     return course.summary, critical
 
 
