@@ -52,8 +52,8 @@ def story(name: str, number: int) -> str:
     seed = f"{name}/{number}"
     judged = rows.judge(rows.ROWS[name].draw(Random(seed)), seed)
     said = [f"{j.t:.0f} {j.condition}" for i, j in enumerate(judged) if not i or j.condition != judged[i - 1].condition]
-    slope, correlation = sum(j.slope or 0.0 for j in judged), sum(j.correlation or 0.0 for j in judged)
-    fits = f"fitted {sum(j.samples for j in judged)}, slopes {slope:.6f}, correlations {correlation:.6f}"
+    slope, correlation = sum(j.trend.slope or 0.0 for j in judged), sum(j.trend.correlation or 0.0 for j in judged)
+    fits = f"fitted {sum(j.trend.samples for j in judged)}, slopes {slope:.6f}, correlations {correlation:.6f}"
     return f"{name}/{number}: {'; '.join(said)} | {fits}"
 
 

@@ -2,7 +2,6 @@
 
 python -m tests.simulator [years] [--replicas N] [--days N] [--jobs N]      alarms over replica-years
 python -m tests.simulator rows [--lines N] [ROW ...]                        the promises about the trend
-python -m tests.simulator rows ROW --show NUMBER                            one line of a row, sample by sample
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing import Pool
-from random import Random
 
 from . import rows, score
 from .years import START, Year
@@ -38,14 +36,11 @@ def main(arguments: list[str]) -> int:
     promises = commands.add_parser("rows", help="the promises about the trend")
     promises.add_argument("row", nargs="*", choices=[[], *rows.ROWS])
     promises.add_argument("--lines", type=int, default=300)
-    promises.add_argument("--show", type=int, metavar="NUMBER", help="print this line of the row, sample by sample")
     args = parser.parse_args(arguments)
     if args.command == "rows":
-        if args.show is not None:
-            return show(args.row[0], args.show)
         return show_rows(args.row or list(rows.ROWS), args.lines)
-    years = [Year(number, args.days, args.incident_every, args.seed) for number in range(args.replicas)]
-    return show_years(years, args.jobs)
+    replicas = [Year(number, args.days, args.incident_every, args.seed) for number in range(args.replicas)]
+    return show_years(replicas, args.jobs)
 
 
 def show_rows(names: list[str], lines: int) -> int:
@@ -60,24 +55,10 @@ def show_rows(names: list[str], lines: int) -> int:
         for failure in failures:
             bad = failure.broken
             print(
-                f"    {name} --show {failure.number}: {failure.drawn}; at {bad.t:.1f} a delay of {bad.delay:.1f} is "
+                f"    {name}/{failure.number}: {failure.drawn}; at {bad.t:.1f} a delay of {bad.delay:.1f} is "
                 f"{bad.state.name} {bad.condition}"
             )
     return 1 if broken else 0
-
-
-def show(name: str, number: int) -> int:
-    """One line of a row, sample by sample."""
-    seed = f"{name}/{number}"
-    line = rows.ROWS[name].draw(Random(seed))
-    print(line.drawn)
-    for sample in rows.judge(line, seed):
-        print(
-            f"{sample.t:8.1f} true {line.delay(sample.t):10.2f} seen {sample.delay:10.2f} {sample.state.name:8} "
-            f"{sample.condition:26} intercept {_number(sample.intercept)} slope {_number(sample.slope)} "
-            f"r {_number(sample.correlation)} n {sample.samples}"
-        )
-    return 0
 
 
 def judged(year: Year) -> tuple[Year, dict[str, list[score.Alarm]]]:
@@ -115,10 +96,6 @@ def show_years(years: Sequence[Year], jobs: int) -> int:
         print(f"\nmissed: replica {number} ({profile}), day {when // 86400:.0f}: {incident.kind}", end="")
     print()
     return 1 if ours.missed or len(ours.false) > ours.years / 10.0 else 0
-
-
-def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.3f}"
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from random import Random
 from typing import NamedTuple
 
 from check_delayed_repl.judge.fold import Fold
-from check_delayed_repl.judge.outcome import State
+from check_delayed_repl.judge.outcome import State, Trend
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import Sample
 
@@ -35,10 +35,7 @@ class Judged(NamedTuple):
     delay: float
     state: State
     condition: str
-    slope: float | None
-    intercept: float | None
-    correlation: float | None
-    samples: int
+    trend: Trend
 
 
 class Line(NamedTuple):
@@ -69,7 +66,6 @@ class Failure(NamedTuple):
     number: int
     drawn: str
     broken: Judged
-    judged: list[Judged]
 
 
 def jitters(rng: Random) -> Callable[[float], float]:
@@ -104,19 +100,7 @@ def judge(line: Line, seed: str, with_wild: bool = True) -> list[Judged]:
             delay = line.wild[1]
         fold.add(Sample(t, delay))
         verdict = fold.verdict(t)
-        trend = verdict.trend
-        judged.append(
-            Judged(
-                t,
-                delay,
-                verdict.state,
-                verdict.condition,
-                trend.slope,
-                trend.intercept,
-                trend.correlation,
-                trend.samples,
-            )
-        )
+        judged.append(Judged(t, delay, verdict.state, verdict.condition, verdict.trend))
         t += EVERY
     return judged
 
@@ -133,7 +117,7 @@ def run(name: str, lines: int) -> Iterator[Failure]:
         else:
             broken = _disturbed(judged, judge(line, seed, with_wild=False), line.wild[0])
         if broken is not None:
-            yield Failure(number, line.drawn, broken, judged)
+            yield Failure(number, line.drawn, broken)
 
 
 def _first(judged: list[Judged], wrong: Callable[[Judged], bool]) -> Judged | None:
@@ -142,13 +126,25 @@ def _first(judged: list[Judged], wrong: Callable[[Judged], bool]) -> Judged | No
 
 def _disturbed(judged: list[Judged], calm: list[Judged], wild: int) -> Judged | None:
     for i, (with_it, without) in enumerate(zip(judged, calm, strict=True)):
-        if (with_it.state, with_it.condition) != (without.state, without.condition) and not wild <= i <= wild + 2:
+        if with_it[2:4] != without[2:4] and not wild <= i <= wild + 2:
             return with_it
     return None
 
 
 def _ok(judged: list[Judged]) -> Judged | None:
     return _first(judged, lambda j: j.state != State.OK)
+
+
+def _critical(since: float, until: float) -> Callable[[list[Judged]], Judged | None]:
+    """The promise that it is told between these times, and from then on."""
+
+    def broken(judged: list[Judged]) -> Judged | None:
+        in_time = [j for j in judged if since <= j.t <= until]
+        if not any(j.state == State.CRITICAL for j in in_time):
+            return in_time[-1]
+        return _first(judged, lambda j: j.t >= until and j.state != State.CRITICAL)
+
+    return broken
 
 
 def _in_range(rng: Random, room_above: float = 0.0) -> float:
@@ -186,9 +182,9 @@ def saw_tooth(rng: Random) -> Line:
 # --- dips and spikes
 
 
-def _bump(rng: Random, room: float) -> tuple[Callable[[float], float], float, float, str]:
-    """A dip or spike: (what it adds at a time, when it begins, how long it lasts, words). A line that rises by itself
-    leaves a dip `room` s/s to come back with."""
+def _bump(rng: Random, room: float) -> tuple[Callable[[float], float], str]:
+    """A dip or spike: what it adds at a time, and words. A line that rises by itself leaves a dip `room` s/s to come
+    back with."""
     begin = rng.uniform(700.0, 760.0)
     lasts = rng.choice((60.0, rng.uniform(5.0, 60.0)))
     if rng.random() < 0.5:
@@ -202,21 +198,19 @@ def _bump(rng: Random, room: float) -> tuple[Callable[[float], float], float, fl
                 return 0.0
             return -depth if x < bottom else -max(0.0, depth - room * (x - bottom))
 
-        return dip, begin, lasts, f"dip of {depth:.0f} s for {lasts:.0f} s at {begin:.0f}"
+        return dip, f"dip of {depth:.0f} s for {lasts:.0f} s at {begin:.0f}"
     height = rng.choice((1.0, rng.uniform(0.3, 1.0))) * lasts * room
-    up = height / room
 
     def spike(t: float) -> float:
         x = t - begin
         return min(height, room * x) if 0.0 <= x < lasts else 0.0
 
-    assert up <= lasts + 1e-9
-    return spike, begin, lasts, f"spike of {height:.0f} s for {lasts:.0f} s at {begin:.0f}"
+    return spike, f"spike of {height:.0f} s for {lasts:.0f} s at {begin:.0f}"
 
 
 def bump_in_range(rng: Random) -> Line:
     base = _in_range(rng)
-    bump, _, _, words = _bump(rng, 1.0)
+    bump, words = _bump(rng, 1.0)
     return Line(f"at {base:.1f}, {words}", lambda t: base + bump(t), 1500.0, _ok)
 
 
@@ -245,14 +239,10 @@ def bump_on_saw_tooth(rng: Random) -> Line:
             return min(tooth(t), max(base + height, tooth(t)) - lasts + x) if x < lasts else tooth(t)
         return top + x if x < lasts else max(tooth(t), top + lasts - speed * (x - lasts))
 
-    words = "spike" if stops else "dip"
-    return Line(
-        f"teeth of {height:.0f} s in {interval:.0f} s from {base:.1f}, {words} of {lasts:.0f} s at {begin:.0f}, "
-        f"back at {speed:g} s/s",
-        delay,
-        1500.0,
-        _ok,
+    words = (
+        f"teeth of {height:.0f} s in {interval:.0f} s, {'spike' if stops else 'dip'} of {lasts:.0f} s at {begin:.0f}"
     )
+    return Line(words, delay, 1500.0, _ok)
 
 
 def lost_from_saw_tooth(rng: Random) -> Line:
@@ -273,19 +263,9 @@ def lost_from_saw_tooth(rng: Random) -> Line:
     def delay(t: float) -> float:
         return tooth(t) if t < begin else max(0.0, start + speed * (t - begin))
 
-    def broken(judged: list[Judged]) -> Judged | None:
-        in_time = [j for j in judged if crossing - EVERY <= j.t <= crossing + 65.0]
-        if not any(j.state == State.CRITICAL for j in in_time):
-            return in_time[-1]
-        return _first(judged, lambda j: j.t >= crossing + 65.0 and j.state != State.CRITICAL)
-
-    return Line(
-        f"teeth of {height:.0f} s from {base:.1f}, then {speed:g} s/s at {begin:.0f}, crosses at {crossing:.0f}",
-        delay,
-        crossing + 400.0,
-        broken,
-        start=max(0.0, crossing - 2500.0),
-    )
+    words = f"teeth of {height:.0f} s from {base:.1f}, then {speed:g} s/s at {begin:.0f}, crosses at {crossing:.0f}"
+    broken = _critical(crossing - EVERY, crossing + 65.0)
+    return Line(words, delay, crossing + 400.0, broken, start=max(0.0, crossing - 2500.0))
 
 
 def bump_while_recovering(rng: Random) -> Line:
@@ -293,13 +273,12 @@ def bump_while_recovering(rng: Random) -> Line:
         slope, start = -rng.uniform(0.15, 1.0), HIGH + 2000.0
     else:
         slope, start = rng.uniform(0.15, 0.6), LOW - 1500.0
-    bump, _, _, words = _bump(rng, 1.0 - max(0.0, slope))
-    return Line(
-        f"slope {slope:.3f}, {words}",
-        lambda t: start + slope * t + bump(t),
-        1500.0,
-        lambda judged: _first(judged, lambda j: j.t >= SETTLED and j.state == State.CRITICAL),
-    )
+    bump, words = _bump(rng, 1.0 - max(0.0, slope))
+
+    def broken(judged: list[Judged]) -> Judged | None:
+        return _first(judged, lambda j: j.t >= SETTLED and j.state == State.CRITICAL)
+
+    return Line(f"slope {slope:.3f}, {words}", lambda t: start + slope * t + bump(t), 1500.0, broken)
 
 
 # --- one wild sample
@@ -316,9 +295,8 @@ def wild(rng: Random) -> Line:
     elif way == "out below":
         base = LOW - rng.choice((200.0, rng.uniform(5.0, 3000.0)))
     tooth = rng.uniform(10.0, 60.0) if way == "saw-tooth" else 0.0
-    value = rng.choice(
-        (0.0, rng.uniform(0.0, 1e5), 1e9, base + rng.uniform(-300.0, 300.0), base + rng.uniform(-30, 30))
-    )
+    anything = (0.0, rng.uniform(0.0, 1e5), 1e9)
+    value = rng.choice((*anything, base + rng.uniform(-300.0, 300.0), base + rng.uniform(-30, 30)))
     number = rng.choice((rng.randrange(10), rng.randrange(120)))
 
     def delay(t: float) -> float:
@@ -377,14 +355,8 @@ def lost(rng: Random) -> Line:
     def delay(t: float) -> float:
         return base if t < begin else way * min(way * goal, way * base + speed * (t - begin))
 
-    def broken(judged: list[Judged]) -> Judged | None:
-        in_time = [j for j in judged if crossing - EVERY <= j.t <= limit]
-        if not any(j.state == State.CRITICAL for j in in_time):
-            return in_time[-1]
-        return _first(judged, lambda j: j.t >= limit and j.state != State.CRITICAL)
-
     words = f"from {base:.0f} to {out_by:.1f} s {'above' if way > 0 else 'below'} at {speed:.2f} s/s, at {begin:.0f}"
-    return Line(words, delay, limit + 400.0, broken)
+    return Line(words, delay, limit + 400.0, _critical(crossing - EVERY, limit))
 
 
 def drained(rng: Random) -> Line:
@@ -444,16 +416,12 @@ def leak(rng: Random) -> Line:
 def turn(rng: Random) -> Line:
     at = rng.uniform(700.0, 760.0)
     if rng.random() < 0.6:
-        away, towards = (
-            rng.choice((1.0, rng.uniform(0.15, 1.0))),
-            -rng.choice((rng.uniform(0.15, 1.0), rng.uniform(1, 8))),
-        )
+        away = rng.choice((1.0, rng.uniform(0.15, 1.0)))
+        towards = -rng.choice((rng.uniform(0.15, 1.0), rng.uniform(1, 8)))
         base, room = HIGH + 9000.0, 9000.0
     else:
-        away, towards = (
-            -rng.choice((rng.uniform(0.15, 1.0), rng.uniform(1, 3))),
-            rng.choice((1.0, rng.uniform(0.15, 1.0))),
-        )
+        away = -rng.choice((rng.uniform(0.15, 1.0), rng.uniform(1, 3)))
+        towards = rng.choice((1.0, rng.uniform(0.15, 1.0)))
         base, room = LOW - 600.0, 600.0
     back = rng.random() < 0.5
     first, then = (away, towards) if back else (towards, away)

@@ -18,25 +18,10 @@ EARLY = 120.0
 OURS = "check_delayed_repl"
 
 
-def too_late(sample: Sample) -> bool:
-    """One threshold on the heartbeat's delay."""
-    return sample.delay is None or sample.delay > HIGH
-
-
-def out_of_bounds(sample: Sample) -> bool:
-    """The same with a lower bound."""
-    return sample.delay is None or not LOW <= sample.delay <= HIGH
-
-
-def threads(sample: Sample) -> bool:
-    """Both threads must run."""
-    return sample.io != "Yes" or sample.sql != "Yes"
-
-
 PEERS: dict[str, Callable[[Sample], bool]] = {
-    "heartbeat above maximum": too_late,
-    "heartbeat out of bounds": out_of_bounds,
-    "both threads run": threads,
+    "heartbeat above maximum": lambda sample: sample.delay is None or sample.delay > HIGH,
+    "heartbeat out of bounds": lambda sample: sample.delay is None or not LOW <= sample.delay <= HIGH,
+    "both threads run": lambda sample: sample.io != "Yes" or sample.sql != "Yes",
 }
 """The rules that other checks judge by."""
 RULES = (OURS, *PEERS)
@@ -63,10 +48,6 @@ class Bell:
         elif not critical and self._since is not None:
             self.alarms.append(Alarm(self._since[0], t, self._since[1]))
             self._since = None
-
-    def stop(self, t: float) -> None:
-        """The recording ends here."""
-        self.see(t, False)
 
 
 class FalsePage(NamedTuple):
@@ -133,13 +114,14 @@ def judge(year: Year) -> dict[str, list[Alarm]]:
     for ruling in Replay(year.profile.limits).feed(year):
         bells[OURS].see(ruling.t, ruling.state == State.CRITICAL, ruling.condition)
     for bell in bells.values():
-        bell.stop(latest)
+        bell.see(latest, False)
     return {rule: bell.alarms for rule, bell in bells.items()}
 
 
 def table(scores: dict[str, Score]) -> str:
     """What each rule has done, and what became of each kind of incident."""
-    kinds = sorted({kind for score in scores.values() for kind in score.found} | _missed_kinds(scores))
+    missed = {incident.kind for score in scores.values() for _, _, incident in score.missed}
+    kinds = sorted(missed | {kind for score in scores.values() for kind in score.found})
     lines = [
         f"{'rule':<26}{'false pages':>14}{'incidents':>11}{'missed':>8}{'median':>9}{'worst':>9}{'pages per':>11}",
         f"{'':<26}{'a year':>14}{'':>11}{'':>8}{'to page':>9}{'to page':>9}{'incident':>11}",
@@ -156,10 +138,6 @@ def table(scores: dict[str, Score]) -> str:
     lines.append(f"{'incident':<26}" + "".join(f"{rule:>28}" for rule in scores))
     lines += [f"{kind:<26}" + "".join(f"{score.kind_line(kind):>28}" for score in scores.values()) for kind in kinds]
     return "\n".join(lines)
-
-
-def _missed_kinds(scores: dict[str, Score]) -> set[str]:
-    return {incident.kind for score in scores.values() for _, _, incident in score.missed}
 
 
 def _seconds(value: float | None) -> str:

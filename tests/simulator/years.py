@@ -343,19 +343,17 @@ class Year:
     def _oddities(self, begin: float, end: float) -> list[Event]:
         rng = self.rng
         events: list[Event] = []
-        t = rng.uniform(begin, end - HOUR)
-        if rng.random() < 0.15:
-            events += [Event(t, put(io="Connecting", fetching=False))]
-            events += [Event(t + rng.uniform(10.0, 50.0), put(io="Yes", fetching=True))]
-        t = rng.uniform(begin, end - HOUR)
-        if rng.random() < 0.15:
-            events += [Event(t, put(silent=True)), Event(t + rng.uniform(60.0, 1800.0), put(silent=False))]
-        t = rng.uniform(begin, end - HOUR)
-        if rng.random() < 0.07:
-            events += [Event(t, put(flapping=True)), Event(t + rng.uniform(60.0, 3000.0), put(flapping=False))]
+        for chance, lasts, odd, usual in (
+            (0.15, (10.0, 50.0), put(io="Connecting", fetching=False), put(io="Yes", fetching=True)),
+            (0.15, (60.0, 1800.0), put(silent=True), put(silent=False)),
+            (0.07, (60.0, 3000.0), put(flapping=True), put(flapping=False)),
+        ):
+            t = rng.uniform(begin, end - HOUR)
+            if rng.random() < chance:
+                events += [Event(t, odd), Event(t + rng.uniform(*lasts), usual)]
         t = rng.uniform(begin, end - HOUR)
         if rng.random() < 0.03:
-            events += [Event(t, put(server=f"uuid:{t}"))]
+            events.append(Event(t, put(server=f"uuid:{t}")))
         return events
 
     # --- incidents
@@ -367,45 +365,38 @@ class Year:
 
     def _leak(self, begin: float, kind: str) -> list[Event]:
         rng = self.rng
-        incident = self._incident(kind)
         down = rng.random() < 0.5
         gap = self.profile.delay - LOW if down else HIGH - self.profile.delay
         rate = max(rng.choice((0.01, 0.02, 0.05, 0.1, 0.3)), gap / rng.uniform(1800.0, 3.0 * HOUR))
-        out = begin + gap / rate
-        end = out + max(1800.0, 100.0 / rate)
-        slope = -rate if down else rate
-        return [
-            Event(begin, put(slope=slope), incident=incident),
-            Event(end, put(slope=0.0, target=self.profile.delay), over=incident),
-        ]
+        lasts = gap / rate + max(1800.0, 100.0 / rate)
+        tight = put(slope=0.0, target=self.profile.delay)
+        return self._between(begin, lasts, kind, put(slope=-rate if down else rate), tight)
+
+    def _between(
+        self, begin: float, lasts: float, kind: str, wrong: Change, right: Change, due: float | None = None
+    ) -> list[Event]:
+        """Something is wrong for a while, until somebody mends it."""
+        incident = self._incident(kind, due)
+        return [Event(begin, wrong, incident=incident), Event(begin + lasts, right, over=incident)]
 
     def _setting_lost(self, begin: float, kind: str) -> list[Event]:
-        incident = self._incident(kind, begin)
-        end = begin + HOUR
-        return [
-            Event(begin, put(sql_delay=0, target=0.0), incident=incident),
-            Event(end, put(sql_delay=int(self.profile.delay), target=self.profile.delay), over=incident),
-        ]
+        delay = self.profile.delay
+        lost, found = put(sql_delay=0, target=0.0), put(sql_delay=int(delay), target=delay)
+        return self._between(begin, HOUR, kind, lost, found, begin)
 
     def _manager_dead(self, begin: float, kind: str) -> list[Event]:
         """pt-slave-delay dies while the thread runs: nothing holds it back any more."""
-        incident = self._incident(kind)
-        return [
-            Event(begin, put(manager=False, target=0.0), incident=incident),
-            Event(begin + HOUR, put(manager=True, target=self.profile.delay), over=incident),
-        ]
+        dead, alive = put(manager=False, target=0.0), put(manager=True, target=self.profile.delay)
+        return self._between(begin, HOUR, kind, dead, alive)
 
     def _stopped(self, begin: float, kind: str) -> list[Event]:
         """The SQL thread is stopped and nobody starts it: with native delay that is wrong at once."""
-        incident = self._incident(kind, begin if self.profile.native else None)
-        end = begin + (HIGH - self.profile.delay) + HOUR
-        return [Event(begin, put(sql_runs=False), incident=incident), Event(end, put(sql_runs=True), over=incident)]
+        due, lasts = begin if self.profile.native else None, HIGH - self.profile.delay + HOUR
+        return self._between(begin, lasts, kind, put(sql_runs=False), put(sql_runs=True), due)
 
     def _lost_line(self, begin: float, kind: str) -> list[Event]:
         """Threads run, and nothing is applied."""
-        incident = self._incident(kind)
-        end = begin + (HIGH - self.profile.delay) + HOUR
-        return [Event(begin, put(stuck=True), incident=incident), Event(end, put(stuck=False), over=incident)]
+        return self._between(begin, HIGH - self.profile.delay + HOUR, kind, put(stuck=True), put(stuck=False))
 
     def _drained(self, begin: float, kind: str) -> list[Event]:
         """The delay is set to nothing for a moment, between two samples, and back."""
@@ -429,20 +420,15 @@ class Year:
             "filter": ("filters", ("Replicate_Do_DB=percona",), (), 0.0, HOUR),
             "relay log full": ("relay_limited", True, False, LIMITS.max_master_behind, 2.0 * HOUR),
         }[kind]
-        incident = self._incident(kind, begin + tolerated)
-        return [
-            Event(begin, put(**{str(field): wrong}), incident=incident),
-            Event(begin + lasts, put(**{str(field): right}), over=incident),
-        ]
+        wrongly, rightly = put(**{str(field): wrong}), put(**{str(field): right})
+        return self._between(begin, lasts, kind, wrongly, rightly, begin + tolerated)
 
     def _io_dead(self, begin: float, kind: str) -> list[Event]:
         """Nothing is fetched any more, while hours of changes still wait to be applied."""
-        incident = self._incident(kind, begin)
         state = {"IO thread stopped": "No", "IO thread cannot connect": "Connecting", "IO thread hangs": "Yes"}[kind]
-        return [
-            Event(begin, put(io=state, fetching=False), incident=incident),
-            Event(begin + 3.0 * HOUR, put(io="Yes", fetching=True), over=incident),
-        ]
+        return self._between(
+            begin, 3.0 * HOUR, kind, put(io=state, fetching=False), put(io="Yes", fetching=True), begin
+        )
 
     def _heartbeat_dead(self, begin: float, kind: str) -> list[Event]:
         """The writer dies; here that shows when its last row has come through the delay line."""
