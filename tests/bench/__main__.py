@@ -58,7 +58,6 @@ def reaching(server: Server) -> list[str]:
 
 @contextmanager
 def working(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker meanwhile."""
     process = subprocess.Popen(tool("worker", *arguments), stderr=subprocess.DEVNULL, cwd="/")
     try:
         time.sleep(3)

@@ -141,17 +141,10 @@ def fleet(kit: Kit, pair: Pair, minutes: float) -> None:
 
 
 def started_icinga(station: Station) -> Icinga:
-    icinga = Icinga(station)
-    icinga.set_up_alone()
-    files = {
-        "command.conf": example("icinga2/command.conf"),
-        "published.conf": example("icinga2/published.conf", **{"change this": SECRET}),
-        "fleet.conf": OBJECTS,
-    }
-    station.put({f"/etc/icinga2/conf.d/{name}": text for name, text in files.items()})
+    published = example("icinga2/published.conf", **{"change this": SECRET})
     station.put({"/etc/check_delayed_repl/icinga.secret": f"{SECRET}\n"}, user=USER, mode=0o600)
-    icinga.start().answered(lambda: icinga.get("status"), 60, "the API answers")
-    return icinga
+    files = {"command.conf": example("icinga2/command.conf"), "published.conf": published, "fleet.conf": OBJECTS}
+    return Icinga(station).start_alone(files)
 
 
 def name_of(size: int) -> str:

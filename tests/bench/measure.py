@@ -53,7 +53,6 @@ def use_of(argv: Sequence[str]) -> Use:
 
 
 def medians(uses: Sequence[Use]) -> Use:
-    """The median of each number."""
     return Use(*map(statistics.median, zip(*uses, strict=True)))
 
 
@@ -75,7 +74,6 @@ MISSED: list[str] = []
 
 
 def say(text: str) -> None:
-    """Progress, for whoever waits."""
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 

@@ -51,7 +51,6 @@ def lines(samples: int, end: float, bare: bool, nights: bool) -> Iterator[dict[s
 
 
 def write(file: Path, samples: int, end: float, bare: bool = False, nights: bool = True) -> Path:
-    """A recording as a file."""
     with file.open("w") as stream:
         for line in lines(samples, end, bare, nights):
             stream.write(json.dumps(line, separators=(",", ":")) + "\n")

@@ -51,7 +51,6 @@ class Crowd:
         self._sessions: list[pymysql.Connection[Any]] = []
 
     def fill(self) -> None:
-        """Connect until the server refuses."""
         while True:
             try:
                 self._sessions.append(self._server.connect(*MONITOR))
@@ -61,7 +60,6 @@ class Crowd:
                 return
 
     def make_room(self, sessions: int) -> None:
-        """Let some go."""
         for _ in range(sessions):
             self._sessions.pop().close()
 
@@ -165,10 +163,7 @@ class Relay:
         settings = server.kit.client.networks.get(server.network.id).attrs["IPAM"]["Config"]
         self.host = str(settings[0]["Gateway"])
         """Where containers in the server's network find it."""
-        self._run(self._accept)
-
-    def _run(self, what: Callable[..., None], *arguments: object) -> None:
-        threading.Thread(target=what, args=arguments, name="relay", daemon=True).start()
+        threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -181,8 +176,8 @@ class Relay:
                     continue
                 server.settimeout(None)
                 self._open += [caller, server]
-                self._run(self._pass_on, caller, server, False)
-                self._run(self._pass_on, server, caller, True)
+                for ends in ((caller, server, False), (server, caller, True)):
+                    threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
 
     def _pass_on(self, source: socket.socket, target: socket.socket, late: bool) -> None:
         with suppress(OSError):
@@ -209,7 +204,6 @@ class Relay:
 
 @contextmanager
 def by_relay(pair: Pair) -> Iterator[Relay]:
-    """The replica reaches its source by a relay."""
     with ExitStack() as after:
         relay = Relay(pair.source)
         after.callback(relay.close)
@@ -230,12 +224,10 @@ def start_over(pair: Pair) -> None:
 
 
 def replicated(replica: Server, query: str) -> None:
-    """Wait until a query on the replica finds a row."""
-    wait_until(lambda: replica.sql(query), 30, f"the replica has applied what {query} finds")
+    wait_until(lambda: replica.sql(query), 60, f"the replica has applied what {query} finds")
 
 
 def delay_above(scene: Scene, seconds: float) -> None:
-    """Wait until the replica is later than that."""
     wait_until(lambda: (scene.pair.seen_delay() or 0) > seconds, seconds + 20, f"the delay is above {seconds:g} s")
 
 

@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -51,7 +51,7 @@ SCALED = (
 )
 """Limits for a pair that is delayed by ten seconds, and samples a second apart."""
 
-LINE = re.compile(r"DELAYED_REPL (OK|WARNING|CRITICAL|UNKNOWN) - (.*?)(?: \| (.*))?")
+LINE = re.compile(r"DELAYED_REPL (OK|WARNING|CRITICAL|UNKNOWN) - (.*?)(?: \| .*)?")
 FINDING = re.compile(r"\[(OK|WARNING|CRITICAL|UNKNOWN) ([a-z-]+)\] (.*)")
 
 MEASURED = """
@@ -68,24 +68,17 @@ os._exit(status)
 
 
 class Found(NamedTuple):
-    """One finding, as printed."""
-
     state: str
     condition: str
     message: str
 
 
 class Outcome(NamedTuple):
-    """What one run of the check printed."""
-
     state: str
     findings: list[Found]
     """Worst first."""
     text: str
     """All of standard output."""
-    perfdata: dict[str, str]
-    seconds: float
-    """How long it took, by its own clock where it could tell."""
     memory: float = 0
     """The most that it took, in MiB; 0 where it could not tell."""
 
@@ -103,7 +96,6 @@ class Outcome(NamedTuple):
 
     @property
     def what(self) -> tuple[str, str]:
-        """State and condition."""
         return self.state, self.condition
 
 
@@ -146,21 +138,19 @@ def check(*options: str, timeout: float = 10, prefix: Sequence[str] = ()) -> Out
     lines = text.splitlines()
     match = LINE.fullmatch(lines[0]) if lines else None
     assert match, text + measured
-    state, short, perfdata = match.groups()
+    state, short = match.groups()
     assert status == State[state], text
     findings = [Found(*found.groups()) for line in lines[1:] if (found := FINDING.fullmatch(line))]
     assert findings, text
     assert findings[0].state == state
     assert findings[0].message.startswith(short.removesuffix("...")), text
-    labels = dict(item.split("=", 1) for item in (perfdata or "").split())
     own, memory = map(float, measured.split() or (time.monotonic() - began, 0))
     # Beside its timeout it takes time to start and to end, more of it on a busy machine.
     assert own <= timeout + 2, f"the check took {own:.1f} s"
-    return Outcome(state, findings, text, labels, own, memory)
+    return Outcome(state, findings, text, memory)
 
 
 def tool(*arguments: str) -> str:
-    """Run delayed-repl; what it printed."""
     status, said, errors = run("-m", "check_delayed_repl.tool", *arguments)
     assert status == 0, errors
     return said
@@ -168,10 +158,9 @@ def tool(*arguments: str) -> str:
 
 @contextmanager
 def worker(
-    *arguments: str, log: Path, ends: int = 0, prefix: Sequence[str] = (), **variables: str
+    *arguments: str, log: Path, prefix: Sequence[str] = (), **variables: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """`delayed-repl worker`, which prints into `log`. It ends with status `ends` soon after SIGTERM, where nobody has
-    killed it."""
+    """`delayed-repl worker`, which prints into `log`. It ends well soon after SIGTERM, where nobody has killed it."""
     with log.open("ab") as stream:
         command = [*prefix, sys.executable, "-m", "check_delayed_repl.tool", "worker", *arguments]
         process = subprocess.Popen(command, env=environment(**variables), stdout=stream, stderr=stream)
@@ -179,7 +168,7 @@ def worker(
         yield process
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == ends, log.read_text(errors="replace")
+            assert process.wait(60) == 0, log.read_text(errors="replace")
         else:
             assert process.returncode == -signal.SIGKILL, log.read_text(errors="replace")
     finally:
@@ -189,17 +178,8 @@ def worker(
         harmless(log.read_text(errors="replace"))
 
 
-def option_file(file: Path, who: tuple[str, str]) -> Path:
-    """An account's option file, once it is written."""
-    if not file.exists():
-        file.write_text(f"[client]\nuser = {who[0]}\npassword = {who[1]}\n")
-        file.chmod(0o600)
-    return file
-
-
 @cache
 def limits_of(options: tuple[str, ...]) -> Limits:
-    """The limits that these options of the check stand for."""
     parser = Parser("test")
     add_connection_options(parser)
     add_judging_options(parser)
@@ -240,7 +220,6 @@ def until(run: Callable[[], Outcome], accepted: Callable[[Outcome], bool], withi
 
 @cache
 def granted(family: str, version: str, role: str, history: str | None = None, user: str | None = None) -> str:
-    """The SQL that `delayed-repl grants` prints for one role's account."""
     return tool(
         *("grants", "--family", family, "--server-version", version, "--account-host", "%", "--for", role),
         *(("--history", history) if history else ()),
@@ -273,88 +252,129 @@ def make_account(
 
 
 def revoked(grant: str) -> str:
-    """The statement that takes back what a GRANT gives."""
     return grant.replace("GRANT ", "REVOKE ", 1).replace(" TO ", " FROM ", 1)
 
 
-class Scene:
-    """A healthy pair, the accounts on it, a history, and limits to judge by."""
+class Commands:
+    """The check and the worker on one replica, with a history."""
 
-    def __init__(self, pair: Pair, folder: Path, title: str, accounts: bool = True) -> None:
-        if accounts:
-            make_account(pair.replica, CHECK, "check")
-            make_account(pair.replica, WORKER, "worker")
-        self.pair = pair
+    who = CHECK
+    limits: tuple[str, ...] = SCALED
+    timeout: float = 10
+    prefix: tuple[str, ...] = ()
+    """What the commands are started by, such as setpriv with its options."""
+
+    def __init__(self, folder: Path, name: str, history: str) -> None:
         self.folder = folder
-        self.title = title
-        self.history = str(folder / "history.db")
-        self.name = "orders-delayed"
-        self.by_socket = False
-        """Whether the commands reach the replica by its Unix socket, as if they ran beside it."""
+        self.name = name
+        """The replica's, in the history."""
+        self.history = history
 
-    def aside(self, title: str) -> Scene:
-        """Another history on the same pair, with the same accounts."""
-        folder = self.folder / title
-        folder.mkdir()
-        return Scene(self.pair, folder, f"{self.title}-{title}", accounts=False)
-
-    def connection_options(self, who: tuple[str, str]) -> list[str]:
+    def reaching(self, who: tuple[str, str]) -> list[str]:
         """Options that reach the replica, the password out of sight of the process list."""
-        replica = self.pair.replica
-        where = ["-S", str(replica.socket)] if self.by_socket else ["-H", replica.host, "-P", str(replica.port)]
-        return ["--defaults-file", str(self.option_file(who)), *where]
-
-    @property
-    def check_options(self) -> list[str]:
-        """Options that reach the replica as the check's account."""
-        return self.connection_options(CHECK)
+        raise NotImplementedError
 
     def option_file(self, who: tuple[str, str]) -> Path:
-        return option_file(self.folder / f"{who[0]}.cnf", who)
+        """An account's option file, once it is written."""
+        file = self.folder / f"{who[0]}.cnf"
+        if not file.exists():
+            file.write_text(f"[client]\nuser = {who[0]}\npassword = {who[1]}\n")
+            file.chmod(0o600)
+        return file
+
+    def named(self, name: str | None = None) -> list[str]:
+        """Options that name the history, and the replica in it."""
+        return ["--history", self.history, "--replica", name or self.name]
 
     # Checking
 
-    def inline(self, *options: str, name: str | None = None, who: tuple[str, str] = CHECK) -> Outcome:
+    def inline(self, *options: str, name: str | None = None, who: tuple[str, str] | None = None) -> Outcome:
         """A check that takes a sample itself."""
-        return self._check(name, *self.connection_options(who), *options)
+        return self.check(name, *self.reaching(who or self.who), *options)
 
     def judged(self, *options: str, name: str | None = None) -> Outcome:
         """A check that judges the worker's samples."""
-        return self._check(name, "--sampling", "worker", *options)
+        return self.check(name, "--sampling", "worker", *options)
 
-    def _check(self, name: str | None, *options: str) -> Outcome:
-        timeout = float(options[options.index("--timeout") + 1]) if "--timeout" in options else 10
-        return check("--history", self.history, "--replica", name or self.name, *SCALED, *options, timeout=timeout)
+    def check(self, name: str | None, *options: str) -> Outcome:
+        timeout = float(options[options.index("--timeout") + 1]) if "--timeout" in options else self.timeout
+        common = (*self.named(name), "--timeout", f"{timeout:g}", *self.limits)
+        return check(*common, *options, timeout=timeout, prefix=self.prefix)
 
     def expect(
         self,
         state: str,
-        condition: str,
+        condition: str | tuple[str, ...],
         within_s: float,
         *options: str,
         name: str | None = None,
-        run: Callable[..., Outcome] | None = None,
     ) -> Outcome:
-        """Run the check (`judged`, or `run`) until it says so."""
+        """Run the worker-sampled check until it says so, or one of several conditions."""
+        conditions = (condition,) if isinstance(condition, str) else condition
 
         def says(outcome: Outcome) -> bool:
-            return outcome.what == (state, condition)
+            return outcome.state == state and outcome.condition in conditions
 
-        return until(lambda: (run or self.judged)(*options, name=name), says, within_s, f"{state} {condition}")
+        what = f"{state} {' or '.join(conditions)}"
+        try:
+            return until(lambda: self.judged(*options, name=name), says, within_s, what)
+        except NotInTime as error:
+            raise NotInTime(f"{error}; the worker said {self.said()}") from None
+
+    def stays(self, seconds: float, state: str, *options: str) -> None:
+        """Every run of the worker-sampled check in that time has this state."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            outcome = self.judged(*options)
+            assert outcome.state == state, f"{outcome.text}\n{self.said()}"
+            time.sleep(0.3)  # a check each moment would take a core, and tell no more
+
+    # What was seen
+
+    def said(self, log: str = "worker.log") -> str:
+        return (self.folder / log).read_text(errors="replace") if (self.folder / log).exists() else ""
+
+    def recording(self, name: str | None = None) -> list[Record]:
+        """All that the history has of a replica. It is asked for again and again: a process would take too long."""
+        with open_history(self.history, time.monotonic() + 60) as history:
+            return [record for _, record in history.records(name or self.name)]
+
+    def samples(self, name: str | None = None) -> list[Sample]:
+        return [record for record in self.recording(name) if isinstance(record, Sample)]
+
+    def replay(self, *options: str, name: str | None = None) -> list[Moment]:
+        return judged_at_each(self.recording(name), [*self.limits, *options])
+
+
+class Scene(Commands):
+    """A healthy pair, the accounts on it, a history, and limits to judge by."""
+
+    def __init__(self, pair: Pair, folder: Path, title: str) -> None:
+        super().__init__(folder, "orders-delayed", str(folder / "history.db"))
+        make_account(pair.replica, CHECK, "check")
+        make_account(pair.replica, WORKER, "worker")
+        self.pair, self.source, self.replica = pair, pair.source, pair.replica
+        self.title = title
+        self.by_socket = False
+        """Whether the commands reach the replica by its Unix socket, as if they ran beside it."""
+
+    def reaching(self, who: tuple[str, str] = CHECK) -> list[str]:
+        replica = self.replica
+        where = ["-S", str(replica.socket)] if self.by_socket else ["-H", replica.host, "-P", str(replica.port)]
+        return ["--defaults-file", str(self.option_file(who)), *where]
 
     # Jobs
 
-    def start(self, kind: str = "backup", name: str | None = None) -> str:
+    def job(self, action: str, *arguments: str) -> str:
+        return tool("job", action, *arguments, *self.named()).strip()
+
+    def start(self, kind: str = "backup") -> str:
         """Record that a job starts; its id."""
-        return tool("job", "start", *self._recording(name), "--kind", kind).strip()
+        return self.job("start", "--kind", kind)
 
-    def finish(self, job: str, name: str | None = None) -> float:
-        """Record that a job is finished; when."""
-        tool("job", "finish", job, *self._recording(name))
+    def finish(self, job: str) -> float:
+        self.job("finish", job)
         return time.time()
-
-    def _recording(self, name: str | None) -> list[str]:
-        return ["--history", self.history, "--replica", name or self.name]
 
     # The worker
 
@@ -362,22 +382,17 @@ class Scene:
     def worker(
         self, *names: str, interval: float = 1, options: Sequence[str] = ()
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """A worker that takes samples of the replica under each name, from a TOML file where there are several."""
+        """A worker that takes samples of the replica under each name."""
         names = names or (self.name,)
         arguments = ["--history", self.history, "--interval", str(interval), *options]
         if len(names) == 1:
-            arguments += [*self.connection_options(WORKER), "--replica", names[0]]
+            arguments += [*self.reaching(WORKER), "--replica", names[0]]
         else:
-            config = self.folder / "fleet.toml"
-            replica = self.pair.replica
-            where = (
-                f'socket = "{replica.socket}"' if self.by_socket else f'host = "{replica.host}"\nport = {replica.port}'
-            )
-            config.write_text(
-                f'[defaults]\ndefaults-file = "{self.option_file(WORKER)}"\n{where}\n'
-                + "".join(f'[[replica]]\nreplica = "{name}"\n' for name in names)
-            )
-            arguments += ["--config", str(config)]
+            replica = self.replica
+            tcp = f'host = "{replica.host}"\nport = {replica.port}'
+            where = f'socket = "{replica.socket}"' if self.by_socket else tcp
+            login = f'defaults-file = "{self.option_file(WORKER)}"'
+            arguments += fleet(self.folder, dict.fromkeys(names, where), login)
         try:
             with worker(*arguments, log=self.folder / "worker.log") as process:
                 yield process
@@ -385,32 +400,24 @@ class Scene:
             for name in names:
                 self.keep(name)
 
-    # What was seen
-
-    def recording(self, name: str | None = None) -> list[Record]:
-        """All that the history has of a replica. It is asked for again and again: a process would take too long."""
-        with open_history(self.history, time.monotonic() + 60) as history:
-            return [record for _, record in history.records(name or self.name)]
-
     def look_after(self, t: float) -> None:
         """Wait until a sample is later than `t`: what comes and goes between two samples leaves no trace."""
-
-        def followed() -> bool:
-            return any(isinstance(record, Sample) and record.t > t for record in self.recording())
-
-        wait_until(followed, 15, "a sample has followed")
+        wait_until(lambda: self.samples()[-1].t > t, 15, "a sample has followed")
 
     def keep(self, name: str) -> None:
         """Put a recording into the folder that the environment names, for tests without servers to replay."""
-        folder = os.environ.get(RECORDINGS_VARIABLE)
-        if folder:
+        if folder := os.environ.get(RECORDINGS_VARIABLE):
             file = Path(folder) / f"{self.pair.family}-{self.title}-{name}.jsonl"
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(tool("history", "export", "--history", self.history, "--replica", name))
+            file.write_text(tool("history", "export", *self.named(name)))
 
-    def replay(self, *options: str, name: str | None = None) -> list[Moment]:
-        """The verdict at every sample of a recording."""
-        return judged_at_each(self.recording(name), [*SCALED, *options])
+
+def fleet(folder: Path, replicas: Mapping[str, str], *defaults: str) -> list[str]:
+    """Options of a worker that takes samples of many replicas: TOML for each by name, and for all."""
+    tables = (f'[[replica]]\nreplica = "{name}"\n{more}' for name, more in replicas.items())
+    file = folder / "fleet.toml"
+    file.write_text("\n".join(("[defaults]", *defaults, *tables, "")))
+    return ["--config", str(file)]
 
 
 def changes(moments: Iterable[Moment]) -> list[tuple[str, str]]:
@@ -455,8 +462,3 @@ def held_line(server: Server, server_id: int = 1) -> Iterator[None]:
         session(f"SELECT ts FROM percona.heartbeat WHERE server_id = {server_id} FOR UPDATE")
         yield
         session("ROLLBACK")
-
-
-def now() -> float:
-    """The time that samples are stamped with."""
-    return time.time()

@@ -12,7 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from .checking import Scene
-    from .matrix import Watched
+    from .matrix import Watched, Watching
     from .monitoring import Site
     from .servers import Family, Kit, Pair
 
@@ -46,14 +46,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def family_of(item: pytest.Item) -> str | None:
-    """The family of servers that a test is about to run on."""
     callspec = getattr(item, "callspec", None)
     names = ("fault_family", "family", "kind")
     return next((callspec.params[name] for name in names if name in callspec.params), None) if callspec else None
 
 
 def runs_here(item: pytest.Item) -> bool:
-    """Whether a test is for the family that it is about to run on."""
     marker = item.get_closest_marker("on")
     family = family_of(item)
     if family == "mysql" and "external" in getattr(item, "fixturenames", ()):
@@ -80,10 +78,10 @@ def kit() -> Iterator[Kit]:
         pytest.fail(str(error), pytrace=False)
 
 
-@pytest.fixture(
-    scope="session",
-    params=[pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("mysql", "mariadb")],
-)
+MARKED = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in EVERY_FAMILY]
+
+
+@pytest.fixture(scope="session", params=MARKED[:2])
 def family(request: pytest.FixtureRequest) -> Family:
     """The family of servers: each test that uses it runs once for each. Choose one with ``-m mysql``."""
     chosen: Family = request.param
@@ -104,7 +102,7 @@ def scene(settled: Pair, tmp_path: Path, request: pytest.FixtureRequest) -> Scen
     return Scene(settled, tmp_path, title_of(request))
 
 
-@pytest.fixture(scope="session", params=[pytest.param(name, marks=getattr(pytest.mark, name)) for name in EVERY_FAMILY])
+@pytest.fixture(scope="session", params=MARKED)
 def fault_family(request: pytest.FixtureRequest) -> Family:
     """As `family`, with the old and the new servers too: for the faults."""
     chosen: Family = request.param
@@ -118,27 +116,28 @@ def fault_pair(kit: Kit, fault_family: Family) -> Pair:
 
 
 @pytest.fixture
-def watched(fault_pair: Pair, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Watched]:
-    """A healthy pair with a worker that takes a sample of it every second, and the check seen OK; see matrix.py."""
-    from .checking import Scene
+def watch(tmp_path: Path, request: pytest.FixtureRequest) -> Watching:
+    """Watches a healthy pair: a worker takes a sample of it every second, and the check is seen OK; see matrix.py."""
     from .matrix import watching
 
-    with watching(Scene(fault_pair.settle(), tmp_path, title_of(request))) as ready:
+    return lambda pair, *options: watching(pair, tmp_path, title_of(request), *options)
+
+
+@pytest.fixture
+def watched(fault_pair: Pair, watch: Watching) -> Iterator[Watched]:
+    """The session's pair, healthy and watched."""
+    with watch(fault_pair.settle()) as ready:
         yield ready
 
 
 @pytest.fixture
-def external(fault_pair: Pair, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Watched]:
+def external(fault_pair: Pair, watch: Watching) -> Iterator[Watched]:
     """As `watched`, on a replica that pt-slave-delay delays; where it supports the server."""
-    from .checking import Scene
-    from .matrix import watching
-
-    with watching(Scene(fault_pair.delay_from_outside(), tmp_path, title_of(request))) as ready:
+    with watch(fault_pair.delay_from_outside()) as ready:
         yield ready
 
 
 def title_of(request: pytest.FixtureRequest) -> str:
-    """A test's name, fit for a file."""
     return str(request.node.originalname).removeprefix("test_").replace("_", "-")
 
 

@@ -61,6 +61,23 @@ def write(row: Row) -> None:
         file.write_text(json.dumps(row._asdict(), indent=1) + "\n")
 
 
+def record(
+    number: str,
+    title: str,
+    twin: str,
+    condition: str,
+    state: str = "CRITICAL",
+    seconds: float = 0,
+    samples: int = 0,
+    back_s: float = 0,
+    family: str = ANY,
+    version: str = "",
+) -> None:
+    """Write the row of a fault that no `Watched.fault` can show, and its `twin` in words, which stayed OK."""
+    write(Row(number, title, family, version, state, condition, seconds, samples, back_s))
+    write(Row(number, twin, family, version, "OK", "", twin=True))
+
+
 def page(rows: Sequence[Row]) -> str:
     """One line a fault, a column for each family that is there; then those that no server has a part in."""
     families = [family for family in COLUMNS if any(row.family == family for row in rows)]
@@ -69,7 +86,6 @@ def page(rows: Sequence[Row]) -> str:
 
 
 def lines(rows: Sequence[Row], columns: Sequence[str]) -> Iterator[str]:
-    """A table in Markdown."""
     heads = ["any server" if column == ANY else heading(column, rows) for column in columns]
     yield "| | fault | " + " | ".join(heads) + " | its twin stays OK |"
     yield "| --- " * (len(columns) + 3) + "|"
@@ -87,7 +103,6 @@ def heading(family: str, rows: Iterable[Row]) -> str:
 
 
 def cell(fault: Row | None) -> str:
-    """What was seen, such as ``io-error · 2 · 9 s``."""
     if fault is None or fault.state == "OK":
         return "stays OK" if fault else "-"
     state = "" if fault.state == "CRITICAL" else f" ({fault.state})"

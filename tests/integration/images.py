@@ -177,7 +177,6 @@ def need(name: str) -> str:
 
 
 def present(engine: docker.DockerClient, image: str) -> str:
-    """The image's id; empty where it is not there."""
     with suppress(docker.errors.ImageNotFound):
         return str(engine.images.get(image).id)
     return ""

@@ -95,8 +95,6 @@ def free_port() -> int:
 
 
 class Ran(NamedTuple):
-    """What a command in a container did."""
-
     status: int
     output: str
 
@@ -127,7 +125,6 @@ class Machine:
 
     @property
     def container(self) -> Any:
-        """The Docker library's own object."""
         assert self._wrapped is not None, f"{self.name} was not launched"
         return self._wrapped.get_wrapped_container()
 
@@ -149,7 +146,6 @@ class Machine:
             self.container.start()
 
     def kill(self, signal: str = "SIGKILL") -> None:
-        """End the process by a signal, where it runs."""
         if self.running:
             self.container.kill(signal=signal)
             wait_until(lambda: not self.running, 20, f"{self.name} has ended")
@@ -159,15 +155,12 @@ class Machine:
         self.container.kill(signal="SIGSTOP")
 
     def unpause(self) -> None:
-        """Let a hung process go on."""
         self.container.kill(signal="SIGCONT")
 
     def logs(self, lines: int = 40) -> str:
-        """The end of what the process has printed."""
         return str(self.container.logs(tail=lines).decode(errors="replace")) if self.launched else ""
 
     def close(self) -> None:
-        """Remove the container and its data."""
         if self._wrapped is not None:
             self._wrapped.stop()
             self._wrapped = None

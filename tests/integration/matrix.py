@@ -9,7 +9,7 @@ check seen OK. It causes a fault, looks closer, and mends it; the rest is done h
         with watched.fault("1.1", "SQL thread: duplicate key", "sql-error", within=16) as it:
             ...  # cause it
             outcome = it.detected()
-            ...  # look closer, at `outcome` or with watched.scene
+            ...  # look closer, at `outcome` or with `watched`
             it.mending()
             ...  # mend it
         with watched.twin("1.1", "another row is written"):
@@ -21,14 +21,16 @@ seen in every sample is then read from the recording, and a row goes to the tabl
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import pytest
 
 from . import fault_table
-from .checking import Moment, Outcome, Scene, now, story, until
-from .servers import Family, Pair, Server, wait_until
+from .checking import Commands, Moment, Outcome, Scene, story, until
+from .servers import Family, Pair, wait_until
 
 BUSY_S = 60.0
 """How much later than `within` the check may say so on a busy machine, where the worker takes fewer samples than one a
@@ -47,44 +49,49 @@ class Fault:
 
     def __init__(
         self,
-        scene: Scene,
-        state: str,
-        conditions: tuple[str, ...],
+        scene: Commands,
+        conditions: str | tuple[str, ...],
         within: float,
-        options: Sequence[str],
-        name: str | None,
+        state: str = "CRITICAL",
+        options: Sequence[str] = (),
+        name: str | None = None,
     ) -> None:
         self.scene = scene
         self.state = state
-        self.conditions = conditions
+        self.conditions = (conditions,) if isinstance(conditions, str) else conditions
         self.within = within
         self.options = tuple(options)
         self.name = name
-        self.cause_t = now()
+        self.cause_t = 0.0
         self.told_t: float | None = None
-        """When the check was first seen to say so."""
+        """When the check was first seen to say so, and what."""
+        self.told = ""
         self.looked_t = 0.0
         """When it was last seen to say so."""
         self.mending_t: float | None = None
 
     def caused(self) -> None:
-        """The cause is now, and not at the entry of the block."""
-        self.cause_t = now()
+        """The cause is now, and not only where the check is first asked."""
+        self.cause_t = time.time()
 
     def mending(self) -> None:
         """From now on the check may say OK: call it before the first mending step where that takes its time."""
-        self.mending_t = now()
+        self.mending_t = time.time()
 
     def detected(self) -> Outcome:
-        """Run the check until it says so."""
-        what = f"{self.state} {' or '.join(self.conditions)}"
-        outcome = self.wait_for(self.says, self.within, what)
-        self.looked_t = now()
+        """Run the check until it says so. What comes before is the cause."""
+        self.cause_t = self.cause_t or time.time()
+        outcome = self.scene.expect(self.state, self.conditions, self.within, *self.options, name=self.name)
+        self.looked_t = time.time()
         self.told_t = self.told_t or self.looked_t
+        self.told = self.told or outcome.condition
         return outcome
 
+    def stays(self, seconds: float) -> None:
+        """Until that time has passed, every run of the check has the fault's state."""
+        self.scene.stays(seconds, self.state, *self.options)
+
     def says(self, outcome: Outcome) -> bool:
-        """Whether an outcome is the one that this fault must lead to."""
         return outcome.state == self.state and outcome.condition in self.conditions
 
     def wait_for(self, accepted: Callable[[Outcome], bool], within_s: float, what: str) -> Outcome:
@@ -92,27 +99,17 @@ class Fault:
         return until(lambda: self.scene.judged(*self.options, name=self.name), accepted, within_s, what)
 
 
-class Watched:
+class Watched(Scene):
     """A scene whose worker runs, ready for faults."""
-
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
-
-    @property
-    def pair(self) -> Pair:
-        return self.scene.pair
 
     @property
     def family(self) -> Family:
         return self.pair.family
 
     @property
-    def source(self) -> Server:
-        return self.pair.source
-
-    @property
-    def replica(self) -> Server:
-        return self.pair.replica
+    def version(self) -> str:
+        """The replica's, such as 10.11.6."""
+        return ".".join(map(str, self.replica.version))
 
     @contextmanager
     def fault(
@@ -134,20 +131,19 @@ class Watched:
         then on until it is mended no sample may be OK; `back` seconds later the check must be OK again. What the fault
         has left in the delay line is passed `through` seconds after mending: OK before does not count.
         """
-        conditions = (condition,) if isinstance(condition, str) else condition
-        it = Fault(self.scene, state, conditions, within, options, name)
+        it = Fault(self, condition, within, state, options, name)
         yield it
-        mended = now()
+        mended = time.time()
         assert it.told_t is not None, "the test has not asked whether the fault is detected"
 
         def recovered(outcome: Outcome) -> bool:
-            if now() < mended + through or outcome.what != ("OK", "in-range"):
+            if time.time() < mended + through or outcome.what != ("OK", "in-range"):
                 return False
-            last = self.scene.replay(*options, name=name)[-SETTLED:]
+            last = self.replay(*options, name=name)[-SETTLED:]
             return all(moment.state == "OK" and moment.t > mended for moment in last)
 
         it.wait_for(recovered, back, "OK again")
-        moments = self.scene.replay(*options, name=name)
+        moments = self.replay(*options, name=name)
         first, samples = detection(it, moments, mended)
         late = f"detected after {first - it.cause_t:.1f} s, by the {samples}th sample\n{story(moments)}"
         assert first - it.cause_t <= within + BUSY_S, late
@@ -155,7 +151,7 @@ class Watched:
         assert_never_ok(it, moments, first, mended)
         back_s = recovery(moments, it.mending_t or mended, mended)
         assert back_s <= back + BUSY_S, f"OK again {back_s:.1f} s after mending\n{story(moments)}"
-        seen = next((m.condition for m in moments if m.t == first), conditions[0])
+        seen = next((m.condition for m in moments if m.t == first), it.conditions[0])
         fault_table.write(
             fault_table.Row(number, title, self.family, self.version, state, seen, first - it.cause_t, samples, back_s)
         )
@@ -175,35 +171,34 @@ class Watched:
         it, is anything but `state`. What passes the delay line first needs a `watch` that is longer than the line.
         """
         states = (state,) if isinstance(state, str) else state
-        begun = now()
+        begun = time.time()
         yield
-        end = now() + watch
+        end = time.time() + watch
 
         def watched() -> list[Moment] | None:
-            moments = self.scene.replay(*options, name=name)
+            moments = self.replay(*options, name=name)
             return moments if moments and moments[-1].t >= end else None
 
         wait_until(watched, watch + 10, "the worker goes on taking samples", interval_s=0.5)
-        outcome = self.scene.judged(*options, name=name)
-        moments = [moment for moment in self.scene.replay(*options, name=name) if moment.t > begun]
+        outcome = self.judged(*options, name=name)
+        moments = [moment for moment in self.replay(*options, name=name) if moment.t > begun]
         seen = {moment.state for moment in moments} | {outcome.state}
         assert seen <= set(states), f"{outcome.text}\n{story(moments)}"
         fault_table.write(
             fault_table.Row(number, title, self.family, self.version, ", ".join(sorted(seen)), "", twin=True)
         )
 
-    @property
-    def version(self) -> str:
-        """The replica's, such as 10.11.6."""
-        return ".".join(map(str, self.replica.version))
-
 
 @contextmanager
-def watching(scene: Scene, *options: str) -> Iterator[Watched]:
-    """Run a worker that takes samples of the scene's replica every second, and see the check say OK."""
-    with scene.worker(options=options):
-        scene.expect("OK", "in-range", 60)
-        yield Watched(scene)
+def watching(pair: Pair, folder: Path, title: str, *options: str) -> Iterator[Watched]:
+    watched = Watched(pair, folder, title)
+    with watched.worker(options=options):
+        watched.expect("OK", "in-range", 60)
+        yield watched
+
+
+Watching = Callable[..., AbstractContextManager[Watched]]
+"""`watching` of a test's own folder and title: for a pair, with further options of the worker."""
 
 
 def detection(it: Fault, moments: Sequence[Moment], mended: float) -> tuple[float, int]:
@@ -239,21 +234,3 @@ def recovery(moments: Sequence[Moment], mending: float, mended: float) -> float:
         if all(following.state == "OK" for following in later[number:]):
             return max(0.0, moment.t - mended)
     raise AssertionError(f"the last sample after mending is not OK\n{story(later)}")
-
-
-def record(
-    number: str,
-    title: str,
-    *,
-    condition: str,
-    seconds: float,
-    samples: int,
-    back_s: float,
-    twin: str,
-    state: str = "CRITICAL",
-    family: str = fault_table.ANY,
-    version: str = "",
-) -> None:
-    """Write the row of a fault that no `Watched.fault` can show, and its `twin` in words, which stayed OK."""
-    fault_table.write(fault_table.Row(number, title, family, version, state, condition, seconds, samples, back_s))
-    fault_table.write(fault_table.Row(number, twin, family, version, "OK", "", twin=True))

@@ -14,8 +14,8 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,10 @@ LABELS = (
     *("relay_log_age", "relay_log_space", "worker_age", "backup_age", "deshard_age", "backup_held", "deshard_held"),
     *("recovery_held", "trend_held", "sql_delay"),
 )
+
+
+def limits_by_name() -> dict[str, str]:
+    return dict(re.findall(r"--(\S+) (\S+)", LIMITS))
 
 
 def example(name: str, **replaced: str) -> str:
@@ -107,11 +111,9 @@ class Site:
                 part.mkdir(mode=0o755)
                 install(kit, image, part)
                 part.rename(self.folder)
-        script = f"for name in root mysql {USER}; do id -u $name; id -g $name; done"
-        numbers = list(
-            map(int, kit.client.containers.run(image, ["sh", "-c", script], labels=kit.labels, remove=True).split())
-        )
-        self.ids = dict(zip(("root", "mysql", USER), zip(numbers[::2], numbers[1::2], strict=True), strict=True))
+        script = f"for name in root mysql {USER}; do echo $name $(id -u $name) $(id -g $name); done"
+        told = kit.client.containers.run(image, ["sh", "-c", script], labels=kit.labels, remove=True).decode()
+        self.ids = {name: (int(user), int(group)) for name, user, group in map(str.split, told.splitlines())}
         self._stations: list[Station] = []
 
     def station(self, pair: Pair, name: str, **options: Any) -> Station:
@@ -121,8 +123,16 @@ class Site:
         station.set_up()
         return station
 
+    @contextmanager
+    def watching(self, pair: Pair, name: str, **options: Any) -> Iterator[Station]:
+        """The same, for a healthy pair with the check's and the worker's accounts."""
+        pair.settle()
+        make_accounts(pair)
+        station = self.station(pair, name, **options)
+        yield station
+        station.close()
+
     def close(self) -> None:
-        """Remove every station."""
         for station in self._stations:
             station.close()
 
@@ -188,8 +198,7 @@ class Station(Machine):
 
     def configure(self, *lines: str) -> None:
         """The configuration file, with the tests' limits; `lines` follow [defaults]."""
-        words = LIMITS.split()
-        limits = (f"{option[2:]} = {value}" for option, value in zip(words[::2], words[1::2], strict=True))
+        limits = (f"{option} = {value}" for option, value in limits_by_name().items())
         defaults = ("[defaults]", 'defaults-file = "monitor.cnf"', *limits, *lines)
         self.put({CONFIG: "\n".join((f'history = "{HISTORY}"', *defaults, ""))})
 
@@ -204,7 +213,6 @@ class Station(Machine):
         self.put_files(files, self.site.ids[user], mode)
 
     def read(self, path: str) -> str:
-        """A file's text; empty where there is none."""
         with suppress(docker.errors.NotFound):
             return super().read(path)
         return ""
@@ -218,13 +226,12 @@ class Station(Machine):
         self.spawn(f"{TOOL} worker {config} --history '{history}'", "/tmp/worker.log", user=USER)
 
     def kill_worker(self) -> None:
-        """End the worker at once (SIGKILL)."""
         self.run("kill -9 $(pgrep -f '[d]elayed-repl worker')")
 
 
 def _published(publish: str, replicas: dict[str, str], history: str, interval: float) -> str:
     """A publishing worker's file: its table [publish], and what stands in each replica's table."""
-    limits = "\n".join(f"{name[2:]} = {value}" for name, value in re.findall(r"(--\S+) (\S+)", LIMITS))
+    limits = "\n".join(f"{option} = {value}" for option, value in limits_by_name().items())
     tables = "".join(f'[[replica]]\nreplica = "{name}"\n{more}\n' for name, more in replicas.items())
     return (
         f'history = "{history}"\n[publish]\npublish-interval = {interval:g}\n{publish}\n'
@@ -267,7 +274,6 @@ def option_file(who: tuple[str, str]) -> str:
 
 
 def make_accounts(pair: Pair) -> None:
-    """The check's and the worker's accounts on the replica."""
     make_account(pair.replica, CHECK, "check")
     make_account(pair.replica, WORKER, "worker")
 

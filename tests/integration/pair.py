@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 import docker.errors
 from testcontainers.core.container import DockerContainer
-from testcontainers.core.network import Network
 
-from .machine import UNREACHABLE, Machine, NotInTime, meanwhile, wait_until
-from .server import HEARTBEAT, HEARTBEAT_TABLE, MONITOR, Family, Kind, Server, account, literal, thread_states
+from .machine import UNREACHABLE, Machine, NotInTime, wait_until
+from .server import HEARTBEAT, HEARTBEAT_TABLE, Family, Kind, Server, account, literal, thread_states
 
 if TYPE_CHECKING:
-    from .servers import Kit, Tls
+    from .servers import Kit
 
 DELAY_S = 10
 """How long a healthy replica is delayed, in seconds."""
@@ -31,8 +31,8 @@ class Companion(Machine):
 
     program = "heartbeat"
 
-    def __init__(self, kit: Kit, server: Server, network: Network) -> None:
-        super().__init__(kit, f"{self.program}-{server.name}", network)
+    def __init__(self, server: Server) -> None:
+        super().__init__(server.kit, f"{self.program}-{server.name}", server.network)
         self.server = server
 
     def _with(self, **environment: str) -> DockerContainer:
@@ -43,28 +43,48 @@ class Companion(Machine):
         self.go()
 
     def stop(self) -> None:
-        """End it at once (SIGKILL)."""
         self.kill()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class Heartbeat(Companion):
     """A pt-heartbeat, which writes to one server once a second.
 
     It starts pt-heartbeat again a second after it has lost its server. A `local` one stays out of the binary log.
+    `clock` is how far its clock is off, such as +30s; `zone` a compiled time zone that it writes the local time of.
     """
 
-    def __init__(self, kit: Kit, server: Server, network: Network, *, local: bool) -> None:
-        super().__init__(kit, server, network)
-        self.local = local
+    def __init__(
+        self,
+        server: Server,
+        *,
+        local: bool = False,
+        table: str = HEARTBEAT_TABLE,
+        clock: str = "",
+        zone: Path | None = None,
+    ) -> None:
+        super().__init__(server)
+        self.local, self.table, self.clock, self.zone = local, table, clock, zone
 
     def _made(self) -> DockerContainer:
-        return self._with(
+        made = self._with(
             HEARTBEAT_HOST=self.server.name,
             HEARTBEAT_USER=HEARTBEAT[0],
             HEARTBEAT_PASSWORD=HEARTBEAT[1],
-            HEARTBEAT_TABLE=HEARTBEAT_TABLE,
+            HEARTBEAT_TABLE=self.table,
             HEARTBEAT_LOCAL="yes" if self.local else "no",
+            HEARTBEAT_CLOCK=self.clock,
         )
+        if self.zone is not None:
+            made.with_volume_mapping(str(self.zone.parent), "/zones", "ro")
+            made.with_envs(HEARTBEAT_UTC="no", TZ=f":/zones/{self.zone.name}")
+        return made
 
 
 class SlaveDelay(Companion):
@@ -134,27 +154,14 @@ class Pair:
         self.source = Server(kit, family, "source", 1, self.network, gtid=gtid)
         self.replica = Server(kit, family, "replica", 2, self.network, *replica_options, gtid=gtid)
         self.kind: Kind = self.source.kind
-        self.heartbeat = Heartbeat(kit, self.source, self.network, local=False)
-        self.local_heartbeat = Heartbeat(kit, self.replica, self.network, local=True)
-        self.slave_delay = SlaveDelay(kit, self.replica, self.network)
+        self.heartbeat = Heartbeat(self.source)
+        self.local_heartbeat = Heartbeat(self.replica, local=True)
+        self.slave_delay = SlaveDelay(self.replica)
         self.whole = True
         """The source's binary logs have all that it ever did, as a new server needs that replicates from the start."""
         self.second: Server | None = None
         """A second source (id 3), once `add_second` was called."""
         self.second_heartbeat: Heartbeat | None = None
-
-    @property
-    def tls(self) -> Tls:
-        return self.kit.tls
-
-    @property
-    def options(self) -> list[str]:
-        """The connection options with which a check reaches the replica as the least-privilege user."""
-        return [
-            *("--host", self.replica.host, "--port", str(self.replica.port)),
-            *("--user", MONITOR[0], "--password", MONITOR[1]),
-            *(("--channel", self.channel) if self.channel else ()),
-        ]
 
     # What is seen
 
@@ -166,7 +173,6 @@ class Pair:
         return {int(server): (now - _moment(str(ts))).total_seconds() for server, ts in rows}
 
     def seen_delay(self, server_id: int = 1) -> float | None:
-        """The replica's delay by the source's heartbeat, in seconds; None where there is no row."""
         return self.heartbeats().get(server_id)
 
     def trouble(self) -> str:
@@ -307,14 +313,13 @@ class Pair:
             second.make_accounts()
             second.replicate_from(self.source, 0)
             second.wait_for(self.source.executed(), 30)
-            self.second_heartbeat = Heartbeat(self.kit, second, self.network, local=False)
+            self.second_heartbeat = Heartbeat(second)
         return self.second
 
-    def fail_over(self, heartbeat: bool = True) -> Server:
+    def fail_over(self) -> Server:
         """The second source takes the place of the first: heartbeats move to it, and the replica follows it.
 
-        The replica's status then names the new source at once, and its first heartbeat arrives one delay later; never,
-        where nobody has thought of the `heartbeat`.
+        The replica's status then names the new source at once, and its first heartbeat arrives one delay later.
         """
         second = self.add_second()
         assert self.second_heartbeat is not None
@@ -322,29 +327,15 @@ class Pair:
         second.wait_for(self.source.executed(), 30)
         second.stop_all()
         second.replication("RESET", "ALL")
-        if heartbeat:
-            self.second_heartbeat.start()
+        self.second_heartbeat.start()
         self.replica.change_source(self.channel, HOST=second.name)
         return second
 
     def drop_second(self) -> None:
-        """Remove the second source."""
         for machine in (self.second_heartbeat, self.second):
             if machine is not None:
                 machine.close()
         self.second = self.second_heartbeat = None
-
-    @contextmanager
-    def write_load(self, rows_per_s: float = 20) -> Iterator[None]:
-        """Meanwhile, insert into load_test.rows on the source."""
-        self.source.sql(
-            "CREATE DATABASE IF NOT EXISTS load_test",
-            "CREATE TABLE IF NOT EXISTS load_test.rows_written"
-            " (id BIGINT AUTO_INCREMENT PRIMARY KEY, written VARCHAR(255) NOT NULL) ENGINE = InnoDB",
-        )
-        insert = "INSERT INTO load_test.rows_written (written) VALUES (REPEAT('x', 200))"
-        with meanwhile(lambda: self.source.sql(insert), 1 / rows_per_s):
-            yield
 
     def close(self) -> None:
         """Remove the servers, the heartbeats and the network: an engine has some thirty of them to give."""

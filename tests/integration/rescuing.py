@@ -9,20 +9,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from check_delayed_repl.setup.accounts import RESCUE, Account, rights
 from check_delayed_repl.setup.asking import unasked
 
+from .checking import ROOT, tool
 from .servers import ROOT_PASSWORD, Family, Kit, Pair, Server, account, literal, wait_until
 
 DELAY_S = 90
-ROOT = Path(__file__).resolve().parents[2]
 TABLES = ("app.orders", "app.lines", "app.stock", "other.notes")
 MISTAKES = {
     "drop": "DROP TABLE app.orders",
@@ -45,14 +46,31 @@ class Result(NamedTuple):
         found: dict[str, Any] = json.loads(self.out)
         return found
 
-    @property
-    def objects(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
 
 def beat() -> str:
     ts = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
     return f"REPLACE INTO percona.heartbeat (ts, server_id) VALUES ({literal(ts)}, 1)"
+
+
+@contextmanager
+def threads(*actions: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Meanwhile, each of these in a thread, until its event."""
+    done = threading.Event()
+    made = [threading.Thread(target=action, args=(done,), daemon=True) for action in actions]
+    for thread in made:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        for thread in made:
+            thread.join(30)
+
+
+def ran(command: list[str], **environment: str) -> Result:
+    variables = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=180, check=False)
+    return Result(done.returncode, done.stdout, done.stderr)
 
 
 class Scene:
@@ -77,11 +95,11 @@ class Scene:
             server.start()
             server.calm()
         self.replica.forget_replication()
-        if not self.mariadb and self.pair.family == "mysql":
+        if self.pair.family == "mysql":
             self.replica.sql("RESET PERSIST")
         self.replica.drop_databases()
         self.source.drop_databases()
-        self.source.sql("RESET MASTER" if self.source.version < (8, 2) or self.pins else "RESET BINARY LOGS AND GTIDS")
+        self.source.reset_logs()
         statements = ["CREATE DATABASE app", "CREATE DATABASE other", "CREATE DATABASE percona"]
         statements += [
             f"CREATE TABLE {table} (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(250), n INT NOT NULL) ENGINE=InnoDB"
@@ -96,7 +114,7 @@ class Scene:
         self.source.sql(*statements)
         self.source.sql(beat())
         self.replica.replicate_from(self.source, 0)
-        wait_until(lambda: self.tables(self.replica) == self.tables(self.source), 30, "the replica has all tables")
+        self.equal()
         if delay:
             self.replica.set_delay(delay)
             wait_until(lambda: self.replica.threads() == ("Yes", "Yes"), 20, "both threads run")
@@ -104,31 +122,23 @@ class Scene:
     @contextmanager
     def beating(self) -> Iterator[None]:
         """Meanwhile, a heartbeat at each whole second, as pt-heartbeat writes them."""
-        done = threading.Event()
 
-        def beats() -> None:
+        def beats(done: threading.Event) -> None:
             while not done.wait(1.0 - time.time() % 1.0):
                 with suppress(Exception), self.source.session() as run:
                     while not done.wait(1.0 - time.time() % 1.0):
                         run(beat())
                         self._beats += 1
 
-        thread = threading.Thread(target=beats, daemon=True)
-        thread.start()
-        try:
+        with threads(beats):
             yield
-        finally:
-            done.set()
-            thread.join(30)
 
     @contextmanager
     def load(self) -> Iterator[None]:
         """Meanwhile, four sessions write into every table, and a heartbeat."""
-        done = threading.Event()
 
-        def write(seed: int) -> None:
+        def write(number: int, done: threading.Event) -> None:
             with suppress(Exception), self.source.session() as run:
-                number = seed
                 while not done.wait(0.01):
                     with self._writing:
                         table = TABLES[number % len(TABLES)]
@@ -140,21 +150,21 @@ class Scene:
                             self._written += 1
                     number += 7
 
-        threads = [threading.Thread(target=write, args=(seed,), daemon=True) for seed in range(4)]
-        for thread in threads:
-            thread.start()
-        try:
-            with self.beating():
-                yield
-        finally:
-            done.set()
-            for thread in threads:
-                thread.join(30)
+        with threads(*(partial(write, seed) for seed in range(4))), self.beating():
+            yield
 
     def more(self) -> None:
         """Until the load has written into every table many times, and a heartbeat."""
         written, beats = self._written + 60, self._beats + 1
         wait_until(lambda: self._written >= written and self._beats >= beats, 60, "more is written")
+
+    def blunder(self, mistake: str) -> State:
+        """A mistake amid other writes; the tables right before it."""
+        with self.load():
+            self.more()
+            before = self.make(MISTAKES[mistake])
+            self.more()
+        return before
 
     def make(self, mistake: str) -> State:
         """The tables right before the mistake, which is made with nothing in between."""
@@ -171,12 +181,15 @@ class Scene:
                 if run(f"SHOW TABLES FROM {name.split('.')[0]} LIKE '{name.split('.')[1]}'")
             }
 
+    def equal(self, within_s: float = 60) -> None:
+        """Waits until the replica has all that the source has."""
+        wait_until(lambda: self.tables(self.replica) == self.tables(self.source), within_s, "all is equal")
+
     def lose_source(self) -> None:
         self.source.kill()
         wait_until(lambda: self.replica.threads()[0] != "Yes", 30, "the replica has noticed")
 
     def fetched(self) -> None:
-        """Waits until all that the source has written waits here."""
         self.replica.wait_fetched(self.source)
 
     def status(self) -> dict[str, Any]:
@@ -193,16 +206,8 @@ class Scene:
             *("--state", str(self.state_folder), "--history", str(self.history), "--replica", "replica", *rest),
         ]
 
-    def run(self, *arguments: str, **environment: str) -> Result:
-        done = subprocess.run(
-            self.command(*arguments),
-            env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
-        return Result(done.returncode, done.stdout, done.stderr)
+    def run(self, *arguments: str) -> Result:
+        return ran(self.command(*arguments))
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -214,15 +219,27 @@ class Scene:
         assert result.code == code, (arguments, result)
         return result.object
 
+    def refused(self, *arguments: str) -> str:
+        """Why a command does nothing."""
+        result = self.json(*arguments, code=1)
+        assert not result.get("done"), result
+        return " ".join(result["reasons"])
+
+    def stands(self, phase: str, held: bool) -> dict[str, Any]:
+        """What status says, which is this."""
+        status = self.json("status")
+        assert (status["phase"], status["held"]) == (phase, held), status
+        return status | {"reasons": " ".join(status["reasons"])}
+
+    def target(self, *found: str) -> str:
+        """What is found first."""
+        return str(self.find(*found)[0]["target"])
+
     def paste(self, text: str) -> Result:
         """Runs the command that stands last in what was printed, as a shell reads it."""
         command = [line[line.index("delayed-repl ") :] for line in text.splitlines() if "delayed-repl " in line][-1]
         command = command.replace("delayed-repl", f"{sys.executable} -m check_delayed_repl.tool --debug", 1)
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "PASSWORD": self.login[1]}
-        done = subprocess.run(
-            command, shell=True, env=environment, capture_output=True, text=True, timeout=180, check=False
-        )
-        return Result(done.returncode, done.stdout, done.stderr)
+        return ran(["sh", "-c", command], PASSWORD=self.login[1])
 
     def by_hand(self, beginning: str) -> list[str]:
         """The statements that status prints behind a line with this beginning."""
@@ -233,13 +250,22 @@ class Scene:
     def find(self, *arguments: str) -> list[dict[str, Any]]:
         result = self.run("find", "--output", "json", *arguments)
         assert result.code == 0, result
-        return result.objects
+        return [json.loads(line) for line in result.out.splitlines()]
 
-    def jobs(self) -> list[dict[str, Any]]:
-        command = [sys.executable, "-m", "check_delayed_repl.tool", "job", "list", "--output", "json"]
-        command += ["--replica", "replica", "--history", str(self.history)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-        return [json.loads(line) for line in done.stdout.splitlines()]
+    def rescued(self, before: State, *found: str) -> str:
+        """Goes forward to what is found first, and is held there with these tables; the target."""
+        target = self.target(*found)
+        done = self.json("forward", target, "--execute")
+        assert (done["phase"], done["held"]) == ("forwarded", True), done
+        assert self.tables(self.replica) == before
+        return target
+
+    def jobs(self) -> dict[str, str]:
+        """Which jobs are recorded, all of them rescues: id → status."""
+        said = tool("job", "list", "--output", "json", "--replica", "replica", "--history", str(self.history))
+        jobs = [json.loads(line) for line in said.splitlines()]
+        assert {job["kind"] for job in jobs} <= {"rescue"}
+        return {job["id"]: job["status"] for job in jobs}
 
     def rescuer(self, login: tuple[str, str]) -> list[str]:
         """Statements that make an account with the rights that `grants --for rescue` gives."""
@@ -271,10 +297,9 @@ class Scene:
             "from check_delayed_repl import tool\n"
             "sys.exit(tool.run(sys.argv[1:]))\n"
         )
-        command = [sys.executable, "-c", script, *self.command(*arguments)[3:]]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode in (0, 9), done
-        return done.stderr.strip() if done.returncode == 9 else ""
+        done = ran([sys.executable, "-c", script, *self.command(*arguments)[3:]])
+        assert done.code in (0, 9), done
+        return done.err.strip() if done.code == 9 else ""
 
     def inside(self, dump: str) -> str:
         """The dump command that a forward has printed, as it is to be run inside the replica's container."""

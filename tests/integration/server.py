@@ -55,7 +55,6 @@ SYSTEM_ACCOUNTS = ("root", "mariadb.sys", "mysql", "mysql.infoschema", "mysql.se
 
 
 def literal(value: str | int) -> str:
-    """A value as SQL text, for the statements that take no parameters."""
     if isinstance(value, int):
         return str(value)
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
@@ -75,7 +74,6 @@ def thread_states(row: dict[str, Any]) -> tuple[str | None, str | None]:
 
 
 def end_sessions(run: Callable[[str], list[tuple[Any, ...]]], user: str) -> None:
-    """The same, by way of a session that is open."""
     for (number,) in run(f"SELECT id FROM information_schema.processlist WHERE user = {literal(user)}"):
         with suppress(pymysql.err.MySQLError):  # it may have ended by itself
             run(f"KILL {number}")
@@ -111,9 +109,6 @@ class Server(Machine):
         self._socket_folder = kit.folder(0o777)  # the server runs as a user of its container's
         self._options = options
         self._version: tuple[int, ...] | None = None
-
-    def __repr__(self) -> str:
-        return f"<{self.family} {self.name} at {self.host}:{self.port}>"
 
     # The process
 
@@ -167,11 +162,9 @@ class Server(Machine):
         return self.wait_ready()
 
     def stop(self) -> None:
-        """Shut the server down cleanly. Its port then refuses connections."""
         self.container.stop(timeout=60)
 
     def restart(self) -> Server:
-        """Shut down and start."""
         self.stop()
         return self.start()
 
@@ -181,7 +174,6 @@ class Server(Machine):
         return self.start()
 
     def close(self) -> None:
-        """Remove the container and its data."""
         super().close()
         with suppress(OSError):  # without the container's server, and as the socket's folder may be another user's
             self.socket.unlink(missing_ok=True)
@@ -247,7 +239,6 @@ class Server(Machine):
 
     @property
     def version(self) -> tuple[int, ...]:
-        """For instance (9, 7, 4)."""
         if self._version is None:
             text = str(self.value("SELECT VERSION()"))
             self._version = tuple(int(part) for part in text.split("-")[0].split(".")[:3])
@@ -312,7 +303,6 @@ class Server(Machine):
             self.sql(f"{verb} {what} {f'FOR CHANNEL {literal(channel)}' if channel else ''}")
 
     def set_delay(self, seconds: int, channel: str = "") -> None:
-        """Change the delay. Both threads run afterwards."""
         self.change_source(channel, DELAY=seconds)
 
     def statuses(self) -> dict[str, dict[str, Any]]:
@@ -327,7 +317,6 @@ class Server(Machine):
         return self.statuses().get(channel, {})
 
     def threads(self, channel: str = "") -> tuple[str | None, str | None]:
-        """State of the IO and the SQL thread: Yes, No, Connecting or Preparing; None where there is no such channel."""
         return thread_states(self.status(channel))
 
     def reset_logs(self) -> None:
@@ -407,12 +396,10 @@ class Server(Machine):
         )
 
     def drop_account(self, who: tuple[str, str]) -> None:
-        """Drop an account of MONITOR's kind, if it is there."""
         if self.value(f"SELECT 1 FROM mysql.user WHERE user = {literal(who[0])} AND host = '%'"):
             self.unlogged(f"DROP USER {account(who)}")
 
     def end_sessions(self, user: str) -> None:
-        """Kill a user's sessions, as an administrator does."""
         with self.session() as run:
             end_sessions(run, user)
 

@@ -26,23 +26,11 @@ import trustme
 from testcontainers.core.network import Network
 
 from . import images
-from .machine import UNREACHABLE as UNREACHABLE
-from .machine import NotInTime as NotInTime
-from .machine import free_port as free_port
-from .machine import meanwhile as meanwhile
-from .machine import wait_until as wait_until
-from .pair import DELAY_S as DELAY_S
-from .pair import Heartbeat as Heartbeat
-from .pair import Pair as Pair
-from .server import HEARTBEAT as HEARTBEAT
-from .server import HEARTBEAT_TABLE as HEARTBEAT_TABLE
-from .server import MONITOR as MONITOR
-from .server import REPLICATION as REPLICATION
-from .server import ROOT_PASSWORD as ROOT_PASSWORD
-from .server import Family as Family
-from .server import Server as Server
-from .server import account as account
-from .server import literal as literal
+
+# Tests take all of this from here.
+from .machine import UNREACHABLE, NotInTime, free_port, meanwhile, wait_until  # noqa: F401
+from .pair import DELAY_S, Heartbeat, Pair  # noqa: F401
+from .server import HEARTBEAT, HEARTBEAT_TABLE, MONITOR, REPLICATION, ROOT_PASSWORD, Family, Server, account, literal  # noqa: F401
 
 RUN_VARIABLE = "CHECK_DELAYED_REPL_TEST_RUN"
 """Environment variable that holds the run's id, so that whoever started the run can clean up after it."""
@@ -144,7 +132,6 @@ class Kit:
         return pair.heal()
 
     def shared_pair(self, family: Family) -> Pair:
-        """The one pair of a family that tests share; made when first asked for."""
         if family not in self._shared_pairs:
             self._shared_pairs[family] = self.pair(family)
         return self._shared_pairs[family]
@@ -164,7 +151,6 @@ class Kit:
         return server
 
     def close(self) -> None:
-        """Remove everything that was made."""
         for thing in self._made:
             thing.close()
         for network in self._networks:

@@ -28,7 +28,7 @@ CHANGES = 20
 
 def diagnosed(scene: Scene, *options: str) -> dict[str, Any]:
     """The diagnosis as JSON; the screen is kept."""
-    where = [*scene.check_options, "--history", scene.history, "--replica", scene.name, *SCALED, *options]
+    where = [*scene.reaching(), *scene.named(), *SCALED, *options]
     shown = tool("diagnose", *where)
     found: dict[str, Any] = json.loads(tool("diagnose", *where, "--output", "json"))
     folder = os.environ.get(RECORDINGS_VARIABLE)
@@ -53,7 +53,7 @@ def pasted(replica: Server, found: dict[str, Any]) -> list[str]:
 
 
 def test_a_healthy_replica_without_any_history(scene: Scene) -> None:
-    found = json.loads(tool("diagnose", *scene.check_options, *SCALED, "--for", "5s", "--output", "json"))
+    found = json.loads(tool("diagnose", *scene.reaching(), *SCALED, "--for", "5s", "--output", "json"))
     assert (found["state"], found["condition"]) == ("OK", "in-range")
     assert found["certainty"]["low"] <= found["trend"]["slope"] <= found["certainty"]["high"]
     assert ("MariaDB" in found["server"]["version"]) == (scene.pair.kind == "mariadb")
@@ -65,7 +65,7 @@ def test_a_healthy_replica_without_any_history(scene: Scene) -> None:
 def test_watching_a_stopped_thread_that_is_started_by_what_is_proposed(scene: Scene) -> None:
     with scene.worker():
         scene.expect("OK", "in-range", 20)
-        where = [*scene.check_options, "--history", scene.history, "--replica", scene.name, *SCALED]
+        where = [*scene.reaching(), *scene.named(), *SCALED]
         frames = tool("watch", *where, "--interval", "1", "--count", "2")
         assert frames.count(" OK  in-range") == frames.count("Delay of the last") == 2
         for thread, stop in (("sql", scene.pair.replica.stop_sql), ("io", scene.pair.replica.stop_io)):
@@ -181,7 +181,7 @@ def test_a_lost_delay_is_set_again_and_stopped_threads_start_and_nothing_that_wa
 @on("mariadb", "mysql56", "mariadb118")
 @pytest.mark.long
 def test_a_pt_slave_delay_that_has_died_is_named(external: Watched) -> None:
-    scene, wide = external.scene, ("--max-delay-time", "22")
+    scene, wide = external, ("--max-delay-time", "22")
     external.pair.slave_delay.terminate()  # which lets the SQL thread run
     scene.expect("CRITICAL", "delay-out-of-bounds", 60, *wide)
     found = diagnosed(scene, *wide)

@@ -103,10 +103,8 @@ def icinga(kit: Kit) -> Iterator[Icinga]:
     machine.put(SETTINGS)
     machine.put({f"{PLUGIN_FOLDER}/check_delayed_repl": "#!/bin/sh\necho DELAYED_REPL OK\n"}, mode=0o755)
     machine.run(DATABASE)
-    made.set_up_alone()
     command = example("icinga2/command.conf", **{'CheckCommand "delayed_repl"': 'CheckCommand "by_hand"'})
-    machine.put({"/etc/icinga2/conf.d/by-hand.conf": command + "".join(map(by_hand, ("address", "address6")))})
-    made.start().answered(lambda: made.get("status"), 60, "the API answers")
+    made.start_alone({"by-hand.conf": command + "".join(map(by_hand, ("address", "address6")))})
     machine.run("icingacli director kickstart run")
     yield made
     machine.close()

@@ -27,7 +27,6 @@ NEW_PASSWORD = WORKER[1] + "-and-new"
 
 
 def end_sessions(server: Server) -> None:
-    """End the worker's sessions, as a server does that has been restarted or reloaded."""
     server.end_sessions(WORKER[0])
 
 
@@ -43,11 +42,9 @@ def grants_of(server: Server, who: tuple[str, str], role: str) -> tuple[str, str
 def test_privileges_are_withdrawn(watched: Watched) -> None:
     replica = watched.replica
     status, table = grants_of(replica, WORKER, "worker")
-    with watched.fault(
-        "12.1", "Access: SELECT on the heartbeat table withdrawn", "heartbeat-missing", within=SLACK_S
-    ) as it:
+    title = "Access: SELECT on the heartbeat table withdrawn"
+    with watched.fault("12.1", title, "heartbeat-missing", within=SLACK_S) as it:
         replica.unlogged(revoked(table))
-        it.caused()
         assert "GRANT SELECT ON percona.heartbeat" in it.detected().message
         it.mending()
         replica.unlogged(table)
@@ -55,9 +52,8 @@ def test_privileges_are_withdrawn(watched: Watched) -> None:
         other = grants_of(replica, CHECK, "check")[1]
         replica.unlogged(revoked(other), other)
 
-    with watched.fault(
-        "12.2", "Access: privilege for the replication status withdrawn", "status-unreadable", within=SLACK_S
-    ) as it:
+    title = "Access: privilege for the replication status withdrawn"
+    with watched.fault("12.2", title, "status-unreadable", within=SLACK_S) as it:
         replica.unlogged(revoked(status))
         end_sessions(replica)
         it.caused()
@@ -73,13 +69,12 @@ def test_privileges_are_withdrawn(watched: Watched) -> None:
 @essential
 def test_a_password_is_changed(watched: Watched) -> None:
     """The worker takes the new one from the option file, without a restart."""
-    replica, file = watched.replica, watched.scene.option_file(WORKER)
+    replica, file = watched.replica, watched.option_file(WORKER)
     old = file.read_text()
     new = old.replace(WORKER[1], NEW_PASSWORD)
     with watched.fault("12.3", "Access: password changed", "connect-failed", within=SLACK_S) as it:
         set_password(replica, WORKER, NEW_PASSWORD)
         end_sessions(replica)
-        it.caused()
         assert "access denied" in it.detected().message
         it.mending()
         file.write_text(new)
@@ -91,7 +86,6 @@ def test_a_password_is_changed(watched: Watched) -> None:
     with watched.fault("12.4", "Access: account dropped", "connect-failed", within=SLACK_S) as it:
         replica.unlogged(f"DROP USER {account(WORKER)}")
         end_sessions(replica)
-        it.caused()
         assert "access denied" in it.detected().message
         it.mending()
         make_account(replica, WORKER, "worker")
@@ -115,15 +109,14 @@ def tls_demanded(server: Server) -> Iterator[None]:
 @on(*WITH_TLS)
 def test_tls_is_demanded(watched: Watched) -> None:
     """Of two workers, one may not use it."""
-    scene, replica = watched.scene, watched.replica
-    with scene.worker("in-clear", options=("--ssl-mode", "disabled")):
-        scene.expect("OK", "in-range", 60, name="in-clear")
+    replica = watched.replica
+    with watched.worker("in-clear", options=("--ssl-mode", "disabled")):
+        watched.expect("OK", "in-range", 60, name="in-clear")
         with (
             watched.fault("12.5", "Access: TLS demanded", "connect-failed", within=SLACK_S, name="in-clear") as it,
             watched.twin("12.5", "the worker uses TLS where it can"),
             tls_demanded(replica),
         ):
-            it.caused()
             assert "--ssl-mode required" in it.detected().message
             it.mending()
 
@@ -131,39 +124,35 @@ def test_tls_is_demanded(watched: Watched) -> None:
 @on(*WITH_TLS)
 def test_certificates(watched: Watched) -> None:
     """A worker that verifies the server's certificate, while authorities and certificates change."""
-    pair, scene, replica = watched.pair, watched.scene, watched.replica
-    ca = scene.folder / "ca.pem"
-    shutil.copy(pair.tls.ca, ca)
-    with scene.worker("verifying", options=("--ssl-mode", "verify-ca", "--ssl-ca", str(ca))):
-        scene.expect("OK", "in-range", 60, name="verifying")
-        with watched.fault(
-            "12.6", "Access: certificate of another authority", "connect-failed", within=SLACK_S, name="verifying"
-        ) as it:
-            shutil.copy(pair.tls.other_ca, ca)
+    pair, replica = watched.pair, watched.replica
+    ca = watched.folder / "ca.pem"
+    shutil.copy(pair.kit.tls.ca, ca)
+    with watched.worker("verifying", options=("--ssl-mode", "verify-ca", "--ssl-ca", str(ca))):
+        watched.expect("OK", "in-range", 60, name="verifying")
+        title = "Access: certificate of another authority"
+        with watched.fault("12.6", title, "connect-failed", within=SLACK_S, name="verifying") as it:
+            shutil.copy(pair.kit.tls.other_ca, ca)
             end_sessions(replica)
-            it.caused()
             assert "TLS failed" in it.detected().message
             it.mending()
-            shutil.copy(pair.tls.ca, ca)
+            shutil.copy(pair.kit.tls.ca, ca)
         with watched.twin("12.6", "both authorities are trusted", name="verifying"):
-            ca.write_bytes(pair.tls.ca.read_bytes() + pair.tls.other_ca.read_bytes())
+            ca.write_bytes(pair.kit.tls.ca.read_bytes() + pair.kit.tls.other_ca.read_bytes())
             end_sessions(replica)
 
-        with watched.fault(
-            "12.7", "Access: server's certificate expired", "connect-failed", within=SLACK_S, name="verifying"
-        ) as it:
+        title = "Access: server's certificate expired"
+        with watched.fault("12.7", title, "connect-failed", within=SLACK_S, name="verifying") as it:
             # A server that has one loaded does not mind that it expires; a new one takes none that has.
-            serve(replica, pair.tls.issue("short", SHORT_S))
+            serve(replica, pair.kit.tls.issue("short", SHORT_S))
             time.sleep(SHORT_S)
             end_sessions(replica)
-            it.caused()
             assert "expired" in it.detected().message
-            assert scene.judged().what == ("OK", "in-range"), "who does not verify does not mind"
+            assert watched.judged().what == ("OK", "in-range"), "who does not verify does not mind"
             it.mending()
-            serve(replica, pair.tls.server)
+            serve(replica, pair.kit.tls.server)
         with watched.twin("12.7", "it is renewed", name="verifying"):
-            serve(replica, pair.tls.issue("renewed"))
-    serve(replica, pair.tls.server)
+            serve(replica, pair.kit.tls.issue("renewed"))
+    serve(replica, pair.kit.tls.server)
 
 
 def serve(server: Server, certificate: Certificate) -> None:

@@ -12,9 +12,8 @@ import pytest
 
 from check_delayed_repl.records import Sample
 
-from .checking import WORKER, Scene, worker
-from .conftest import title_of
-from .matrix import Watched, essential, on, watching
+from .checking import WORKER, worker
+from .matrix import Watched, Watching, essential, on
 from .servers import DELAY_S, Family, Kit, Server, meanwhile, wait_until
 
 SLACK_S = 5.0
@@ -41,19 +40,18 @@ def test_a_replication_filter(watched: Watched) -> None:
     """Heartbeats arrive, data does not."""
     with watched.fault("13.1", "Blind: a replication filter", "replication-filtered", within=SLACK_S) as it:
         set_filter(watched.replica, "percona")
-        it.caused()
         assert FILTERED in it.detected().text
         with watched.twin("13.1", "it is allowed by name", options=("--allow-filter", FILTERED)):
-            wait_until(lambda: watched.scene.judged("--allow-filter", FILTERED).state == "OK", 30, "OK")
+            wait_until(lambda: watched.judged("--allow-filter", FILTERED).state == "OK", 30, "OK")
         it.mending()
         set_filter(watched.replica, "")
 
 
 @pytest.fixture
-def limited(kit: Kit, fault_family: Family, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Watched]:
+def limited(kit: Kit, fault_family: Family, watch: Watching) -> Iterator[Watched]:
     """As `watched`, with room for a few seconds of relay log."""
     pair = kit.pair(fault_family, replica_options=LIMIT)
-    with watching(Scene(pair, tmp_path, title_of(request))) as ready:
+    with watch(pair) as ready:
         yield ready
     pair.close()
 
@@ -75,7 +73,6 @@ def test_the_relay_log_is_at_its_limit(limited: Watched) -> None:
     title = "Blind: the relay log at its limit"
     with limited.fault("13.2", title, "relay-space-limited", within=40, state="WARNING", back=60) as it:
         with meanwhile(lambda: writing(4), 0.5):
-            it.caused()
             assert "Relay log is at its size limit" in it.detected().text
         it.mending()
 
@@ -103,13 +100,12 @@ def address_of(server: Server) -> str:
 @essential("mariadb")
 def test_a_name_that_moves(watched: Watched) -> None:
     """The old server goes on, and so would a connection to it."""
-    scene = watched.scene
-    hosts = Hosts(scene.folder / "hosts")
+    hosts = Hosts(watched.folder / "hosts")
     hosts.means(address_of(watched.replica))
-    arguments = ("--history", scene.history, "--interval", "1", "--defaults-file", str(scene.option_file(WORKER)))
+    arguments = ("--history", watched.history, "--interval", "1", "--defaults-file", str(watched.option_file(WORKER)))
     where = ("-H", NAME, "-P", "3306", "--replica", "by-name")
-    with worker(*arguments, *where, log=scene.folder / "by-name.log", prefix=hosts.prefix):
-        scene.expect("OK", "in-range", 60, name="by-name")
+    with worker(*arguments, *where, log=watched.folder / "by-name.log", prefix=hosts.prefix):
+        watched.expect("OK", "in-range", 60, name="by-name")
         with watched.twin("13.3", "nobody answers for the name", name="by-name", watch=MOVED_S):
             hosts.means(None)
         hosts.means(address_of(watched.replica))
@@ -117,7 +113,6 @@ def test_a_name_that_moves(watched: Watched) -> None:
         title = "Blind: the replica's name means its source"
         with watched.fault("13.3", title, conditions, within=MOVED_S, back=MOVED_S + 30, name="by-name") as it:
             hosts.means(address_of(watched.source))
-            it.caused()
             it.detected()
             it.mending()
             hosts.means(address_of(watched.replica))
@@ -127,7 +122,7 @@ def lose(watched: Watched) -> None:
     """A sample finds the IO thread connecting, without an error: a source that hangs accepts, and says nothing."""
 
     def seen() -> str | None:
-        records = watched.scene.recording()
+        records = watched.recording()
         return records[-1].io if records and isinstance(records[-1], Sample) else None
 
     watched.source.pause()

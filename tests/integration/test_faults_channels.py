@@ -6,13 +6,10 @@ The replica follows `orders`, the pair's own source, and `billing`, a source of 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from .checking import Scene
-from .conftest import title_of
-from .matrix import Watched, essential, on, watching
+from .matrix import Watched, Watching, essential, on
 from .servers import DELAY_S, Heartbeat, Pair, Server, wait_until
 
 FAMILIES = ("mysql", "mariadb", "mariadb118")
@@ -21,10 +18,9 @@ SLACK_S = 5.0
 
 
 @pytest.fixture
-def orders(fault_pair: Pair, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Watched]:
+def orders(fault_pair: Pair, watch: Watching) -> Iterator[Watched]:
     """A healthy pair with a channel that has a name, and a worker that names it."""
-    fault_pair.heal(channel="orders")
-    with watching(Scene(fault_pair, tmp_path, title_of(request)), "--channel", "orders") as ready:
+    with watch(fault_pair.heal(channel="orders"), "--channel", "orders") as ready:
         yield ready
 
 
@@ -33,41 +29,33 @@ def billing(fault_pair: Pair) -> Iterator[Server]:
     """Another source, with a heartbeat."""
     options = ("--gtid-domain-id=5",) if fault_pair.kind == "mariadb" else ()
     server = Server(fault_pair.kit, fault_pair.family, "billing", 5, fault_pair.network, *options)
-    heartbeat = Heartbeat(fault_pair.kit, server, fault_pair.network, local=False)
     try:
         server.start()
         server.forget_replication()
         server.make_accounts()
-        heartbeat.start()
-        yield server
+        with Heartbeat(server):
+            yield server
     finally:
-        heartbeat.close()
         server.close()
 
 
 def remove(replica: Server, channel: str) -> None:
-    """Take a channel away."""
     replica.stop_all(channel)
-    if replica.kind == "mariadb":
-        replica.sql(f"RESET SLAVE '{channel}' ALL")
-    else:
-        replica.sql(f"RESET REPLICA ALL FOR CHANNEL '{channel}'")
+    replica.replication("RESET", "ALL", channel)
 
 
 @essential("mysql")
 @on(*FAMILIES)
 def test_one_channel_of_two(orders: Watched, billing: Server) -> None:
-    scene, replica = orders.scene, orders.replica
-    with scene.worker("unnamed"):
-        scene.expect("OK", "in-range", 60, name="unnamed")
+    replica = orders.replica
+    with orders.worker("unnamed"):
+        orders.expect("OK", "in-range", 60, name="unnamed")
+        title = "Channels: a second one, and none named"
         with (
-            orders.fault(
-                "11.1", "Channels: a second one, and none named", "not-a-replica", within=SLACK_S, name="unnamed"
-            ) as it,
+            orders.fault("11.1", title, "not-a-replica", within=SLACK_S, name="unnamed") as it,
             orders.twin("11.1", "the one to sample is named"),
         ):
             replica.replicate_from(billing, DELAY_S, "billing")
-            it.caused()
             outcome = it.detected()
             assert "billing, orders" in outcome.message
             assert "--channel" in outcome.message
@@ -75,33 +63,28 @@ def test_one_channel_of_two(orders: Watched, billing: Server) -> None:
             remove(replica, "billing")
 
     replica.replicate_from(billing, DELAY_S, "billing")
-    with scene.worker("billing", options=("--channel", "billing")):
-        scene.expect("OK", "in-range", 60, name="billing")
+    with orders.worker("billing", options=("--channel", "billing")):
+        orders.expect("OK", "in-range", 60, name="billing")
         one_of_two(orders, billing)
 
 
 def one_of_two(orders: Watched, billing: Server) -> None:
     """Whatever happens to billing, orders does not mind."""
-    replica = orders.replica
+    replica, title = orders.replica, "Channels: SQL thread of one stopped"
     with (
-        orders.fault(
-            "11.2", "Channels: SQL thread of one stopped", "sql-stopped", within=1 + SLACK_S, name="billing"
-        ) as it,
+        orders.fault("11.2", title, "sql-stopped", within=1 + SLACK_S, name="billing") as it,
         orders.twin("11.2", "the other channel"),
     ):
         replica.stop_sql("billing")
-        it.caused()
         it.detected()
         it.mending()
         replica.start_sql("billing")
+    title, conditions = "Channels: source of one killed", ("io-error", "io-stopped")
     with (
-        orders.fault(
-            "11.3", "Channels: source of one killed", ("io-error", "io-stopped"), within=12, name="billing"
-        ) as it,
+        orders.fault("11.3", title, conditions, within=12, name="billing") as it,
         orders.twin("11.3", "the other channel"),
     ):
         billing.kill()
-        it.caused()
         it.detected()
         it.mending()
         billing.start()
@@ -110,7 +93,6 @@ def one_of_two(orders: Watched, billing: Server) -> None:
         orders.twin("11.4", "the other channel"),
     ):
         remove(replica, "billing")
-        it.caused()
         outcome = it.detected()
         assert "no channel 'billing'" in outcome.message
         assert "there are: orders" in outcome.message

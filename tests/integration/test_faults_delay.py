@@ -36,13 +36,12 @@ def test_delay_setting(watched: Watched) -> None:
         replica.stop_all()
         replica.sql("RESET REPLICA" if replica._modern else "RESET SLAVE")
         replica.start_all()
-        outcome = it.detected()
-        assert "it was 10 before" in outcome.message
-        assert watched.scene.inline().condition == "delay-setting-lost"
+        assert "it was 10 before" in it.detected().message
+        assert watched.inline().condition == "delay-setting-lost"
         replica.set_delay(watched.pair.delay)
-    with watched.twin("5.2", "set to another delay in range, as a job", state=ANNOUNCED, watch=5), job(watched.scene):
+    with watched.twin("5.2", "set to another delay in range, as a job", state=ANNOUNCED, watch=5), job(watched):
         replica.set_delay(9)
-    with watched.twin("5.1", "stopped and started, as a job", state=ANNOUNCED, watch=3), job(watched.scene):
+    with watched.twin("5.1", "stopped and started, as a job", state=ANNOUNCED, watch=3), job(watched):
         replica.stop_all()
         replica.start_all()
 
@@ -50,14 +49,14 @@ def test_delay_setting(watched: Watched) -> None:
 @essential
 def test_drained_between_two_samples(watched: Watched) -> None:
     """What waited is applied at once, and the delay is back at the next sample: a backup does not account for it."""
-    scene, replica = watched.scene, watched.replica
-    with watched.twin("5.9", "for so long to a little less, and back", state=ANNOUNCED, watch=5), job(scene):
+    replica = watched.replica
+    with watched.twin("5.9", "for so long to a little less, and back", state=ANNOUNCED, watch=5), job(watched):
         replica.set_delay(9)
         time.sleep(2)
         replica.set_delay(watched.pair.delay)
-    scene.expect("OK", "in-range", 30)
+    watched.expect("OK", "in-range", 30)
     title = "Delay: to 0 for two seconds and back, while a backup runs"
-    with watched.fault("5.9", title, "line-drained", within=20) as it, job(scene):
+    with watched.fault("5.9", title, "line-drained", within=20) as it, job(watched):
         it.caused()
         replica.set_delay(0)
         time.sleep(2)
@@ -68,36 +67,36 @@ def test_drained_between_two_samples(watched: Watched) -> None:
 
 def test_sql_thread_is_stopped(watched: Watched) -> None:
     """By hand; and for so long that it has to catch up, which it does at once."""
-    scene, replica = watched.scene, watched.replica
+    replica = watched.replica
     with watched.fault("5.3", "SQL thread: stopped by hand", "sql-stopped", within=4) as it:
         replica.stop_sql()
         it.detected()
-        assert scene.inline().condition == "sql-stopped"
+        assert watched.inline().condition == "sql-stopped"
         replica.start_sql()
     title = "SQL thread: stopped for long, then a cliff"
     with watched.fault("5.7", title, ("sql-stopped", "delay-out-of-bounds"), within=4, back=20) as it:
         replica.stop_sql()
         it.detected()
-        delay_above(scene, 34)
-        assert "delay-out-of-bounds" in scene.judged().conditions
+        delay_above(watched, 34)
+        assert "delay-out-of-bounds" in watched.judged().conditions
         it.mending()
         replica.start_sql()
-    falling = changes(between(scene.replay(), it.mending_t or 0))
+    falling = changes(between(watched.replay(), it.mending_t or 0))
     first = next(number for number, (state, _) in enumerate(falling) if state != "CRITICAL")
     assert all(state != "CRITICAL" for state, _ in falling[first:]), falling
     with (
         watched.twin("5.3", "the same, as a job", state=ANNOUNCED),
         watched.twin("5.7", "the same, as a job", state=ANNOUNCED, watch=0),
-        job(scene),
+        job(watched),
     ):
         replica.stop_sql()
-        delay_above(scene, 20)
+        delay_above(watched, 20)
         replica.start_sql()
 
 
 def test_stuck_behind_a_long_alter(watched: Watched) -> None:
     """Both threads run, and the next change waits for a lock on its table."""
-    source, replica, scene = watched.source, watched.replica, watched.scene
+    source, replica = watched.source, watched.replica
     source.sql("CREATE DATABASE IF NOT EXISTS stuck")
     source.sql("DROP TABLE IF EXISTS stuck.entry", "CREATE TABLE stuck.entry (id INT PRIMARY KEY)")
     replicated(replica, "SHOW TABLES FROM stuck LIKE 'entry'")
@@ -108,10 +107,8 @@ def test_stuck_behind_a_long_alter(watched: Watched) -> None:
         reader("BEGIN")
         reader("SELECT * FROM stuck.entry")
         source.sql("ALTER TABLE stuck.entry ADD COLUMN second INT")
-        it.caused()
-        outcome = it.detected()
-        assert "--max-delay-time" in outcome.message
-        assert scene.inline().condition == "delay-out-of-bounds"
+        assert "--max-delay-time" in it.detected().message
+        assert watched.inline().condition == "delay-out-of-bounds"
         reader("ROLLBACK")
 
 
@@ -121,16 +118,13 @@ def test_stuck_behind_a_read_lock(watched: Watched) -> None:
         session("FLUSH TABLES WITH READ LOCK")
         time.sleep(2)
         session("UNLOCK TABLES")
-    with (
-        watched.fault("5.4", "SQL thread: stuck behind a read lock", "local-heartbeat-stale", within=9) as it,
-        replica.session() as session,
-    ):
+    title = "SQL thread: stuck behind a read lock"
+    with watched.fault("5.4", title, "local-heartbeat-stale", within=9) as it, replica.session() as session:
         session("FLUSH TABLES WITH READ LOCK")
-        it.caused()
         it.detected()
-        delay_above(watched.scene, 17)
+        delay_above(watched, 17)
         it.wait_for(lambda outcome: "delay-out-of-bounds" in outcome.conditions, 15, "the line is out as well")
-        assert watched.scene.inline().condition == "local-heartbeat-stale"
+        assert watched.inline().condition == "local-heartbeat-stale"
         session("UNLOCK TABLES")
 
 
@@ -148,7 +142,6 @@ def test_stuck_in_a_huge_transaction(watched: Watched) -> None:
         update_slowly(source, 2)
     with watched.fault("5.6", "SQL thread: one huge transaction", "delay-out-of-bounds", within=21) as it:
         update_slowly(source, 20)
-        it.caused()
         it.detected()
         it.mending()
 
@@ -161,7 +154,7 @@ def update_slowly(source: Server, seconds: float) -> None:
 
 def test_catches_up_slowly_under_write_load(watched: Watched) -> None:
     """The delay falls by some tenths of a second each second: out of bounds, and on its way back."""
-    scene, replica = watched.scene, watched.replica
+    replica = watched.replica
     options = ("--max-trend-time", "120")
     with heavy_load(watched.source):
         with watched.twin("5.8", "the same load", watch=THROUGH_S + 5):
@@ -170,12 +163,11 @@ def test_catches_up_slowly_under_write_load(watched: Watched) -> None:
         condition = "recovering-above-maximum"
         with watched.fault("5.8", title, condition, state="WARNING", within=12, options=options, back=90) as it:
             replica.stop_sql()
-            delay_above(scene, 36)
+            delay_above(watched, 36)
             replica.start_sql()
-            it.caused()
             it.detected()
-            assert scene.inline(*options).what == ("WARNING", condition)
-    moments = scene.replay(*options)
+            assert watched.inline(*options).what == ("WARNING", condition)
+    moments = watched.replay(*options)
     first = next(moment.t for moment in moments if moment.t > it.cause_t and moment.condition == condition)
     assert_only(between(moments, first), "OK", "WARNING")
 

@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from listeners import listening, living
 
-from . import matrix
-from .checking import ROOT
+from .checking import ROOT, tool
+from .fault_table import record
 from .lone import INTERVAL_S, LAST_SEEN_S, Lone
 from .matrix import essential
 from .servers import wait_until
@@ -29,6 +30,7 @@ MISSED_S = LAST_SEEN_S + 2 * INTERVAL_S + 4
 """Until a worker is missed, a busy machine's time included."""
 AT_ONCE_S = 8.0
 """Until a history that cannot be read is told: one run of the check, on a busy machine."""
+UNWRITTEN = ("history-unavailable", "worker-missing")
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ Running = tuple[Lone, "subprocess.Popen[bytes]"]
 
 def companions(lone: Lone) -> list[Path]:
     """The history's file and the two beside it."""
-    return [Path(lone.where + end) for end in ("", "-wal", "-shm")]
+    return [Path(lone.history + end) for end in ("", "-wal", "-shm")]
 
 
 # --- the worker ---
@@ -62,12 +64,10 @@ def companions(lone: Lone) -> list[Path]:
 def test_worker_killed(running: Running) -> None:
     lone, worker = running
     with ExitStack() as stack:
-        with lone.fault(
-            "9.1", "Worker killed", "worker-missing", "killed and started again at once", within=MISSED_S
-        ) as it:
+        twin = "killed and started again at once"
+        with lone.fault("9.1", "Worker killed", "worker-missing", twin, within=MISSED_S) as it:
             worker.kill()
             worker.wait()
-            it.caused()
             assert "--max-last-seen" in it.detected().message
             it.stays(1)
             second = stack.enter_context(lone.worker(log="second.log"))
@@ -119,9 +119,8 @@ def stepped_clock(lone: Lone) -> Iterator[Callable[[float], None]]:
 @essential
 def test_clock_stepped_ahead(lone: Lone) -> None:
     with stepped_clock(lone) as step:
-        with lone.fault(
-            "9.3", "Worker's clock stepped ahead", "clock-stepped", "ahead by a second", within=AT_ONCE_S, back=30
-        ) as it:
+        fault = ("9.3", "Worker's clock stepped ahead", "clock-stepped", "ahead by a second")
+        with lone.fault(*fault, within=AT_ONCE_S, back=30) as it:
             step(8)
             it.detected()
             it.stays(1)
@@ -135,16 +134,14 @@ def test_clock_stepped_ahead(lone: Lone) -> None:
         lone.expect("CRITICAL", "clock-stepped", AT_ONCE_S)
         step(0)
         wait_until(lambda: lone.samples()[-1].t < time.time() + 60, 60, "none of then is on its way any more")
-        prune = ["-m", "check_delayed_repl.tool", "history", "prune", "--future", "--history", lone.where]
-        subprocess.run([sys.executable, *prune], cwd=ROOT, check=True, capture_output=True)
+        tool("history", "prune", "--future", "--history", lone.history)
         lone.expect("OK", "in-range", AT_ONCE_S)
 
 
 def test_clock_stepped_behind(lone: Lone) -> None:
     with stepped_clock(lone) as step:
-        with lone.fault(
-            "9.4", "Worker's clock stepped behind", "worker-missing", "behind by a second", within=MISSED_S, back=30
-        ) as it:
+        fault = ("9.4", "Worker's clock stepped behind", "worker-missing", "behind by a second")
+        with lone.fault(*fault, within=MISSED_S, back=30) as it:
             step(-3600)
             it.detected()
             it.stays(1)
@@ -163,51 +160,44 @@ def test_two_workers(running: Running) -> None:
     lone.stays_ok(LAST_SEEN_S)
     assert len(samples) > 1.4 * 6 / INTERVAL_S
     intact(lone)
-    matrix.record(
-        "9.5",
-        "Two workers at once",
-        state="OK",
-        condition="in-range",
-        seconds=0,
-        samples=0,
-        back_s=0,
-        twin="one worker",
-    )
+    record("9.5", "Two workers at once", "one worker", "in-range", "OK")
+
+
+def ask(lone: Lone, statement: str) -> Any:
+    """The first row of what somebody else asks the history's file."""
+    with closing(sqlite3.connect(lone.history, timeout=20)) as other:
+        return other.execute(statement).fetchone()
 
 
 def intact(lone: Lone) -> None:
-    with closing(sqlite3.connect(lone.where)) as checked:
-        assert checked.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert ask(lone, "PRAGMA integrity_check") == ("ok",)
 
 
 # --- the file ---
 
 
-def flip_pages(path: Path) -> None:
+def flip_pages(lone: Lone) -> None:
     """Damages the head of every page but the first."""
-    with closing(sqlite3.connect(path)) as other:
-        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    with path.open("r+b") as file:
-        for start in range(4096, path.stat().st_size, 4096):
+    ask(lone, "PRAGMA wal_checkpoint(TRUNCATE)")
+    with Path(lone.history).open("r+b") as file:
+        for start in range(4096, os.path.getsize(lone.history), 4096):
             file.seek(start)
-            file.write(bytes(random.Random(start).randrange(256) for _ in range(64)))
+            file.write(random.Random(start).randbytes(64))
 
 
-def flip_head(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as other:
-        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    with path.open("r+b") as file:
+def flip_head(lone: Lone) -> None:
+    ask(lone, "PRAGMA wal_checkpoint(TRUNCATE)")
+    with Path(lone.history).open("r+b") as file:
         file.write(b"# my notes\n")
 
 
-def halve(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as other:
-        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    os.truncate(path, path.stat().st_size // 2)
+def halve(lone: Lone) -> None:
+    ask(lone, "PRAGMA wal_checkpoint(TRUNCATE)")
+    os.truncate(lone.history, os.path.getsize(lone.history) // 2)
 
 
-def empty(path: Path) -> None:
-    os.truncate(path, 0)
+def empty(lone: Lone) -> None:
+    os.truncate(lone.history, 0)
 
 
 @pytest.mark.parametrize(
@@ -219,17 +209,15 @@ def empty(path: Path) -> None:
         ("9.9", "History cut to nothing", empty),
     ],
 )
-def test_damaged(running: Running, number: str, title: str, damage: Callable[[Path], None]) -> None:
+def test_damaged(running: Running, number: str, title: str, damage: Callable[[Lone], None]) -> None:
     lone, _ = running
     moved = lone.folder / "moved"
     moved.mkdir()
     # The twin first: it is packed anew while it is in use.
-    with closing(sqlite3.connect(lone.where, timeout=20)) as other:
-        other.execute("VACUUM")
+    ask(lone, "VACUUM")
     lone.stays_ok(2)
-    conditions = ("history-unavailable", "worker-missing")
-    with lone.fault(number, title, conditions, "packed anew (VACUUM) while in use", within=MISSED_S) as it:
-        damage(Path(lone.where))
+    with lone.fault(number, title, UNWRITTEN, "packed anew (VACUUM) while in use", within=MISSED_S) as it:
+        damage(lone)
         it.detected()
         it.stays(1)
         inline = lone.inline()
@@ -244,12 +232,9 @@ def test_damaged(running: Running, number: str, title: str, damage: Callable[[Pa
 def test_deleted(running: Running) -> None:
     lone, _ = running
     lone.stays_ok(1)
-    prune = ["-m", "check_delayed_repl.tool", "history", "prune", "--keep", "1", "--history", lone.where]
-    subprocess.run([sys.executable, *prune], cwd=ROOT, check=True, capture_output=True)
+    tool("history", "prune", "--keep", "1", "--history", lone.history)
     lone.stays_ok(1)
-    with lone.fault(
-        "9.10", "History deleted while in use", ("worker-missing", "history-unavailable"), "pruned", within=AT_ONCE_S
-    ) as it:
+    with lone.fault("9.10", "History deleted while in use", UNWRITTEN, "pruned", within=AT_ONCE_S) as it:
         for file in companions(lone):
             file.unlink(missing_ok=True)
         it.detected()
@@ -258,10 +243,9 @@ def test_deleted(running: Running) -> None:
 def test_folder_deleted(running: Running) -> None:
     """Samples are kept in memory for as long as there is nowhere to write them."""
     lone, _ = running
-    folder = Path(lone.where).parent
-    with lone.fault(
-        "9.11", "History's folder deleted", "history-unavailable", "another file in it deleted", within=AT_ONCE_S
-    ) as it:
+    folder = Path(lone.history).parent
+    fault = ("9.11", "History's folder deleted", "history-unavailable", "another file in it deleted")
+    with lone.fault(*fault, within=AT_ONCE_S) as it:
         shutil.rmtree(folder)
         gone = time.time()
         it.detected()
@@ -291,17 +275,9 @@ def test_read_only(bound: Lone) -> None:
         bound.expect("OK", "in-range", 30)
     with bound.worker(log="twin.log"):
         bound.stays_ok(2)
+    fault = ("9.12", "History read-only for the worker", UNWRITTEN, "started again, and may write")
     with ExitStack() as stack:
-        with (
-            bound.fault(
-                "9.12",
-                "History read-only for the worker",
-                ("history-unavailable", "worker-missing"),
-                "started again, and may write",
-                within=MISSED_S,
-            ) as it,
-            read_only(bound),
-        ):
+        with bound.fault(*fault, within=MISSED_S) as it, read_only(bound):
             started = time.time()
             second = stack.enter_context(bound.worker(log="second.log"))
             it.detected()
@@ -316,7 +292,7 @@ def test_read_only(bound: Lone) -> None:
 @contextmanager
 def read_only(lone: Lone) -> Iterator[None]:
     """Nobody may write to the history, or beside it."""
-    folder = Path(lone.where).parent
+    folder = Path(lone.history).parent
     files = [file for file in companions(lone) if file.exists()]
     for file in files:
         file.chmod(0o444)
@@ -354,14 +330,12 @@ def small_disk(lone: Lone, size: str) -> Iterator[Path]:
 @essential
 def test_disk_full(lone: Lone) -> None:
     with small_disk(lone, "3m") as disk:
-        lone.where = lone.worker_where = str(disk / "history.db")
+        lone.history = lone.worker_history = str(disk / "history.db")
         with lone.worker():
             lone.expect("OK", "in-range", 30)
             (disk / "twin").write_bytes(b"x" * (1 << 20))
             lone.stays_ok(2)
-            with lone.fault(
-                "9.13", "History's disk full", ("worker-missing", "history-unavailable"), "nearly full", within=MISSED_S
-            ) as it:
+            with lone.fault("9.13", "History's disk full", UNWRITTEN, "nearly full", within=MISSED_S) as it:
                 full = time.time()
                 with filling(disk / "filler"):
                     it.detected()
@@ -408,7 +382,7 @@ time.sleep(600)
 @contextmanager
 def stuck_holder(lone: Lone) -> Iterator[None]:
     """A process that holds the history's lock, and is stopped."""
-    with subprocess.Popen([sys.executable, "-c", HOLDER, lone.where], stdout=subprocess.PIPE) as holder:
+    with subprocess.Popen([sys.executable, "-c", HOLDER, lone.history], stdout=subprocess.PIPE) as holder:
         try:
             assert holder.stdout
             assert holder.stdout.readline() == b"held\n"
@@ -425,12 +399,10 @@ def test_locked(running: Running) -> None:
     with stuck_holder(lone):
         time.sleep(1)
     lone.stays_ok(1)
-    with lone.fault(
-        "9.14", "History locked by a stuck process", "worker-missing", "locked for a second", within=MISSED_S
-    ) as it:
+    fault = ("9.14", "History locked by a stuck process", "worker-missing", "locked for a second")
+    with lone.fault(*fault, within=MISSED_S) as it:
         locked = time.time()
         with stuck_holder(lone):
-            it.caused()
             it.detected()
             it.stays(1)
             inline = lone.inline()
@@ -443,33 +415,27 @@ def test_locked(running: Running) -> None:
 def test_newer_schema(running: Running) -> None:
     """Another program of tomorrow has brought the file to its own schema."""
     lone, _ = running
-    with lone.fault(
-        "9.15", "History of a newer schema", "history-unavailable", "of this schema, used by another", within=AT_ONCE_S
-    ) as it:
-        with closing(sqlite3.connect(lone.where, timeout=20)) as other:
-            (version,) = other.execute("PRAGMA user_version").fetchone()
-            other.execute("PRAGMA user_version = 99")
+    fault = ("9.15", "History of a newer schema", "history-unavailable", "of this schema, used by another")
+    with lone.fault(*fault, within=AT_ONCE_S) as it:
+        (version,) = ask(lone, "PRAGMA user_version")
+        ask(lone, "PRAGMA user_version = 99")
         assert "upgrade this program" in it.detected().message
         it.stays(1)
-        with closing(sqlite3.connect(lone.where, timeout=20)) as other:
-            other.execute(f"PRAGMA user_version = {version}")
-    with closing(sqlite3.connect(lone.where, timeout=20)) as other:
+        ask(lone, f"PRAGMA user_version = {version}")
+    with closing(sqlite3.connect(lone.history, timeout=20)) as other:
         other.execute("SELECT COUNT(*) FROM sample").fetchone()
         lone.stays_ok(1)
 
 
 def test_older_schema(lone: Lone) -> None:
     """No fault: a worker takes over a file of the first release, and a check meanwhile."""
-    with closing(sqlite3.connect(lone.where)) as other:
+    with closing(sqlite3.connect(lone.history)) as other:
         other.executescript((ROOT / "tests" / "first_release" / "sqlite.sql").read_text())
     with lone.worker():
         lone.expect("OK", "in-range", 30)
         lone.stays_ok(1)
     intact(lone)
-    matrix.record(
-        "9.16", "History of an older schema: brought up to date", state="OK", condition="in-range", seconds=0,
-        samples=0, back_s=0, twin="of this schema",
-    )  # fmt: skip
+    record("9.16", "History of an older schema: brought up to date", "of this schema", "in-range", "OK")
 
 
 # --- killed at any moment ---
@@ -497,23 +463,19 @@ def test_killed_at_random_100_times_more(lone: Lone, part: int) -> None:
 def killed(lone: Lone, times: int, seed: str) -> None:
     """Kills a worker again and again: every sample that somebody has seen stays, and only the dead time is missing."""
     chance = random.Random(seed)
-    config = lone.folder / "fleet.toml"
     names = [f"r{number}" for number in range(REPLICAS)]
-    config.write_text(
-        f'[defaults]\nuser = "monitor"\ninterval = {QUICK_S}\nhost = "127.0.0.1"\nport = {lone.target.port}\n'
-        + "".join(f'[[replica]]\nreplica = "{name}"\n' for name in names)
-    )
+    options = lone.fleet(dict.fromkeys(names, lone.target), QUICK_S)
     seen: dict[str, dict[int, float]] = {name: {} for name in names}
     births, deaths = [], []
     for place in range(times):
         births.append(time.time())
-        with lone.worker("--config", str(config)) as worker:
+        with lone.worker(*options) as worker:
             # Every fourth may be killed while it starts, and every second of the others while it writes.
             if place % 4:
                 wait_for_sample(lone, births[-1])
             time.sleep(chance.uniform(0.0, 1.0))
             if place % 4 in (1, 3):
-                wait_for_write(Path(lone.where + "-wal"))
+                wait_for_write(Path(lone.history + "-wal"))
             compare(lone, seen)
             worker.kill()
             deaths.append(time.time())
@@ -537,10 +499,9 @@ def wait_for_sample(lone: Lone, born: float) -> None:
 
 def newest(lone: Lone) -> float:
     """When the newest sample was taken; 0 where there is none."""
-    with closing(sqlite3.connect(lone.where, timeout=20)) as other:
-        if not other.execute("PRAGMA user_version").fetchone()[0]:
-            return 0.0
-        return float(other.execute("SELECT COALESCE(MAX(t), 0) FROM sample").fetchone()[0])
+    if not ask(lone, "PRAGMA user_version")[0]:
+        return 0.0
+    return float(ask(lone, "SELECT COALESCE(MAX(t), 0) FROM sample")[0])
 
 
 def wait_for_write(path: Path) -> None:
@@ -562,8 +523,8 @@ def wait_for_write(path: Path) -> None:
 def compare(lone: Lone, seen: dict[str, dict[int, float]]) -> None:
     """Reads all: what was there once must be there for ever. Adds what is new."""
     there: dict[str, dict[int, float]] = {name: {} for name in seen}
-    if Path(lone.where).exists():
-        with closing(sqlite3.connect(lone.where, timeout=20)) as other:
+    if Path(lone.history).exists():
+        with closing(sqlite3.connect(lone.history, timeout=20)) as other:
             if other.execute("PRAGMA user_version").fetchone()[0]:
                 samples = "SELECT name, arrival, t FROM sample JOIN replica ON replica.number = sample.replica"
                 for name, arrival, t in other.execute(samples):

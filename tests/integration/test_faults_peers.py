@@ -31,8 +31,9 @@ from listeners import (
     table,
 )
 
-from . import matrix
-from .lone import INTERVAL_S, Lone, Outcome, memory_of
+from .checking import Outcome
+from .fault_table import record
+from .lone import INTERVAL_S, Lone, memory_of
 from .matrix import essential
 from .servers import wait_until
 
@@ -183,16 +184,8 @@ def test_worker(tmp_path: Path) -> None:
         moods = {number: Moody(talk) for number, (_, talk, _) in PEERS.items()}
         targets = {number: stack.enter_context(listening(moody)) for number, moody in moods.items()}
         targets["well"] = stack.enter_context(listening(Moody(silent)))
-        config = tmp_path / "fleet.toml"
-        config.write_text(
-            f'[defaults]\nuser = "monitor"\npassword = "{PASSWORD}"\n'
-            + "".join(
-                f'[[replica]]\nreplica = "{name}"\nhost = "127.0.0.1"\nport = {target.port}\n'
-                for name, target in targets.items()
-            )
-        )
         lone = Lone(targets["well"], str(tmp_path / "h.db"), tmp_path)
-        worker = stack.enter_context(lone.worker("--config", str(config)))
+        worker = stack.enter_context(lone.worker(*lone.fleet(targets)))
 
         def all_well(since: float) -> bool:
             return all(recovered(lone, number, since) is not None for number in PEERS)
@@ -219,7 +212,7 @@ def test_worker(tmp_path: Path) -> None:
 
 
 def since(lone: Lone, name: str, begin: float) -> list[tuple[float, str, str]]:
-    return [(moment.t, moment.state, moment.condition) for moment in lone.moments(name) if moment.t > begin]
+    return [moment[:3] for moment in lone.replay(name=name) if moment.t > begin]
 
 
 def recovered(lone: Lone, name: str, begin: float) -> float | None:
@@ -245,12 +238,5 @@ def row(lone: Lone, number: str, turned: float, mended: float) -> None:
     assert all(state == "CRITICAL" for _, state, _ in during[place:]), f"{title}: {during}"
     back = recovered(lone, number, mended)
     assert back is not None
-    matrix.record(
-        number,
-        f"The peer {title}",
-        condition=condition,
-        seconds=first - turned,
-        samples=place,
-        back_s=back - mended,
-        twin="it answers as a replica does",
-    )
+    found = ("CRITICAL", first - turned, place, back - mended)
+    record(number, f"The peer {title}", "it answers as a replica does", condition, *found)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import random
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from listeners import PASSWORD, Moody, listening, living
+from listeners import Moody, listening, living
 
-from .checking import CHECK, JOB, WORKER, make_account, tool
+from .checking import CHECK, JOB, WORKER, make_account, revoked, statements_for, tool
 from .lone import INTERVAL_S, LAST_SEEN_S, NAME, Lone
 from .matrix import essential, on
+from .servers import Server, meanwhile
 
 if TYPE_CHECKING:
-    from .servers import Family, Kit, Server
+    from .servers import Family, Kit
+
+pytestmark = on("mysql", "mariadb", "mariadb118")
 
 MISSED_S = LAST_SEEN_S + 2 * INTERVAL_S + 6
 DATABASE = "shared_history"
@@ -41,17 +43,20 @@ def shared(keeper: Server, replica: Moody, tmp_path: Path) -> Iterator[Lone]:
     """A made-up replica whose history is on that server, empty and with two accounts as if new."""
     keeper.sql(f"DROP DATABASE IF EXISTS {DATABASE}")
     with listening(replica) as target:
-        lone = Lone(target, url(keeper, CHECK, tmp_path), tmp_path)
-        lone.worker_where = url(keeper, WORKER, tmp_path)
-        lone.family = keeper.family
-        lone.version = ".".join(map(str, keeper.version))
-        make_account(keeper, WORKER, "worker", lone.worker_where, only="history")
-        make_account(keeper, CHECK, "check", lone.where, only="history")
+        lone = kept_by(keeper, Lone(target, url(keeper, CHECK, tmp_path), tmp_path))
         with lone.worker():
             lone.expect("OK", "in-range", 40)
             yield lone
         for who in (CHECK, WORKER):
             assert who[1] not in lone.said()
+
+
+def kept_by(keeper: Server, lone: Lone) -> Lone:
+    lone.worker_history = url(keeper, WORKER, lone.folder)
+    lone.family, lone.version = keeper.family, ".".join(map(str, keeper.version))
+    make_account(keeper, WORKER, "worker", lone.worker_history, only="history")
+    make_account(keeper, CHECK, "check", lone.history, only="history")
+    return lone
 
 
 def url(keeper: Server, who: tuple[str, str], folder: Path) -> str:
@@ -60,112 +65,133 @@ def url(keeper: Server, who: tuple[str, str], folder: Path) -> str:
     return f"mysql://{who[0]}@{keeper.host}:{keeper.port}/{DATABASE}?defaults-file={file}"
 
 
-@on("mysql", "mariadb", "mariadb118")
-@essential
-def test_down(shared: Lone, keeper: Server) -> None:
-    keeper.restart()
-    shared.expect("OK", "in-range", 30)
-    with shared.fault(
-        "9.20", "Shared history: its server killed", "history-unavailable", "restarted", within=MISSED_S, back=60
-    ) as it:
-        begin = time.time()
-        keeper.kill()
-        it.detected()
-        it.stays(1)
-        assert shared.inline().what == ("CRITICAL", "history-unavailable")
-        keeper.start()
-    shared.complete(begin)
+@contextmanager
+def killed(keeper: Server, _: Lone) -> Iterator[None]:
+    keeper.kill()
+    yield
+    keeper.start()
 
 
-@on("mysql", "mariadb", "mariadb118")
-@essential
-def test_hung(shared: Lone, keeper: Server) -> None:
+@contextmanager
+def hung(keeper: Server, _: Lone) -> Iterator[None]:
     keeper.pause()
-    time.sleep(0.5)
-    keeper.unpause()
-    shared.stays_ok(1)
-    with shared.fault(
-        "9.21", "Shared history: its server hangs", "history-unavailable", "hung for half a second", within=MISSED_S
-    ) as it:
-        begin = time.time()
-        keeper.pause()
-        try:
-            it.detected()
-            it.stays(1)
-            inline = shared.inline()
-            assert inline.state == "CRITICAL"
-        finally:
-            keeper.unpause()
-    shared.complete(begin)
+    try:
+        yield
+    finally:
+        keeper.unpause()
 
 
-@on("mysql", "mariadb", "mariadb118")
-def test_read_only(shared: Lone, keeper: Server) -> None:
-    with shared.fault(
-        "9.22", "Shared history: its server made read_only", "worker-missing", "read_only set to OFF", within=MISSED_S
-    ) as it:
-        begin = time.time()
-        keeper.sql("SET GLOBAL read_only = ON")
-        it.detected()
-        it.stays(1)
-        inline = shared.inline()
-        assert inline.what == ("CRITICAL", "history-unavailable")
-        assert "name a server that can be written to" in inline.message
-        keeper.sql("SET GLOBAL read_only = OFF")
-    shared.complete(begin)
-    keeper.sql("SET GLOBAL read_only = OFF")
-    shared.stays_ok(1)
-
-
-@on("mysql", "mariadb", "mariadb118")
-@essential
-def test_table_gone(shared: Lone, keeper: Server) -> None:
-    keeper.sql(f"ALTER TABLE {DATABASE}.sample ENGINE = InnoDB")
-    shared.stays_ok(1)
-    with shared.fault(
-        "9.23", "Shared history: a table gone", "history-unavailable", "a table made anew", within=MISSED_S
-    ) as it:
-        begin = time.time()
-        keeper.sql(f"RENAME TABLE {DATABASE}.sample TO {DATABASE}.hidden")
-        assert "a table is missing" in it.detected().message
-        it.stays(1)
-        keeper.sql(f"RENAME TABLE {DATABASE}.hidden TO {DATABASE}.sample")
-    shared.complete(begin)
-
-
-@on("mysql", "mariadb", "mariadb118")
-def test_database_gone(shared: Lone, keeper: Server) -> None:
+@contextmanager
+def dropped(keeper: Server, shared: Lone) -> Iterator[None]:
     """Nothing is left of it, and the worker may not make it: it goes on once somebody has."""
-    with shared.fault(
-        "9.24", "Shared history: its database dropped", "history-unavailable", "another database dropped",
-        within=MISSED_S,
-    ) as it:  # fmt: skip
-        begin = time.time()
-        keeper.sql(f"DROP DATABASE {DATABASE}")
-        it.detected()
-        it.stays(1)
-        make_account(keeper, WORKER, "worker", shared.worker_where, only="history")
-        make_account(keeper, CHECK, "check", shared.where, only="history")
-    shared.complete(begin)
-    keeper.sql("CREATE DATABASE other", "DROP DATABASE other")
-    shared.stays_ok(1)
+    keeper.sql(f"DROP DATABASE {DATABASE}")
+    yield
+    kept_by(keeper, shared)
 
 
-@on("mysql", "mariadb", "mariadb118")
-@essential
-def test_privileges_gone(shared: Lone, keeper: Server) -> None:
-    keeper.sql("FLUSH PRIVILEGES")
+@contextmanager
+def without_privileges(keeper: Server, shared: Lone) -> Iterator[None]:
+    statements = statements_for(keeper, WORKER, "worker", shared.worker_history, "history")
+    grants = [statement for statement in statements if statement.startswith("GRANT ")]
+    keeper.sql(*map(revoked, grants))
+    yield
+    keeper.sql(*grants)
+
+
+@contextmanager
+def locked(keeper: Server, _: Lone) -> Iterator[None]:
+    """Somebody holds the lock that whoever stores a sample needs, and does nothing."""
+    with keeper.session() as session:
+        session("BEGIN")
+        session(f"SELECT * FROM {DATABASE}.counter FOR UPDATE")
+        yield
+        session("ROLLBACK")
+
+
+Broken = Callable[[Server, Lone], AbstractContextManager[None]]
+
+
+def by_sql(cause: str, mend: str) -> Broken:
+    @contextmanager
+    def broken(keeper: Server, _: Lone) -> Iterator[None]:
+        keeper.sql(cause)
+        yield
+        keeper.sql(mend)
+
+    return broken
+
+
+def briefly(broken: Broken, seconds: float) -> Callable[[Server, Lone], None]:
+    def harmless(keeper: Server, shared: Lone) -> None:
+        with broken(keeper, shared):
+            time.sleep(seconds)
+
+    return harmless
+
+
+def sql(*statements: str) -> Callable[[Server, Lone], object]:
+    return lambda keeper, _: keeper.sql(*statements)
+
+
+class Case(NamedTuple):
+    title: str
+    condition: str
+    broken: Broken
+    """Broken when it is entered, mended when it is left."""
+    twin: str
+    harmless: Callable[[Server, Lone], object]
+    inline: str = "history-unavailable"
+    """What a check that takes a sample itself says; nothing where it is not concerned."""
+    said: str = ""
+
+
+SAMPLE = f"{DATABASE}.sample"
+READ_ONLY = by_sql("SET GLOBAL read_only = ON", "SET GLOBAL read_only = OFF")
+RENAMED = by_sql(f"RENAME TABLE {SAMPLE} TO {SAMPLE}_hidden", f"RENAME TABLE {SAMPLE}_hidden TO {SAMPLE}")
+UNAVAILABLE, MISSING = "history-unavailable", "worker-missing"
+CASES = {
+    "9.20": Case("its server killed", UNAVAILABLE, killed, "restarted", lambda keeper, _: keeper.restart()),
+    "9.21": Case("its server hangs", UNAVAILABLE, hung, "hung for half a second", briefly(hung, 0.5), "timeout"),
+    "9.22": Case(
+        *("its server made read_only", MISSING, READ_ONLY, "read_only set to OFF", sql("SET GLOBAL read_only = OFF")),
+        said="name a server that can be written to",
+    ),
+    "9.23": Case(
+        *("a table gone", UNAVAILABLE, RENAMED, "a table made anew", sql(f"ALTER TABLE {SAMPLE} ENGINE = InnoDB")),
+        said="a table is missing",
+    ),
+    "9.24": Case(
+        *("its database dropped", UNAVAILABLE, dropped, "another database dropped"),
+        sql("CREATE DATABASE other", "DROP DATABASE other"),
+    ),
+    "9.25": Case(
+        *("the worker's privileges gone", MISSING, without_privileges, "granted again", sql("FLUSH PRIVILEGES")),
+        inline="",
+    ),
+    "9.26": Case("locked by a stuck session", MISSING, locked, "locked for a second", briefly(locked, 1)),
+}
+ESSENTIAL = ("9.20", "9.21", "9.23", "9.25")
+
+
+@pytest.mark.parametrize(
+    "number", [pytest.param(number, marks=essential if number in ESSENTIAL else ()) for number in CASES]
+)
+def test_broken(shared: Lone, keeper: Server, number: str) -> None:
+    case = CASES[number]
+    case.harmless(keeper, shared)
+    shared.expect("OK", "in-range", 30)
     shared.stays_ok(1)
-    grants = make_account(keeper, WORKER, "worker", shared.worker_where, only="history")
-    shared.expect("OK", "in-range", 20)
-    with shared.fault(
-        "9.25", "Shared history: the worker's privileges gone", "worker-missing", "granted again", within=MISSED_S
-    ) as it:
+    title = f"Shared history: {case.title}"
+    with shared.fault(number, title, case.condition, case.twin, within=MISSED_S, back=60) as it:
         begin = time.time()
-        keeper.sql(*(grant.replace("GRANT ", "REVOKE ", 1).replace(" TO ", " FROM ", 1) for grant in grants))
-        it.detected()
-        it.stays(1)
-        keeper.sql(*grants)
+        with case.broken(keeper, shared):
+            told = it.detected().message
+            it.stays(1)
+            if case.inline:
+                inline = shared.inline()
+                assert inline.what in (("CRITICAL", UNAVAILABLE), ("CRITICAL", case.inline)), inline.text
+                told += inline.message
+            assert case.said in told
     shared.complete(begin)
 
 
@@ -194,123 +220,57 @@ def job_writer(shared: Lone, keeper: Server) -> Iterator[Callable[..., None]]:
         yield write
 
 
-@on("mysql", "mariadb", "mariadb118")
+def void_all(shared: Lone, keeper: Server) -> None:
+    """By an account that may read."""
+    tool("job", "void", "--all", "--history", url(keeper, WORKER, shared.folder), "--replica", NAME)
+
+
 @essential("mariadb")
 def test_flood_under_another_name(shared: Lone, replica: Moody, keeper: Server) -> None:
     """While the numbering of job lines is kept busy, somebody starts a backup again and again."""
+    title = "Shared history: flood of job lines under another name, jobs without end under this one"
     with job_writer(shared, keeper) as write:
         write("elsewhere", 0, 500)
         shared.stays_ok(2)
-        with shared.fault(
-            "9.28", "Shared history: flood of job lines under another name, jobs without end under this one", OVERSPENT,
-            "a few hundred lines", within=4 * 5 + MISSED_S,
-        ) as it:  # fmt: skip
+        within, twin = 4 * 5 + MISSED_S, "a few hundred lines"
+        with shared.fault("9.28", title, OVERSPENT, twin, within=within, options=BUDGETS) as it:
             write("elsewhere", 500, 20_000)
             write(NAME, 0, 1)
             replica.turn(False)
             it.caused()
             shared.expect("WARNING", "active-backup", 10, *BUDGETS)
-            over = threading.Event()
-
-            def go_on() -> None:
-                number = 1
-                while not over.wait(0.3):
-                    write(NAME, number, 1)
-                    number += 1
-
-            writer = threading.Thread(target=go_on, daemon=True)
-            writer.start()
-            it.detected(*BUDGETS)
-            it.stays(3, *BUDGETS)
-            over.set()
-            writer.join(30)
+            numbers = count(1)
+            with meanwhile(lambda: write(NAME, next(numbers), 1), 0.3):
+                it.detected()
+                it.stays(3)
             replica.turn(True)
             void_all(shared, keeper)
 
 
-@on("mysql", "mariadb", "mariadb118")
 @essential("mysql")
 def test_flood_under_this_name(shared: Lone, replica: Moody, keeper: Server) -> None:
+    title = "Shared history: flood of job lines under the replica's name"
     with job_writer(shared, keeper) as write:
         write(NAME, 0, 20)
         shared.expect("WARNING", "active-backup", 10)
         void_all(shared, keeper)
         shared.expect("OK", "in-range", 10)
-        with shared.fault(
-            "9.29", "Shared history: flood of job lines under the replica's name", "job-records-flooded", "twenty jobs",
-            within=30,
-        ) as it:  # fmt: skip
+        with shared.fault("9.29", title, "job-records-flooded", "twenty jobs", within=30) as it:
             begin = time.time()
             write(NAME, 20, 20_000)
-            outcome = it.detected()
-            assert len(outcome.text) < 4000
+            assert len(it.detected().text) < 4000
             it.stays(1)
             shared.complete(begin)
             keeper.sql(f"DELETE FROM {DATABASE}.job WHERE arrival IS NULL")
             void_all(shared, keeper)
 
 
-def void_all(shared: Lone, keeper: Server) -> None:
-    """By an account that may read."""
-    tool("job", "void", "--all", "--history", url(keeper, WORKER, shared.folder), "--replica", NAME)
-
-
-@contextmanager
-def locked(keeper: Server) -> Iterator[None]:
-    """Somebody holds the lock that whoever stores a sample needs, and does nothing."""
-    with keeper.session() as session:
-        session("BEGIN")
-        session(f"SELECT * FROM {DATABASE}.counter FOR UPDATE")
-        yield
-        session("ROLLBACK")
-
-
-@on("mysql", "mariadb", "mariadb118")
-def test_locked(shared: Lone, keeper: Server) -> None:
-    with locked(keeper):
-        time.sleep(1)
-    shared.stays_ok(1)
-    with shared.fault(
-        "9.26", "Shared history: locked by a stuck session", "worker-missing", "locked for a second", within=MISSED_S
-    ) as it:
-        begin = time.time()
-        with locked(keeper):
-            it.detected()
-            it.stays(1)
-            assert shared.inline().what == ("CRITICAL", "history-unavailable")
-    shared.complete(begin)
-
-
-@on("mysql", "mariadb", "mariadb118")
-def test_worker_killed(shared: Lone) -> None:
-    """Another worker beside the one that goes on: what it wrote stays, and it leaves no lock behind."""
-    chance = random.Random(9)
-    for _ in range(10):
-        with shared.worker(log="another.log") as another:
-            time.sleep(chance.uniform(0.2, 1.5))
-            before = set(shared.samples())
-            another.kill()
-            another.wait()
-        assert before <= set(shared.samples())
-        assert shared.judged().what == ("OK", "in-range")
-
-
 @pytest.fixture
 def small(kit: Kit, fault_family: Family) -> Iterator[Server]:
     """A server on a disk of its own, without a binary log."""
-    from .servers import Server
-
-    server = Server(
-        kit,
-        fault_family,
-        f"small-{fault_family}",
-        9,
-        kit.network(),
-        "--skip-log-bin",
-        tmpfs={"/var/lib/mysql": "size=500m"},
-    )
-    server.start()
-    yield server
+    place = (f"small-{fault_family}", 9, kit.network(), "--skip-log-bin")
+    server = Server(kit, fault_family, *place, tmpfs={"/var/lib/mysql": "size=500m"})
+    yield server.start()
     server.close()
 
 
@@ -319,25 +279,18 @@ def test_disk_full(small: Server, tmp_path: Path) -> None:
     with listening(living()) as target:
         lone = Lone(target, url(small, WORKER, tmp_path), tmp_path)
         lone.family, lone.version = small.family, ".".join(map(str, small.version))
-        make_account(small, WORKER, "worker", lone.where, only="history")
-        config = tmp_path / "fleet.toml"
+        make_account(small, WORKER, "worker", lone.history, only="history")
         # Many, so that room is needed all the time.
-        config.write_text(
-            f'[defaults]\nuser = "monitor"\npassword = "{PASSWORD}"\ninterval = 0.2\nhost = "127.0.0.1"\n'
-            f"port = {target.port}\n"
-            + "".join(f'[[replica]]\nreplica = "{name}"\n' for name in ("db7", *(f"r{number}" for number in range(40))))
-        )
-        with lone.worker("--config", str(config)):
+        names = (NAME, *(f"r{number}" for number in range(40)))
+        with lone.worker(*lone.fleet(dict.fromkeys(names, target), interval=0.2)):
             lone.expect("OK", "in-range", 40)
             fill(small, "count=1000")
             lone.stays_ok(2)
-            with lone.fault(
-                "9.27", "Shared history: its server's disk full", "worker-missing", "nearly full", within=60, back=90
-            ) as it:
+            title = "Shared history: its server's disk full"
+            with lone.fault("9.27", title, MISSING, "nearly full", within=60, back=90) as it:
                 begin = time.time()
                 fill(small, "")
-                lone.expect("CRITICAL", "worker-missing", 60)
-                it.caused()
+                lone.expect("CRITICAL", MISSING, 60)
                 it.detected()
                 it.stays(1)
                 small.container.exec_run("rm /var/lib/mysql/filler")

@@ -18,7 +18,7 @@ def test_source_is_killed(watched: Watched) -> None:
     with watched.fault("3.1", "Source: killed", "io-error", within=8, back=60, through=THROUGH_S) as it:
         source.kill()
         it.detected()
-        assert watched.scene.inline().condition == "io-error"
+        assert watched.inline().condition == "io-error"
         source.start()
         heartbeats_move(watched.pair)
 
@@ -34,7 +34,7 @@ def test_source_hangs(watched: Watched) -> None:
     with watched.fault("3.2", "Source: hung", conditions, within=20, back=60, through=THROUGH_S) as it:
         source.pause()
         it.detected()
-        assert watched.scene.inline().state == "CRITICAL"
+        assert watched.inline().state == "CRITICAL"
         source.unpause()
         heartbeats_move(watched.pair)
 
@@ -59,23 +59,21 @@ def test_source_loses_its_binary_logs(watched: Watched) -> None:
 
 def test_failover(watched: Watched) -> None:
     """The old source's heartbeat serves until the new one's has come through the delay line."""
-    pair, scene = watched.pair, watched.scene
+    pair = watched.pair
     # Heartbeats pause while they move from one source to the other.
     options = ("--max-delay-time", "40", "--max-job-behind", "failover=60")
     address = pair.source.container.attrs["NetworkSettings"]["Networks"][pair.network.name]["IPAddress"]
-    job = scene.start("failover")
+    job = watched.start("failover")
     with watched.twin("3.4", "the same source by another name", state=("OK", "WARNING"), options=options):
         pair.replica.change_source(HOST=address)
-        scene.expect("WARNING", "active-failover", 30, *options)
-    scene.finish(job)
-    scene.expect("OK", "in-range", 30, *options)
+        watched.expect("WARNING", "active-failover", 30, *options)
+    watched.finish(job)
+    watched.expect("OK", "in-range", 30, *options)
     pair.add_second()
     title = "Source: replaced by another server with another id"
     with watched.fault("3.4", title, "source-changed", state="WARNING", within=6, options=options, back=30) as it:
         pair.fail_over()
-        it.caused()
-        outcome = it.detected()
-        assert "Source changed to server 3" in outcome.message
-        assert scene.inline(*options).condition == "source-changed"
-    moments = between(scene.replay(*options), it.cause_t + 2)
+        assert "Source changed to server 3" in it.detected().message
+        assert watched.inline(*options).condition == "source-changed"
+    moments = between(watched.replay(*options), it.cause_t + 2)
     assert {moment.state for moment in moments} <= {"OK", "WARNING"}, story(moments)

@@ -16,7 +16,6 @@ from .breaking import (
     set_password,
     start_over,
 )
-from .checking import now
 from .matrix import Watched, essential
 from .servers import HEARTBEAT_TABLE, REPLICATION, literal
 
@@ -27,10 +26,9 @@ def test_missing_table(watched: Watched) -> None:
     replicated(replica, "SHOW TABLES FROM clash LIKE 'gone'")
     with watched.fault("1.2", "SQL thread: missing table", "sql-error", within=THROUGH_S + 2) as it:
         replica.unlogged("DROP TABLE clash.gone")
-        source.sql(f"INSERT INTO clash.gone VALUES ({int(now())})")
-        outcome = it.detected()
-        assert outcome.message.startswith("SQL thread reports error 1146: ")
-        assert watched.scene.inline().condition == "sql-error"
+        source.sql(f"INSERT INTO clash.gone VALUES ({int(time.time())})")
+        assert it.detected().message.startswith("SQL thread reports error 1146: ")
+        assert watched.inline().condition == "sql-error"
         replica.unlogged("CREATE TABLE clash.gone (id INT PRIMARY KEY)")
         replica.start_sql()
     with watched.twin("1.2", "the table is dropped on both", watch=THROUGH_S):
@@ -41,17 +39,16 @@ def test_duplicate_key(watched: Watched) -> None:
     source, replica = watched.source, watched.replica
     source.sql("CREATE DATABASE IF NOT EXISTS clash", "CREATE TABLE IF NOT EXISTS clash.entry (id INT PRIMARY KEY)")
     replicated(replica, "SHOW TABLES FROM clash LIKE 'entry'")
-    number = int(now())
+    number = int(time.time())
     with watched.twin("1.1", "rows with other keys are there", watch=THROUGH_S):
         replica.unlogged(f"INSERT INTO clash.entry VALUES ({number})")
         source.sql(f"INSERT INTO clash.entry VALUES ({number + 1})")
     with watched.fault("1.1", "SQL thread: duplicate key", "sql-error", within=THROUGH_S + 2) as it:
         source.sql(f"INSERT INTO clash.entry VALUES ({number})")
-        outcome = it.detected()
-        assert outcome.message.startswith("SQL thread reports error 1062: ")
-        job = watched.scene.start()
-        assert watched.scene.inline().condition == "sql-error", "no job accounts for it"
-        watched.scene.finish(job)
+        assert it.detected().message.startswith("SQL thread reports error 1062: ")
+        job = watched.start()
+        assert watched.inline().condition == "sql-error", "no job accounts for it"
+        watched.finish(job)
         replica.unlogged(f"DELETE FROM clash.entry WHERE id = {number}")
         replica.start_sql()
 
@@ -66,9 +63,7 @@ def test_memory_table_after_a_restart(watched: Watched) -> None:
     )
     with watched.fault("1.3", "SQL thread: MEMORY heartbeat table after a restart", "sql-error", within=5) as it:
         replica.restart()
-        it.caused()
-        outcome = it.detected()
-        assert outcome.message.startswith("SQL thread reports error 1032: ")
+        assert it.detected().message.startswith("SQL thread reports error 1032: ")
         replica.unlogged(
             f"ALTER TABLE {HEARTBEAT_TABLE} ENGINE = InnoDB",
             f"INSERT IGNORE INTO {HEARTBEAT_TABLE} (server_id, ts) VALUES {rows}",
@@ -91,30 +86,24 @@ def test_source_lets_nobody_in(watched: Watched) -> None:
     with watched.fault("2.1", "IO thread: wrong password", "io-error", within=6) as it:
         set_password(source, REPLICATION, "changed-7h")
         source.end_sessions(user)
-        outcome = it.detected()
-        assert outcome.message.startswith("IO thread reports error 1045: ")
-        assert watched.scene.inline().condition == "io-error"
+        assert it.detected().message.startswith("IO thread reports error 1045: ")
+        assert watched.inline().condition == "io-error"
         set_password(source, REPLICATION, password)
-    with (
-        watched.fault("2.5", "IO thread: the source refuses connections", "io-error", within=6) as it,
-        crowded(source) as crowd,
-    ):
+    title = "IO thread: the source refuses connections"
+    with watched.fault("2.5", title, "io-error", within=6) as it, crowded(source) as crowd:
         crowd.shut_out(user)
-        it.caused()
-        outcome = it.detected()
-        assert outcome.message.startswith("IO thread reports error 1040: ")
+        assert it.detected().message.startswith("IO thread reports error 1040: ")
 
 
 def test_the_network_is_cut(watched: Watched) -> None:
     source = watched.source
     with reconnecting_after(watched.replica, 4):
-        watched.scene.expect("OK", "in-range", 30)
+        watched.expect("OK", "in-range", 30)
         with watched.twin("2.3", "the network is cut for a second", watch=THROUGH_S), disconnected(source):
             time.sleep(1)
         conditions = ("io-error", "io-stopped")
-        with watched.fault(
-            "2.3", "IO thread: the network is cut", conditions, within=12, back=60, through=THROUGH_S
-        ) as it:
+        title = "IO thread: the network is cut"
+        with watched.fault("2.3", title, conditions, within=12, back=60, through=THROUGH_S) as it:
             with disconnected(source):
                 it.detected()
             heartbeats_move(watched.pair)
@@ -122,7 +111,7 @@ def test_the_network_is_cut(watched: Watched) -> None:
 
 def test_the_network_is_slow(watched: Watched) -> None:
     with by_relay(watched.pair) as relay:
-        watched.scene.expect("OK", "in-range", 40)
+        watched.expect("OK", "in-range", 40)
         with watched.twin("2.4", "the network delays by less than the replica does", watch=8):
             relay.latency = 1
         relay.latency = 0
@@ -130,8 +119,8 @@ def test_the_network_is_slow(watched: Watched) -> None:
         with watched.fault("2.4", title, "delay-out-of-bounds", within=26) as it:
             relay.rate = 40
             it.detected()
-            delay_above(watched.scene, 18)
-            assert watched.scene.inline().state == "CRITICAL"
+            delay_above(watched, 18)
+            assert watched.inline().state == "CRITICAL"
             relay.rate = None
 
 
@@ -156,7 +145,5 @@ def test_logs_are_purged(watched: Watched) -> None:
         heartbeats_move(watched.pair)  # which ends the thread that still reads for the replica
         purge()
         replica.start_io()
-        it.caused()
-        outcome = it.detected()
-        assert "1236" in outcome.message
+        assert "1236" in it.detected().message
         start_over(watched.pair)

@@ -46,7 +46,6 @@ def piped(server: Server, text: str) -> str:
 
 
 def logs_in(server: Server, user: str, password: str) -> list[str]:
-    """What the account may do."""
     with server.session(user, password) as run_sql:
         return [str(row[0]) for row in run_sql("SHOW GRANTS")]
 

@@ -49,7 +49,6 @@ class Shared:
         return history
 
     def account(self, user: str, *grants: str) -> None:
-        """An account with these privileges and no others."""
         self.sql(
             f"DROP USER IF EXISTS {user}@'%'",
             f"CREATE USER {user}@'%' IDENTIFIED BY '{SECRET}'",
@@ -61,7 +60,6 @@ class Shared:
         self.account("jobwriter", f"INSERT ({', '.join(JOB_WRITER_COLUMNS)}) ON {DATABASE}.job")
 
     def hostile(self) -> pymysql.Connection[Any]:
-        """A connection as the writer of jobs."""
         return self.server.connect("jobwriter", password=SECRET.encode(), database=DATABASE)  # type: ignore[arg-type]
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 from check_delayed_repl.plugin import build_parser
 
 from .icinga import TELL, Icinga
-from .monitoring import HISTORY, LABELS, LIMITS, PLUGIN_FOLDER, TOOL, USER, Site, example, make_accounts
+from .monitoring import HISTORY, LABELS, PLUGIN_FOLDER, TOOL, USER, Site, example, limits_by_name
 from .servers import Pair, wait_until
 
 pytestmark = pytest.mark.monitoring
@@ -65,12 +65,10 @@ EVERY = {
 
 def limits() -> dict[str, str]:
     """LIMITS as an Icinga host would have them."""
-    words = LIMITS.split()
-    return {name[2:].replace("-", "_"): value for name, value in zip(words[::2], words[1::2], strict=True)}
+    return {name.replace("-", "_"): value for name, value in limits_by_name().items()}
 
 
 def dsl(value: object) -> str:
-    """A value in Icinga's language."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
@@ -98,23 +96,15 @@ def hosts() -> str:
 
 @pytest.fixture(scope="module")
 def icinga(site: Site, line: Pair) -> Iterator[Icinga]:
-    line.settle()
-    make_accounts(line)
-    station = site.station(line, "icinga", api=True)
-    station.worker("db7/sampled")
-    made = Icinga(station)
-    made.set_up_alone()
-    folder = "/etc/icinga2/conf.d"
     files = {
         "command.conf": example("icinga2/command.conf"),
         "services.conf": example("icinga2/services.conf", **{"_interval = 1m": "_interval = 1s"}),
         "notifications.conf": example("icinga2/notifications.conf", **{"mail-service-notification": "tell"}),
         "tests.conf": TELL + hosts(),
     }
-    station.put({f"{folder}/{name}": text for name, text in files.items()})
-    made.start().answered(lambda: made.get("status"), 60, "the API answers")
-    yield made
-    station.close()
+    with site.watching(line, "icinga", api=True) as station:
+        station.worker("db7/sampled")
+        yield Icinga(station).start_alone(files)
 
 
 def test_the_result_as_icinga_parsed_it(icinga: Icinga) -> None:

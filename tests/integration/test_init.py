@@ -96,7 +96,6 @@ class Hosts:
         assert self.check().startswith(("DELAYED_REPL OK", "DELAYED_REPL WARNING")), self.check()
 
     def ready(self) -> str:
-        """What is said of a rescue."""
         return self.monitoring.run(f"{TOOL} rescue ready --replica replica").output
 
     def becomes_ok(self) -> None:

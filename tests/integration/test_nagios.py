@@ -14,18 +14,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from .monitoring import (
-    HISTORY,
-    LABELS,
-    PLUGIN_FOLDER,
-    TOOL,
-    USER,
-    Site,
-    Station,
-    example,
-    make_accounts,
-    perfdata,
-)
+from . import icinga
+from .monitoring import HISTORY, LABELS, PLUGIN_FOLDER, TOOL, USER, Site, Station, example, perfdata
 from .servers import Pair, wait_until
 
 pytestmark = pytest.mark.monitoring
@@ -45,6 +35,7 @@ CONFIG = {
 }
 """A unit of time is a second, and files are written at once."""
 
+DAYS = "\n    ".join(f"{day} 00:00-24:00" for day in icinga.DAYS)
 OWN = rf"""
 define host {{
     host_name               localhost
@@ -59,13 +50,7 @@ define host {{
 define timeperiod {{
     timeperiod_name 24x7
     alias           always
-    sunday          00:00-24:00
-    monday          00:00-24:00
-    tuesday         00:00-24:00
-    wednesday       00:00-24:00
-    thursday        00:00-24:00
-    friday          00:00-24:00
-    saturday        00:00-24:00
+    {DAYS}
 }}
 define command {{
     command_name    notify-service-by-email
@@ -83,8 +68,6 @@ define command {{
 
 
 class Nagios:
-    """Nagios Core at work."""
-
     def __init__(self, station: Station) -> None:
         self.station = station
         folder = "/etc/nagios4/conf.d"
@@ -112,7 +95,6 @@ class Nagios:
         station.spawn("nagios4 /etc/nagios4/nagios.cfg", "/var/log/nagios4/started.log", user=USER)
 
     def status(self, host: str, service: str = SERVICE) -> dict[str, str]:
-        """A service's block of status.dat."""
         for block in re.findall(
             r"(?ms)^servicestatus \{\n(.*?)^\t\}", self.station.read("/var/lib/nagios4/status.dat")
         ):
@@ -130,7 +112,6 @@ class Nagios:
         return [told for told in self.all_told() if told[2] != "db9"]
 
     def pages(self, host: str, service: str = SERVICE) -> list[tuple[str, str, str]]:
-        """Who was told of a service: contact, kind, state."""
         return [(told[0], told[1], told[4]) for told in self.all_told() if told[2:4] == (host, service)]
 
     def expect(self, host: str, state: str, text: str, within_s: float, service: str = SERVICE) -> dict[str, str]:
@@ -164,12 +145,9 @@ class Nagios:
 
 @pytest.fixture(scope="module")
 def nagios(site: Site, line: Pair) -> Iterator[Nagios]:
-    line.settle()
-    make_accounts(line)
-    station = site.station(line, "nagios")
-    station.worker("db8")
-    yield Nagios(station)
-    station.close()
+    with site.watching(line, "nagios") as station:
+        station.worker("db8")
+        yield Nagios(station)
 
 
 def job(nagios: Nagios, action: str) -> str:

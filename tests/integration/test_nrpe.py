@@ -8,18 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from .machine import Ran
-from .monitoring import (
-    HISTORY,
-    LABELS,
-    PLUGIN_FOLDER,
-    TOOL,
-    USER,
-    Site,
-    Station,
-    example,
-    make_accounts,
-    perfdata,
-)
+from .monitoring import HISTORY, LABELS, PLUGIN_FOLDER, TOOL, USER, Site, Station, example, perfdata
 from .servers import Pair, wait_until
 
 pytestmark = pytest.mark.monitoring
@@ -32,17 +21,14 @@ SMALL_PACKET = 1024
 @pytest.fixture(scope="module")
 def agent(site: Site, line: Pair) -> Iterator[Station]:
     """The replica's host, with its socket and the daemon."""
-    line.settle()
-    make_accounts(line)
-    station = site.station(line, "db7", beside=line.replica.container)
-    station.configure('socket = "/run/mysqld/mysqld.sock"')
-    station.put({"/etc/nagios/nrpe.d/check_delayed_repl.cfg": example("nrpe/check_delayed_repl.cfg")})
-    main = station.read("/etc/nagios/nrpe.cfg")
-    station.put({"/etc/nagios/nrpe.cfg": main.replace("allowed_hosts=127.0.0.1,::1", NEIGHBOURS)})
-    station.run(f"install -d -o {USER} -g {USER} /run/nagios")
-    station.spawn("nrpe -c /etc/nagios/nrpe.cfg -f", "/tmp/nrpe.log", user=USER)
-    yield station
-    station.close()
+    with site.watching(line, "db7", beside=line.replica.container) as station:
+        station.configure('socket = "/run/mysqld/mysqld.sock"')
+        station.put({"/etc/nagios/nrpe.d/check_delayed_repl.cfg": example("nrpe/check_delayed_repl.cfg")})
+        main = station.read("/etc/nagios/nrpe.cfg")
+        station.put({"/etc/nagios/nrpe.cfg": main.replace("allowed_hosts=127.0.0.1,::1", NEIGHBOURS)})
+        station.run(f"install -d -o {USER} -g {USER} /run/nagios")
+        station.spawn("nrpe -c /etc/nagios/nrpe.cfg -f", "/tmp/nrpe.log", user=USER)
+        yield station
 
 
 @pytest.fixture(scope="module")

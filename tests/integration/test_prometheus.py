@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .monitoring import EXAMPLES, HISTORY, TOOL, USER, Publishing, Site, Station, example, make_accounts
+from .monitoring import EXAMPLES, HISTORY, TOOL, USER, Publishing, Site, Station, example
 from .servers import Pair, wait_until
 
 pytestmark = pytest.mark.monitoring
@@ -61,14 +61,12 @@ class Prometheus:
         self.wait(lambda: self.ask("delayed_repl_state"), "the metrics are there")
 
     def ask(self, query: str) -> list[dict[str, Any]]:
-        """A query's result: labels and values."""
         command = f"promtool query instant -o json http://127.0.0.1:9090 '{query}'"
         ran = self.station.run(command, check=False)
         found: list[dict[str, Any]] = json.loads(ran.output) if ran.status == 0 else []
         return found
 
     def firing(self) -> set[str]:
-        """The alerts that fire now."""
         return {found["metric"]["alertname"] for found in self.ask('ALERTS{alertstate="firing"}')}
 
     def wait(self, true: Any, what: str) -> None:
@@ -86,14 +84,11 @@ class Prometheus:
 
 @pytest.fixture(scope="module")
 def prometheus(site: Site, line: Pair) -> Iterator[Prometheus]:
-    line.settle()
-    make_accounts(line)
-    station = site.station(line, "prometheus")
-    made = Prometheus(station)
-    made.take_from("delayed-repl")
-    yield made
-    line.replica.start_all()
-    station.close()
+    with site.watching(line, "prometheus") as station:
+        made = Prometheus(station)
+        made.take_from("delayed-repl")
+        yield made
+        line.replica.start_all()
 
 
 def test_the_metrics_are_well_formed(prometheus: Prometheus) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from .icinga import CERTIFICATES, TELL, Icinga
-from .monitoring import USER, Publishing, Site, Station, example, make_accounts
+from .monitoring import USER, Publishing, Site, Station, example
 from .servers import Pair
 from .test_nagios import Nagios
 
@@ -28,19 +28,11 @@ PIPE = "/var/lib/nagios4/rw/nagios.cmd"
 
 @pytest.fixture(scope="module")
 def nagios(site: Site, line: Pair) -> Iterator[tuple[Nagios, Publishing]]:
-    line.settle()
-    make_accounts(line)
-    station = site.station(line, "nagios")
-    published = example(
-        "nagios/published.cfg",
-        **{"freshness_threshold             180": "freshness_threshold 9"},
-    )
-    station.put({"/etc/nagios4/conf.d/published.cfg": published})
-    made = Nagios(station)
+    published = example("nagios/published.cfg", **{"freshness_threshold             180": "freshness_threshold 9"})
     names = 'object-host = "db8"\nobject-service = "Delayed replication published"'
-    worker = Publishing(station, f'nagios-command-file = "{PIPE}"', {"db8": names})
-    yield made, worker
-    station.close()
+    with site.watching(line, "nagios") as station:
+        station.put({"/etc/nagios4/conf.d/published.cfg": published})
+        yield Nagios(station), Publishing(station, f'nagios-command-file = "{PIPE}"', {"db8": names})
 
 
 def test_nagios_is_told_at_each_change(nagios: tuple[Nagios, Publishing], line: Pair) -> None:
@@ -96,26 +88,13 @@ def running(line: Pair) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def icinga(site: Site, line: Pair) -> Iterator[tuple[Icinga, Publishing]]:
-    line.settle()
-    make_accounts(line)
-    station = site.station(line, "icinga", api=True)
-    made = Icinga(station)
-    made.set_up_alone()
-    published = example(
-        "icinga2/published.conf",
-        **{
-            "check_interval = 3m": "check_interval = 9s",
-            "retry_interval = 1m": "retry_interval = 2s",
-            "change this": SECRET,
-        },
-    )
+    sooner = {"check_interval = 3m": "check_interval = 9s", "retry_interval = 1m": "retry_interval = 2s"}
+    published = example("icinga2/published.conf", **sooner, **{"change this": SECRET})
     files = {"command.conf": example("icinga2/command.conf"), "published.conf": published, "tests.conf": TELL + HOSTS}
-    station.put({f"/etc/icinga2/conf.d/{name}": text for name, text in files.items()})
-    station.put({"/etc/check_delayed_repl/icinga.secret": f"{SECRET}\n"}, user=USER, mode=0o600)
-    made.start().answered(lambda: made.get("status"), 60, "the API answers")
-    worker = Publishing(station, to_icinga(station), {"db7/a": "", "stranger": ""})
-    yield made, worker
-    station.close()
+    with site.watching(line, "icinga", api=True) as station:
+        station.put({"/etc/check_delayed_repl/icinga.secret": f"{SECRET}\n"}, user=USER, mode=0o600)
+        made = Icinga(station).start_alone(files)
+        yield made, Publishing(station, to_icinga(station), {"db7/a": "", "stranger": ""})
 
 
 HOSTS = f"""

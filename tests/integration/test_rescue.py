@@ -9,22 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import EVERY_FAMILY
 from .rescuing import DELAY_S, MISTAKES, Scene, pair_for_rescues
-from .servers import Family, Kit, Pair, wait_until
-
-FAMILIES = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in EVERY_FAMILY]
-
-
-@pytest.fixture(scope="module", params=FAMILIES)
-def chosen(request: pytest.FixtureRequest) -> Family:
-    family: Family = request.param
-    return family
+from .servers import Family, Kit, Pair
 
 
 @pytest.fixture(scope="module", params=["gtid", "pos"])
-def rescue_pair(request: pytest.FixtureRequest, kit: Kit, chosen: Family) -> Iterator[Pair]:
-    made = pair_for_rescues(kit, chosen, request.param == "gtid")
+def rescue_pair(request: pytest.FixtureRequest, kit: Kit, fault_family: Family) -> Iterator[Pair]:
+    made = pair_for_rescues(kit, fault_family, request.param == "gtid")
     yield made
     made.close()
 
@@ -78,7 +69,7 @@ def test_a_rescue(scene: Scene, mistake: str, alive: bool) -> None:
     found = scene.tables(scene.replica)
     assert found == before or time.time() > made_at + DELAY_S, "applied early"
     scene.shorten()
-    wait_until(lambda: scene.tables(scene.replica) == scene.tables(scene.source), 40, "all is equal")
+    scene.equal()
     assert scene.replica.threads() == ("Yes", "Yes")
 
 
@@ -89,7 +80,4 @@ def test_the_mistake_is_the_last_that_was_ever_fetched(scene: Scene) -> None:
     scene.fetched()
     scene.lose_source()
     scene.json("freeze")
-    target = scene.find("--kind", "drop")[0]["target"]
-    done = scene.json("forward", target, "--execute")
-    assert (done["phase"], done["held"]) == ("forwarded", True)
-    assert scene.tables(scene.replica) == before
+    scene.rescued(before, "--kind", "drop")

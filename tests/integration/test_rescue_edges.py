@@ -19,22 +19,16 @@ from pathlib import Path
 import pymysql
 import pytest
 
-from .rescuing import DELAY_S, HELD_S, MISTAKES, ROOT, TABLES, Scene, pair_for_rescues
+from .rescuing import DELAY_S, HELD_S, MISTAKES, TABLES, Scene, pair_for_rescues, ran
 from .servers import ROOT_PASSWORD, Family, Kit, Pair, literal, wait_until
-from .test_rescue import FAMILIES, scene
+from .test_rescue import scene
 
 __all__ = ["scene"]
 
 
-@pytest.fixture(scope="module", params=FAMILIES[:2])
-def chosen(request: pytest.FixtureRequest) -> Family:
-    family: Family = request.param
-    return family
-
-
 @pytest.fixture(scope="module", params=["gtid", pytest.param("pos", marks=pytest.mark.long)])
-def rescue_pair(request: pytest.FixtureRequest, kit: Kit, chosen: Family) -> Iterator[Pair]:
-    made = pair_for_rescues(kit, chosen, request.param == "gtid")
+def rescue_pair(request: pytest.FixtureRequest, kit: Kit, family: Family) -> Iterator[Pair]:
+    made = pair_for_rescues(kit, family, request.param == "gtid")
     yield made
     made.close()
 
@@ -50,7 +44,7 @@ def test_a_dry_run_and_a_plan_write_nothing(scene: Scene) -> None:
     scene.run("ready")
     everything = scene.run("find", "--all", "--limit", "0")
     scene.json("status")
-    target = scene.find("--kind", "drop", "--table", "app.orders")[0]["target"]
+    target = scene.target("--kind", "drop", "--table", "app.orders")
     scene.run("forward", target)
     scene.run("resume", "--delay", "9")
     scene.replica.sql("SET GLOBAL general_log = 0")
@@ -72,19 +66,17 @@ def test_a_record_that_cannot_be_written_or_was_changed(scene: Scene) -> None:
     frozen = scene.json("freeze")
     assert (frozen["phase"], frozen["held"]) == ("frozen", not scene.pins)
     assert "the delay was 90 s" in " ".join(frozen["reasons"])
-    (job,) = [one for one in scene.jobs() if one["status"] == "running"]
-    assert job["kind"] == "rescue"
-    assert f"{job['id']} is the job to finish" in " ".join(frozen["reasons"])
+    ((job, status),) = scene.jobs().items()
+    assert status == "running"
+    assert f"{job} is the job to finish" in " ".join(frozen["reasons"])
     assert scene.replica.threads()[1] == "No"
     scene.state_folder.chmod(0o700)
     scene.json("freeze")
-    target = scene.find("--kind", "drop")[0]["target"]
+    target = scene.target("--kind", "drop")
     (path,) = scene.state_folder.glob("*.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"delay": "1; DROP TABLE app.stock"}))
     for command in (("forward", target, "--execute"), ("resume", "--execute")):
-        refused = scene.json(*command, code=1)
-        assert refused["done"] == []
-        assert "somebody has changed it" in " ".join(refused["reasons"])
+        assert "somebody has changed it" in scene.refused(*command)
     assert "somebody has changed it" in " ".join(scene.json("status")["reasons"])
     path.unlink()
     refused = scene.json("resume", "--execute", code=1)
@@ -103,7 +95,7 @@ def test_a_forward_that_fails_halfway_is_held_where_it_stands(scene: Scene) -> N
     (saved,) = scene.replica.sql(f"SELECT id, v, n FROM app.stock WHERE {row}")
     scene.replica.unlogged(f"DELETE FROM app.stock WHERE {row}")
     scene.json("freeze")
-    target = scene.find("--kind", "drop")[0]["target"]
+    target = scene.target("--kind", "drop")
     failed = scene.json("forward", target, "--execute", code=1)
     assert (failed["phase"], failed["held"]) == ("forwarding", True), failed
     assert "1032" in " ".join(failed["reasons"])
@@ -129,12 +121,10 @@ def test_a_forward_that_fails_halfway_is_held_where_it_stands(scene: Scene) -> N
         "from check_delayed_repl import tool\n"
         "sys.exit(tool.run(sys.argv[1:]))\n"
     )
-    command = [sys.executable, "-c", lost, *scene.command("forward", target, "--execute")[3:]]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done
-    assert "the record cannot be kept any more: " in done.stdout
-    status = scene.json("status")
-    assert (status["phase"], status["held"]) == ("forwarded", True)
+    done = ran([sys.executable, "-c", lost, *scene.command("forward", target, "--execute")[3:]])
+    assert done.code == 0, done
+    assert "the record cannot be kept any more: " in done.out
+    scene.stands("forwarded", True)
     assert scene.tables(scene.replica) == before
 
 
@@ -144,7 +134,7 @@ def test_a_forward_whose_connection_is_ended_says_that_nothing_holds(scene: Scen
     before = scene.make(MISTAKES["drop"])
     scene.fetched()
     scene.json("freeze")
-    target = scene.find("--kind", "drop")[0]["target"]
+    target = scene.target("--kind", "drop")
     with scene.replica.session() as locks:
         locks("LOCK TABLES app.stock WRITE")
         forward = scene.start("forward", target, "--execute")
@@ -156,9 +146,7 @@ def test_a_forward_whose_connection_is_ended_says_that_nothing_holds(scene: Scen
         said, _ = forward.communicate(timeout=60)
         assert (forward.returncode, "NOT HELD: any START" in said) == (1, True), said
     wait_until(lambda: scene.replica.threads()[1] == "No", 60, "the server has stopped in front of the target")
-    done = scene.json("forward", target, "--execute")
-    assert (done["phase"], done["held"]) == ("forwarded", True)
-    assert scene.tables(scene.replica) == before
+    assert scene.rescued(before, "--kind", "drop") == target
 
 
 def test_every_command_that_is_printed_can_be_pasted(scene: Scene) -> None:
@@ -169,7 +157,7 @@ def test_every_command_that_is_printed_can_be_pasted(scene: Scene) -> None:
     replica.forget_replication()
     replica.drop_databases()
     replica.replicate_from(source, 0, "o'ne")
-    wait_until(lambda: scene.tables(replica) == scene.tables(source), 30, "the replica has all tables")
+    scene.equal()
     replica.set_delay(DELAY_S, "o'ne")
     wait_until(lambda: replica.threads("o'ne") == ("Yes", "Yes"), 20, "both threads run")
     if scene.mariadb:
@@ -183,7 +171,7 @@ def test_every_command_that_is_printed_can_be_pasted(scene: Scene) -> None:
     assert refused.code == 1
     assert refused.out.count("delayed-repl rescue ready ") == 2
     for command in (("find",), ("forward", "0-1-9", "--execute"), ("resume", "--execute")):
-        assert "there are 2 channels" in " ".join(scene.json(*command, code=1)["reasons"])
+        assert "there are 2 channels" in scene.refused(*command)
     frozen = scene.run("freeze", "--table", table)
     assert f"In time: drop of {table} waits" in frozen.out
     assert [replica.threads(name)[1] for name in ("o'ne", "two")] == ["No", "No"]
@@ -211,8 +199,8 @@ def test_a_skip_by_hand_is_understood(scene: Scene) -> None:
     scene.history.touch()
     scene.source.sql(MISTAKES["drop"], "INSERT INTO app.stock (v, n) VALUES ('x', 1)")
     scene.json("freeze")
-    assert [(job["kind"], job["status"]) for job in scene.jobs()] == [("rescue", "running")]
-    target = scene.find("--kind", "drop")[0]["target"]
+    assert [*scene.jobs().values()] == ["running"]
+    target = scene.target("--kind", "drop")
     assert "RESET" not in scene.run("status").out
     with scene.replica.session() as other:
         other("SELECT GET_LOCK('check_delayed_repl.rescue.', 0)")
@@ -222,13 +210,12 @@ def test_a_skip_by_hand_is_understood(scene: Scene) -> None:
     scene.history.unlink()
     scene.history.touch()
     scene.json("forward", target, "--execute")
-    assert [(job["kind"], job["status"]) for job in scene.jobs()] == [("rescue", "running")], "noted again"
+    assert [*scene.jobs().values()] == ["running"], "noted again"
     scene.replica.sql(*scene.by_hand("To go on without"))
-    status = scene.json("status")
-    assert (status["phase"], status["held"]) == ("frozen", True)
-    assert "skipped by hand" in " ".join(status["reasons"])
+    status = scene.stands("frozen", True)
+    assert "skipped by hand" in status["reasons"]
     assert "\n" not in status["next"]
-    assert "too late" in " ".join(scene.json("forward", target, "--execute", code=1)["reasons"])
+    assert "too late" in scene.refused("forward", target, "--execute")
     assert "skipped by hand" in scene.paste(status["next"]).out
     scene.source.sql("DELETE FROM app.lines")
     scene.fetched()
@@ -240,7 +227,7 @@ def test_a_skip_by_hand_is_understood(scene: Scene) -> None:
     )
     assert "app.orders" in scene.tables(scene.replica)
     assert scene.replica.threads() == ("Yes", "Yes")
-    assert [job["status"] for job in scene.jobs()] == ["finished"]
+    assert [*scene.jobs().values()] == ["finished"]
 
 
 def test_a_change_and_a_reset_by_hand(scene: Scene) -> None:
@@ -249,7 +236,7 @@ def test_a_change_and_a_reset_by_hand(scene: Scene) -> None:
     scene.source.sql(MISTAKES["drop"], "INSERT INTO app.stock (v, n) VALUES ('x', 1)")
     scene.fetched()
     scene.json("freeze")
-    scene.json("forward", scene.find("--kind", "drop")[0]["target"], "--execute")
+    scene.json("forward", scene.target("--kind", "drop"), "--execute")
     change = "CHANGE MASTER TO MASTER_DELAY = 3" if scene.mariadb else "CHANGE REPLICATION SOURCE TO SOURCE_DELAY = 3"
     for spoil in (change, f"RESET {word}"):
         replica.sql(f"STOP {word}", spoil)
@@ -263,7 +250,7 @@ def test_a_change_and_a_reset_by_hand(scene: Scene) -> None:
             assert re.search("thrown away|fetched again", reasons), reasons
     resumed = scene.json("resume", "--execute", "--delay", "2")
     assert resumed["phase"] == "resumed"
-    wait_until(lambda: scene.tables(replica) == scene.tables(scene.source), 40, "nothing was lost")
+    scene.equal()
     assert replica.threads() == ("Yes", "Yes")
     replica.sql(f"STOP {word}")
     scene.json("freeze")
@@ -282,15 +269,13 @@ def test_a_freeze_whose_reader_is_gone_and_a_relay_log_that_is_torn(scene: Scene
     assert freeze.stdout is not None
     freeze.stdout.close()
     freeze.wait(30)
-    status = scene.json("status")
-    assert (status["phase"], status["held"]) == ("frozen", not scene.mariadb)
+    scene.stands("frozen", not scene.mariadb)
     assert "begun" in scene.run("status").out, "it is recorded"
     replica.sql("FLUSH RELAY LOGS")
     torn = 'cd /var/lib/mysql; : > "$(ls relay.0* | tail -n 1)"'
     replica.container.exec_run(["bash", "-c", torn])
     assert "NOT ALL OF IT: relay.0" in scene.run("find").out
-    scene.json("forward", scene.find("--kind", "drop")[0]["target"], "--execute")
-    assert scene.tables(replica) == before
+    scene.rescued(before, "--kind", "drop")
 
 
 def test_transactions_of_every_kind(scene: Scene) -> None:
@@ -350,16 +335,13 @@ def test_an_account_of_its_own(scene: Scene) -> None:
     ready = scene.run("ready")
     assert ready.code == 0, ready
     assert "it needs SELECT there" in ready.out
-    with scene.load():
-        scene.more()
-        before = scene.make(MISTAKES["delete"])
-        scene.more()
+    before = scene.blunder("delete")
     with scene.replica.session() as other:
         other("SELECT 1")
         said = scene.run("freeze").out
     assert "Connected too, whether they may start it is hidden from this account: root@" in said
     assert scene.json("freeze")["held"] is (not scene.mariadb)
-    target = scene.find("--table", "app.orders")[0]["target"]
+    target = scene.target("--table", "app.orders")
     planned = scene.run("forward", target, "--table", "app.orders", "--verify").out
     assert "may not read app.orders: the dump and --verify need SELECT" in planned
     assert "And then COUNT and CHECKSUM TABLE of app.orders." in planned
@@ -564,12 +546,9 @@ def joined(forward: subprocess.Popen[str]) -> None:
 
 
 def test_a_forward_that_is_interrupted_goes_on_and_is_joined(scene: Scene) -> None:
-    with scene.load():
-        scene.more()
-        before = scene.make(MISTAKES["delete"])
-        scene.more()
+    before = scene.blunder("delete")
     scene.json("freeze")
-    target = scene.find("--table", "app.orders")[0]["target"]
+    target = scene.target("--table", "app.orders")
     with scene.replica.session() as locks:
         locks("LOCK TABLES app.stock WRITE")
         for number in (signal.SIGKILL, signal.SIGINT):
@@ -588,18 +567,17 @@ def test_a_forward_that_is_interrupted_goes_on_and_is_joined(scene: Scene) -> No
     said, _ = forward.communicate(timeout=120)
     assert forward.returncode == 0, said
     assert scene.tables(scene.replica) == before
-    status = scene.json("status")
-    assert (status["phase"], status["held"]) == ("forwarded", True)
+    scene.stands("forwarded", True)
 
 
 @pytest.mark.long
 def test_a_resume_without_a_record_ends_the_rescue_for_the_monitor(scene: Scene) -> None:
     scene.history.touch()
     scene.json("freeze")
-    assert [(job["kind"], job["status"]) for job in scene.jobs()] == [("rescue", "running")]
+    assert [*scene.jobs().values()] == ["running"]
     shutil.rmtree(scene.state_folder)
     assert scene.json("resume", "--execute", "--delay", "30")["phase"] == "resumed"
-    assert {job["status"] for job in scene.jobs()} == {"finished"}
+    assert set(scene.jobs().values()) == {"finished"}
 
 
 @pytest.mark.long
@@ -628,11 +606,11 @@ def test_the_way_back_to_gtids(scene: Scene) -> None:
     scene.source.sql(MISTAKES["truncate"], "INSERT INTO app.stock (v, n) VALUES ('x', 1)")
     scene.fetched()
     scene.json("freeze")
-    scene.json("forward", scene.find("--table", "app.orders")[0]["target"], "--execute")
+    scene.json("forward", scene.target("--table", "app.orders"), "--execute")
     said = scene.run("resume", "--execute", "--delay", "4").out
     (steps,) = re.findall(r"only then: (STOP SLAVE; .*; START SLAVE)\.", said)
     scene.source.sql("INSERT INTO app.stock (v, n) VALUES ('fetched after it', 1)")
-    wait_until(lambda: scene.tables(scene.replica) == scene.tables(scene.source), 30, "it is applied")
+    scene.equal()
     assert scene.replica.value("SELECT @@gtid_slave_pos") == scene.source.value("SELECT @@gtid_binlog_pos")
     scene.source.sql("INSERT INTO app.stock (v, n) VALUES ('waits meanwhile', 1)")
     scene.fetched()
@@ -640,7 +618,7 @@ def test_the_way_back_to_gtids(scene: Scene) -> None:
     status = scene.status()
     assert (status["Using_Gtid"], status["SQL_Delay"]) == ("Slave_Pos", 4)
     scene.source.sql("INSERT INTO app.stock (v, n) VALUES ('z', 1)")
-    wait_until(lambda: scene.tables(scene.replica) == scene.tables(scene.source), 30, "all of it is applied")
+    scene.equal()
     assert scene.replica.threads() == ("Yes", "Yes")
 
 
@@ -667,9 +645,7 @@ def test_a_freeze_with_pt_slave_delay_alive(scene: Scene) -> None:
     assert "slave_delay@" in said
     assert "somebody had started it" in said or "CHANGES HAVE BEEN APPLIED" in said
     assert scene.replica.threads()[1] == "No"
-    target = scene.find("--kind", "drop")[0]["target"]
-    assert scene.json("forward", target, "--execute")["phase"] == "forwarded"
-    assert scene.tables(scene.replica) == before
+    scene.rescued(before, "--kind", "drop")
 
 
 @pytest.mark.long
@@ -694,8 +670,7 @@ def test_a_relay_log_that_is_encrypted(kit: Kit, tmp_path: Path) -> None:
         beginning = 'cd /var/lib/mysql; head -c 4 "$(ls relay.0* | tail -n 1)"'
         assert container.exec_run(["bash", "-c", beginning])[1] == b"\xfdbin", "it is encrypted"
         made.json("freeze")
-        made.json("forward", made.find("--kind", "drop")[0]["target"], "--execute")
-        assert made.tables(made.replica) == before
+        made.rescued(before, "--kind", "drop")
     finally:
         pair.close()
 
@@ -737,13 +712,13 @@ def test_half_a_gigabyte(scene: Scene) -> None:
     began = time.monotonic()
     command = [sys.executable, "-c", measured, *scene.command("find", "--table", "app.orders")]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+        done = ran(command)
     finally:
         seconds = time.monotonic() - began
         found.set()
         asking.join()
         replica.sql("SET GLOBAL max_relay_log_size = 262144")
-    said = done.stdout
+    said = done.out
     assert "drop  app.orders" in said, done
     cpu, memory = float(said.split()[-2]), int(said.split()[-1])
     print(f"{seconds:.1f} s, {cpu:.1f} s of CPU, {memory} MiB, {max(took):.2f} s at most for a status")

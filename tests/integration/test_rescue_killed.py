@@ -11,18 +11,15 @@ import pytest
 
 from .rescuing import DELAY_S, MISTAKES, ROOT, Scene, pair_for_rescues
 from .servers import REPLICATION, ROOT_PASSWORD, Kit, wait_until
-from .test_rescue_edges import RESCUER, chosen, rescue_pair, scene
+from .test_rescue_edges import RESCUER, rescue_pair, scene
 
-__all__ = ["chosen", "rescue_pair", "scene"]
+__all__ = ["rescue_pair", "scene"]
 
 
 def test_the_tool_is_killed_before_and_after_every_statement(scene: Scene) -> None:
-    with scene.load():
-        scene.more()
-        before = scene.make(MISTAKES["delete"])
-        scene.more()
+    before = scene.blunder("delete")
     scene.json("freeze")
-    target = scene.find()[0]["target"]
+    target = scene.target()
     steps = []
     for number in range(40):
         step = scene.kill_at(1 + number % 2, "forward", target, "--execute")
@@ -32,14 +29,13 @@ def test_the_tool_is_killed_before_and_after_every_statement(scene: Scene) -> No
         assert scene.json("status")["phase"] in ("frozen", "forwarding", "forwarded"), steps
     assert len(set(steps)) >= 6, steps
     assert scene.tables(scene.replica) == before
-    status = scene.json("status")
-    assert (status["phase"], status["held"]) == ("forwarded", True)
+    scene.stands("forwarded", True)
     while scene.kill_at(2, "resume", "--execute"):
         pass
     assert int(scene.status()["SQL_Delay"]) == DELAY_S
     assert scene.replica.threads() == ("Yes", "Yes")
     scene.shorten()
-    wait_until(lambda: scene.tables(scene.replica) == scene.tables(scene.source), 60, "all of it is applied")
+    scene.equal()
 
 
 def test_the_server_is_killed(scene: Scene) -> None:
@@ -62,10 +58,7 @@ def test_a_mariadb_with_skip_slave_start_is_killed(kit: Kit, tmp_path: Path, gti
 
 def killed(scene: Scene) -> bool:
     """kill -9 while frozen, forwarding and held; False where a restart has applied the target, which is said."""
-    with scene.load():
-        scene.more()
-        before = scene.make(MISTAKES["delete"])
-        scene.more()
+    before = scene.blunder("delete")
     frozen = scene.json("freeze")
     assert frozen["held"] is (not scene.mariadb), frozen
     scene.replica.kill()
@@ -75,8 +68,7 @@ def killed(scene: Scene) -> bool:
     assert status["phase"] in ("frozen", "normal")
     assert status["held"] is (not scene.mariadb)
     assert scene.json("freeze")["phase"] == "frozen"
-    target = scene.find("--table", "app.orders")[0]["target"]
-    # Something holds the applier up in the middle.
+    target = scene.target("--table", "app.orders")
     with scene.replica.session() as locks:
         locks("LOCK TABLES app.stock WRITE")
         forward = scene.start("forward", target, "--execute")
@@ -87,7 +79,6 @@ def killed(scene: Scene) -> bool:
         assert forward.returncode == 1, said
     scene.replica.start()
     time.sleep(1)
-    status = scene.json("status")
     again = scene.run("forward", target, "--execute", "--output", "json")
     if again.code:
         if "too late" not in again.out:
@@ -101,8 +92,7 @@ def killed(scene: Scene) -> bool:
     scene.replica.kill()
     scene.replica.start()
     time.sleep(1)
-    status = scene.json("status")
-    assert (status["phase"], status["held"]) == ("forwarded", True)
+    scene.stands("forwarded", True)
     assert scene.tables(scene.replica) == before
     assert scene.json("forward", target, "--execute")["phase"] == "forwarded"
     assert scene.json("resume", "--execute")["phase"] == "resumed"
@@ -128,9 +118,7 @@ def test_a_freeze_in_the_middle_of_the_mistake(scene: Scene) -> None:
         frozen = scene.json("freeze")
     assert frozen["phase"] == "frozen"
     assert scene.tables(scene.replica) == before
-    target = scene.find("--table", "app.orders")[0]["target"]
-    assert scene.json("forward", target, "--execute")["phase"] == "forwarded"
-    assert scene.tables(scene.replica) == before
+    scene.rescued(before, "--table", "app.orders")
     assert scene.json("resume", "--execute", "--delay", "1")["phase"] == "resumed"
     wait_until(lambda: scene.tables(scene.replica)["app.orders"][0] == 0, 60, "it is applied then")
 
@@ -171,9 +159,7 @@ def test_a_freeze_of_one_of_two_connections_tells_of_the_other(scene: Scene) -> 
 
 def test_somebody_says_start(scene: Scene) -> None:
     """A backup's end or an orchestrator while frozen and while forwarded: held, it does nothing; else it is told."""
-    with scene.load():
-        scene.more()
-        before = scene.make(MISTAKES["truncate"])
+    before = scene.blunder("truncate")
     scene.json("freeze")
     if scene.mariadb:
         scene.replica.start_sql()
@@ -188,18 +174,15 @@ def test_somebody_says_start(scene: Scene) -> None:
         assert "somebody has started it" in " ".join(status["reasons"])
     else:
         assert (status["phase"], status["held"]) == ("frozen", True)
-    target = scene.find("--table", "app.orders")[0]["target"]
+    target = scene.target("--table", "app.orders")
     if scene.mariadb:
-        refused = scene.json("forward", target, "--execute", code=1)
-        assert "SQL thread runs" in " ".join(refused["reasons"])
-        assert refused["done"] == []
+        assert "SQL thread runs" in scene.refused("forward", target, "--execute")
         scene.json("freeze")
-    assert scene.json("forward", target, "--execute")["phase"] == "forwarded"
+    scene.rescued(before, "--table", "app.orders")
     scene.replica.start_all()
     time.sleep(1)
     assert scene.tables(scene.replica) == before
-    status = scene.json("status")
-    assert (status["phase"], status["held"]) == ("forwarded", True)
+    scene.stands("forwarded", True)
     assert scene.json("forward", target, "--execute")["done"] == []
 
 
@@ -270,8 +253,7 @@ def test_a_backup_that_starts_replication_at_its_end(scene: Scene) -> None:
     status = scene.json("status")
     assert "somebody has started it" in " ".join(status["reasons"])
     assert scene.paste(status["next"]).code == 0
-    assert scene.json("forward", scene.find("--kind", "drop")[0]["target"], "--execute")["held"] is True
-    assert scene.tables(scene.replica) == before
+    scene.rescued(before, "--kind", "drop")
 
 
 def test_what_cannot_be_a_target(scene: Scene) -> None:
@@ -291,7 +273,7 @@ def test_what_cannot_be_a_target(scene: Scene) -> None:
             drop["gtid"].rpartition(":" if ":" in drop["gtid"] else "-")[0] + (":1" if ":" in drop["gtid"] else "-1")
         )
     for target in late:
-        assert "too late" in " ".join(scene.json("forward", target, "--execute", code=1)["reasons"])
+        assert "too late" in scene.refused("forward", target, "--execute")
     assert scene.tables(scene.replica) == tables
     assert scene.run("forward", "nonsense").code == 3
     assert scene.run("forward").code == 3
@@ -299,17 +281,12 @@ def test_what_cannot_be_a_target(scene: Scene) -> None:
 
 def test_a_source_that_is_gone_and_an_io_thread_that_gave_up(scene: Scene) -> None:
     """CHANGE with both threads stopped would throw away what waits; with the source gone that would be for ever."""
-    with scene.load():
-        scene.more()
-        before = scene.make(MISTAKES["drop"])
-        scene.more()
+    before = scene.blunder("drop")
     scene.lose_source()
     scene.replica.stop_io()
     scene.json("freeze")
     waiting = [one["target"] for one in scene.find("--all", "--limit", "0")]
-    target = scene.find("--kind", "drop")[0]["target"]
-    assert scene.json("forward", target, "--execute")["phase"] == "forwarded"
-    assert scene.tables(scene.replica) == before
+    target = scene.rescued(before, "--kind", "drop")
     left = [one["target"] for one in scene.find("--all", "--limit", "0")]
     assert left == sorted(set(waiting) & set(left), key=left.index)
     assert target in left
@@ -329,10 +306,7 @@ def test_a_source_that_has_lost_its_logs(scene: Scene) -> None:
     scene.replica.start_io()
     wait_until(lambda: scene.replica.threads()[0] == "No", 30, "the IO thread has stopped")
     assert scene.json("freeze")["held"] is False
-    target = scene.find("--kind", "drop")[0]["target"]
-    done = scene.json("forward", target, "--execute")
-    assert (done["phase"], done["held"]) == ("forwarded", True)
-    assert scene.tables(scene.replica) == before
+    scene.rescued(before, "--kind", "drop")
     assert scene.json("resume", "--execute", "--delay", "1")["phase"] == "resumed"
     wait_until(lambda: "app.orders" not in scene.tables(scene.replica), 30, "the rest is applied")
     assert scene.tables(scene.replica)["app.stock"] == scene.tables(scene.source)["app.stock"]

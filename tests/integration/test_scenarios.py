@@ -7,6 +7,7 @@ disturbance is judged twice. What other limits would have made of it is told fro
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 
@@ -22,7 +23,6 @@ from .checking import (
     changes,
     held_line,
     make_account,
-    now,
     revoked,
     story,
     tool,
@@ -59,7 +59,7 @@ def test_a_backup_stops_the_sql_thread_and_the_line_recovers(scene: Scene) -> No
     with scene.worker(scene.name, SILENT):
         established(scene)
         job = scene.start()
-        began = now()
+        began = time.time()
         replica.stop_sql()
         scene.expect("CRITICAL", "sql-stopped", 10, name=SILENT)
         # Each name has samples of its own, so that one may show it before the other.
@@ -76,7 +76,7 @@ def test_a_backup_stops_the_sql_thread_and_the_line_recovers(scene: Scene) -> No
             assert "--max-recovery-time" in outcome.message
             scene.expect("CRITICAL", "delay-out-of-bounds", 5, name=SILENT)
             scene.expect(*EXCEEDED, 12, *hasty)
-            released = now()
+            released = time.time()
         for options, name in (((), None), (hasty, None), (overrun, None), ((), SILENT)):
             scene.expect(*OK, 15, *options, name=name)
 
@@ -103,7 +103,7 @@ def test_a_backup_stops_the_server(scene: Scene) -> None:
     with scene.worker(scene.name, SILENT):
         established(scene)
         job = scene.start()
-        scene.look_after(now())
+        scene.look_after(time.time())
         replica.stop()
         outcome = scene.expect("CRITICAL", "server-down", 10)
         assert str(replica.socket) in outcome.message
@@ -126,7 +126,7 @@ def test_a_backup_stops_the_server(scene: Scene) -> None:
 @pytest.mark.essential("mariadb")
 def test_every_mode_of_tls(scene: Scene) -> None:
     """Against a replica that lets nobody in without it."""
-    replica, material = scene.pair.replica, scene.pair.tls
+    replica, material = scene.pair.replica, scene.pair.kit.tls
     replica.unlogged(
         f"CREATE USER {account(PROBE)} IDENTIFIED BY {literal(PROBE[1])} REQUIRE X509",
         f"GRANT SELECT ON percona.heartbeat TO {account(PROBE)}",

@@ -9,19 +9,7 @@ from typing import Any
 
 import pytest
 
-from .monitoring import (
-    CONFIG,
-    EXAMPLES,
-    HISTORY,
-    LIMITS,
-    PLUGIN_FOLDER,
-    TOOL,
-    USER,
-    Site,
-    Station,
-    example,
-    make_accounts,
-)
+from .monitoring import CONFIG, EXAMPLES, HISTORY, LIMITS, PLUGIN_FOLDER, TOOL, USER, Site, Station, example
 from .servers import Pair, account, literal, wait_until
 
 pytestmark = pytest.mark.monitoring
@@ -42,7 +30,6 @@ interval = 1
 
 
 def job(station: Station, kind: str = "backup") -> list[dict[str, Any]]:
-    """The jobs that are recorded for db7."""
     listed = station.run(f"{TOOL} job list --history {HISTORY} --replica db7 --output json", user=USER).output
     found = [json.loads(line) for line in listed.splitlines()]
     return [each for each in found if each["kind"] == kind]
@@ -56,16 +43,13 @@ def judge(station: Station) -> str:
 @pytest.fixture(scope="module")
 def machine(site: Site, line: Pair) -> Iterator[Station]:
     """The replica's host, run by systemd, with all the units, none of them started."""
-    line.settle()
-    make_accounts(line)
-    station = site.station(line, "db7", systemd=True, beside=line.replica.container)
-    for path in sorted((EXAMPLES / "systemd").rglob("*.*")):
-        if path.is_file():
-            station.put({f"{UNITS}/{path.relative_to(EXAMPLES / 'systemd')}": path.read_text()})
-    station.put({CONFIG: WORKER_CONFIG})
-    station.run("systemctl daemon-reload")
-    yield station
-    station.close()
+    with site.watching(line, "db7", systemd=True, beside=line.replica.container) as station:
+        for path in sorted((EXAMPLES / "systemd").rglob("*.*")):
+            if path.is_file():
+                station.put({f"{UNITS}/{path.relative_to(EXAMPLES / 'systemd')}": path.read_text()})
+        station.put({CONFIG: WORKER_CONFIG})
+        station.run("systemctl daemon-reload")
+        yield station
 
 
 def test_systemd_finds_nothing_to_say_about_the_units(machine: Station) -> None:

@@ -39,8 +39,6 @@ class Judged(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A random line of a row."""
-
     drawn: str
     """What was drawn, in words: enough to tell what is special about it."""
     delay: Callable[[float], float]
@@ -61,8 +59,6 @@ class Row(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A line whose promise was broken."""
-
     number: int
     drawn: str
     broken: Judged

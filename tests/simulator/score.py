@@ -57,8 +57,6 @@ class FalsePage(NamedTuple):
 
 
 class Score:
-    """What one rule has done so far."""
-
     def __init__(self) -> None:
         self.years = 0.0
         self.pages = 0
@@ -69,7 +67,6 @@ class Score:
         self.missed: list[tuple[int, Profile, Incident]] = []
 
     def add(self, year: Year, alarms: Sequence[Alarm]) -> None:
-        """One replica's alarms."""
         self.years += year.days * DAY / (365.0 * DAY)
         self.pages += len(alarms)
         real = [(i, i.begin, i.end) for i in year.incidents if i.begin is not None and i.end is not None]

@@ -81,7 +81,6 @@ MANNERS = ("sql", "both", "lock", "load", "server")
 
 
 def profile(rng: Random, number: int) -> Profile:
-    """The number-th replica; every manner of backup and both ways of delaying come up in turn."""
     native = number % 2 == 0
     edge = HIGH - 72.0 if not native else HIGH - 15.0
     return Profile(
@@ -230,7 +229,6 @@ class Event(NamedTuple):
 
 
 def put(**fields: object) -> Change:
-    """A change that sets the machine's fields."""
 
     def change(machine: Machine) -> None:
         for name, value in fields.items():
