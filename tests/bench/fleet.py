@@ -39,9 +39,9 @@ import collections, json, sqlite3, sys
 history, since = sys.argv[1], float(sys.argv[2])
 times = collections.defaultdict(list)
 rows = sqlite3.connect(history).execute("SELECT replica, t, error FROM sample WHERE t >= ?", (since,))
-count, failed = 0, 0
+count = 0
 for replica, t, error in rows:
-    count, failed = count + 1, failed + (error is not None)
+    count += 1
     if error is None:
         times[replica].append(t)
 late = []
@@ -49,7 +49,7 @@ for found in times.values():
     phases = [(t - found[0] + 5) % 10 - 5 for t in found]
     late += [phase - min(phases) for phase in phases]
 late.sort()
-print(json.dumps({"samples": count, "failed": failed, "p99": late[int(len(late) * 0.99)] if late else 0}))
+print(json.dumps({"samples": count, "p99": late[int(len(late) * 0.99)] if late else 0}))
 """
 MEASURED = """
 import json, resource, subprocess, sys
@@ -79,7 +79,6 @@ class Cost(NamedTuple):
     share: float
     """Of one core."""
     samples: int
-    failed: int
     taken: float
     """Samples ÷ those that were due."""
     p99_s: float
@@ -116,13 +115,8 @@ def fleet(kit: Kit, pair: Pair, minutes: float) -> None:
     )
     chief, last = next(each for each in costs if each.replicas == CHIEF), costs[-1]
     history = history_of(last.replicas)
-    one = measured(
-        station,
-        *(
-            [PLUGIN, "--sampling", "worker", "--history", history, "--replica", f"n{number}"]
-            for number in range(1, 1 + CHECKS)
-        ),
-    )
+    judging = [PLUGIN, "--sampling", "worker", "--history", history, "--replica"]
+    one = measured(station, *([*judging, f"n{number}"] for number in range(1, 1 + CHECKS)))
     status = measured(station, [TOOL, "status", "--config", f"/etc/check_delayed_repl/{name_of(last.replicas)}.toml"])
     checks = CHIEF * one["cpu_s"] / CHECKS / 60
     head = (f"{CHIEF:,} replicas judged once a minute", "of one core")
@@ -180,7 +174,6 @@ def watched(station: Station, icinga: Icinga, size: int, minutes: float) -> Cost
         size,
         (cpu - before) / took,
         found["samples"],
-        found["failed"],
         found["samples"] / (size * took / INTERVAL_S),
         found["p99"],
         mib,

@@ -37,23 +37,14 @@ class Use(NamedTuple):
     """Most memory in use, of the process or of one of its children, whichever had more."""
 
 
-class WrongStatus(Exception):
-    """A command did not do what is to be measured."""
-
-
 def use_of(argv: Sequence[str]) -> Use:
-    """One measured run. Raises WrongStatus where it does not end with 0."""
+    """One measured run, which must end with 0."""
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", LAUNCHER, *argv], capture_output=True, text=True, timeout=900, check=True
     )
     use = Use(*json.loads(done.stdout))
-    if use.status:
-        raise WrongStatus(f"{' '.join(argv)} ended with {use.status}\n{done.stderr}")
+    assert not use.status, f"{' '.join(argv)} ended with {use.status}\n{done.stderr}"
     return use
-
-
-def medians(uses: Sequence[Use]) -> Use:
-    return Use(*map(statistics.median, zip(*uses, strict=True)))
 
 
 def interleaved(commands: Mapping[str, Sequence[str]], rounds: int, pace_s: float) -> dict[str, Use]:
@@ -66,7 +57,7 @@ def interleaved(commands: Mapping[str, Sequence[str]], rounds: int, pace_s: floa
             if number:
                 uses[name].append(use)
         time.sleep(max(0.0, pace_s - (time.monotonic() - began)))
-    return {name: medians(found) for name, found in uses.items()}
+    return {name: Use(*map(statistics.median, zip(*found, strict=True))) for name, found in uses.items()}
 
 
 MISSED: list[str] = []

@@ -23,7 +23,6 @@ EVERY_FAMILY = ("mysql", "mariadb", "mysql56", "mariadb118")
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Whatever stands in this folder is an integration test; a fault runs on the families that it is marked `on`."""
-    left_out = []
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.integration)
@@ -36,26 +35,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             essential = item.get_closest_marker("essential")
             if essential and essential.args and family_of(item) not in essential.args:
                 item.add_marker(pytest.mark.long)
-            if not runs_here(item):
-                left_out.append(item)
     # What takes longest begins first.
     items.sort(key=lambda item: item.path.stem not in ("test_icinga_cluster", "test_init"))
-    if left_out:
+    if left_out := [item for item in items if not runs_here(item)]:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+        items[:] = filter(runs_here, items)
 
 
 def family_of(item: pytest.Item) -> str | None:
-    callspec = getattr(item, "callspec", None)
-    names = ("fault_family", "family", "kind")
-    return next((callspec.params[name] for name in names if name in callspec.params), None) if callspec else None
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    return params.get("fault_family", params.get("family"))
 
 
 def runs_here(item: pytest.Item) -> bool:
-    marker = item.get_closest_marker("on")
-    family = family_of(item)
-    if family == "mysql" and "external" in getattr(item, "fixturenames", ()):
-        return False  # pt-slave-delay does not work with it
+    """Whether the family that a test is about to run on is one that it is marked `on`."""
+    marker, family = item.get_closest_marker("on"), family_of(item)
     return marker is None or family is None or family in marker.args
 
 
@@ -132,7 +126,7 @@ def watched(fault_pair: Pair, watch: Watching) -> Iterator[Watched]:
 
 @pytest.fixture
 def external(fault_pair: Pair, watch: Watching) -> Iterator[Watched]:
-    """As `watched`, on a replica that pt-slave-delay delays; where it supports the server."""
+    """As `watched`, on a replica that pt-slave-delay delays, which does not work with MySQL 9."""
     with watch(fault_pair.delay_from_outside()) as ready:
         yield ready
 

@@ -121,13 +121,17 @@ class Icinga:
         before = (self.service(host, name)["last_check_result"] or {}).get("execution_end", 0.0)
         chosen = f'host.name == "{host}" && service.name == "{name}"'
         self.action("reschedule-check", type="Service", filter=chosen, force=True)
+        return self.executed(host, name, before, 20)
+
+    def executed(self, host: str, name: str, after: float, within_s: float) -> dict[str, Any]:
+        """Wait for the result of a check that was executed after that time; the service."""
 
         def there() -> dict[str, Any] | None:
             found = self.service(host, name)
             result = found["last_check_result"]
-            return found if result and result["execution_end"] > before else None
+            return found if result and result["execution_start"] > after else None
 
-        return self.answered(there, 20, f"a result of {host}!{name}")
+        return self.answered(there, within_s, f"a result of {host}!{name}")
 
     def expect(self, host: str, name: str, state: str, text: str, within_s: float) -> dict[str, Any]:
         """Wait until a service has this state, with this in its output, long or short."""

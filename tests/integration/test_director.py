@@ -95,19 +95,24 @@ class DirectorMachine(Machine):
 
 
 @pytest.fixture(scope="module")
-def icinga(kit: Kit) -> Iterator[Icinga]:
-    """Icinga 2 with the rules of command.conf under other names: `by_hand`, on hosts that are called so."""
+def director(kit: Kit) -> Iterator[DirectorMachine]:
     machine = DirectorMachine(kit)
     machine.go()
-    made = Icinga(machine)  # type: ignore[arg-type]
+    yield machine
+    machine.close()
+
+
+@pytest.fixture(scope="module")
+def icinga(director: DirectorMachine) -> Icinga:
+    """Icinga 2 with the rules of command.conf under other names: `by_hand`, on hosts that are called so."""
+    machine, made = director, Icinga(director)  # type: ignore[arg-type]
     machine.put(SETTINGS)
     machine.put({f"{PLUGIN_FOLDER}/check_delayed_repl": "#!/bin/sh\necho DELAYED_REPL OK\n"}, mode=0o755)
     machine.run(DATABASE)
     command = example("icinga2/command.conf", **{'CheckCommand "delayed_repl"': 'CheckCommand "by_hand"'})
     made.start_alone({"by-hand.conf": command + "".join(map(by_hand, ("address", "address6")))})
     machine.run("icingacli director kickstart run")
-    yield made
-    machine.close()
+    return made
 
 
 ADDRESSES = {"address": "192.0.2.7", "address6": "2001:db8::7"}
@@ -122,8 +127,7 @@ def by_hand(key: str) -> str:
     return text
 
 
-def test_director_exports_what_it_was_given_however_often(icinga: Icinga) -> None:
-    director: DirectorMachine = icinga.station  # type: ignore[assignment]
+def test_director_exports_what_it_was_given_however_often(icinga: Icinga, director: DirectorMachine) -> None:
     director.restore(BASKET)
     assert director.exported() == BASKET
     changes = "SELECT COUNT(*) FROM director_activity_log"
@@ -133,9 +137,8 @@ def test_director_exports_what_it_was_given_however_often(icinga: Icinga) -> Non
     assert director.exported() == BASKET
 
 
-def test_a_field_whose_text_has_changed_is_there_once(icinga: Icinga) -> None:
+def test_a_field_whose_text_has_changed_is_there_once(icinga: Icinga, director: DirectorMachine) -> None:
     """As after an update: the form has it with its new text alone."""
-    director: DirectorMachine = icinga.station  # type: ignore[assignment]
     older = json.loads(json.dumps(BASKET))
     older["Datafield"]["1"]["description"] = "Said in another way"
     director.restore(older)
@@ -146,8 +149,7 @@ def test_a_field_whose_text_has_changed_is_there_once(icinga: Icinga) -> None:
     assert director.ask(f"SELECT COUNT(*) {fields} WHERE description LIKE 'Said in%'") == "0"
 
 
-def test_services_run_the_same_commands_as_by_command_conf(icinga: Icinga) -> None:
-    director: DirectorMachine = icinga.station  # type: ignore[assignment]
+def test_services_run_the_same_commands_as_by_command_conf(icinga: Icinga, director: DirectorMachine) -> None:
     director.restore(BASKET)
     for key, address in ADDRESSES.items():
         host = {"object_type": "object", "check_command": "dummy", key: address}

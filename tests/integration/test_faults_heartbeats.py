@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from .breaking import replicated
 from .checking import WORKER, Outcome
 from .matrix import Watched
 from .servers import DELAY_S, HEARTBEAT, HEARTBEAT_TABLE, Heartbeat, Pair, Server, account, meanwhile, wait_until
@@ -229,11 +230,7 @@ def test_another_table(watched: Watched) -> None:
         )
     writers = [Heartbeat(source, table=table), Heartbeat(replica, local=True, table=table)]
     with writers[0]:
-        wait_until(
-            lambda: replica.sql(f"SELECT 1 FROM {table} WHERE server_id = 1"),
-            60,
-            "the table has come through the delay line",
-        )
+        replicated(replica, f"SELECT 1 FROM {table} WHERE server_id = 1")
         replica.unlogged(f"GRANT SELECT ON {table} TO {account(WORKER)}")
         with writers[1], watched.worker("elsewhere", options=("--heartbeat-table", table)):
             watched.expect("OK", "in-range", 60, name="elsewhere")
@@ -249,9 +246,7 @@ def test_another_table(watched: Watched) -> None:
                 assert "--heartbeat-table" in outcome.message
                 it.mending()
                 source.sql(f"RENAME TABLE ops.moved TO {table}")
-                wait_until(
-                    lambda: replica.sql(f"SELECT 1 FROM {table} WHERE server_id = 2"), 30, "the table is there again"
-                )
+                replicated(replica, f"SELECT 1 FROM {table} WHERE server_id = 2")
                 for writer in writers:
                     writer.start()
     source.sql("DROP DATABASE ops")

@@ -8,7 +8,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -370,39 +369,25 @@ def filling(path: Path) -> Iterator[None]:
         thread.join(10)
 
 
-HOLDER = """
-import os, signal, sqlite3, sys, time
-connection = sqlite3.connect(sys.argv[1], timeout=30, isolation_level=None)
-connection.execute("BEGIN EXCLUSIVE")
-print("held", flush=True)
-time.sleep(600)
-"""
-
-
 @contextmanager
-def stuck_holder(lone: Lone) -> Iterator[None]:
-    """A process that holds the history's lock, and is stopped."""
-    with subprocess.Popen([sys.executable, "-c", HOLDER, lone.history], stdout=subprocess.PIPE) as holder:
-        try:
-            assert holder.stdout
-            assert holder.stdout.readline() == b"held\n"
-            holder.send_signal(signal.SIGSTOP)
-            yield
-        finally:
-            holder.kill()
+def held(lone: Lone) -> Iterator[None]:
+    """Another process has the history's lock, and does nothing."""
+    with closing(sqlite3.connect(lone.history, timeout=30, isolation_level=None)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        yield
 
 
 @essential
 def test_locked(running: Running) -> None:
     """In this mode of SQLite readers go on while somebody writes, so it is the worker that is missed."""
     lone, _ = running
-    with stuck_holder(lone):
+    with held(lone):
         time.sleep(1)
     lone.stays_ok(1)
     fault = ("9.14", "History locked by a stuck process", "worker-missing", "locked for a second")
     with lone.fault(*fault, within=MISSED_S) as it:
         locked = time.time()
-        with stuck_holder(lone):
+        with held(lone):
             it.detected()
             it.stays(1)
             inline = lone.inline()

@@ -18,13 +18,8 @@ def test_pt_slave_delay_dies(external: Watched) -> None:
     replica, outside = external.replica, external.pair.slave_delay
     with external.twin("7.1", "it stops and starts the thread", options=WIDE, watch=DELAY_S):
         pass
-    with external.fault(
-        "7.1",
-        "pt-slave-delay: killed, the SQL thread stopped",
-        "delay-out-of-bounds",
-        within=DELAY_S + 10,
-        options=WIDE,
-    ) as it:
+    title = "pt-slave-delay: killed, the SQL thread stopped"
+    with external.fault("7.1", title, "delay-out-of-bounds", within=DELAY_S + 10, options=WIDE) as it:
         wait_until(lambda: replica.threads()[1] == "No", 30, "the SQL thread is stopped", interval_s=0.05)
         outside.stop()
         assert "above the maximum" in it.detected().message
@@ -37,13 +32,9 @@ def test_pt_slave_delay_dies(external: Watched) -> None:
         outside.container.kill(signal="SIGSTOP")
         time.sleep(3)
         outside.start()
-    with external.fault(
-        "7.2",
-        "pt-slave-delay: ended, the SQL thread running",
-        ("line-drained", "delay-out-of-bounds"),  # the one or the other comes first, by where the saw-tooth stood
-        within=DELAY_S + 4,
-        options=WIDE,
-    ) as it:
+    title = "pt-slave-delay: ended, the SQL thread running"
+    conditions = ("line-drained", "delay-out-of-bounds")  # which comes first depends on where the saw-tooth stood
+    with external.fault("7.2", title, conditions, within=DELAY_S + 4, options=WIDE) as it:
         outside.terminate()
         assert "below the minimum" in it.detected().message
         assert replica.threads()[1] == "Yes"

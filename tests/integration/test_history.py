@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,11 +33,11 @@ SECRET = "s3cret/#@:%+ü"
 class Shared:
     """The history's database on a server, made anew for each test."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, after: ExitStack) -> None:
         self.server = server
         self.sql = server.sql
-        self._opened: list[MySQLHistory] = []
-        self._accounts: set[str] = set()
+        self._after = after
+        after.callback(self.sql, f"DROP DATABASE IF EXISTS {DATABASE}")
 
     def url(self, user: str = "root", password: str = ROOT_PASSWORD) -> str:
         return f"mysql://{user}:{quote(password, safe='')}@{self.server.host}:{self.server.port}/{DATABASE}"
@@ -45,8 +45,7 @@ class Shared:
     def open(self, user: str = "root", password: str = ROOT_PASSWORD, seconds: float = 300) -> MySQLHistory:
         history = open_history(self.url(user, password), time.monotonic() + seconds)
         assert isinstance(history, MySQLHistory)
-        self._opened.append(history)
-        return history
+        return self._after.enter_context(history)
 
     def account(self, user: str, *grants: str) -> None:
         self.sql(
@@ -54,7 +53,7 @@ class Shared:
             f"CREATE USER {user}@'%' IDENTIFIED BY '{SECRET}'",
             *(f"GRANT {grant} TO {user}@'%'" for grant in grants),
         )
-        self._accounts.add(user)
+        self._after.callback(self.sql, f"DROP USER IF EXISTS {user}@'%'")
 
     def job_writer(self) -> None:
         self.account("jobwriter", f"INSERT ({', '.join(JOB_WRITER_COLUMNS)}) ON {DATABASE}.job")
@@ -62,17 +61,11 @@ class Shared:
     def hostile(self) -> pymysql.Connection[Any]:
         return self.server.connect("jobwriter", password=SECRET.encode(), database=DATABASE)  # type: ignore[arg-type]
 
-    def close(self) -> None:
-        for history in self._opened:
-            history.close()
-        self.sql(f"DROP DATABASE IF EXISTS {DATABASE}", *(f"DROP USER {user}@'%'" for user in self._accounts))
-
 
 @pytest.fixture
 def shared(kit: Kit, family: Family) -> Iterator[Shared]:
-    made = Shared(kit.shared_server(family))
-    yield made
-    made.close()
+    with ExitStack() as after:
+        yield Shared(kit.shared_server(family), after)
 
 
 @pytest.mark.parametrize("promise", CONTRACT, ids=lambda promise: promise.__name__)

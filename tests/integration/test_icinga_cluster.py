@@ -206,13 +206,8 @@ def test_an_agent_that_is_cut_off_is_told_of(cluster: Cluster, line: Pair, kit: 
     assert cluster.master.service("db8", CUSTOMERS)["state"] == 0
     network.connect(cluster.agent.station.container, aliases=["db7"])
     cluster.master.expect("db7", "agent", "OK", "", 60)
-    back = time.time()
-    cluster.master.answered(
-        lambda: cluster.master.service("db7", ORDERS)["last_check_result"]["execution_end"] > back or None,
-        60,
-        "the agent executes checks again",
-    )
-    assert cluster.master.service("db7", ORDERS)["last_check_result"]["check_source"] == "db7"
+    again = cluster.master.executed("db7", ORDERS, time.time(), 60)
+    assert again["last_check_result"]["check_source"] == "db7"
 
 
 def test_a_lost_satellites_checks_move_to_the_other(cluster: Cluster) -> None:
@@ -223,15 +218,7 @@ def test_a_lost_satellites_checks_move_to_the_other(cluster: Cluster) -> None:
     lost = time.time()
     # The machine with all that runs on it: Icinga, the worker.
     cluster.satellites[executing].station.container.kill()
-    found = cluster.master.answered(
-        lambda: (
-            found
-            if (found := cluster.master.service("db8", CUSTOMERS))["last_check_result"]["execution_start"] > lost + 1
-            else None
-        ),
-        60,
-        "the other satellite executes the check",
-    )
+    found = cluster.master.executed("db8", CUSTOMERS, lost + 1, 60)
     took = time.time() - lost
     assert found["last_check_result"]["check_source"] == left
     assert found["state"] == 0, found["last_check_result"]["output"]
@@ -241,8 +228,5 @@ def test_a_lost_satellites_checks_move_to_the_other(cluster: Cluster) -> None:
     assert float(age.partition("s")[0]) < 6
     # The zone is still there, for the master and for the agent.
     cluster.master.expect("dc1", "satellites", "OK", "", 10)
-    cluster.master.answered(
-        lambda: cluster.master.service("db7", ORDERS)["last_check_result"]["execution_start"] > lost + 5 or None,
-        60,
-        "the agent is commanded by the other satellite",
-    )
+    # Which the other satellite commands.
+    cluster.master.executed("db7", ORDERS, lost + 5, 60)

@@ -63,9 +63,7 @@ def show_rows(names: list[str], lines: int) -> int:
 
 def judged(year: Year) -> tuple[Year, dict[str, list[score.Alarm]]]:
     """A replica's days, with the incidents in them, and every rule's alarms."""
-    alarms = score.judge(year)
-    year.watchers.clear()
-    return year, alarms
+    return year, score.judge(year)
 
 
 def show_years(years: Sequence[Year], jobs: int) -> int:

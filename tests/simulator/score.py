@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import NamedTuple
 
 from check_delayed_repl.backtest.replay import Replay
 from check_delayed_repl.judge.outcome import State
-from check_delayed_repl.records import Sample
+from check_delayed_repl.records import Record, Sample
 
 from .years import DAY, HIGH, LOW, Incident, Profile, Year
 
@@ -101,14 +101,16 @@ def judge(year: Year) -> dict[str, list[Alarm]]:
     bells = {rule: Bell() for rule in RULES}
     latest = 0.0
 
-    def watch(sample: Sample) -> None:
+    def watched() -> Iterator[Record]:
         nonlocal latest
-        latest = sample.t
-        for rule, wrong in PEERS.items():
-            bells[rule].see(sample.t, wrong(sample))
+        for record in year:
+            if isinstance(record, Sample):
+                latest = record.t
+                for rule, wrong in PEERS.items():
+                    bells[rule].see(latest, wrong(record))
+            yield record
 
-    year.watchers.append(watch)
-    for ruling in Replay(year.profile.limits).feed(year):
+    for ruling in Replay(year.profile.limits).feed(watched()):
         bells[OURS].see(ruling.t, ruling.state == State.CRITICAL, ruling.condition)
     for bell in bells.values():
         bell.see(latest, False)

@@ -46,6 +46,8 @@ class Incident:
         """When it began; None while nothing is wrong yet."""
         self.due = due
         """When it begins at the latest, whatever the line does; None: when the line is out."""
+        self.back: float | None = None
+        """Since when the line is back, once somebody has mended it."""
         self.end: float | None = None
 
 
@@ -248,8 +250,6 @@ class Year:
         self.incident_every = incident_every
         self.profile = profile(self.rng, number)
         self.incidents: list[Incident] = []
-        self.watchers: list[Callable[[Sample], None]] = []
-        """Called with every sample."""
 
     # --- the plan
 
@@ -274,7 +274,7 @@ class Year:
             if harmless:
                 events += self._lost_line(end + rng.uniform(1.2, 2.0) * HOUR, chosen)
             elif chosen:
-                events += INCIDENT_PLANS[chosen](self, midnight + 12.0 * HOUR + rng.uniform(0.0, HOUR), chosen)
+                events += PLANS[chosen](self, midnight + 12.0 * HOUR + rng.uniform(0.0, HOUR), chosen)
             elif deshard:
                 events += self._deshard(midnight + 12.0 * HOUR, f"deshard-{number}")
             else:
@@ -471,7 +471,7 @@ class Year:
     def __iter__(self) -> Iterator[Record]:
         machine = Machine(self.profile, self.rng)
         waiting: list[Incident] = []
-        ending: list[tuple[Incident, float | None]] = []
+        ending: list[Incident] = []
         wild_in = self.rng.expovariate(EVERY / WILD_EVERY)
         for day in range(self.days):
             events = self._day(day)
@@ -489,17 +489,17 @@ class Year:
                     if event.incident:
                         waiting.append(event.incident)
                     if event.over:
-                        ending.append((event.over, None))
+                        ending.append(event.over)
                 inside = LOW <= machine.delay <= HIGH
                 for incident in waiting[:]:
                     if (incident.due is not None and now >= incident.due) or (incident.due is None and not inside):
                         incident.begin = now
                         waiting.remove(incident)
-                for i, (incident, since) in enumerate(ending):
-                    ending[i] = (incident, (now if since is None else since) if inside else None)
-                    if since is not None and now - since >= AFTERMATH:
+                for incident in ending:
+                    if incident.back is not None and now - incident.back >= AFTERMATH:
                         incident.end = now
-                ending = [(incident, since) for incident, since in ending if incident.end is None]
+                    incident.back = (incident.back or now) if inside else None
+                ending = [incident for incident in ending if incident.end is None]
                 waiting = [incident for incident in waiting if incident.end is None]
                 sample = machine.sample()
                 if sample is None:
@@ -510,8 +510,6 @@ class Year:
                     sample = sample._replace(
                         delay=self.rng.choice((0.0, 1e6, sample.delay + self.rng.uniform(-4e3, 4e3)))
                     )
-                for watch in self.watchers:
-                    watch(sample)
                 yield sample
 
 
@@ -530,39 +528,28 @@ def ahead(seconds: float) -> Change:
     return change
 
 
-COMMON = (
-    "leak",
-    "line lost",
-    "lost after a backup",
-    "heartbeat dead",
-    "IO thread stopped",
-    "IO thread cannot connect",
-    "IO thread hangs",
-    "SQL thread stopped",
-    "job record wrong",
-    "job never finished",
-    "line drained",
-    "job flood",
-    "two servers",
-    "filter",
-    "relay log full",
-)
-INCIDENTS = {True: (*COMMON, "delay setting lost"), False: (*COMMON, "pt-slave-delay dead")}
-"""With native delay or without → what may go wrong."""
-INCIDENT_PLANS: dict[str, Callable[[Year, float, str], list[Event]]] = {
+PLANS: dict[str, Callable[[Year, float, str], list[Event]]] = {
     "leak": Year._leak,
     "line lost": Year._lost_line,
+    "lost after a backup": Year._lost_line,
     "heartbeat dead": Year._heartbeat_dead,
     "IO thread stopped": Year._io_dead,
     "IO thread cannot connect": Year._io_dead,
     "IO thread hangs": Year._io_dead,
     "SQL thread stopped": Year._stopped,
     "job record wrong": Year._bad_record,
-    "delay setting lost": Year._setting_lost,
-    "pt-slave-delay dead": Year._manager_dead,
+    "job never finished": Year._never_finished,
     "line drained": Year._drained,
     "job flood": Year._flooded,
     "two servers": Year._wrong_for,
     "filter": Year._wrong_for,
     "relay log full": Year._wrong_for,
+    "delay setting lost": Year._setting_lost,
+    "pt-slave-delay dead": Year._manager_dead,
 }
+"""What may go wrong, and what happens then."""
+INCIDENTS = {
+    native: [kind for kind in PLANS if kind != other]
+    for native, other in ((True, "pt-slave-delay dead"), (False, "delay setting lost"))
+}
+"""With native delay or without → what may go wrong."""
