@@ -231,7 +231,6 @@ class Event(NamedTuple):
 
 
 def put(**fields: object) -> Change:
-
     def change(machine: Machine) -> None:
         for name, value in fields.items():
             setattr(machine, name, value)
