@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from check_delayed_repl.observe import heartbeat
-from check_delayed_repl.observe.connection import Answer, Refused, SampleFailed
+from check_delayed_repl.observe.connection import Answer
+from check_delayed_repl.observe.failures import Refused, SampleFailed
 from check_delayed_repl.observe.heartbeat import Heartbeats, age, choose, read_heartbeats, times
 from check_delayed_repl.records import Sample
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from check_delayed_repl.arguments import replication_filter
-from check_delayed_repl.observe.connection import Answer, Ask, Refused, SampleFailed
+from check_delayed_repl.observe.connection import Answer, Ask
+from check_delayed_repl.observe.failures import Refused, SampleFailed
 from check_delayed_repl.observe.replication import (
     SHOW_ALL_SLAVES,
     SHOW_REPLICA,

@@ -14,8 +14,9 @@ from typing import Any, cast
 import pytest
 from rescue_builders import UUID, channel, facts, state, transaction
 
-from check_delayed_repl.observe.connection import Answer, SampleFailed
+from check_delayed_repl.observe.connection import Answer
 from check_delayed_repl.observe.dialect import Dialect
+from check_delayed_repl.observe.failures import SampleFailed
 from check_delayed_repl.rescue import run
 from check_delayed_repl.rescue.plan import Plan, Refusal, Waiting, forward, hold, resume, stay
 from check_delayed_repl.rescue.ready import checks

@@ -145,7 +145,7 @@ def _told(args: argparse.Namespace) -> Facts | None:
 
 def _asked(args: argparse.Namespace) -> Facts:
     """The server as it describes itself."""
-    from check_delayed_repl.observe.connection import Refused, SampleFailed
+    from check_delayed_repl.observe.failures import Refused, SampleFailed
     from check_delayed_repl.setup.asking import facts
 
     file = args.fleet

@@ -19,7 +19,7 @@ from pathlib import Path
 from check_delayed_repl.arguments import UsageError, filled, server_delay
 from check_delayed_repl.commands import CommandFailed, complain
 from check_delayed_repl.observe.address import settings
-from check_delayed_repl.observe.connection import Refused, SampleFailed
+from check_delayed_repl.observe.failures import Refused, SampleFailed
 from check_delayed_repl.observe.replication import chosen, version_numbers
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.options import ADDRESS, HEARTBEATS, LOGIN, NAME, SOURCE, add_options, listed, target_from

@@ -7,8 +7,9 @@ from contextlib import closing, suppress
 from typing import NamedTuple
 
 from check_delayed_repl.observe import heartbeat
-from check_delayed_repl.observe.connection import SESSION, Answer, Ask, Refused, SampleFailed, ask, connect
+from check_delayed_repl.observe.connection import SESSION, Answer, Ask, ask, connect
 from check_delayed_repl.observe.dialect import Dialect, Place, by_gtid, rows_of
+from check_delayed_repl.observe.failures import Refused, SampleFailed
 from check_delayed_repl.observe.replication import read_status
 from check_delayed_repl.observe.target import Target
 

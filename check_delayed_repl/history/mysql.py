@@ -26,14 +26,8 @@ from typing import TYPE_CHECKING
 from check_delayed_repl.history import codec
 from check_delayed_repl.history.database import Forbidden, HistoryUnavailable
 from check_delayed_repl.history.tables import History
-from check_delayed_repl.observe.connection import (
-    SESSION,
-    SESSION_TIMES,
-    ConnectFailed,
-    Refused,
-    connect,
-    scrubbed,
-)
+from check_delayed_repl.observe.connection import SESSION, SESSION_TIMES, connect
+from check_delayed_repl.observe.failures import ConnectFailed, Refused, scrubbed
 from check_delayed_repl.observe.optionfile import exposed
 from check_delayed_repl.observe.target import SSL_MODES, Target
 from check_delayed_repl.records import JobLine, Sample

@@ -14,9 +14,10 @@ from collections.abc import Callable
 
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
 from check_delayed_repl.observe.address import Settings, settings
+from check_delayed_repl.observe.failures import ConnectFailed, Refused, late
 from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.observe.target import Target
-from check_delayed_repl.words import MASK, one_line, span
+from check_delayed_repl.words import one_line
 
 if TYPE_CHECKING:
     from typing import Any
@@ -36,7 +37,6 @@ SESSION = (
 )
 SESSION_TIMES = "/*M!100101 , max_statement_time = 0 *//*!50708 , max_execution_time = 0 */"
 
-MAX_TEXT = 400
 _SOCKET_FULL_S = 0.05
 _SHUTTING_DOWN = 1053
 _DENIED = 1045
@@ -61,40 +61,6 @@ _ADVICE = {
     3159: "the server insists on TLS: use --ssl-mode required",
     4151: "the account is locked",
 }
-
-
-class SampleFailed(Exception):
-    """A sample that cannot go on. `condition` is a condition's name, `message` one line."""
-
-    def __init__(self, condition: str, message: str) -> None:
-        super().__init__(message)
-        self.condition = condition
-        self.message = message
-
-
-class ConnectFailed(SampleFailed):
-    """No connection, or none any more: `connect-failed`, `timeout` or `server-down`.
-
-    Of kind `lost` where the other side went away in the middle: it may be about to stop, or may have closed an idle
-    connection; `flood` where an answer was too large.
-    """
-
-    def __init__(self, condition: str, message: str, kind: str = "") -> None:
-        super().__init__(condition, message)
-        self.kind = kind
-
-
-class Refused(Exception):
-    """The server answered a statement with an error."""
-
-    def __init__(self, number: int, text: str) -> None:
-        super().__init__(number, text)
-        self.number = number
-        self.text = text
-        """One line, free of control characters."""
-
-    def __str__(self) -> str:
-        return f"error {self.number}: {self.text}"
 
 
 class Answer(NamedTuple):
@@ -181,14 +147,6 @@ def ask_together(connection: Connection, sql: str, purpose: str) -> list[Answer]
         raise failure from None
 
 
-def scrubbed(text: str, secret: str) -> str:
-    """Text from a server on one line, without anybody's password, ours first."""
-    return one_line(text.replace(secret, MASK) if secret else text, MAX_TEXT)
-
-
-# --- reaching the server ---
-
-
 def _reach(found: Settings, deadline: float, budget: float) -> tuple[socket.socket, Address | None]:
     """A connected socket, and the address that it is connected to; None for a local one."""
     path = found.socket
@@ -271,10 +229,6 @@ def _addresses(found: Settings, deadline: float, budget: float) -> list[Address]
         socket.socket().close()
         text = f"{one_line(host, 255)}: the name cannot be resolved: {error}: check --host and the name service"
         raise ConnectFailed("connect-failed", text) from None
-
-
-def late(where: str, budget: float, purpose: str) -> ConnectFailed:
-    return ConnectFailed("timeout", f"{where}: no answer within {span(max(round(budget, 1), 0.0))} ({purpose})")
 
 
 def _failure(connection: Connection, error: Exception) -> ConnectFailed:

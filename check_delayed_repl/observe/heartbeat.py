@@ -6,7 +6,8 @@ import re
 from datetime import UTC, datetime, tzinfo
 
 from check_delayed_repl.light import NamedTuple
-from check_delayed_repl.observe.connection import Ask, Refused, SampleFailed, scrubbed
+from check_delayed_repl.observe.connection import Ask
+from check_delayed_repl.observe.failures import Refused, SampleFailed, scrubbed
 from check_delayed_repl.records import Sample
 from check_delayed_repl.words import one_line
 

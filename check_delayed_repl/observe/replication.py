@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
-from check_delayed_repl.observe.connection import Answer, Ask, Refused, SampleFailed, scrubbed
+from check_delayed_repl.observe.connection import Answer, Ask
+from check_delayed_repl.observe.failures import Refused, SampleFailed, scrubbed
 from check_delayed_repl.words import MASK, filter_kept, one_line
 
 if TYPE_CHECKING:

@@ -8,18 +8,8 @@ from functools import partial
 
 from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.observe import heartbeat
-from check_delayed_repl.observe.connection import (
-    SESSION,
-    SESSION_TIMES,
-    Answer,
-    ConnectFailed,
-    Refused,
-    SampleFailed,
-    ask,
-    ask_together,
-    connect,
-    scrubbed,
-)
+from check_delayed_repl.observe.connection import SESSION, SESSION_TIMES, Answer, ask, ask_together, connect
+from check_delayed_repl.observe.failures import ConnectFailed, Refused, SampleFailed, scrubbed
 from check_delayed_repl.observe.replication import is_mariadb, read_status
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.records import Sample

@@ -14,7 +14,7 @@ from pymysql.err import MySQLError
 from pymysql.protocol import MysqlPacket
 
 from check_delayed_repl.light import TYPE_CHECKING
-from check_delayed_repl.observe.connection import ConnectFailed, Refused, late, scrubbed
+from check_delayed_repl.observe.failures import ConnectFailed, Refused, late, scrubbed
 
 if TYPE_CHECKING:
     import ssl

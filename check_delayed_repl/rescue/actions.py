@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from check_delayed_repl.observe.connection import Refused, SampleFailed
+from check_delayed_repl.observe.failures import Refused, SampleFailed
 from check_delayed_repl.rescue import find, plan, ready, standing, tables
 from check_delayed_repl.rescue.base import Action
 from check_delayed_repl.rescue.plan import Plan, Refusal, Waiting

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from check_delayed_repl.given import call_from, joined
 from check_delayed_repl.history import LOCATION_VARIABLE, History, HistoryUnavailable, default_file, open_history
-from check_delayed_repl.observe.connection import Refused, SampleFailed
+from check_delayed_repl.observe.failures import Refused, SampleFailed
 from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.options import replica_name, target_from
 from check_delayed_repl.records import CHANNEL_SEPARATOR, JobLine, merge_into

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from check_delayed_repl.observe import heartbeat
-from check_delayed_repl.observe.connection import Refused, SampleFailed
+from check_delayed_repl.observe.failures import Refused, SampleFailed
 from check_delayed_repl.rescue.plan import Waiting
 from check_delayed_repl.rescue.record import Facts
 from check_delayed_repl.rescue.relaylog import Place, Reader, Transaction

@@ -7,8 +7,8 @@ import time
 from contextlib import suppress
 
 from check_delayed_repl.history import History
-from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.dialect import Dialect
+from check_delayed_repl.observe.failures import Refused, SampleFailed
 from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.options import replica_name
 from check_delayed_repl.rescue import find, plan, ready, tables

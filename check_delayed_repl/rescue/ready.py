@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from check_delayed_repl.observe.connection import Refused, SampleFailed
+from check_delayed_repl.observe.failures import Refused, SampleFailed
 from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.rescue import plan

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from check_delayed_repl.observe.connection import Refused
+from check_delayed_repl.observe.failures import Refused
 from check_delayed_repl.rescue import statements
 from check_delayed_repl.rescue.statements import KINDS, Effect
 

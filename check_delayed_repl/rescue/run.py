@@ -8,9 +8,9 @@ import time
 from contextlib import suppress
 from typing import Literal, NamedTuple
 
-from check_delayed_repl.observe.connection import Refused, SampleFailed
 from check_delayed_repl.observe.dialect import Dialect
 from check_delayed_repl.observe.dialect import quoted as text
+from check_delayed_repl.observe.failures import Refused, SampleFailed
 from check_delayed_repl.rescue.plan import STAY_STOPPED, Plan, Step
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place, begins_at, next_start

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from check_delayed_repl.observe.connection import SESSION_TIMES, Answer, ConnectFailed, Refused, ask, connect
+from check_delayed_repl.observe.connection import SESSION_TIMES, Answer, ask, connect
 from check_delayed_repl.observe.dialect import Dialect, by_gtid, quoted, rows_of
+from check_delayed_repl.observe.failures import ConnectFailed, Refused
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.rescue.relaylog import SMALL_PAGE, Place, Row, TooMuch, Unreadable
 

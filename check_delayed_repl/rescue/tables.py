@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from check_delayed_repl.arguments import did_you_mean
 from check_delayed_repl.given import joined
-from check_delayed_repl.observe.connection import Refused
 from check_delayed_repl.observe.dialect import quoted as text
+from check_delayed_repl.observe.failures import Refused
 from check_delayed_repl.observe.heartbeat import identifier
 from check_delayed_repl.rescue.state import Session, State
 from check_delayed_repl.rescue.statements import ANY

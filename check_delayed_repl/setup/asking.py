@@ -6,8 +6,9 @@ import time
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from check_delayed_repl.observe.connection import Refused, ask, connect
+from check_delayed_repl.observe.connection import ask, connect
 from check_delayed_repl.observe.dialect import Dialect, rows_of
+from check_delayed_repl.observe.failures import Refused
 from check_delayed_repl.observe.heartbeat import table_name
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.words import clean
