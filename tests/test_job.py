@@ -120,18 +120,16 @@ def test_a_name_without_samples_is_warned_about(tool: Command, where: str) -> No
 
 def test_list(tool: Command, where: str) -> None:
     assert tool("job", "list", "--history", where, "--replica", R).stdout == f"no jobs are recorded for {R}\n"
-    history = opened(where)
     t = 1700000000.0
-    for line in (
+    add(
+        where,
         JobLine(t, "b2", "deshard", t),
         JobLine(t, "b1", "backup", t, t + 60),
         JobLine(t, "b3", "backup", t, None, True),
         JobLine(t, "bad\x1b[31m\n|", None, None, unreadable="started_at 'x' is no number"),
         JobLine(t, "b4", "backup", t, t - 1),
         JobLine(t, "b5", "backup", 1e300, 1e301),
-    ):
-        history.add_job(R, line)
-    history.close()
+    )
     done = run_module("check_delayed_repl.tool", "job", "list", "--history", where, "--replica", R, TZ="Europe/Berlin")
     assert (done.returncode, done.stderr) == (0, "")
     began = "2023-11-14 23:13:20 CET"
@@ -148,15 +146,8 @@ def test_list(tool: Command, where: str) -> None:
     done = tool("job", "list", "--history", where, "--replica", R, "--output", "json", "--kind", "deshard")
     (shown,) = (json.loads(line) for line in done.stdout.splitlines())
     assert shown.pop("seconds") > 1e7
-    assert shown == {
-        "id": "b2",
-        "kind": "deshard",
-        "replica": R,
-        "started_at": t,
-        "finished_at": None,
-        "status": "running",
-        "reason": None,
-    }
+    last = {"finished_at": None, "status": "running", "reason": None}
+    assert shown == {"id": "b2", "kind": "deshard", "replica": R, "started_at": t, **last}
 
 
 def test_whatever_it_is_called_a_wrong_record_can_be_ended(tool: Command, where: str) -> None:
@@ -245,11 +236,9 @@ def test_an_id_that_nobody_gets_is_no_job(where: str, to: str) -> None:
     assert job(where).void
 
 
-@pytest.mark.parametrize(
-    "script", ["$JOB start $WITH --replica typo 2>&-", "$JOB run $WITH --replica typo -- echo x 2>&-"]
-)
+@pytest.mark.parametrize("script", ["start $WITH --replica typo", "run $WITH --replica typo -- echo x"])
 def test_without_standard_error_nothing_else_is_written_to(where: str, script: str) -> None:
-    done = shell(script, where)
+    done = shell(f"$JOB {script} 2>&-", where)
     assert done.returncode == 0
     assert done.stdout in ("x\n", lines(where, "typo")[0].id + "\n")
 

@@ -217,39 +217,21 @@ def test_every_key(healthy: Verdict) -> None:
     text = render_document(verdict, Limits(job_limits=(("schema", 60.0),)), "db1:3306")
     assert text.count("\n") == 1
     document = json.loads(text)
-    assert list(document) == [
-        *("state", "condition", "findings", "trend", "metrics", "limits", "jobs", "replica", "config", "notes", "at")
-    ]
+    keys = "state condition findings trend metrics limits jobs replica config notes at"
+    assert " ".join(document) == keys
     assert (document["state"], document["condition"]) == ("OK", "in-range")
-    assert document["findings"][1] == {
-        "state": "WARNING",
-        "condition": "job-record-invalid",
-        "message": "Job (odd) / is invalid",
-    }
-    assert document["trend"] == {
-        "slope": 0.000123,
-        "intercept": 7203.125,
-        "correlation": 0.01,
-        "samples": 60,
-        "span": 590.0,
-    }
+    finding = {"state": "WARNING", "condition": "job-record-invalid", "message": "Job (odd) / is invalid"}
+    assert document["findings"][1] == finding
+    line = {"slope": 0.000123, "intercept": 7203.125, "correlation": 0.01}
+    assert document["trend"] == line | {"samples": 60, "span": 590.0}
     assert document["metrics"]["delay"] == 7203.5
     assert document["metrics"]["backup_age"] == 3600
     assert document["metrics"]["schema_held"] is None
     assert list(document["metrics"])[-3:] == ["sql_delay", "schema_age", "schema_held"]
     assert document["limits"]["min_delay_time"] == 5400
     assert document["limits"]["job_limits"] == {"schema": 60.0}
-    assert document["jobs"] == [
-        {
-            "id": "b1",
-            "kind": "backup",
-            "status": "active",
-            "started_at": 1699997000.0,
-            "finished_at": None,
-            "running": 3600.0,
-            "reason": "",
-        }
-    ]
+    job = {"id": "b1", "kind": "backup", "status": "active", "started_at": 1699997000.0}
+    assert document["jobs"] == [job | {"finished_at": None, "running": 3600.0, "reason": ""}]
     assert (document["replica"], document["at"]) == ("db1:3306", 1700000600.0)
 
 
