@@ -98,12 +98,10 @@ _TRY_AGAIN = (1213, 1020)
 _MAY_NOT = (1044, 1142, 1143, 1227, 1370)
 _ADDED_BEFORE = 1060
 _SYNTAX = 1064
-_NO_SPACE = " cannot be written: no space left: {}: make room on its server"
-_READ_ONLY = " cannot be written: {}: name a server that can be written to"
 _CAUSES = {
     **dict.fromkeys(_MAY_NOT, ": the account lacks a privilege: {}: see delayed-repl grants"),
-    **dict.fromkeys((1021, 1114), _NO_SPACE),
-    **dict.fromkeys((1290, 1792, 1836), _READ_ONLY),
+    **dict.fromkeys((1021, 1114), " cannot be written: no space left: {}: make room on its server"),
+    **dict.fromkeys((1290, 1792, 1836), " cannot be written: {}: name a server that can be written to"),
     _NO_TABLE: ": a table is missing: {}: restore it, or drop them all",
     1205: " is locked by another connection: see SHOW PROCESSLIST there",
 }

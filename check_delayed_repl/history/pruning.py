@@ -115,9 +115,8 @@ def _kept_since(history: History, number: int, cutoff: float) -> tuple[float, in
     )
     if begin is None:
         return cutoff, LARGEST - 1
-    where = "WHERE replica = ? AND arrival >= ? ORDER BY arrival LIMIT 1"
-    first = history._samples(where, (number, begin))
-    return (min(cutoff, first[0][2].t - EPISODE_MEMORY_S) if first else cutoff), int(begin)
+    first = "SELECT t FROM sample WHERE replica = ? AND arrival >= ? ORDER BY arrival LIMIT 1"
+    return min([cutoff, *(t - EPISODE_MEMORY_S for (t,) in history._select(first, (number, begin)))]), int(begin)
 
 
 def _jobs_over(lines: list[tuple[int, JobLine]], cutoff: float, before: int) -> list[int]:
