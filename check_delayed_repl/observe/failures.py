@@ -46,8 +46,6 @@ def scrubbed(text: str, secret: str) -> str:
     return one_line(text.replace(secret, MASK) if secret else text, MAX_TEXT)
 
 
-# --- reaching the server ---
-
-
 def late(where: str, budget: float, purpose: str) -> ConnectFailed:
+    """What to raise at a deadline, `budget` seconds after `purpose` was begun."""
     return ConnectFailed("timeout", f"{where}: no answer within {span(max(round(budget, 1), 0.0))} ({purpose})")
