@@ -94,11 +94,6 @@ class Summary:
             if found.state is State.CRITICAL:
                 self.pages.append(found)
 
-    def calm(self, t: float, count: int) -> None:
-        """So many samples more of the same, up to `t`."""
-        self.samples += count
-        self.end = t
-
 
 class Replay:
     """One recording under one set of limits."""
@@ -111,10 +106,12 @@ class Replay:
 
     def feed(self, records: Iterable[Record]) -> Iterator[StateChange]:
         """What there is to tell of the next records, in order of arrival."""
-        source = iter(records)
+        source, summary = iter(records), self.summary
         while block := list(islice(source, BLOCK)):
-            if not self._every and self.summary.state is State.OK and (samples := pass_over(self.fold, block)):
-                self.summary.calm(samples[-1].t, len(samples))
+            if not self._every and summary.state is State.OK and (samples := pass_over(self.fold, block)):
+                # So many more of the same.
+                summary.samples += len(samples)
+                summary.end = samples[-1].t
                 continue
             for record in block:
                 if isinstance(record, JobLine):

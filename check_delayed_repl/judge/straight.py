@@ -55,10 +55,12 @@ class Line:
 
     __slots__ = ("n", "sx", "sy", "sxx", "sxy", "t0", "d0")
 
-    def __init__(self, point: Point) -> None:
-        self.t0, self.d0 = point
+    def __init__(self, points: Sequence[Point]) -> None:
+        self.t0, self.d0 = points[0]
         self.n = 1
         self.sx = self.sy = self.sxx = self.sxy = 0.0
+        for t, d in points[1:]:
+            self.add(t, d)
 
     def add(self, t: float, d: float) -> None:
         x = t - self.t0
@@ -104,19 +106,22 @@ def jitter_of(noise: float) -> float:
     return max(LEAST_JITTER, JITTER_WIDTH * noise)
 
 
+def _residuals(points: Sequence[Point], trend: Trend) -> list[float]:
+    """Seconds by which each lies above the line through all of them."""
+    slope, intercept = trend.slope or 0.0, trend.intercept or 0.0
+    t_end = points[-1][0]
+    return [d - intercept - slope * (t - t_end) for t, d in points]
+
+
 def is_straight(points: Sequence[Point], tolerance: float) -> bool:
     if points[0][0] == points[-1][0]:
         return True
-    slope, intercept, *_ = least_squares(points)
-    assert slope is not None
-    assert intercept is not None
-    t_end = points[-1][0]
-    return all(abs(d - intercept - slope * (t - t_end)) <= tolerance for t, d in points)
+    return all(abs(off) <= tolerance for off in _residuals(points, least_squares(points)))
 
 
 def straight_end(points: Sequence[Point], tolerance: float) -> list[Point]:
     """The longest straight run of samples that ends with the newest."""
-    line = Line(points[-1])
+    line = Line(points[-1:])
     start = len(points) - 1
     while start > 0:
         t, d = points[start - 1]
@@ -168,14 +173,11 @@ def after_bend(points: Sequence[Point], window: float) -> Sequence[Point]:
 
 
 def slope_error_of(points: Sequence[Point], trend: Trend, noise: float) -> float:
-    slope, intercept = trend.slope, trend.intercept
-    assert slope is not None
-    assert intercept is not None
     n = len(points)
     t_end = points[-1][0]
     mean_x = sum([t - t_end for t, _ in points]) / n
     sxx = sum([(t - t_end - mean_x) ** 2 for t, _ in points])
-    left = sum([(d - intercept - slope * (t - t_end)) ** 2 for t, d in points])
+    left = sum([off**2 for off in _residuals(points, trend)])
     deviation = max(noise, sqrt(left / (n - 2)))
     return deviation / sqrt(sxx) if sxx > 0.0 else inf
 

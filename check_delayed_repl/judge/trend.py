@@ -181,7 +181,7 @@ def _stretch(points: Sequence[Point], window: float, noise: float) -> tuple[Sequ
         return end, NO_TREND
     trial_time = TRIAL_SHARE * window
     stretch = [points[0]]
-    line = Line(points[0])
+    line = Line(stretch)
     trial: list[Point] = []
     first_off = last_off = 0.0
     before = NO_TREND
@@ -221,9 +221,7 @@ def _stretch(points: Sequence[Point], window: float, noise: float) -> tuple[Sequ
                 if ended.span >= (trial_time if slope > 0 else trial_time / 2.0):
                     before = ended
             stretch = straight_end(points[: i + 1], tolerance)
-            line = Line(stretch[0])
-            for point in stretch[1:]:
-                line.add(*point)
+            line = Line(stretch)
             last_off = 0.0
             trial.clear()
     return stretch, before
