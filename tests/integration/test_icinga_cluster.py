@@ -57,9 +57,6 @@ class Cluster(NamedTuple):
     agent: Icinga
     started: float
 
-    def all(self) -> list[Icinga]:
-        return [self.master, *self.satellites.values(), self.agent]
-
 
 def make_certificates(nodes: dict[str, Icinga]) -> None:
     """An authority on the master, and a certificate that it signs for every node."""
