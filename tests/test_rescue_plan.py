@@ -17,6 +17,7 @@ from rescue_builders import UUID, channel, facts, state, transaction
 from check_delayed_repl.observe.connection import Answer
 from check_delayed_repl.observe.dialect import Dialect
 from check_delayed_repl.observe.failures import SampleFailed
+from check_delayed_repl.records import HELD_S
 from check_delayed_repl.rescue import run
 from check_delayed_repl.rescue.plan import Plan, Refusal, Waiting, forward, hold, resume, stay
 from check_delayed_repl.rescue.ready import checks
@@ -25,7 +26,7 @@ from check_delayed_repl.rescue.relaylog import Place, Row
 from check_delayed_repl.rescue.report import Report, Voice
 from check_delayed_repl.rescue.run import Failed, Runner
 from check_delayed_repl.rescue.standing import by_hand, differences, next_step, phase
-from check_delayed_repl.rescue.state import HELD_S, Gtids, Session, State, read
+from check_delayed_repl.rescue.state import Gtids, Session, State, read
 
 MYSQL, MARIADB, OLD = "9.7.4", "10.11.6-MariaDB-log", "5.6.24"
 UNTIL = "UNTIL RELAY_LOG_FILE = 'relay.000002', RELAY_LOG_POS = 900"

@@ -190,7 +190,7 @@ class Search:
         timed = wanted.since is not None or wanted.until is not None
         if timed:
             self._count_beats()
-        scan = self._scan()
+        scan = Scan(self._session, self._state, self._facts)
 
         def ranked() -> Iterator[tuple[tuple[int, ...], Transaction]]:
             for one in scan:
@@ -209,7 +209,7 @@ class Search:
         marks: list[Transaction] = []
         if name is None:
             self._count_beats()
-        scan = self._scan()
+        scan = Scan(self._session, self._state, self._facts)
         for one, waits in scan.all():
             if name is None:
                 moment = self.of(one)
@@ -248,12 +248,9 @@ class Search:
         if delay > 0 and cut and found.first and cut.relay != found.first.relay:
             found.cut, found.cut_delay = cut, delay
 
-    def _scan(self) -> Scan:
-        return Scan(self._session, self._state, self._facts)
-
     def _count_beats(self) -> None:
         """Counts the heartbeats that wait, where times decide what is taken."""
-        scan = self._scan()
+        scan = Scan(self._session, self._state, self._facts)
         for _ in scan:
             pass
         self._calibrate(scan.beats)

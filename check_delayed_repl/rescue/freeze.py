@@ -11,6 +11,7 @@ from check_delayed_repl.observe.dialect import Dialect
 from check_delayed_repl.observe.failures import Refused, SampleFailed
 from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.options import replica_name
+from check_delayed_repl.records import HELD_S
 from check_delayed_repl.rescue import find, plan, ready, tables
 from check_delayed_repl.rescue.base import KIND, Action
 from check_delayed_repl.rescue.plan import Refusal
@@ -18,7 +19,7 @@ from check_delayed_repl.rescue.record import Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place
 from check_delayed_repl.rescue.run import Failed, Stopped, current, lock, stop_now, stop_statement
 from check_delayed_repl.rescue.standing import FIND, Next, passed
-from check_delayed_repl.rescue.state import HELD_S, Channel, channels, named, read
+from check_delayed_repl.rescue.state import Channel, channels, named, read
 from check_delayed_repl.rescue.statements import ANY
 from check_delayed_repl.words import one_line, span, utc
 

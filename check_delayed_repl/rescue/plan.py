@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from check_delayed_repl.observe.dialect import quoted
+from check_delayed_repl.records import HELD_S
 from check_delayed_repl.rescue.record import Facts
 from check_delayed_repl.rescue.relaylog import Place, Transaction
 from check_delayed_repl.rescue.standing import (
@@ -23,7 +24,7 @@ from check_delayed_repl.rescue.standing import (
     passed,
     skipped_or_lost,
 )
-from check_delayed_repl.rescue.state import HELD_S, Channel, State, in_variables
+from check_delayed_repl.rescue.state import Channel, State, in_variables
 
 KILLED = 1317
 """The error that an applier stops with when it is killed, as freeze does."""
@@ -92,14 +93,10 @@ class Waiting:
 
 def missing(state: State) -> list[str]:
     """The rights that acting needs and the account has not."""
-    if state.rights is None or {"ALL PRIVILEGES", "SUPER"} & state.rights:
-        return []
     if state.mariadb:
-        needed = {"REPLICATION SLAVE ADMIN", "SLAVE MONITOR"}
-    else:
-        needed = {"REPLICATION SLAVE", "REPLICATION CLIENT"}
-        needed.add("REPLICATION_SLAVE_ADMIN" if state.say.numbers >= (8, 0, 0) else "SUPER")
-    return sorted(needed - state.rights)
+        return state.lacks("REPLICATION SLAVE ADMIN", "SLAVE MONITOR")
+    admin = "REPLICATION_SLAVE_ADMIN" if state.say.numbers >= (8, 0, 0) else "SUPER"
+    return state.lacks("REPLICATION SLAVE", "REPLICATION CLIENT", admin)
 
 
 def pending(state: State) -> str:

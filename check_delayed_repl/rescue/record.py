@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from check_delayed_repl.rescue.state import HELD_S
+from check_delayed_repl.records import HELD_S
 
 _MAX_BYTES = 1 << 20
 

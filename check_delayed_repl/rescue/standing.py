@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from check_delayed_repl.records import HELD_S
 from check_delayed_repl.rescue.record import Facts
 from check_delayed_repl.rescue.relaylog import Place, Transaction
-from check_delayed_repl.rescue.state import HELD_S, State
+from check_delayed_repl.rescue.state import State
 
 
 class Next(NamedTuple):

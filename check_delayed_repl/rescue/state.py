@@ -12,6 +12,7 @@ from check_delayed_repl.observe.connection import SESSION_TIMES, Answer, ask, co
 from check_delayed_repl.observe.dialect import Dialect, by_gtid, quoted, rows_of
 from check_delayed_repl.observe.failures import ConnectFailed, Refused
 from check_delayed_repl.observe.target import Target
+from check_delayed_repl.records import HELD_S
 from check_delayed_repl.rescue.relaylog import SMALL_PAGE, Place, Row, TooMuch, Unreadable
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 KEPT_BYTES = 16384
 """Of an event's row: its statement may be as large as the server takes."""
-HELD_S = 2147483647
-"""The largest delay that a server takes: with it neither START nor a restart applies anything."""
 NO_SUCH_FILE = 1220
 _SESSION = (
     "SET SESSION time_zone = '+00:00', sql_mode = '', autocommit = 1, sql_select_limit = 18446744073709551615,"
@@ -146,6 +145,12 @@ class State(NamedTuple):
     @property
     def held(self) -> bool:
         return self.channel.delay == HELD_S
+
+    def lacks(self, *rights: str) -> list[str]:
+        """Those of these that the account has not, as far as that can be told."""
+        if self.rights is None or {"ALL PRIVILEGES", "SUPER"} & self.rights:
+            return []
+        return sorted(set(rights) - self.rights)
 
 
 class Session:
