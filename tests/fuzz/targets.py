@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import socket
 import tempfile
 import time
@@ -229,8 +230,8 @@ def optionfile(data: bytes) -> None:
                 used = settings(Target(defaults_file=str(_FILE), defaults_group=group))
                 assert 0 < used.port < 65536
             except OptionFileError as error:
-                # It quotes nothing of the file but names of files.
-                named = any(SECRET.encode() in one and one.strip()[:1] == b"!" for one in data.split(b"\n"))
+                # It quotes nothing of the file but names, of files and of options for TLS.
+                named = re.search(rb"(?im)^\W*(!.*|[^=\n]*(ssl|tls)[^=\n]*)" + SECRET.encode(), data)
                 _one_line(str(error).replace(SECRET, "") if named else error)
     finally:
         _FILE.unlink(missing_ok=True)
