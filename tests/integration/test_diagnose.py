@@ -184,8 +184,12 @@ def test_a_pt_slave_delay_that_has_died_is_named(external: Watched) -> None:
     scene, wide = external, ("--max-delay-time", "22")
     external.pair.slave_delay.terminate()  # which lets the SQL thread run
     scene.expect("CRITICAL", "delay-out-of-bounds", 60, *wide)
-    found = diagnosed(scene, *wide)
-    assert "pt-slave-delay" in found["now"]["text"]
+
+    def named() -> dict[str, Any] | None:
+        found = diagnosed(scene, *wide)
+        return found if found["now"] and "pt-slave-delay" in found["now"]["text"] else None
+
+    found = wait_until(named, 30, "diagnose names pt-slave-delay")
     assert any(step["commands"][:1] == ["pgrep -af pt-slave-delay"] for step in found["findings"][0]["next"])
     pasted(external.replica, found)
     assert external.replica.threads()[1] == "No", "what is left of the line stays"
