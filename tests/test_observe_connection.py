@@ -6,6 +6,7 @@ What a real server says is tested with real servers; this is what none of them w
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import struct
 import sys
@@ -37,6 +38,7 @@ from listeners import (
     table,
 )
 
+from check_delayed_repl.observe.connection import ask, connect
 from check_delayed_repl.observe.sample import Observer
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.observe.wire import Connection, PyMySQLConnection
@@ -88,6 +90,19 @@ def test_a_server_that_falls_silent_at_any_point() -> None:
             sample = sampled(target, 0.4)
         assert sample.error == "timeout"
         assert sample.message == f"127.0.0.1:{target.port}: no answer within 0.4 s ({when})"
+
+
+def test_an_interrupted_question_gets_no_answer_later() -> None:
+    with listening(saying(greeting(), okay(2))) as target:
+        connection = connect(target, time.monotonic() + 60, raw=True)
+        before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                ask(connection, "SELECT 1", "asking")
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert not connection.open
 
 
 def test_a_full_queue_of_connections(tmp_path: Path) -> None:

@@ -88,17 +88,22 @@ def test_an_address_with_a_zone() -> None:
 
 def test_no_file_descriptor_is_left() -> None:
     code = """
-import os, resource, time
+import os, resource, socket, time
 from check_delayed_repl.observe import names
 from check_delayed_repl.observe.sample import Observer
 from check_delayed_repl.observe.target import Target
-resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1,) * 2)
-for target in (Target(host="127.0.0.1", user="u"), Target(socket="/nowhere", user="u"), Target(host="db.x", user="u")):
+server = socket.create_server(("127.0.0.1", 0))
+there = Target(host="127.0.0.1", port=server.getsockname()[1], user="u")
+used = len(os.listdir("/proc/self/fd")) - 1
+targets = (there, Target(socket="/nowhere", user="u"), Target(host="db.x", user="u"))
+# With one left there is none to load the driver from.
+for left, target in [(1, there), *((0, target) for target in targets)]:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + left,) * 2)
     sample = Observer(target).sample(time.monotonic() + 5, None)
     print(sample.error, "out of file descriptors" in sample.message)
 """
     done = run_python("-c", code)
-    assert (done.stderr, done.stdout) == ("", "connect-failed True\n" * 3)
+    assert (done.stderr, done.stdout) == ("", "connect-failed True\n" * 4)
 
 
 class Resolver:

@@ -91,19 +91,19 @@ def connect(target: Target, deadline: float, database: str | None = None, *, raw
             raise ConnectFailed("connect-failed", f"{found.where}: the {name} holds a NUL character")
     try:
         sock, address = _reach(found, deadline, budget)
+        try:
+            from check_delayed_repl.observe.wire import Connection
+
+            connection = Connection(found, address, deadline, database, raw=raw)
+            connection.budget = budget
+        except BaseException:
+            sock.close()
+            raise
     except OSError as error:
         if error.errno not in _NO_FILES:
             raise
         text = f"out of file descriptors ({error.strerror}): raise ulimit -n, or systemd's LimitNOFILE="
         raise ConnectFailed("connect-failed", f"{found.where}: {text}") from None
-    try:
-        from check_delayed_repl.observe.wire import Connection
-
-        connection = Connection(found, address, deadline, database, raw=raw)
-        connection.budget = budget
-    except BaseException:
-        sock.close()
-        raise
     try:
         connection.connect(sock)
     except Exception as error:  # noqa: BLE001  what is not MySQL's makes PyMySQL fail in any way

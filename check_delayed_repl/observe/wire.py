@@ -143,6 +143,10 @@ class Connection(PyMySQLConnection):
             if type(error).__module__ == "ssl" and (reason := str(getattr(error, "reason", None) or "")):
                 raise self.failure("lost" if "EOF" in reason else "tls", reason.replace("_", " ").lower()) from None
             raise self.failure("lost", error.strerror or "") from None
+        except BaseException:
+            # Interrupted: the next question would get the answer to this one.
+            self._force_close()  # type: ignore[attr-defined]
+            raise
 
     def _write_bytes(self, data: bytes) -> None:
         self._by_deadline(self._sock.sendall, data)
