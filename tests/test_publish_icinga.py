@@ -193,13 +193,15 @@ def test_whatever_answers_all_is_kept(
     assert done.trouble.isprintable()
 
 
-@pytest.mark.parametrize(("pause", "drip"), [(5.0, 0.0), (0.0, 0.2)])
-def test_silence_and_drips_end_in_time(
-    icinga: Icinga, server: Server, monkeypatch: pytest.MonkeyPatch, pause: float, drip: float
+@pytest.mark.parametrize(("pause", "drip", "flood"), [(5.0, 0.0, 0), (0.0, 0.2, 0), (0.0, 0.0, 1_000_000)])
+def test_silence_drips_and_floods_end_in_time(
+    icinga: Icinga, server: Server, monkeypatch: pytest.MonkeyPatch, pause: float, drip: float, flood: int
 ) -> None:
     monkeypatch.setattr("check_delayed_repl.publish.icinga2.TIMEOUT_S", 1.0)
     icinga.deliver(many(9))
     server.pause_s, server.drip_s = pause, drip
+    if flood:
+        server.answer = lambda _: b"HTTP/1.1 100 Continue\r\n\r\n" * flood
     done = icinga.deliver(many(9))
     assert done.trouble.endswith("no answer within 1 s")
     assert len(done.rest) == 9

@@ -122,17 +122,22 @@ class Icinga:
 
 
 class _Socket(ssl.SSLSocket):
-    """On it a request ends in time, however slowly an answer drips in."""
+    """On it a request ends in time, whether its answer drips in or never ends."""
 
     until = 0.0
     """By time.monotonic()."""
 
+    def _arm(self) -> None:
+        if (left := self.until - time.monotonic()) <= 0:
+            raise TimeoutError
+        self.settimeout(left)
+
     def send(self, *args: Any, **more: Any) -> int:
-        self.settimeout(max(0.001, self.until - time.monotonic()))
+        self._arm()
         return super().send(*args, **more)
 
     def recv_into(self, *args: Any, **more: Any) -> int:
-        self.settimeout(max(0.001, self.until - time.monotonic()))
+        self._arm()
         return super().recv_into(*args, **more)
 
 
