@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
 from pathlib import Path
 
@@ -122,6 +123,13 @@ def is_good(before: list[Record], after: list[Record] = CALM) -> bool:
 def test_a_calm_line_is_enough() -> None:
     assert is_good([])
     assert is_good([calm(T - 10.0 * i) for i in range(50, 0, -1)])
+
+
+def test_a_calm_sample_now_and_then_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "BLOCK", 16)
+    samples = [calm(T + 10.0 * i) for i in range(160)]
+    after: list[Record] = [s._replace(error="timeout") if i % 10 == 3 else s for i, s in enumerate(samples)]
+    assert is_good([], after)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 
-from check_delayed_repl.judge.calm import add
+from check_delayed_repl.judge.calm import add, pass_over
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.observed import DAY, RELAY_FREE, Observed
 from check_delayed_repl.limits import Limits
@@ -48,7 +48,12 @@ class LateFold:
                 self.cannot_converge = self.cannot_converge or record.id in self._older_jobs
             elif self._known is None and (self._past.bare or record.server is not None):
                 self._known = record.t
-        samples = add(self.fold, block)
+        samples = pass_over(self.fold, [record for _, record in block])
+        if not samples:
+            # One calm sample at its end is enough.
+            for arrival, record in block[:-1]:
+                self.fold.add(record, arrival)
+            samples = add(self.fold, block[-1:])
         if not samples:
             return False
         if not self._past.bare and any(map(_says_little, samples)):
