@@ -18,9 +18,11 @@ import pytest
 from conftest import Command, wait_until
 from listeners import HEALTHY, PASSWORD, dripping, error, greeting, listening, living, silent
 
+from check_delayed_repl.configfile import Replica
 from check_delayed_repl.history import open_history
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.records import Sample
+from check_delayed_repl.worker import scheduler
 from check_delayed_repl.worker import writer as writer_module
 from check_delayed_repl.worker.writer import Writer
 
@@ -207,6 +209,28 @@ def test_samples_are_kept_while_the_history_cannot_be_written(tmp_path: Path) ->
     assert sum(sample.t < there for sample in samples) >= 2
     for one, other in pairwise(samples):
         assert one.t < other.t
+
+
+def test_a_replica_without_a_thread_gets_one_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where a container's limit of processes is reached for a moment."""
+    refusals = iter(range(2))
+
+    def start(sampler: threading.Thread) -> None:
+        if next(refusals, None) is not None:
+            raise RuntimeError("can't start new thread")
+        threading.Thread.start(sampler)
+
+    monkeypatch.setattr(scheduler._Sampler, "start", start)
+    monkeypatch.setattr(scheduler, "SHORT_S", 0.05)
+    with listening(HEALTHY) as target:
+        replicas = [Replica(name, target, interval=0.1) for name in ("a", "b")]
+        writer = Writer(str(tmp_path / "h.db"), 30.0, 1e9)
+        assert scheduler.Scheduler(replicas, {}, writer, 1).run() == 0
+    assert len(kept(tmp_path / "h.db", "a")) == len(kept(tmp_path / "h.db", "b")) == 1
+    said = capsys.readouterr().err
+    assert said.count("a and perhaps others are not sampled: can't start new thread: raise TasksMax= or ulimit") == 1
 
 
 def test_samples_that_are_lost_are_told(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ BACKOFF_FACTOR = 6
 BACKOFF_MAX_S = 60.0
 STOP_S = 0.7
 """How long samples on their way are waited for at the end; the history gets as much again."""
+SHORT_S = 5.0
+"""How often a thread is asked for where there was none left for a replica."""
 
 Newest = Mapping[str, "Sample | None"]
 """The newest sample of each replica that tells a delay or a source, as far as the history has one."""
@@ -38,6 +40,8 @@ class Scheduler:
         # Unlike a threading.Event, a signal handler may use it at any moment.
         self.incoming: queue.SimpleQueue[tuple[Sequence[Replica], Newest] | None] = queue.SimpleQueue()
         self._stopping = False
+        self._short = ""
+        """Why some replicas have no thread; empty where all have one."""
 
     def stop(self) -> None:
         """Ends `run` soon. May be called from a signal handler."""
@@ -60,15 +64,16 @@ class Scheduler:
             notify("STOPPING=1")
         lost = self._finish()
         log(f"stopped; {lost} samples are lost, because the history could not be written" if lost else "stopped")
-        return 1 if lost or not self._samplers else 0
+        return 1 if lost or self._short else 0
 
     def _wait(self) -> None:
         alive_s = watchdog_s()
         while not self._stopping and any(sampler.left for sampler in self._samplers.values()):
             if alive_s:
                 notify("WATCHDOG=1")
+            self._start()
             with contextlib.suppress(queue.Empty):
-                incoming = self.incoming.get(timeout=alive_s or 60.0)
+                incoming = self.incoming.get(timeout=min(alive_s or inf, SHORT_S if self._short else 60.0))
                 if incoming is not None:
                     self._replace(*incoming)
                     log(f"read the configuration again: taking samples of {_named(incoming[0])}")
@@ -94,11 +99,19 @@ class Scheduler:
         for place, sampler in enumerate(entering):
             # Spread over the interval, so that a thousand replicas are a steady trickle of samples.
             sampler.due = start + sampler.replica.interval * place / len(entering)
-            try:
-                sampler.start()
-            except RuntimeError as error:
-                del self._samplers[sampler.replica.name]
-                log(f"{sampler.replica.name}: is not sampled: {error}: raise TasksMax= or ulimit -u, and restart")
+
+    def _start(self) -> None:
+        """Starts those that have no thread yet; where the machine has none left, they are tried again."""
+        short = ""
+        for name, sampler in self._samplers.items():
+            if sampler.ident is None and not short:
+                try:
+                    sampler.start()
+                except RuntimeError as error:
+                    short = f"{name} and perhaps others are not sampled: {error}: raise TasksMax= or ulimit -u"
+        if short and not self._short:
+            log(short)
+        self._short = short
 
     def _finish(self) -> int:
         """Lets samples on their way end, writes what is left; returns how many samples are lost."""
@@ -106,7 +119,8 @@ class Scheduler:
         for sampler in self._samplers.values():
             sampler.ending.set()
         for sampler in self._samplers.values():
-            sampler.join(max(0.0, deadline - time.monotonic()))
+            if sampler.ident is not None:
+                sampler.join(max(0.0, deadline - time.monotonic()))
         return self.writer.finish(STOP_S if self._stopping else None)
 
 
