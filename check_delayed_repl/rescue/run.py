@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from check_delayed_repl.observe.dialect import Dialect
 from check_delayed_repl.observe.dialect import quoted as text
-from check_delayed_repl.observe.failures import Refused, SampleFailed
+from check_delayed_repl.observe.failures import Refused
 from check_delayed_repl.rescue.plan import STAY_STOPPED, Plan, Step
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place, begins_at, next_start
@@ -57,8 +57,8 @@ def stop_now(session: Session, channel: str | None, finish: bool, voice: Voice) 
                     with suppress(Refused):
                         other.connect()
                 more = _kill(other, channel)
-            except SampleFailed as error:  # the next time, a connection may be free
-                other, more = Session(session.target, session.timeout), Stopped([], str(error))
+            except Exception as error:  # noqa: BLE001  the next time, a connection may be free
+                other, more = Session(session.target, session.timeout), Stopped([], str(error) or type(error).__name__)
             refused = more.refused or ("" if more.statements else stopped.refused)
             stopped = Stopped([*stopped.statements, *more.statements], refused)
             if refused and not said and not over.is_set():
