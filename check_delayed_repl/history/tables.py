@@ -319,11 +319,13 @@ class History(Database):
         def work() -> None:
             _, epoch = self._counter()
             # A fold over samples that have been taken back since it was begun must not come to stay.
-            if self._epoch in (None, epoch):
+            known = self._rows("SELECT number FROM replica WHERE name = ?", (codec.name(replica),))
+            if known and self._epoch in (None, epoch):
+                # Not by REPLACE … SELECT, of which a server that logs statements warns each time.
                 self._run(
                     "REPLACE INTO fold (replica, judge, arrival, folded, saved_at, episode_arrival, kinds)"
-                    " SELECT number, ?, ?, ?, ?, ?, ? FROM replica WHERE name = ?",
-                    (key, arrival, text, self.now(), episode_arrival, " ".join(kinds), codec.name(replica)),
+                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (known[0][0], key, arrival, text, self.now(), episode_arrival, " ".join(kinds)),
                 )
 
         deadline = self.deadline
