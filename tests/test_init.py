@@ -257,16 +257,20 @@ def test_filters_that_keep_heartbeats_out(status: dict[str, str], binlog: dict[s
     assert ("allow-filter" in found["config.toml"]) == bool(status)
 
 
-def test_an_option_file_of_the_source_brings_its_own_login(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_option_file_of_the_source_brings_its_own_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Target] = []
+    files = {"whole": "user = you\npassword = y\n", "user": "user = you\n", "password": "password = y\n", "none": ""}
+    for name, text in files.items():
+        (tmp_path / name).write_text(f"[client]\n{text}port = 3306\n")
     monkeypatch.setattr(init, "facts", lambda target, _: asked.append(target) or server("8.4.3", 1))
-    for options in ([], ["--source-user", "me"], ["--source-defaults-file", __file__]):
+    for options in ([], ["--source-user", "me"], *(["--source-defaults-file", str(tmp_path / name)] for name in files)):
         parser = Parser("delayed-repl init")
         init.add_arguments(parser)
         args = parser.parse_args(["-H", "db7", "-u", "root", "-p", "x", "--to", "new", *options])
         init._source(args, target_from(args), STATUS)
     assert [(one.host, one.user, one.password) for one in asked] == [
-        *(("db1", "root", "x"), ("db1", "me", "x"), ("db1", None, None))
+        *(("db1", "root", "x"), ("db1", "me", "x"), ("db1", None, None), ("db1", None, None)),
+        *(("db1", "root", None), ("db1", "root", "x")),
     ]
 
 

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from check_delayed_repl.arguments import UsageError, filled, server_delay
 from check_delayed_repl.commands import CommandFailed, complain
-from check_delayed_repl.observe.address import settings
+from check_delayed_repl.observe.address import from_file, settings
 from check_delayed_repl.observe.failures import Refused, SampleFailed
+from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.observe.replication import chosen, version_numbers
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.options import ADDRESS, HEARTBEATS, LOGIN, NAME, SOURCE, add_options, listed, target_from
@@ -126,8 +127,13 @@ def _source(args: argparse.Namespace, target: Target, status: Row) -> Facts | No
         port=None if socket else args.source_port or int(status.get("source_port") or 3306),
         socket=socket,
     )
-    if args.source_defaults_file:  # whose login takes the place of the replica's whole
-        there = there._replace(user=None, password=None, defaults_file=args.source_defaults_file)
+    if args.source_defaults_file:
+        there = there._replace(defaults_file=args.source_defaults_file)
+        with suppress(OptionFileError):  # which is told below
+            named = from_file(there)
+            # A user that it names takes the place of the replica's login whole.
+            if "user" in named or "password" in named:
+                there = there._replace(user=None if "user" in named else there.user, password=None)
     login = {"user": args.source_user, "password": args.source_password}
     there = there._replace(**{field: value for field, value in login.items() if value is not None})
     try:

@@ -46,7 +46,7 @@ def settings(target: Target) -> Settings:
     Host `localhost`, or none, without a port means the local socket, as with the servers' own clients; a host that is
     given beats a socket from the file.
     """
-    file = _from_file(target)
+    file = from_file(target)
     host = target.host or file.get("host") or "localhost"
     port = target.port or _port(target, file)
     by_tcp = not target.host and (file.get("protocol") or "").lower() == "tcp"
@@ -80,7 +80,8 @@ def server_name(target: Target) -> str:
     return f"{where}{CHANNEL_SEPARATOR}{target.channel}" if target.channel else where
 
 
-def _from_file(target: Target) -> dict[str, str | None]:
+def from_file(target: Target) -> dict[str, str | None]:
+    """The options of a target's option file; nothing where it has none. Raises OptionFileError."""
     if target.defaults_file is None:
         return {}
     groups = (target.defaults_group, *_ALSO.get(target.defaults_group, ()))
