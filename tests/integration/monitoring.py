@@ -226,7 +226,8 @@ class Station(Machine):
         self.spawn(f"{TOOL} worker {config} --history '{history}'", "/tmp/worker.log", user=USER)
 
     def kill_worker(self) -> None:
-        self.run("kill -9 $(pgrep -f '[d]elayed-repl worker')")
+        # By its whole path: Nagios, too, looks for processes with these words, in processes that have them.
+        self.run("pkill -9 -f '/[d]elayed-repl worker'")
 
 
 def _published(publish: str, replicas: dict[str, str], history: str, interval: float) -> str:

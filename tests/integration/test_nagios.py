@@ -165,7 +165,7 @@ def calm(nagios: Nagios, line: Pair) -> None:
         for each in job(nagios, f"list --replica {host} --output json").splitlines():
             if '"status": "running"' in each:
                 job(nagios, f"finish {json.loads(each)['id']} --replica {host}")
-    if not nagios.station.run("pgrep -f '[d]elayed-repl worker'", check=False).output:
+    if not nagios.station.run("pgrep -f '/[d]elayed-repl worker'", check=False).output:
         nagios.station.worker("db8")
 
 
