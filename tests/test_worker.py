@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import signal
@@ -115,6 +116,18 @@ def test_it_ends_when_it_is_told_to(tmp_path: Path, number: int) -> None:
     assert len(kept(history)) == 1
 
 
+def test_a_signal_that_the_system_hands_to_another_thread_is_heard(tmp_path: Path) -> None:
+    with listening(HEALTHY) as target:
+        worker = started(tmp_path / "h.db", *reaching(target), "--interval", "60")
+        wait_until(lambda: (tmp_path / "h.db").exists() and kept(tmp_path / "h.db"))
+        number = worker.process.pid
+        thread = max(map(int, os.listdir(f"/proc/{number}/task")))
+        assert thread != number
+        ctypes.CDLL(None).tgkill(number, thread, signal.SIGTERM)
+        worker.process.wait(30)
+        assert ended(worker)[0] == 0
+
+
 def test_it_ends_in_the_middle_of_a_sample(tmp_path: Path) -> None:
     called = threading.Event()
 
@@ -223,7 +236,7 @@ def test_a_replica_without_a_thread_gets_one_later(
         threading.Thread.start(sampler)
 
     monkeypatch.setattr(scheduler._Sampler, "start", start)
-    monkeypatch.setattr(scheduler, "SHORT_S", 0.05)
+    monkeypatch.setattr(scheduler, "BEAT_S", 0.05)
     with listening(HEALTHY) as target:
         replicas = [Replica(name, target, interval=0.1) for name in ("a", "b")]
         writer = Writer(str(tmp_path / "h.db"), 30.0, 1e9)

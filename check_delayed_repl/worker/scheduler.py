@@ -22,8 +22,9 @@ BACKOFF_FACTOR = 6
 BACKOFF_MAX_S = 60.0
 STOP_S = 0.7
 """How long samples on their way are waited for at the end; the history gets as much again."""
-SHORT_S = 5.0
-"""How often a thread is asked for where there was none left for a replica."""
+BEAT_S = 1.0
+"""How long a signal may go unheard, which the system may hand to any thread; and how often a thread is asked for where
+there was none left for a replica."""
 
 Newest = Mapping[str, "Sample | None"]
 """The newest sample of each replica that tells a delay or a source, as far as the history has one."""
@@ -73,7 +74,7 @@ class Scheduler:
                 notify("WATCHDOG=1")
             self._start()
             with contextlib.suppress(queue.Empty):
-                incoming = self.incoming.get(timeout=min(alive_s or inf, SHORT_S if self._short else 60.0))
+                incoming = self.incoming.get(timeout=min(alive_s or BEAT_S, BEAT_S))
                 if incoming is not None:
                     self._replace(*incoming)
                     log(f"read the configuration again: taking samples of {_named(incoming[0])}")
