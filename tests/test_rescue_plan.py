@@ -24,7 +24,7 @@ from check_delayed_repl.rescue.ready import checks
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place, Row
 from check_delayed_repl.rescue.report import Report, Voice
-from check_delayed_repl.rescue.run import Failed, Runner
+from check_delayed_repl.rescue.run import Failed, Runner, Stopped
 from check_delayed_repl.rescue.standing import by_hand, differences, next_step, phase
 from check_delayed_repl.rescue.state import Gtids, Session, State, read
 
@@ -394,6 +394,17 @@ def test_a_stop_that_waits_goes_on_where_no_second_connection_is_free(monkeypatc
     stopped = run.stop_now(cast("Session", server), "", False, voice)
     assert (stopped.statements, stopped.refused) == (["STOP SLAVE SQL_THREAD"], "too many connections")
     assert "STOP SLAVE SQL_THREAD has been sent, and waits" in voice.said[0]
+
+
+def test_a_stop_is_sent_where_no_thread_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", full)
+    server = Locked()
+    server.told.set()
+    stopped = run.stop_now(cast("Session", server), "", False, Voice(True))
+    assert stopped == Stopped(["STOP SLAVE SQL_THREAD"], "can't start new thread")
 
 
 class Persisted(Silent):

@@ -58,6 +58,7 @@ def stop_now(session: Session, channel: str | None, finish: bool, voice: Voice) 
                         other.connect()
                 more = _kill(other, channel)
             except Exception as error:  # noqa: BLE001  the next time, a connection may be free
+                other.close()
                 other, more = Session(session.target, session.timeout), Stopped([], str(error) or type(error).__name__)
             refused = more.refused or ("" if more.statements else stopped.refused)
             stopped = Stopped([*stopped.statements, *more.statements], refused)
@@ -70,13 +71,16 @@ def stop_now(session: Session, channel: str | None, finish: bool, voice: Voice) 
         other.close()
 
     killing = threading.Thread(target=go_on_killing, daemon=True)
-    if not finish:
-        killing.start()
+    try:
+        if not finish:
+            killing.start()
+    except RuntimeError as error:  # No thread is free: the STOP comes first.
+        stopped = Stopped(stopped.statements, str(error))
     try:
         session.ask(statement, "stopping the SQL thread", patience=86400)
     finally:
         over.set()
-    if not finish:
+    if killing.ident:
         killing.join(BUSY_S)
     return Stopped([*dict.fromkeys(stopped.statements), statement], stopped.refused)
 
