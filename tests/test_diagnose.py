@@ -261,6 +261,10 @@ def texts(picture: Diagnosis) -> str:
             *("SHOW SLAVE STATUS FOR CHANNEL 'c'\\G", "CHANGE MASTER TO MASTER_AUTO_POSITION = 1"),
         ),
         (
+            *(Dialect("9.7.0", named=True), "START REPLICA SQL_THREAD FOR CHANNEL ''"),
+            *("SHOW REPLICA STATUS FOR CHANNEL ''\\G", "CHANGE REPLICATION SOURCE TO SOURCE_AUTO_POSITION = 1"),
+        ),
+        (
             *(Dialect("5.5.5-10.11.6-MariaDB", "c"), "START SLAVE 'c' SQL_THREAD"),
             *("SHOW SLAVE 'c' STATUS\\G", "CHANGE MASTER 'c' TO MASTER_USE_GTID = slave_pos"),
         ),

@@ -165,6 +165,14 @@ def test_what_does_not_wait_has_been_applied_or_is_not_there(name: str, late: bo
         forward(state(), facts(), name, waiting(state(), target=None, matches=0))
 
 
+def test_the_channel_without_a_name_is_named_where_there_are_others() -> None:
+    """MySQL would mean all of them, or refuse."""
+    server = state(MYSQL, alone=False)
+    every = [*statements(forward(server, facts(), "T", waiting(server))), *statements(resume(server, facts(), None, 1))]
+    assert all(one.endswith(" FOR CHANNEL ''") for one in every if not one.startswith("SET PERSIST")), every
+    assert not any("CHANNEL" in one for one in statements(forward(state(MYSQL), facts(), "T", waiting(server))))
+
+
 def test_a_forward_on_its_way_is_joined() -> None:
     server = state(sql="Yes", until=Place("relay.000002", 900), delay=0)
     assert forward(server, facts(phase="forwarding"), "x", waiting(server)) == Plan(join=True)

@@ -38,9 +38,10 @@ def ask_server(target: Target, deadline: float) -> Server | None:
             asking(SESSION, "preparing the session")
         # A proxy greets with a version of its own.
         version = (asking("SELECT VERSION()", "asking for its version").rows[0][0] or b"").decode("utf-8", "replace")
-        server = Server(Dialect(version, target.channel or ""))
+        server = Server(Dialect(version, target.channel or "", target.channel is not None))
         status = read_status(asking, version, target.channel, connection.secret)
-        server = Server(Dialect(version, status.channel), _place(answers[-1], status.channel))
+        dialect = Dialect(version, status.channel, target.channel is not None)
+        server = Server(dialect, _place(answers[-1], status.channel))
         server = server._replace(heartbeats=_heartbeats(asking, target))
     return server
 

@@ -46,10 +46,11 @@ class Dialect:
     """How to talk to one channel of one server.
 
     `version` is what the server calls itself: with `MariaDB` in it where it is one. `channel` is a MySQL channel or
-    MariaDB connection name; empty for the one without a name.
+    MariaDB connection name; empty for the one without a name. `named`: say so too, where there may be others, which
+    MySQL would mean as well otherwise, or refuse.
     """
 
-    def __init__(self, version: str, channel: str = "") -> None:
+    def __init__(self, version: str, channel: str = "", named: bool = False) -> None:
         self.version = version
         self.channel = channel
         self.mariadb = is_mariadb(version)
@@ -67,7 +68,7 @@ class Dialect:
         """What it calls its source in statements that change it."""
         self.before = f" {quoted(channel)}" if channel and self.mariadb else ""
         """The channel where MariaDB wants it: behind the verb."""
-        self.behind = f" FOR CHANNEL {quoted(channel)}" if channel and not self.needs_place else ""
+        self.behind = f" FOR CHANNEL {quoted(channel)}" if (channel or named) and not self.needs_place else ""
         """The channel where MySQL wants it: at the end."""
 
     def start(self, thread: str = "", until: tuple[str, int] | None = None) -> str:

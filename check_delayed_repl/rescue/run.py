@@ -86,11 +86,10 @@ def stop_now(session: Session, channel: str | None, finish: bool, voice: Voice) 
 
 
 def stop_statement(version: str, channel: str | None) -> str:
-    say = Dialect(version, channel or "")
+    say = Dialect(version, channel or "", channel is not None)
     if say.mariadb and channel is None:
         return "STOP ALL SLAVES SQL_THREAD"
-    nameless = channel == "" and not say.needs_place
-    return say.stop("SQL_THREAD") + (" FOR CHANNEL ''" if nameless else "")
+    return say.stop("SQL_THREAD")
 
 
 def _kill(session: Session, channel: str | None) -> Stopped:

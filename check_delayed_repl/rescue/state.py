@@ -95,6 +95,8 @@ class Channel(NamedTuple):
     tries_left: int | None
     """How often the IO thread will try to reach its source before it gives up; None where it does not say."""
     relay_space: int
+    alone: bool = True
+    """There is no other channel on this server."""
 
     @property
     def io_lives(self) -> bool:
@@ -125,7 +127,7 @@ class State(NamedTuple):
     @property
     def say(self) -> Dialect:
         """How to talk to this channel."""
-        return Dialect(self.version, self.channel.name)
+        return Dialect(self.version, self.channel.name, not self.channel.alone)
 
     @property
     def mariadb(self) -> bool:
@@ -225,7 +227,8 @@ def channels(session: Session) -> list[Channel]:
     """Every channel. Raises Refused and SampleFailed."""
     say = session.say
     statement = "SHOW ALL SLAVES STATUS" if say.mariadb else f"SHOW {say.replica} STATUS"
-    return [_channel(row) for row in session.rows(statement, "reading the replication status")]
+    rows = session.rows(statement, "reading the replication status")
+    return [_channel(row)._replace(alone=len(rows) == 1) for row in rows]
 
 
 def named(every: list[Channel], name: str | None) -> list[Channel]:
@@ -327,7 +330,7 @@ def _rights(session: Session) -> frozenset[str] | None:
 def pager(session: Session, channel: str) -> Callable[[str, int, int, int], list[Row] | None]:
     """What a relaylog.Reader reads pages with."""
     # Without its name MariaDB shows no event of a named connection, and no error.
-    say = Dialect(session.version, channel)
+    say = Dialect(session.version, channel, named=True)
 
     def page(file: str, pos: int, skip: int, limit: int) -> list[Row] | None:
         sql = f"SHOW RELAYLOG{say.before} EVENTS IN {quoted(file)} FROM {pos} LIMIT {skip}, {limit}{say.behind}"

@@ -29,7 +29,7 @@ class _Plan:
         self.replica, self.source, self.status, self.wanted = replica, source, status, wanted
         # Where the source did not answer, it is taken for the newest of the replica's family.
         self.source_server = unasked(NEWEST[replica.dialect.client]) if source is None else source
-        self.dialect = Dialect(replica.version, status.get("channel_name", ""))
+        self.dialect = Dialect(replica.version, status.get("channel_name", ""), len(replica.statuses or ()) > 1)
         set_to = int(status.get("sql_delay") or 0)
         self.delay = float(wanted.delay or set_to)
         self.sets_delay = not wanted.external and not set_to
