@@ -187,5 +187,6 @@ def find(name: str) -> Condition | None:
 
 
 def rank(name: str) -> int:
-    """Of several findings that are equally bad, the one with the least rank is the service's condition."""
-    return _RANKS[general(name)]
+    """Of several findings that are equally bad, the one with the least rank is the service's condition. One that only a
+    newer version knows, from a history that both use, comes last."""
+    return _RANKS.get(general(name), len(_RANKS))

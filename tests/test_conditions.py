@@ -59,3 +59,4 @@ def test_a_kind_of_job_in_a_name_is_understood() -> None:
     assert found.name == "KIND-recovery-window"
     assert rank("active-backup") < rank("backup-recovery-window")
     assert find("no-such-condition") is None
+    assert rank("no-such-condition") == len(CONDITIONS)
