@@ -11,7 +11,7 @@ import time
 from _thread import allocate_lock, start_new_thread
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from check_delayed_repl import options
 from check_delayed_repl.arguments import Parser, UsageError
@@ -210,7 +210,8 @@ class _Watchdog:
     def __init__(self, timeout: float, deadline: float, render: Callable[[Verdict], str]) -> None:
         self.doing = "starting"
         self._ending = allocate_lock()
-        start_new_thread(self._watch, (timeout, deadline, render))
+        with suppress(RuntimeError):  # no thread is left: a check without a watchdog says more than none
+            start_new_thread(self._watch, (timeout, deadline, render))
 
     def call_off(self) -> None:
         """From here on the check prints its verdict itself."""

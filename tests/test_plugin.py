@@ -156,6 +156,16 @@ def test_a_fault_of_its_own_is_one_line_unless_asked() -> None:
     assert (document["state"], document["condition"]) == ("UNKNOWN", "internal-error")
 
 
+def test_where_no_thread_is_left_there_is_no_watchdog(sampled: str) -> None:
+    """As at a limit of processes: the verdict counts all the same."""
+    fault = "def none(*_): raise RuntimeError"
+    check = ["--replica", "db1", "--sampling", "worker", "--history", sampled]
+    program = f"import sys\nfrom check_delayed_repl import plugin\n{fault}\nplugin.start_new_thread = none\n"
+    run = run_python("-c", f"{program}sys.argv[1:] = {check!r}\nplugin.main()")
+    assert first_line(run).startswith("DELAYED_REPL OK - ")
+    assert run.returncode == 0
+
+
 def test_an_interrupt_is_one_line() -> None:
     run = patched("raise KeyboardInterrupt", *NO_SOCKET)
     assert run.stdout.startswith("DELAYED_REPL UNKNOWN - Interrupted | ")
