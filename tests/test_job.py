@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Command, Terminal, run_module, wait_until
+from conftest import ROOT, Command, Terminal, run_module, run_python, wait_until
 
 from check_delayed_repl.history import History, open_history
 from check_delayed_repl.records import JobLine, Record, Sample, merge_job
@@ -371,6 +371,37 @@ def test_a_history_that_cannot_be_written_does_not_stop_the_command(tmp_path: Pa
     first, second = done.stderr.splitlines()
     assert first == f"{NOT_YET}: {problem}"
     assert second == f"delayed-repl: warning: this backup is not recorded at all: {problem}"
+
+
+SPOILT = """
+import sys, threading
+from check_delayed_repl import tool
+from check_delayed_repl.commands import job
+def spoilt(*_):
+    {fault}
+{what} = spoilt
+sys.argv[1:] = ["job", "run", "--history", {where!r}, "--replica", {replica!r}, "--kind", "backup", "--", *{command!r}]
+tool.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "fault", "problem", "recorded"),
+    [
+        ("job._Recording.start", "raise RuntimeError('none left')", "none left: raise TasksMax= or ulimit -u", True),
+        ("job.open_history", "raise ImportError('libsqlite3')", "ImportError: libsqlite3", False),
+    ],
+)
+def test_no_fault_of_recording_is_the_command_s(
+    where: str, what: str, fault: str, problem: str, recorded: bool
+) -> None:
+    command = ["sh", "-c", "echo done; exit 4"]
+    done = run_python("-c", SPOILT.format(what=what, fault=fault, where=where, replica=R, command=command))
+    assert (done.returncode, done.stdout) == (4, "done\n")
+    first, *others = done.stderr.splitlines()
+    assert first == f"{NOT_YET}: {problem}"
+    assert others == ([] if recorded else [f"delayed-repl: warning: this backup is not recorded at all: {problem}"])
+    assert [line.finished_at is not None for line in lines(where)] == [True] * recorded
 
 
 @pytest.fixture

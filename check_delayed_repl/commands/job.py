@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--replica: whose job is it? Give the replica's name in the history")
     if args.job_command == "run":
         command = args.command[1:] if args.command[:1] == ["--"] else args.command
-        if not command:
+        if not any(command[:1]):
             raise UsageError("COMMAND: which command is to be run? It comes after --")
         return _run(args, command)
     if args.job_command == "void" and (args.id is not None) == args.all:
@@ -255,47 +255,49 @@ class _Recording(threading.Thread):
         self._job = _new_id(args.kind)
         self._began = time.monotonic()
         self._over = threading.Event()
-        self.problem: str | None = None
-        """Why the first try failed."""
+        self.problem = ""
+        """Why the newest try failed."""
         self.recorded = False
         self.tried = threading.Event()
-        self.start()
+        try:
+            self.start()
+        except RuntimeError as error:
+            self.problem = f"{error}: raise TasksMax= or ulimit -u"
+            self.tried.set()
 
     def run(self) -> None:
         while not self._over.is_set():
-            try:
-                self._add()
-                self.recorded = True
-            except HistoryUnavailable as error:
-                self.problem = str(error)
+            self.problem = self._add()
+            self.recorded = not self.problem
             self.tried.set()
             if self.recorded or self._over.wait(RETRY_S):
                 return
 
-    def _add(self, ended: float | None = None) -> None:
-        """A line of the job, with its end where it has one; times are this process's own. Raises HistoryUnavailable."""
-        with _opened(self._args) as history:
-            if not self.tried.is_set():
-                with suppress(HistoryUnavailable):
-                    _warn_of_mistakes(history, self._args)
-            now, here = history.now(), time.monotonic()
-            finished_at = None if ended is None else now - (here - ended)
-            line = JobLine(now, self._job, self._args.kind, now - (here - self._began), finished_at)
-            history.add_job(self._args.replica, line)
+    def _add(self, ended: float | None = None) -> str:
+        """A line of the job, with its end where it has one; times are this process's own. Returns why there is none."""
+        try:
+            with _opened(self._args) as history:
+                if not self.tried.is_set():
+                    with suppress(HistoryUnavailable):
+                        _warn_of_mistakes(history, self._args)
+                now, here = history.now(), time.monotonic()
+                finished_at = None if ended is None else now - (here - ended)
+                line = JobLine(now, self._job, self._args.kind, now - (here - self._began), finished_at)
+                history.add_job(self._args.replica, line)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not pass for the command's own failure
+            return str(error) if isinstance(error, HistoryUnavailable) else f"{type(error).__name__}: {error}"
+        return ""
 
     def end(self) -> None:
         """Records the whole job, whether or not its start is recorded."""
         ended = time.monotonic()
         self._over.set()
-        self.join(self._args.timeout + START_WAIT_S)
-        try:
-            if self.is_alive():
-                # A line may yet arrive. Writing now could put the end before the start, and the job would run for ever.
-                raise HistoryUnavailable("the history hangs")
-            self._add(ended)
-        except HistoryUnavailable as error:
+        with suppress(RuntimeError):  # it could not be started
+            self.join(self._args.timeout + START_WAIT_S)
+        # A line may yet arrive. Writing now could put the end before the start, and the job would run for ever.
+        if problem := "the history hangs" if self.is_alive() else self._add(ended):
             kind, what = self._args.kind, f"the end of job {self._job} is not recorded"
-            complain(f"warning: {what if self.recorded else f'this {kind} is not recorded at all'}: {error}")
+            complain(f"warning: {what if self.recorded else f'this {kind} is not recorded at all'}: {problem}")
 
 
 def _run(args: argparse.Namespace, command: list[str]) -> int:
