@@ -24,6 +24,7 @@ class Call(NamedTuple):
     client: tuple[str, ...] = ()
     """The same connection for the servers' own client."""
     table: str = "percona.heartbeat"
+    channel: str | None = None
     worker: bool = False
     """A worker takes the samples: nothing here connects to the replica."""
 
@@ -56,6 +57,7 @@ def call_from(args: argparse.Namespace) -> Call:
         ("--history", history) if history and not (args.config and "history" not in args.given) else (),
         tuple(client),
         target.heartbeat_table,
+        target.channel,
         getattr(args, "sampling", None) == "worker",
     )
 

@@ -293,6 +293,14 @@ def test_an_unknown_server_gets_everybodys_words(identity: str | None, families:
     assert set(said[1::2]) <= {*every, "START SLAVE 'orders' IO_THREAD;"}
 
 
+def test_an_unknown_server_is_told_of_the_channel_that_was_given() -> None:
+    picture = scene(line(io="No"), None, replica="db1", call=Call(channel="orders", worker=True))
+    said = steps_for("io-stopped", picture)[0].commands
+    assert said[1::2][-1] == "START SLAVE 'orders' IO_THREAD;"
+    nameless = steps_for("io-stopped", picture._replace(call=Call(channel="")))[0].commands
+    assert nameless[1] == "START REPLICA IO_THREAD FOR CHANNEL '';"
+
+
 @pytest.mark.parametrize("name", SCENES)
 def test_nothing_that_is_proposed_throws_away_what_waits(name: str) -> None:
     """MariaDB and 5.6 purge the relay log on a change of the delay that names no place; MySQL without an IO thread."""

@@ -130,11 +130,13 @@ def _sql(p: Diagnosis, say: Callable[[Dialect], str]) -> str:
     if p.dialect is not None:
         return visible(ended(say(p.dialect)))
     identity = next((s.server for s in reversed(p.samples) if s.server), "")
+    given = p.call.channel
+    channel = p.replica.partition("#")[2] if given is None else given
     family = {"uuid": "MySQL", "uid": "MariaDB", "id": "MariaDB"}.get(identity.partition(":")[0], "")
     said: dict[str, list[str]] = {}
     for name, dialect in EITHER.items():
         if family in name:
-            statement = ended(say(Dialect(dialect.version, p.replica.partition("#")[2])))
+            statement = ended(say(Dialect(dialect.version, channel, given is not None)))
             said.setdefault(visible(statement), []).append(name)
     return "\n".join(f"-- {', '.join(names)}:\n{statement}" for statement, names in said.items())
 
