@@ -30,12 +30,17 @@ class Call(NamedTuple):
 
     @property
     def config(self) -> str | None:
-        return self.connection[1] if self.connection[:1] == ("--config",) else None
+        return self.file[1] if self.file else None
+
+    @property
+    def file(self) -> tuple[str, ...]:
+        """The configuration file, where there is one: all that commands need which do not connect."""
+        return self.connection[:2] if self.connection[:1] == ("--config",) else ()
 
     @property
     def reaches(self) -> bool:
         """The options say how to get to the replica. Without a worker, the default is meant if they do not."""
-        return not self.worker or bool(self.client) or self.config is not None
+        return not self.worker or bool(self.client or self.file)
 
 
 def call_from(args: argparse.Namespace) -> Call:

@@ -446,14 +446,17 @@ FULL = Call(
     ("--max-delay-time", "9000", "--max-job-behind", "dump=3600"),
     ("--history", "/srv/history.db"),
 )
+FILED = Call(("--config", "/etc/c.toml", "--replica", "db1"), client=("--host=db1",))
 
 
 @pytest.mark.parametrize("name", SCENES)
 def test_every_command_of_ours_is_one_that_we_take(name: str) -> None:
-    for worker in (False, True):
-        picture = SCENES[name]()._replace(call=FULL._replace(worker=worker))
+    for call in (FULL, FULL._replace(worker=True), FILED):
+        picture = SCENES[name]()._replace(call=call)
         for command in [*commands(picture), freeze(picture) or "delayed-repl explain"]:
             program, *words_of_it = shlex.split(command) if not command.endswith((";", "\\G")) else ["sql"]
+            if call is FILED and program == "delayed-repl" and words_of_it[0] != "explain":
+                assert ("--config" in words_of_it, "--replica" in words_of_it) == (True, words_of_it[0] != "worker")
             if program == "check_delayed_repl":
                 build_parser().parse_args(words_of_it)
             elif program == "delayed-repl":

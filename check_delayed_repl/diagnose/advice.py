@@ -165,7 +165,7 @@ STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
     "source-heartbeat-dead": (NAME_SOURCE, FIND_WRITER, START_WRITER, FIND_FILTERS),
     "worker-missing": (
         Step("Where the worker runs, see why it does not:", "systemctl status 'delayed-repl*'"),
-        Step("Or run it by hand:", "delayed-repl worker --count 3{connection}{history}", lambda p: p.call.reaches),
+        Step("Or run it by hand:", "delayed-repl worker --count 3{worker}{history}", lambda p: p.call.reaches),
     ),
     "delay-setting-lost": (
         Step("Stop applying at once, to keep what is left:", "{stop_sql}", lambda p: not s.stopped(p)),

@@ -114,7 +114,9 @@ def words_for(p: Diagnosis) -> dict[str, str]:
         "judging": options(call.judging) + sampling,
         "sampling": sampling,
         "history": options(call.history),
-        "replica": options(("--replica", p.replica)),
+        "replica": options((*call.file, "--replica", p.replica)),
+        # A file with several replicas is a worker's whole.
+        "worker": options(call.file or call.connection),
         "login": f"{client}{options(call.client)} -e 'SELECT 1'" if call.reaches else "",
         "see_file": file and f'ls -la -- {file}*; df -h -- "$(dirname -- {file})"',
     } | {name: _sql(p, say) for name, say in STATEMENTS.items()}
@@ -149,8 +151,9 @@ def ended(statement: str) -> str:
 def jobs(p: Diagnosis, status: str, action: str, most: int) -> tuple[str, ...]:
     """Calls for the jobs of this status, the longest first. Ids were written by others: one may look like an option."""
     found = sorted((j for j in p.verdict.jobs if j.status == status), key=lambda j: -(j.running or 0.0))[:most]
+    file, kept = p.call.file, p.call.history
     given = [
-        ("--replica", p.replica, *(("--kind", j.kind) if action == "finish" else ()), *p.call.history, "--", j.id)
+        (*file, "--replica", p.replica, *(("--kind", j.kind) if action == "finish" else ()), *kept, "--", j.id)
         for j in found
     ]
     return tuple(f"delayed-repl job {action}{options(each)}" for each in given)
