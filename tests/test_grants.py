@@ -96,6 +96,9 @@ MAY_READ = "GRANT SELECT, SHOW VIEW, TRIGGER ON"
         ("mysql --for rescue --reads a$b.t", f"{MAY_READ} `a$b`.`t` TO"),
         ("mysql --heartbeat-table meta.beat", "ON `meta`.`beat` TO"),
         ("mysql --for check --account-user o'neil --account-host 10.%", "TO 'o''neil'@'10.%';"),
+        ("mysql --for check --account-user núl", "SET NAMES utf8mb4;\n\n-- On the replica"),
+        ("mysql --for check --account-user a#b", '--   user = "a#b"\n'),
+        ('mysql --for check --account-user "a#b', "--   user = '\"a#b'\n"),
     ],
 )
 def test_servers_and_accounts(capsys: pytest.CaptureFixture[str], options: str, line: str) -> None:

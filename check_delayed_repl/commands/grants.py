@@ -115,9 +115,9 @@ def run(args: argparse.Namespace) -> int:
     if here:
         server = _told(args) or _asked(args)
         lines += ["-- Two parts, for two servers: do not run both on one."] if shared else []
-        lines += _on_server(server, here, args)
+        lines += accounts.in_utf8(_on_server(server, here, args))
     if shared:
-        lines += _on_history(shared, tuple(role for role in roles if role in USUAL), args)
+        lines += accounts.in_utf8(_on_history(shared, tuple(role for role in roles if role in USUAL), args))
     elif set(roles) & set(USUAL):
         lines += [
             "",

@@ -59,7 +59,10 @@ class Account(NamedTuple):
         login = (
             f"password = {self.secret}" if self.secret else "# password = that of the account, which was there already"
         )
-        return ["[client]", *([f"socket = {socket}"] if socket else []), f"user = {self.user}", login]
+        mark = "'" if '"' in self.user else '"'
+        plain = self.user == self.user.strip(" '\"") and "#" not in self.user
+        user = self.user if plain else f"{mark}{self.user}{mark}"
+        return ["[client]", *([f"socket = {socket}"] if socket else []), f"user = {user}", login]
 
     def sql(self, server: Facts, rights: list[str], logged: bool) -> list[str]:
         """Makes it, unless it is there, and gives it its rights, each `RIGHTS ON OBJECT`. Where the binary log has what
@@ -160,6 +163,11 @@ def _rescue_rights(server: Facts, dotted: str) -> list[str]:
         rights += ["REPLICATION_SLAVE_ADMIN", "SYSTEM_VARIABLES_ADMIN", "PERSIST_RO_VARIABLES_ADMIN"]
         rights += ["CONNECTION_ADMIN", *([] if server.before(8, 0, 16) else ["SYSTEM_USER"])]
     return [f"{', '.join(rights)} ON *.*", "SELECT ON performance_schema.*", f"SELECT ON {table_name(dotted)}"]
+
+
+def in_utf8(lines: list[str]) -> list[str]:
+    """The lines for a client that takes them for what its locale says, such as Latin-1 in cron."""
+    return lines if all(map(str.isascii, lines)) else ["SET NAMES utf8mb4;", *lines]
 
 
 def unlogged(lines: list[str]) -> list[str]:

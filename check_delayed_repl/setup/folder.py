@@ -134,7 +134,9 @@ def _account(p: _Plan, server: Facts, role: Role, logged: bool) -> list[str]:
 
 
 def _script(about: str, lines: list[str]) -> str:
-    return "\n".join([f"-- {about}. May be run twice.", *(lines or ["-- There is nothing to do."]), ""])
+    return "\n".join(
+        [f"-- {about}. May be run twice.", *(accounts.in_utf8(lines) or ["-- There is nothing to do."]), ""]
+    )
 
 
 def unit(which: str, dotted: str) -> str:
