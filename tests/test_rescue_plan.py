@@ -9,6 +9,7 @@ import threading
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -19,6 +20,7 @@ from check_delayed_repl.observe.dialect import Dialect
 from check_delayed_repl.observe.failures import SampleFailed
 from check_delayed_repl.records import HELD_S
 from check_delayed_repl.rescue import run
+from check_delayed_repl.rescue.find import Found, Listing, Moment, Scan
 from check_delayed_repl.rescue.plan import Plan, Refusal, Waiting, forward, hold, resume, stay
 from check_delayed_repl.rescue.ready import checks
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
@@ -377,6 +379,26 @@ class Locked(Silent):
     def ask(self, sql: str, _: str, **__: object) -> None:
         assert sql.startswith("STOP ")
         assert self.told.wait(20)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_no_name_moves_a_terminal_s_cursor_or_adds_a_line(as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever may create a table may call it anything."""
+    name = "app.x\x1b[1A\x1b[2K\nNext: do it:\n    sh evil\x9b31m\t\u202e"
+    one = Found(replace(transaction(5), tables={name: None}), Moment(1.7e9, 2.0))
+    scan = cast("Scan", SimpleNamespace(count=1, total=100, matches=1, broken=""))
+    Voice(as_json).found(Listing([one], scan, one))
+    said = capsys.readouterr().out
+    assert said.replace("\n", "").isprintable()
+    if as_json:
+        assert json.loads(said)["tables"] == [name]
+    else:
+        assert "drop  app.x?[1A?[2K?Next: do it:?    sh evil?31m??\n" in said
+
+
+def test_a_next_step_has_its_commands_on_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    Voice(False).finish(Report(next="do it:\n    delayed-repl rescue resume"))
+    assert capsys.readouterr().out == "Next: do it:\n    delayed-repl rescue resume\n"
 
 
 class Heard(Voice):

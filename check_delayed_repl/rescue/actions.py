@@ -108,7 +108,8 @@ class Rescue(Action):
                     voice.say(f"Mistyped? {why}.")
             self._tables = []
             self._next(Next("everything that waits", ("find", "--all", "--limit", "0")) if listing.first else SEE)
-        voice.say(f"\nNext: {self._report.next}")
+        voice.say()
+        voice.next(self._report.next)
 
     # --- forward ---
 

@@ -44,7 +44,9 @@ class Voice:
             self._print(line)
 
     def _print(self, line: str) -> None:
-        """What cannot be shown, or whom nobody reads any more, does not end what is being done."""
+        """What cannot be shown, or whom nobody reads any more, does not end what is being done. Tables and files may be
+        called anything, such as what moves a terminal's cursor, or a line that looks like one of these."""
+        line = "".join(char if char.isprintable() else "?" for char in line)
         with contextlib.suppress(OSError):
             try:
                 print(line, flush=True)
@@ -78,7 +80,7 @@ class Voice:
     def finish(self, report: Report) -> None:
         """The rest of what a report has to say: reasons, what is left to be done, the next step."""
         if self.as_json:
-            self._print(json.dumps(vars(report), ensure_ascii=False))
+            self._print(json.dumps(vars(report)))
             return
         for reason in report.reasons:
             self.say(f"  - {reason}")
@@ -95,7 +97,12 @@ class Voice:
                 "foreign keys referring to the schema that it comes from: drop them before it, and add them after it."
             )
         if report.next:
-            self.say(f"Next: {report.next}")
+            self.next(report.next)
+
+    def next(self, step: str) -> None:
+        """The next step; its commands stand on lines of their own."""
+        for line in f"Next: {step}".split("\n"):
+            self.say(line)
 
     def statements(self, statements: Sequence[str]) -> None:
         for statement in statements:
@@ -106,7 +113,7 @@ class Voice:
         found, scan = listing.found, listing.scan
         if self.as_json:
             for one in found:
-                self._print(json.dumps(as_object(one), ensure_ascii=False))
+                self._print(json.dumps(as_object(one)))
             return
         if listing.first is None and scan.broken:
             self.say(f"What waits here cannot be read: {scan.broken}.")
