@@ -228,14 +228,17 @@ def test_a_replica_without_a_thread_gets_one_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As where a container's limit of processes is reached for a moment."""
-    refusals = iter(range(2))
+    start, refused = threading.Thread.start, list[threading.Thread]()
 
-    def start(sampler: threading.Thread) -> None:
-        if next(refusals, None) is not None:
+    def refusing(thread: threading.Thread) -> None:
+        """Refuses the first two, and for good, as Python does from 3.13 on."""
+        if thread.name == "sample" and (thread in refused or len(refused) < 2):
+            assert refused.count(thread) < 9
+            refused.append(thread)
             raise RuntimeError("can't start new thread")
-        threading.Thread.start(sampler)
+        start(thread)
 
-    monkeypatch.setattr(scheduler._Sampler, "start", start)
+    monkeypatch.setattr(threading.Thread, "start", refusing)
     monkeypatch.setattr(scheduler, "BEAT_S", 0.05)
     with listening(HEALTHY) as target:
         replicas = [Replica(name, target, interval=0.1) for name in ("a", "b")]

@@ -105,7 +105,7 @@ class Scheduler:
         """Starts those that have no thread yet; where the machine has none left, they are tried again."""
         short = ""
         for name, sampler in self._samplers.items():
-            if sampler.ident is None and not short:
+            if sampler.thread is None and not short:
                 try:
                     sampler.start()
                 except RuntimeError as error:
@@ -120,17 +120,17 @@ class Scheduler:
         for sampler in self._samplers.values():
             sampler.ending.set()
         for sampler in self._samplers.values():
-            if sampler.ident is not None:
-                sampler.join(max(0.0, deadline - time.monotonic()))
+            if sampler.thread is not None:
+                sampler.thread.join(max(0.0, deadline - time.monotonic()))
         return self.writer.finish(STOP_S if self._stopping else None)
 
 
-class _Sampler(threading.Thread):
+class _Sampler:
     """Samples one replica again and again, from `due` on."""
 
     def __init__(self, replica: Replica, previous: Sample | None, scheduler: Scheduler) -> None:
-        super().__init__(name="sample", daemon=True)
         self.replica = replica
+        self.thread: threading.Thread | None = None
         self.previous = previous
         """The newest sample with a delay or a source."""
         self.left = inf if scheduler.count is None else scheduler.count
@@ -146,7 +146,14 @@ class _Sampler(threading.Thread):
         self._pause = self._try_again = 0.0
         self._condition: str | None = None
 
-    def run(self) -> None:
+    def start(self) -> None:
+        """Raises RuntimeError where the machine has no thread left."""
+        # Another one for each try: from Python 3.13 on, one that could not be started never can.
+        thread = threading.Thread(target=self._run, name="sample", daemon=True)
+        thread.start()
+        self.thread = thread
+
+    def _run(self) -> None:
         while self.left and not self.ending.wait(max(0.0, self.due - time.monotonic())):
             # After a machine's sleep, turns that were missed are not made up for.
             behind = max(0.0, time.monotonic() - self.due)
