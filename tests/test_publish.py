@@ -102,7 +102,8 @@ def test_any_name_and_number_gives_lines_that_can_be_read(name: str, delay: floa
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
-def test_metrics_are_served(host: str) -> None:
+def test_metrics_are_served(host: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(openmetrics, "SILENT_S", 2.0)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.create_server((host.strip("[]"), 0), family=family) as probe:
@@ -114,6 +115,9 @@ def test_metrics_are_served(host: str) -> None:
     with urlopen(f"http://{host}:{port}/metrics", timeout=10) as answer:
         text = answer.read().decode()
     assert 'delayed_repl_state{replica="a\\n"} 1.0' in text.splitlines()
+    with socket.create_connection((host.strip("[]"), port), timeout=20) as silent:
+        assert silent.recv(1) == b""
+    assert capfd.readouterr().err == ""
 
 
 def test_the_file_is_replaced_whole(tmp_path: Path) -> None:

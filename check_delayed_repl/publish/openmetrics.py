@@ -21,6 +21,8 @@ from check_delayed_repl.report.metrics import active_ages
 from check_delayed_repl.words import clean
 
 PREFIX = "delayed_repl_"
+SILENT_S = 10.0
+"""How long somebody who asks for the metrics may be silent in the middle of it."""
 
 
 class Family(NamedTuple):
@@ -184,7 +186,11 @@ def serve(address: str, current: Callable[[], Sequence[Family]]) -> None:
 
     registry = CollectorRegistry()
     registry.register(Current())
+    server: Any
     try:
-        start_http_server(port, host, registry)
+        server, _ = start_http_server(port, host, registry)
     except OSError as error:
         raise ValueError(f"prometheus-listen: {address}: {error.strerror}") from None
+    # Of one that connects and says nothing, no thread and no descriptor is kept for ever.
+    server.RequestHandlerClass.timeout = SILENT_S
+    server.handle_error = lambda *_: None
