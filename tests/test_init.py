@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import tomllib
 from pathlib import Path
@@ -218,12 +219,24 @@ def test_pt_slave_delay() -> None:
     assert 'delay-mode = "external"' in files["config.toml"]
 
 
+def test_programs_in_a_folder_that_a_shell_would_take_apart() -> None:
+    files, _ = written(server("9.7.0", 2), server("9.7.0", 1), WANTED._replace(bin="/it's my/bin"))
+    commands = [line.split() for line in files["README.txt"].splitlines() if "my/bin" in line]
+    commands += [line.split()[1:] for line in files["nagios.cfg"].splitlines() if "my/bin" in line]
+    folders = [
+        word.rpartition("/bin")[0] for words in commands for word in shlex.split(" ".join(words)) if "my" in word
+    ]
+    assert folders == ["/it's my"] * 4
+    assert '[ "/it\'s my/bin/check_delayed_repl", ' in files["icinga2.conf"]
+
+
 @pytest.mark.parametrize(
     ("status", "wanted", "columns", "says"),
     [
         ({"sql_delay": "0"}, WANTED, None, "--delay: the server is set to no delay"),
         ({}, WANTED._replace(delay=60.0), None, "--delay: the server is set to 2 h already"),
         ({"channel_name": 'a"b'}, WANTED, None, "--channel: its name has quotes"),
+        ({"channel_name": "a!b"}, WANTED, None, "--channel: its name has quotes"),
         ({}, WANTED, frozenset({"id", "ts"}), "--heartbeat-table: percona.heartbeat on the replica has no columns"),
     ],
 )

@@ -6,6 +6,7 @@ import json
 import re
 from functools import partial
 from importlib.resources import files
+from shlex import quote
 from string import Template
 from textwrap import fill, indent
 
@@ -62,7 +63,7 @@ def _refuse_what_cannot_be(replica: Facts, source: Facts | None, status: Row, wa
                 f"--heartbeat-table: {wanted.table} on the {which} has no columns ts and server_id (an old layout):"
                 " name another table, which will be made"
             )
-    if not re.fullmatch(r"[^'\"\\$`\0-\x1f\x7f]*", status.get("channel_name", "")):
+    if not re.fullmatch(r"[^'\"\\$`!\0-\x1f\x7f]*", status.get("channel_name", "")):
         raise Impossible("--channel: its name has quotes or the like in it, which no shell would leave alone")
     set_to = int(status.get("sql_delay") or 0)
     if not wanted.delay and not set_to:
@@ -87,8 +88,8 @@ def folder(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) ->
         found |= _set_delay_file(plan)
     host = re.sub(r"[^\w.-]", "_", wanted.name.partition("/")[0].partition("#")[0], flags=re.ASCII) or "replica"
     address = str(wanted.address.get("host", "127.0.0.1"))
-    for name in ("nagios.cfg", "icinga2.conf"):
-        found[name] = _filled(name, host=host, name=wanted.name, bin=wanted.bin, address=address)
+    for name, programs in (("nagios.cfg", quote(wanted.bin)), ("icinga2.conf", json.dumps(wanted.bin)[1:-1])):
+        found[name] = _filled(name, host=host, name=wanted.name, bin=programs, address=address)
     return found | {"README.txt": _readme(plan)}
 
 
@@ -182,7 +183,7 @@ def _readme(p: _Plan) -> str:
         name=clean(p.wanted.name),
         span=span(p.delay),
         client=p.dialect.client,
-        bin=p.wanted.bin,
+        bin=quote(p.wanted.bin),
         warnings="\n".join(["First of all:", *(f"  * {text}" for text in found), "", ""]) if found else "",
         steps="\n".join(texts),
         until="\n".join(f"   {line}" for line in _until_then(p)),
@@ -192,7 +193,7 @@ def _readme(p: _Plan) -> str:
 def _steps(p: _Plan) -> list[tuple[str, dict[str, str]]]:
     """The steps of templates/steps.txt, each with what is to be filled in."""
     words = {"client": p.dialect.client, "span": span(p.delay), "table": p.wanted.table, "name": p.wanted.name}
-    words |= {"bin": p.wanted.bin, "user": p.wanted.user, "folder": accounts.FOLDER}
+    words |= {"bin": quote(p.wanted.bin), "user": p.wanted.user, "folder": accounts.FOLDER}
     steps: list[tuple[str, dict[str, str]]] = [
         ("source", {"client": p.source_server.dialect.client}),
         ("sealed" if p.sealed else "replica-later" if p.table_arrives else "replica", {}),
