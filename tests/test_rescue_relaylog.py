@@ -14,9 +14,9 @@ from rescue_builders import channel, state
 from check_delayed_repl.observe import heartbeat
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.rescue import find, relaylog
-from check_delayed_repl.rescue.plan import Waiting, forward
+from check_delayed_repl.rescue.plan import Refusal, Waiting, forward
 from check_delayed_repl.rescue.relaylog import Place, Reader, Row, Transaction, Unreadable, begins_at, next_start
-from check_delayed_repl.rescue.state import State
+from check_delayed_repl.rescue.state import Gtids, State
 from check_delayed_repl.rescue.statements import ANY, Effect, effect
 
 UUID = "a45875fe-e914-11f1-913a-0242ac1a0002"
@@ -201,6 +201,30 @@ def test_a_time_that_is_counted_by_heartbeats_says_how_far_off_it_may_be(
     (found,) = searching(monkeypatch, server, applied).listed(find.Filter(("app.t",)), 0).found
     assert least_error <= round(found.moment.error) <= most_error
     assert found.moment.earliest <= server.now <= found.moment.latest + 1
+
+
+def test_a_place_that_was_put_back_is_told_from_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MariaDB stops there with GTIDs of several domains: what it has applied behind it does not wait, nor do beats."""
+    log = Log("mariadb")
+    for number in range(1, 41):
+        log.add("Gtid", f"BEGIN GTID 0-{1 if number < 10 else 3}-{number}")
+        log.add("Table_map", f"table_id: 18 ({'app.t' if number % 20 == 5 else 'percona.heartbeat'})")
+        log.add("Delete_rows" if number % 20 == 5 else "Update_rows", "table_id: 18 flags: STMT_END_F")
+        log.add("Xid", "COMMIT")
+    server = state("10.11.6-MariaDB", relay=Place("relay.000001", 124))._replace(
+        executed=Gtids.of("0-1-9,0-3-20"), slave_pos=Gtids.of("0-3-20,7-7-1"), now=1_700_000_000.0
+    )
+    monkeypatch.setattr(find, "pager", lambda *_: log.page)
+    applied = datetime.fromtimestamp(server.now - 19, UTC).isoformat()[:19]
+    listing = searching(monkeypatch, server, applied).listed(find.Filter(("app.t",)), 0)
+    assert [one.transaction.gtid for one in listing.found] == ["0-3-25"]
+    assert listing.first is not None
+    assert (listing.first.transaction.gtid, listing.scan.count) == ("0-3-21", 20)
+    assert listing.found[0].moment.time == server.now - 19 + 4.5
+    elsewhere = server._replace(slave_pos=Gtids.of("0-9-20,7-7-1"), executed=Gtids.of("0-9-20"))
+    found = searching(monkeypatch, elsewhere, applied).locate("0-3-25", 0.0)
+    with pytest.raises(Refusal, match="another server"):
+        forward(elsewhere, None, "0-3-25", found)
 
 
 def searching(monkeypatch: pytest.MonkeyPatch, server: State, applied: str, zone: str | None = None) -> find.Search:

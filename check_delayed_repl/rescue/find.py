@@ -88,6 +88,7 @@ class Scan(Waiting):
         self._state, self._facts = state, facts
         self.count = self.total = self.beats = 0
         """Transactions, their bytes, and heartbeats among them."""
+        self._applied_beats = 0
 
     def __iter__(self) -> Iterator[Transaction]:
         return (one for one, waits in self.all() if waits)
@@ -95,6 +96,9 @@ class Scan(Waiting):
     def all(self) -> Iterator[tuple[Transaction, bool]]:
         """Each with whether it waits; not so where it has been applied though it stands behind the server's place."""
         for one in self._reader.transactions(self._state.channel.relay):
+            if self.first is None:
+                self._applied_beats = one.beats
+            one.beats -= self._applied_beats
             self.beats, self.end = one.beats, one.source_end
             waits = one.gtid is None or not _applied(self._state, self._facts, one.gtid, self.first is not None)
             if waits:
@@ -120,6 +124,8 @@ def _applied(state: State, facts: Facts | None, gtid: str, begun: bool) -> bool:
     """Whether a transaction behind the server's own place has been applied all the same."""
     if not state.mariadb:
         return state.executed.has(gtid)
+    if state.put_back:
+        return state.slave_pos.has(gtid) or (state.changes_server_at(gtid) and state.executed.has(gtid))
     # After a crash in a forward, MariaDB's place is behind what it has applied. Its binary log tells.
     return not begun and facts is not None and facts.phase == "forwarding" and state.executed.has(gtid)
 

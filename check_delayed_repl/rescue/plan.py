@@ -116,6 +116,16 @@ def _check(state: State, repeated: bool = False) -> None:
         raise Refusal(error)
 
 
+def _refuse_to_pass_over(state: State, first: Transaction | None) -> None:
+    """Wherever it goes on, MariaDB passes over all up to what it remembers: of another server, that may be what has not
+    been applied."""
+    if state.put_back and first and first.gtid and state.changes_server_at(first.gtid):
+        raise Refusal(
+            f"{first.gtid} is of another server than the last one applied, and MariaDB could pass over it: let the SQL"
+            " thread apply it, then freeze again"
+        )
+
+
 class _Steps:
     """Puts a plan together: `delay` and `place` are those that the steps so far have set."""
 
@@ -194,6 +204,7 @@ def forward(state: State, facts: Facts | None, name: str, found: Waiting) -> Pla
         raise Refusal(f"the SQL thread runs again, and {name} has not been applied yet", FREEZE)
     _check(state, bool(found.repeated and facts and facts.phase == "forwarding"))
     assert found.first is not None
+    _refuse_to_pass_over(state, found.first)
     return _forward(state, facts, found, found.first, target)
 
 
@@ -278,6 +289,7 @@ def resume(
     if channel.sql == "No" or channel.delay != wanted:
         change = channel.delay != wanted or (state.pins and channel.io == "No" and channel.gtid)
         if change:
+            _refuse_to_pass_over(state, first)
             steps.prepare()
             # What RESET has left empty holds nothing that a place could keep.
             steps.delay(

@@ -145,6 +145,17 @@ class State(NamedTuple):
         return self.say.needs_place or self.stuck
 
     @property
+    def put_back(self) -> bool:
+        """By GTIDs of several domains: MariaDB's STOP puts the place back to the beginning of a relay log, and
+        remembers what was applied last of each."""
+        return self.mariadb and self.channel.gtid and len(self.slave_pos.intervals) > 1
+
+    def changes_server_at(self, gtid: str) -> bool:
+        """Whether what was applied last of this GTID's domain is of another server."""
+        domain = f"{gtid.partition('-')[0]}-"
+        return not self.slave_pos.knows(gtid) and any(one.startswith(domain) for one in self.slave_pos.intervals)
+
+    @property
     def held(self) -> bool:
         return self.channel.delay == HELD_S
 
