@@ -427,6 +427,9 @@ def test_every_condition_has_general_steps() -> None:
         steps = general_steps(condition.name)
         assert bool(steps) == (condition.name not in ("usage", "in-range"))
         assert not any("{" in text for step in steps for text in (step.text, *step.commands))
+        starts = [number for number, step in enumerate(steps) if step.commands and "START" in step.commands[-1]]
+        if starts and condition.name != "source-log-stale":  # where the SQL thread runs
+            assert "MariaDB" in steps[starts[0] - 1].text, "it is not known whether both threads are stopped"
 
 
 def test_the_bad_days_line_has_the_options_that_were_given() -> None:

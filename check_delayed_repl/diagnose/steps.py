@@ -187,8 +187,14 @@ def start(thread: str, text: str) -> Callable[[Diagnosis], tuple[Step, ...]]:
     def steps(p: Diagnosis) -> tuple[Step, ...]:
         seen, dialect, place = p.seen, p.dialect, p.place
         mariadb = dialect is None or dialect.mariadb
-        if seen is None or seen.io != "No" or seen.sql != "No" or not mariadb or (place and not place.gtid):
-            return (Step(text, "{start_sql}" if thread == "SQL_THREAD" else "{start_io}"),)
+        plain = Step(text, "{start_sql}" if thread == "SQL_THREAD" else "{start_io}")
+        if seen is None:
+            return (
+                Step(f"Where both threads of a MariaDB stand still, a START alone may lose what waits. {ASK_THERE}"),
+                plain,
+            )
+        if seen.io != "No" or seen.sql != "No" or not mariadb or (place and not place.gtid):
+            return (plain,)
         if dialect is None or place is None:
             return (Step(f"{text.rstrip(':')}. {ASK_THERE}"),)
         if thread == "IO_THREAD" and p.has("sql-stopped", "sql-error"):
