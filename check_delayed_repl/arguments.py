@@ -17,7 +17,7 @@ from check_delayed_repl import __version__
 from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.limits import BUILT_IN_KINDS, KIND_PATTERN, RESCUE, RESERVED_KINDS, kind_option
 from check_delayed_repl.records import HELD_S
-from check_delayed_repl.words import filter_kept, user_name
+from check_delayed_repl.words import filter_kept, pasted, user_name
 
 if TYPE_CHECKING:
     from typing import Any, NoReturn
@@ -259,5 +259,6 @@ def unreadable(path: str) -> str:
     parts = os.path.abspath(path).split("/")[1:-1]
     for folder in ("/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)):
         if not os.access(folder, os.X_OK, effective_ids=True):
-            return f"{path}: user {user} may not enter {folder}: chmod a+x {folder}"
-    return f"{path}: user {user} may not read it: chgrp {group} {path}; chmod 640 {path}"
+            return f"{path}: user {user} may not enter {folder}: chmod a+x {pasted(folder)}"
+    shown = pasted(path)
+    return f"{path}: user {user} may not read it: chgrp {pasted(group)} {shown}; chmod 640 {shown}"

@@ -19,9 +19,10 @@ from check_delayed_repl.arguments import UsageError, did_you_mean, filled, port,
 from check_delayed_repl.history import holds_password
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
 from check_delayed_repl.limits import Limits
-from check_delayed_repl.observe.optionfile import EXPOSED, read_file
+from check_delayed_repl.observe.optionfile import read_file, shown_to_all
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.options import Option
+from check_delayed_repl.words import pasted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -214,10 +215,10 @@ class File:
         if found.st_uid not in (0, os.geteuid()):
             raise UsageError(f"{self.path}: belongs to user {found.st_uid}: must be root's or your own")
         if found.st_mode & stat.S_IWOTH:
-            raise UsageError(f"{self.path}: everybody may write to it: chmod o-w {self.path}")
+            raise UsageError(f"{self.path}: everybody may write to it: chmod o-w {pasted(self.path)}")
         passwords = any("password" in table.raw for table in (self.defaults, *self.tables))
         passwords = passwords or holds_password(self.history or "")
-        return EXPOSED.format(self.path) if passwords and found.st_mode & stat.S_IROTH else ""
+        return shown_to_all(self.path) if passwords and found.st_mode & stat.S_IROTH else ""
 
     def name(self, table: Table) -> str:
         """A replica's name in the history. Raises UsageError."""

@@ -273,6 +273,13 @@ def shown(text: str) -> str:
     return clean(text, 64)
 
 
+def pasted(path: str) -> str:
+    """A path as part of a command for a shell."""
+    from shlex import quote  # left to those who have something to tell
+
+    return quote(path)
+
+
 def user_name(number: int | None = None) -> str:
     """A user's name, by default of the one that runs this; the number where there is no name."""
     import pwd

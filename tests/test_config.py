@@ -244,10 +244,10 @@ def test_who_may_own_and_read_it(written: Written, monkeypatch: pytest.MonkeyPat
 
 
 def test_an_option_file_that_shows_its_password(plugin: Command, tmp_path: Path) -> None:
-    file = tmp_path / "m.cnf"
+    file = tmp_path / "m y.cnf"
     file.write_text("[client]\nhost = 127.0.0.1\nport = 1\npassword = geheim\n")
     file.chmod(0o644)
-    note = f"{file}: has a password, and everybody may read it: chmod 640 {file}"
+    note = f"{file}: has a password, and everybody may read it: chmod 640 '{file}'"
     run = plugin("--defaults-file", str(file), "--history", str(tmp_path / "h.db"))
     assert f"note: {note}" in run.stdout.splitlines()
     worker_options = ("--defaults-file", str(file), "--history", str(tmp_path / "h.db"), "--count", "1")
@@ -255,7 +255,7 @@ def test_an_option_file_that_shows_its_password(plugin: Command, tmp_path: Path)
     assert run.stderr.splitlines()[0] == f"delayed-repl: warning: {note}"
     file.chmod(0o640)
     outer = tmp_path / "outer.cnf"
-    outer.write_text("!include m.cnf\n")
+    outer.write_text("!include m y.cnf\n")
     assert exposed(str(outer)) == ""
     file.chmod(0o644)
     assert exposed(str(outer)) == note

@@ -200,6 +200,10 @@ def test_what_everybody_may_write_to_is_warned_of(path: str, tmp_path: Path, too
     started = tool("job", "start", "--history", path, "--replica", R, "--kind", "backup")
     assert started.stderr.splitlines()[0] == f"delayed-repl: warning: {written}"
     os.chmod(path, 0o660)
+    (blank := tmp_path / "a b").mkdir(mode=0o700)
+    assert opened(str(blank / "c d.db")).warnings == []
+    os.chmod(blank / "c d.db", 0o666)
+    assert opened(str(blank / "c d.db")).warnings[0].endswith(f": chmod o-w '{blank}/c d.db'")
     tmp_path.chmod(0o777)
     replaced = f"history {path} may be replaced by everybody, who may write to its folder: chmod o-w {tmp_path}"
     assert opened(path).warnings == [replaced]

@@ -21,6 +21,7 @@ import re
 from check_delayed_repl.history.database import HistoryUnavailable as HistoryUnavailable
 from check_delayed_repl.history.tables import FUTURE_S as FUTURE_S
 from check_delayed_repl.history.tables import History as History
+from check_delayed_repl.words import pasted
 
 LOCATION_VARIABLE = "CHECK_DELAYED_REPL_HISTORY"
 STATE_FOLDER = "/var/lib/check_delayed_repl"
@@ -58,7 +59,7 @@ def open_history(where: str | None, deadline: float) -> History:
     if new and os.geteuid() == 0 and os.stat(folder).st_gid == 0:
         history.warnings.append(
             f"history {place} belongs to root, and the monitoring user cannot use it:"
-            f" chgrp -R nagios {folder}; chmod 2770 {folder}"
+            f" chgrp -R nagios {pasted(folder)}; chmod 2770 {pasted(folder)}"
         )
     return history
 

@@ -25,7 +25,7 @@ from contextlib import suppress
 from check_delayed_repl.history.codec import ADDED, COLUMNS, LAYOUT, in_types
 from check_delayed_repl.history.database import HistoryUnavailable
 from check_delayed_repl.history.tables import History
-from check_delayed_repl.words import user_name
+from check_delayed_repl.words import pasted, user_name
 
 APPLICATION_ID = 0x64526570  # dRep
 """Marks the file as a history, so that another program's database is not taken for one."""
@@ -178,7 +178,7 @@ class SQLiteHistory(History):
     def _warn_of_strangers(self, mode: int) -> None:
         """Tells who else may write to the file, or put another one in its place."""
         if mode & stat.S_IWOTH:
-            self.warnings.append(f"history {self.name} may be written by everybody: chmod o-w {self.name}")
+            self.warnings.append(f"history {self.name} may be written by everybody: chmod o-w {pasted(self.name)}")
         real = os.path.realpath(self.name)
         for end in ("-wal", "-shm", "-journal"):
             with suppress(OSError):
@@ -193,7 +193,7 @@ class SQLiteHistory(History):
                 while (folder := os.path.dirname(place)) != place:
                     owner, around = os.lstat(place).st_uid, os.stat(folder).st_mode
                     if around & stat.S_IWOTH and not around & stat.S_ISVTX:
-                        replaced[folder] = f"everybody, who may write to its folder: chmod o-w {folder}"
+                        replaced[folder] = f"everybody, who may write to its folder: chmod o-w {pasted(folder)}"
                     elif around & stat.S_IWOTH and owner not in (0, os.geteuid()):
                         replaced[folder] = (
                             f"user {user_name(owner)}, whose {place} is: name another file with --history"

@@ -49,7 +49,8 @@ _ADVICE = {
     1040: "too many connections: raise max_connections, or find out who holds them",
     1044: "access denied: check --user and the account's grants",
     1045: "access denied: check --user, --password and the option file",
-    1129: "this host is blocked after too many connection errors: run FLUSH HOSTS there",
+    1129: "this host is blocked after too many connection errors: run FLUSH HOSTS there"
+    " (MySQL 8.4 and later: TRUNCATE performance_schema.host_cache)",
     1130: "this host is not allowed to connect: create the account for it",
     1203: "the user has too many connections: raise max_user_connections",
     1226: "the user's resources are used up: raise the account's limits",

@@ -13,9 +13,9 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 
+from check_delayed_repl.words import pasted
+
 MAX_BYTES = 1 << 20
-EXPOSED = "{0}: has a password, and everybody may read it: chmod 640 {0}"
-"""What is said of a file, by its path."""
 MAX_DEPTH = 10
 """How deep `!include` may nest, as with the servers' own clients."""
 
@@ -41,12 +41,17 @@ def read_options(path: str, groups: tuple[str, ...]) -> dict[str, str | None] | 
     return {name.replace("_", "-"): value for name, value in options} if lines else None
 
 
+def shown_to_all(path: str) -> str:
+    """What is said of a file with a password that everybody may read."""
+    return f"{path}: has a password, and everybody may read it: chmod 640 {pasted(path)}"
+
+
 def exposed(path: str) -> str:
     """What is wrong with an option file, or one that it includes, that shows a password to everybody; else nothing."""
     with suppress(OptionFileError):  # what is wrong with it is said where it is used
         for _, line, shown in _lines(path):
             if shown and re.match(r"(loose[-_])?password\s*=", line):
-                return EXPOSED.format(shown)
+                return shown_to_all(shown)
     return ""
 
 
