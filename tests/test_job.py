@@ -196,6 +196,27 @@ def test_a_flood_is_listed_in_part_and_ended_with_one_line(tool: Command, plugin
     assert (done.returncode, done.stderr) == (1, "delayed-repl: no jobs are recorded for db2\n")
 
 
+CUT_SHORT = """
+import sys
+from check_delayed_repl import tool
+from check_delayed_repl.history import HistoryUnavailable
+from check_delayed_repl.history.tables import History
+def cut_short(*asked, whole=History.job_lines):
+    yield next(whole(*asked))
+    raise HistoryUnavailable("no time was left")
+History.job_lines = cut_short
+sys.argv[1:] = ["job", "void", "--all", "--history", {where!r}, "--replica", {replica!r}]
+tool.main()
+"""
+
+
+def test_a_flood_that_takes_too_long_to_read_is_ended_all_the_same(where: str) -> None:
+    add(where, *(JobLine(1.0, f"j{number}", "backup", 1.0) for number in range(3)))
+    done = run_python("-c", CUT_SHORT.format(where=where, replica=R))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert lines(where)[-1][1:] == JobLine(1.0, "*", void=True)[1:]
+
+
 # --- what must not go wrong unseen ---
 
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 from check_delayed_repl.arguments import UsageError, count_of, job_kind
 from check_delayed_repl.commands import complain
 from check_delayed_repl.history import LOCATION_VARIABLE, History, HistoryUnavailable, holds_password, open_history
-from check_delayed_repl.limits import BUILT_IN_KINDS
+from check_delayed_repl.limits import BUILT_IN_KINDS, RESCUE
 from check_delayed_repl.options import HISTORY, WAIT, Option, add_actions, add_config_option, add_options
 from check_delayed_repl.records import ALL_JOBS, CHANNEL_SEPARATOR, JobLine, merge_into, outlasts_all
 from check_delayed_repl.words import clean, moment
@@ -120,12 +120,16 @@ def _end(history: History, args: argparse.Namespace) -> None:
             raise HistoryUnavailable(
                 "void --all needs an account that may read the history: use the worker's, not the job writer's"
             )
-        jobs = _jobs(history, args.replica)
-        if not jobs:
+        if next(history.job_lines(args.replica), None) is None:
             raise HistoryUnavailable(f"no jobs are recorded for {args.replica}")
         history.add_job(args.replica, JobLine(now, ALL_JOBS, void=True))
-        if rescues := [key for key, (_, line) in jobs.items() if outlasts_all(line) and not line.void]:
-            complain(f"rescues go on: {', '.join(rescues[-5:])} (ended by rescue resume, or job void ID)")
+        rescues: dict[str, JobLine] = {}
+        with suppress(HistoryUnavailable):  # a flood takes long to read, and what counts is written
+            for _, line in history.job_lines(args.replica):
+                if line.kind == RESCUE or line.id in rescues:
+                    merge_into(rescues, line)
+        if going_on := [key for key, line in rescues.items() if outlasts_all(line) and not line.void]:
+            complain(f"rescues go on: {', '.join(going_on[-5:])} (ended by rescue resume, or job void ID)")
         return
     if not history.readable:
         # The judge adds the kind and the start from the line that `start` wrote.
