@@ -54,6 +54,11 @@ HARD: list[tuple[str, list[Record]]] = [
 ]
 
 
+def test_a_condition_that_no_version_had_yet_is_critical_and_fit_to_print() -> None:
+    verdict = judged([sample(0.0), sample(10.0, error="disk-\x1b[31mfull\n", message="no room")])
+    assert only(verdict, "disk-?[31mfull") == Finding(State.CRITICAL, "disk-?[31mfull", "Disk ?[31mfull: no room")
+
+
 LONG_AGO = sample(28900.0, relay_log=("b", 3), sql="Yes")
 
 

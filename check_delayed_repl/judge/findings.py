@@ -14,7 +14,7 @@ from check_delayed_repl.judge.observed import CHANGES_KEPT, DAY, LOSSES_KEPT, WA
 from check_delayed_repl.judge.outcome import Finding, State
 from check_delayed_repl.limits import Limits, kind_option, option
 from check_delayed_repl.records import HELD_S, Sample
-from check_delayed_repl.words import filter_name, plain, utc
+from check_delayed_repl.words import filter_name, plain, shown, utc
 
 MAX_AHEAD = 1.0
 """Seconds that a heartbeat may lie ahead of the replica's clock."""
@@ -53,8 +53,9 @@ def sample_findings(s: Sample, seen: Observed, limits: Limits) -> Iterator[Findi
     """What is wrong with the newest sample, whatever job is running: CRITICAL for the most part."""
     if s.error is not None and s.error != "server-down":
         known = find(s.error)
-        title = known.title if known else s.error.replace("-", " ").capitalize()
-        yield _critical(s.error, f"{title}: {s.message}" if s.message else title)
+        condition = s.error if known else shown(s.error)
+        title = known.title if known else condition.replace("-", " ").capitalize()
+        yield _critical(condition, f"{title}: {s.message}" if s.message else title)
     for name, state in (("IO", s.io), ("SQL", s.sql)):
         if state is not None and state not in ("Yes", "No", *(WAITING if name == "IO" else ())):
             yield _critical("status-unreadable", f"{name} thread is in a state that is not known: {state!r}")
