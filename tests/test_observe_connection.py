@@ -39,6 +39,7 @@ from listeners import (
 )
 
 from check_delayed_repl.observe.connection import ask, connect
+from check_delayed_repl.observe.failures import ConnectFailed
 from check_delayed_repl.observe.sample import Observer
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.observe.wire import Connection, PyMySQLConnection
@@ -103,6 +104,15 @@ def test_an_interrupted_question_gets_no_answer_later() -> None:
         finally:
             signal.signal(signal.SIGALRM, before)
         assert not connection.open
+
+
+def test_a_question_after_the_end_is_told_why_it_ended() -> None:
+    with listening(saying(greeting(), okay(2))) as target:
+        connection = connect(target, time.monotonic() + 60, raw=True)
+        for seconds, purpose in ((0.1, "asking"), (60.0, "tidying up")):
+            connection.until(time.monotonic() + seconds)
+            with pytest.raises(ConnectFailed, match=r"no answer within 0\.1 s \(asking\)"):
+                ask(connection, "SELECT 1", purpose)
 
 
 def test_a_full_queue_of_connections(tmp_path: Path) -> None:

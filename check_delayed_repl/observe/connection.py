@@ -143,9 +143,10 @@ def ask_together(connection: Connection, sql: str, purpose: str) -> list[Answer]
             if answers:
                 return answers
             raise
-        failure = _failure(connection, error)
+        # Whoever asks once more, such as to leave the session as it was, is told why it ended.
+        connection.ended = connection.ended or _failure(connection, error)
         connection.close()
-        raise failure from None
+        raise connection.ended from None
 
 
 def _reach(found: Settings, deadline: float, budget: float) -> tuple[socket.socket, Address | None]:

@@ -67,6 +67,8 @@ class Connection(PyMySQLConnection):
         """Where the other side is; None for a local socket."""
         self.purpose = "logging in"
         """What is being done, in messages."""
+        self.ended: ConnectFailed | None = None
+        """Why it is over, once it is."""
         self.keep: int | None = None
         """Of a row, so many bytes are kept: the rest, of its last value, is read and dropped. None keeps all."""
         self._found = found
