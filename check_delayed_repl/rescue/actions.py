@@ -269,9 +269,11 @@ class Rescue(Action):
                 first = scan.first
                 planned = plan.resume(state, active, first, delay, scan.end)
             runner.run(planned)
-        except (Failed, Refusal) as error:
+        except (Failed, Refusal, Refused) as error:
             active.delay = before
             runner.save()
+            if report.done:
+                self._next(Next("replication STANDS STILL now; once that is mended", ("resume", "--execute")))
             raise Failed(str(error)) from None
         channel = current(self._session, state.channel.name)
         if channel.sql == "No" or channel.delay != wanted:

@@ -232,6 +232,19 @@ def test_a_resume_while_changes_are_being_applied(scene: Scene) -> None:
     wait_until(lambda: scene.tables(scene.replica) == scene.tables(scene.source), 60, "all of it is applied, once")
 
 
+def test_a_resume_that_fails_once_it_has_stopped_says_how_to_start(scene: Scene) -> None:
+    if not scene.pins:
+        pytest.skip("it stops but one thread, and right before the change")
+    torn = "actions.Rescue._scanned = lambda *_: (_ for _ in ()).throw(actions.Refused(1, 'torn'))"
+    said = meanwhile(scene, torn, "resume", "--delay", "60", "--execute")
+    assert scene.replica.threads() == ("No", "No")
+    assert "torn" in said
+    assert "STANDS STILL" in said
+    assert scene.paste(said).code == 0
+    assert scene.replica.threads() == ("Yes", "Yes")
+    assert int(scene.status()["SQL_Delay"]) == 60
+
+
 @pytest.mark.long
 def test_a_backup_that_starts_replication_at_its_end(scene: Scene) -> None:
     """One that began before the freeze: --safe-slave-backup starts the SQL thread that it has stopped."""
