@@ -219,7 +219,7 @@ def test_what_failed_halfway_is_held_in_front_of_the_oldest(server: State, expec
         (state(delay=HELD_S, sql="Yes"), facts(), None,
          ["STOP REPLICA SQL_THREAD", f"{CHANGE}7200", "START REPLICA SQL_THREAD"]),
         (state(delay=HELD_S, io="No")._replace(stays_stopped=True), facts(persisted=True), 60,
-         ["START REPLICA IO_THREAD", f"{CHANGE}60", "START REPLICA", "RESET PERSIST skip_replica_start"]),
+         ["START REPLICA IO_THREAD", f"{CHANGE}60", "START REPLICA", "RESET PERSIST IF EXISTS skip_replica_start"]),
         (state(MARIADB), facts(), None, ["START SLAVE SQL_THREAD"]),
         (state(MARIADB, io="No"), facts(), None,
          [f"CHANGE MASTER TO MASTER_DELAY = 7200, {PLACE} = 500", "START SLAVE"]),
@@ -309,6 +309,20 @@ def test_what_somebody_did_by_hand_is_said_and_there_is_a_way_out(
     assert next_step(server, record, first).command == step
     if step == ("resume",) and server.channel.fetched.file:
         resume(server, record, first, None)  # and refuses nothing
+
+
+def test_a_delay_that_somebody_has_set_since_is_told() -> None:
+    said = "the delay was 7200 s when this rescue began, and somebody has set it to 60 s since"
+    for version in (MYSQL, MARIADB):
+        for sql in ("Yes", "No"):
+            now = state(version, sql=sql, delay=60)
+            assert any(said in note for note in resume(now, facts(), transaction(5), None).notes)
+            assert not any(said in note for note in resume(now, facts(), transaction(5), 60).notes)
+            assert any(said in line for line in differences(now, facts(), transaction(5)))
+        for delay, phase_of in ((7200, "frozen"), (HELD_S, "frozen"), (0, "forwarding")):
+            now = state(version, delay=delay)
+            notes = resume(now, facts(phase=phase_of), transaction(5), None).notes
+            assert not any("somebody has set it" in note for note in notes)
 
 
 def test_what_waited_and_was_thrown_away_is_not_passed_over() -> None:

@@ -18,7 +18,7 @@ from check_delayed_repl.rescue.plan import Refusal
 from check_delayed_repl.rescue.record import Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place
 from check_delayed_repl.rescue.run import Failed, Stopped, current, lock, stop_now, stop_statement
-from check_delayed_repl.rescue.standing import FIND, Next, passed
+from check_delayed_repl.rescue.standing import FIND, Next, other_delay, passed
 from check_delayed_repl.rescue.state import Channel, channels, named, read
 from check_delayed_repl.rescue.statements import ANY
 from check_delayed_repl.words import one_line, span, utc
@@ -141,6 +141,11 @@ class Freeze(Action):
             )
         held = "held before" if state.held else "NOT HELD: any START, and a restart of the server, undoes this"
         runner = self._runner(facts, kept)
+        if other := other_delay(state, facts):
+            report.reasons.append(other)
+            facts.delay = channel.delay or facts.delay
+        facts.fetching = facts.fetching or channel.io != "No"
+        runner.save()
         try:
             lock(session, channel.name)
             runner.run(plan.hold(state))

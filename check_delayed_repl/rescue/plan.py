@@ -21,6 +21,7 @@ from check_delayed_repl.rescue.standing import (
     Next,
     executed,
     forgotten,
+    other_delay,
     passed,
     skipped_or_lost,
 )
@@ -298,11 +299,11 @@ def resume(
         both = fetching and (channel.io == "No" or (change and state.pins))
         steps.add("start", state.say.start(BOTH if both else SQL))
     if facts and facts.persisted and state.stays_stopped:
-        steps.add("start again after a restart", f"RESET PERSIST skip_{in_variables(state.say.numbers)}_start")
+        skip = f"skip_{in_variables(state.say.numbers)}_start"
+        steps.add("start again after a restart", f"RESET PERSIST IF EXISTS {skip}")
     placed = any(step.name == "set the delay" for step in steps.found)
     by_gtid = channel.gtid or (facts is not None and facts.gtid)
     if by_gtid and state.pins and (placed or not channel.gtid) and channel.fetched.file:
         notes.append(state.say.back_to_gtid())
-    if behind:
-        notes.append(behind)
+    notes += filter(None, (behind, "" if delay is not None else other_delay(state, facts)))
     return Plan(tuple(steps.found), tuple(notes))

@@ -129,8 +129,21 @@ def differences(state: State, facts: Facts | None, first: Transaction | None) ->
         yield f"{target} is not in the relay log: a CHANGE or RESET by hand has thrown away what waited"
     if not state.held and facts.phase == "forwarded":
         yield f"somebody has set the delay to {channel.delay} s: nothing holds {target or 'the target'}"
+    elif other := other_delay(state, facts):
+        yield other
     if state.held and facts.phase == "frozen" and facts.delay is None:
         yield "nobody knows what the delay was: resume needs --delay"
+
+
+def other_delay(state: State, facts: Facts | None) -> str:
+    """Where the delay is neither what the record says nor one that a rescue sets; else empty."""
+    delay = state.channel.delay
+    if facts is None or facts.delay in (None, delay) or state.held or facts.phase not in ("frozen", "forwarded"):
+        return ""
+    return (
+        f"the delay was {facts.delay} s when this rescue began, and somebody has set it to {delay} s since:"
+        " resume --delay says which is meant"
+    )
 
 
 def next_step(state: State, facts: Facts | None, first: Transaction | None) -> Next:

@@ -580,6 +580,26 @@ def test_a_resume_without_a_record_ends_the_rescue_for_the_monitor(scene: Scene)
     assert set(scene.jobs().values()) == {"finished"}
 
 
+def test_a_delay_that_is_set_when_the_rescue_is_over_or_that_somebody_has_set(scene: Scene) -> None:
+    scene.history.touch()
+    scene.json("freeze")
+    scene.json("resume", "--execute")
+    assert scene.json("resume", "--execute")["done"] == []
+    for delay in (30, 40):
+        done = scene.json("resume", "--execute", "--delay", str(delay))
+        assert (done["phase"], int(scene.status()["SQL_Delay"])) == ("resumed", delay)
+        assert set(scene.jobs().values()) == {"finished"}
+        assert scene.json("resume", "--execute", "--delay", str(delay))["done"] == []
+    scene.json("freeze")
+    scene.replica.set_delay(50)  # by hand, as somebody who has never heard of the record
+    since = "the delay was 40 s when this rescue began, and somebody has set it to 50 s since"
+    assert since in " ".join(scene.json("status")["reasons"])
+    assert since in scene.run("resume").out
+    assert since in " ".join(scene.json("freeze")["reasons"])
+    scene.json("resume", "--execute")
+    assert int(scene.status()["SQL_Delay"]) == 50
+
+
 @pytest.mark.long
 def test_an_alter_that_comes_in_two_is_skipped_with_its_second_half(scene: Scene) -> None:
     if not scene.mariadb:
