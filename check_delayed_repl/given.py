@@ -48,7 +48,10 @@ def call_from(args: argparse.Namespace) -> Call:
     target = target_from(args)
     connection: list[str] = ["--config", args.config] if args.config else []
     connection += _given(args, (*ADDRESS, *LOGIN, *HEARTBEATS))
-    theirs = {field: value for field in _CLIENTS if (value := getattr(target, field)) is not None}
+    there = target
+    if target.host in ("localhost", None) and target.port and not target.socket and not target.defaults_file:
+        there = target._replace(host="127.0.0.1")  # at that name, MySQL's client takes the socket whatever the port
+    theirs = {field: value for field in _CLIENTS if (value := getattr(there, field)) is not None}
     client = [f"--{field.replace('_', '-')}={value}" for field, value in theirs.items()]
     if target.password is not None:
         client.append(PASSWORD)

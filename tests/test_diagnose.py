@@ -35,6 +35,7 @@ from judge_builders import job
 from rich.text import Text
 
 from check_delayed_repl import conditions, words
+from check_delayed_repl.config import parsed
 from check_delayed_repl.diagnose import document as diagnosis
 from check_delayed_repl.diagnose import plot
 from check_delayed_repl.diagnose.advice import advise, general_steps, steps_for
@@ -43,7 +44,7 @@ from check_delayed_repl.diagnose.screen import to_ascii
 from check_delayed_repl.diagnose.server import _place
 from check_delayed_repl.diagnose.steps import freeze
 from check_delayed_repl.diagnose.text import WIDTH, Screen, humane
-from check_delayed_repl.given import Call
+from check_delayed_repl.given import Call, call_from
 from check_delayed_repl.judge.outcome import Finding, State
 from check_delayed_repl.observe.connection import Answer
 from check_delayed_repl.observe.dialect import Dialect, Place
@@ -464,6 +465,20 @@ def test_every_command_of_ours_is_one_that_we_take(name: str) -> None:
                 build_parser().parse_args(words_of_it)
             elif program == "delayed-repl":
                 command_parser(words_of_it[0])[0].parse_args(words_of_it[1:])
+
+
+@pytest.mark.parametrize(
+    ("given", "client"),
+    [
+        # At localhost MySQL's own client takes the socket, whatever the port.
+        (["-H", "localhost", "-P", "3307"], ("--host=127.0.0.1", "--port=3307")),
+        (["-P", "3307"], ("--host=127.0.0.1", "--port=3307")),
+        (["-H", "localhost"], ("--host=localhost",)),
+        (["-S", "/s", "-P", "3307"], ("--port=3307", "--socket=/s")),
+    ],
+)
+def test_the_servers_own_client_goes_where_the_check_does(given: list[str], client: tuple[str, ...]) -> None:
+    assert call_from(parsed(command_parser("diagnose")[0], given)).client == client
 
 
 def peer(**other: Any) -> Any:

@@ -15,7 +15,8 @@ from check_delayed_repl.setup.asking import Facts
 from check_delayed_repl.tool import run
 
 MYSQL = """\
--- Accounts for check_delayed_repl. An account that is there already is left as it is, password and all.
+-- Accounts for check_delayed_repl. An account that is there already is left as it is, password and all:
+-- leave its option file as it is then, too.
 
 -- On the replica (MySQL 8.4.3).
 -- Not into its binary log, where what is made here would be a change that the source does not have.

@@ -110,7 +110,10 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--reads: is for --for rescue")
     where = args.history or os.environ.get(LOCATION_VARIABLE) or ""
     shared = where if where[:8].lower() == "mysql://" else None
-    lines = ["-- Accounts for check_delayed_repl. An account that is there already is left as it is, password and all."]
+    lines = [
+        "-- Accounts for check_delayed_repl. An account that is there already is left as it is, password and all:",
+        "-- leave its option file as it is then, too.",
+    ]
     here = tuple(role for role in roles if role != "job")
     if here:
         server = _told(args) or _asked(args)

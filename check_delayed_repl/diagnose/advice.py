@@ -133,7 +133,11 @@ def _out_of_bounds(p: Diagnosis) -> tuple[Step, ...]:
 STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
     "connect-failed": (
         Step("Try the same by hand{elsewhere}:", "{login}"),
-        Step("If access is denied, this prints the SQL for an account that has what it needs:", GRANTS),
+        Step(
+            "If access is denied, this prints the SQL for an account that has what it needs, with an administrator's "
+            "-u and -p put behind it:",
+            GRANTS,
+        ),
     ),
     "timeout": (
         Step(
