@@ -214,7 +214,7 @@ class File:
         could have written it."""
         if found.st_uid not in (0, os.geteuid()):
             raise UsageError(f"{self.path}: belongs to user {found.st_uid}: must be root's or your own")
-        if found.st_mode & stat.S_IWOTH:
+        if stat.S_ISREG(found.st_mode) and found.st_mode & stat.S_IWOTH:
             raise UsageError(f"{self.path}: everybody may write to it: chmod o-w {pasted(self.path)}")
         passwords = any("password" in table.raw for table in (self.defaults, *self.tables))
         passwords = passwords or holds_password(self.history or "")

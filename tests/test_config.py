@@ -224,6 +224,8 @@ def test_where_the_file_is_looked_for(written: Written, tmp_path: Path, monkeypa
 def test_who_may_own_and_read_it(written: Written, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="everybody may write to it: chmod o-w"):
         checked("--config", written(HEAD, 0o646))
+    # Everybody must be able to write to it, and the advice not to would harm.
+    assert checked("--config", os.devnull, "--replica", "db1").replica == "db1"
     assert checked("--config", written(HEAD, 0o644)).host == "db1"
     secret = HEAD + "password = 'geheim'\n"
     assert checked("--config", written(secret, 0o640)).password == "geheim"
