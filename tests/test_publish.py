@@ -19,7 +19,7 @@ from urllib.request import urlopen
 
 import hostile
 import pytest
-from conftest import wait_until
+from conftest import ROOT, wait_until
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
@@ -135,6 +135,12 @@ def test_the_file_is_replaced_whole(tmp_path: Path) -> None:
     link.unlink()
     with pytest.raises(OSError, match="No such file"):
         openmetrics.write_file(str(tmp_path / "gone" / "x.prom"), [])
+
+
+def test_the_example_for_nagios_names_its_own_service() -> None:
+    text = (ROOT / "examples" / "nagios" / "published.cfg").read_text()
+    (named,) = re.findall('object-service = "(.+)"', text)
+    assert re.findall(r"service_description +(.+)", text) == [named]
 
 
 def test_a_line_for_nagios() -> None:
