@@ -108,6 +108,10 @@ def test_kept_it_answers_breaks_and_stops(place: Path) -> None:
     pasted = subprocess.run(command(done.stdout), shell=True, cwd="/", capture_output=True, text=True, check=False)
     assert (pasted.returncode, pasted.stdout.splitlines()[1].startswith(OK)) == (0, True), pasted.stdout + pasted.stderr
     assert check("-v")[1].splitlines()[-1].startswith("limits: ")
+    [look] = re.findall(r"^  (diagnose .*?)   ", done.stdout, re.MULTILINE)
+    words = ["venv/bin/delayed-repl", *look.split(), "--brief"]
+    looked = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    assert looked.stdout.startswith(" OK  in-range "), looked
 
     [stop_applying] = re.findall(r"^  (.* -e 'STOP SLAVE SQL_THREAD')", done.stdout, re.MULTILINE)
     subprocess.run(stop_applying, shell=True, cwd=folder, check=True)
