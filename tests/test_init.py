@@ -115,6 +115,21 @@ def test_what_is_there_already_is_left_alone() -> None:
     assert "It is written already" in files["README.txt"]
 
 
+def test_the_monitor_can_read_its_file_and_each_replica_has_one() -> None:
+    for name, own in (("db7", "db7"), ("db7/a:b", "db7_a_b")):
+        wanted = WANTED._replace(name=name)
+        steps = written(server("8.4.3", 2), server("8.4.3", 1), wanted)[0]["README.txt"]
+        assert f" install -m 0644 nagios.cfg /etc/nagios4/conf.d/{own}.cfg\n" in steps
+        assert f" install -m 0644 icinga2.conf /etc/icinga2/conf.d/{own}.conf\n" in steps
+
+
+def test_the_files_of_a_second_replica_have_names_of_their_own() -> None:
+    steps = written(server("8.4.3", 2), server("8.4.3", 1))[0]["README.txt"]
+    before, _, after = steps.partition("install -m 0644 config.toml")
+    assert "install\n   monitor.cnf, and in the next step rescue.cnf, under those names" in before
+    assert "rescue.cnf /etc/check_delayed_repl/rescue.cnf" in after
+
+
 def test_a_table_that_is_on_its_way_is_not_made_twice() -> None:
     source = server("8.4.3", 1, columns=OLD_COLUMNS)
     files, on_replica = written(server("8.4.3", 2, READ_ONLY="ON"), source)

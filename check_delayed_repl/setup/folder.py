@@ -207,8 +207,9 @@ def _steps(p: _Plan) -> list[tuple[str, dict[str, str]]]:
         "later": f", {span(p.delay)} from now" if p.sealed else "",
         "sql": "source.sql" if p.sealed else "replica.sql",
     }
-    steps += [("check", _of(p, CHECK)), ("rescue", rescue | _of(p, RESCUE)), ("monitor", {})]
-    return [(key, words | own) for key, own in steps]
+    own = re.sub(r"[^\w.-]", "_", p.wanted.name, flags=re.ASCII)
+    steps += [("check", _of(p, CHECK)), ("rescue", rescue | _of(p, RESCUE)), ("monitor", {"own": own})]
+    return [(key, words | more) for key, more in steps]
 
 
 def _of(p: _Plan, role: Role) -> dict[str, str]:
