@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import time
+from math import inf
 from pathlib import Path
 
 import pytest
-from listeners import heard, listening, logged_in, okay
+from listeners import error, greeting, heard, listening, logged_in, okay, saying
 
 from check_delayed_repl.history import HistoryUnavailable, open_history, without_password
 from check_delayed_repl.history.mysql import parse_url
@@ -63,6 +64,16 @@ def test_a_server_that_says_nothing() -> None:
 
     with listening(silent_later) as target, pytest.raises(HistoryUnavailable, match="d: no answer until the deadline"):
         open_history(f"mysql://me:s3cret@127.0.0.1:{target.port}/d", time.monotonic() + 0.5)
+
+
+def test_a_server_that_falls_silent_while_nothing_is_asked() -> None:
+    may_not_read = error(1, 1142, b"SELECT command denied")
+    with listening(saying(greeting(), okay(2), okay(1), okay(1), okay(1), may_not_read)) as target:
+        history = open_history(f"mysql://me:s3cret@127.0.0.1:{target.port}/d", time.monotonic() + 30)
+        history._used = -inf  # type: ignore[attr-defined]
+        history.deadline = time.monotonic() + 0.3
+        with pytest.raises(HistoryUnavailable, match="d: no answer until the deadline"):
+            history.now()
 
 
 def test_a_defaults_file_that_is_not_there() -> None:

@@ -162,9 +162,12 @@ class MySQLHistory(History):
                 if idle >= _IDLE_S:
                     self._connection.ping(reconnect=False)
                 return
-            except Exception:
+            except Exception as error:
                 # The server closes connections that are idle for long, and all of them when it restarts.
+                failure = self._failure(error)
                 self.close()
+                if time.monotonic() >= self.deadline:
+                    raise failure from None
         try:
             self._connection = self._reach()
             for statement in _SESSION:
