@@ -124,6 +124,25 @@ def test_many_go_over_few_connections_several_at_a_time(icinga: Icinga, server: 
     assert 1 < server.most_at_once <= server.connections <= 4
 
 
+@pytest.mark.parametrize("left", [0, 1])
+def test_where_no_thread_is_left_all_are_handed_over_all_the_same(
+    icinga: Icinga, server: Server, monkeypatch: pytest.MonkeyPatch, left: int
+) -> None:
+    started: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def scarce(thread: threading.Thread) -> None:
+        if getattr(thread, "_target", None) == icinga._post_all:
+            if len(started) == left:
+                raise RuntimeError("can't start new thread")
+            started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", scarce)
+    assert icinga.deliver(many(9)).rest == []
+    assert sorted(server.taken) == [f"db{place}" for place in range(9)]
+
+
 def test_connections_that_were_closed_meanwhile_are_made_anew(icinga: Icinga, server: Server) -> None:
     server.one_each = True
     for _ in range(3):

@@ -77,14 +77,17 @@ class Icinga:
         done = Delivery(results)
         for url in list(self._connections):
             done = batch = _Batch(url, done)
-            threads = [
-                threading.Thread(target=self._post_all, args=(connection, batch), daemon=True)
-                for connection, _ in zip(self._connections[url], results, strict=False)
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            first, *more = self._connections[url]
+            helpers = []
+            # Where the machine has no thread left, fewer at a time.
+            with suppress(RuntimeError):
+                for connection, _ in zip(more, results[1:], strict=False):
+                    helper = threading.Thread(target=self._post_all, args=(connection, batch), daemon=True)
+                    helper.start()
+                    helpers.append(helper)
+            self._post_all(first, batch)
+            for helper in helpers:
+                helper.join()
             if not batch.rest:
                 self._connections = {url: self._connections.pop(url), **self._connections}
                 break
