@@ -72,6 +72,9 @@ def test_every_family_from_nothing(version: str, creates: str, bypass: str) -> N
     made = {name: set(re.findall(r"'(delay_\w+)'", files[name])) for name in ("source.sql", "replica.sql")}
     assert made["source.sql"] & made["replica.sql"] == set()
     assert "\nCREATE DATABASE `" not in files["source.sql"], "but IF NOT EXISTS"
+    assert "\n-- GRANT SELECT, SHOW VIEW, TRIGGER ON *.* TO 'delay_rescue'@'10.0.0.9';\n" in on_replica, (
+        "a line of its own"
+    )
     assert "sql_log_bin=0" in files["pt-heartbeat-replica.service"]
     assert "--check-read-only" not in "".join(files.values())
     for name in ("heartbeat-source", "heartbeat-replica", "monitor"):

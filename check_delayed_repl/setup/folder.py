@@ -122,7 +122,7 @@ def _outside_accounts(p: _Plan, server: Facts, logged: bool) -> list[str]:
     rescuer = _account(p, server, RESCUE, logged)
     if rescuer:
         who = p.who[RESCUE].name
-        rescuer.append(f"-- To let it count and dump tables too: GRANT {accounts.READING} ON *.* TO {who};")
+        rescuer += ["-- To let it count and dump tables too:", f"-- GRANT {accounts.READING} ON *.* TO {who};"]
     return _account(p, server, CHECK, logged) + rescuer
 
 
