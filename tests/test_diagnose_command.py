@@ -127,7 +127,9 @@ def test_matplotlib_is_optional(tool: Command, kept: Path, monkeypatch: pytest.M
         monkeypatch.setitem(sys.modules, name, None)
     done = tool("diagnose", "--no-sample", "--history", str(kept), "--replica", "db1", "--plot", "x.png")
     assert done.returncode == 1
-    assert done.stderr == ("delayed-repl: --plot: matplotlib is not installed: pip install matplotlib\n")
+    assert done.stderr == (
+        f"delayed-repl: --plot: matplotlib is not installed: {sys.executable} -m pip install matplotlib\n"
+    )
     assert done.stdout.startswith(" OK  in-range")
 
 

@@ -410,7 +410,7 @@ def test_no_password_under_a_key_that_the_other_side_offers(plugin: bytes, switc
 @pytest.mark.parametrize(
     ("plugin", "says"),
     [
-        (b"client_ed25519", "client_ed25519 needs the Python package PyNaCl"),
+        (b"client_ed25519", f"PyNaCl: install it ({sys.executable} -m pip install PyNaCl)"),
         (b"parsec", "authentication method parsec is not supported"),
     ],
 )

@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -135,6 +136,12 @@ def test_the_file_is_replaced_whole(tmp_path: Path) -> None:
     link.unlink()
     with pytest.raises(OSError, match="No such file"):
         openmetrics.write_file(str(tmp_path / "gone" / "x.prom"), [])
+
+
+def test_a_package_that_is_missing_is_installed_where_the_worker_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(ValueError, match=re.escape(f": {sys.executable} -m pip install prometheus_client")):
+        openmetrics.find("127.0.0.1:9306")
 
 
 def test_the_example_for_nagios_names_its_own_service() -> None:

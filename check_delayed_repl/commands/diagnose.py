@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 
 from check_delayed_repl import options
@@ -144,7 +145,7 @@ def _plot(picture: Diagnosis, file: str) -> int:
         plot.draw(picture, file)
         return 0
     except ImportError:
-        complain("--plot: matplotlib is not installed: pip install matplotlib")
+        complain(f"--plot: matplotlib is not installed: {sys.executable} -m pip install matplotlib")
     except OSError as error:
         complain(f"--plot: {file}: {error.strerror or error}")
     return 1

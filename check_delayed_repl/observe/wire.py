@@ -5,6 +5,7 @@ from __future__ import annotations
 import check_delayed_repl.observe.lean  # noqa: F401
 
 # isort: split
+import sys
 import time
 
 from pymysql import converters
@@ -225,7 +226,7 @@ class Connection(PyMySQLConnection):
         method = scrubbed(plugin_name.decode("utf-8", "replace"), self.secret)
         advice = "is not supported: use another one for the account"
         if package := _PACKAGES.get(method):
-            advice = f"needs the Python package {package}: install it (pip install {package})"
+            advice = f"needs the Python package {package}: install it ({sys.executable} -m pip install {package})"
         text = f"{self.where}: the account's authentication method {method} {advice}"
         raise ConnectFailed("connect-failed", text)
 

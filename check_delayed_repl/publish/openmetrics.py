@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import isfinite, nan
 from tempfile import NamedTemporaryFile
@@ -156,7 +157,7 @@ def find(address: str) -> tuple[str, int]:
     try:
         import prometheus_client  # noqa: F401
     except ImportError as error:
-        raise ValueError(f"prometheus-listen: {error}: pip install prometheus_client") from None
+        raise ValueError(f"prometheus-listen: {error}: {sys.executable} -m pip install prometheus_client") from None
 
     host, _, port = address.rpartition(":")
     try:
