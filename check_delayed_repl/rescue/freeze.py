@@ -141,13 +141,13 @@ class Freeze(Action):
             )
         held = "held before" if state.held else "NOT HELD: any START, and a restart of the server, undoes this"
         runner = self._runner(facts, kept)
-        if other := other_delay(state, facts):
-            report.reasons.append(other)
-            facts.delay = channel.delay or facts.delay
-        facts.fetching = facts.fetching or channel.io != "No"
-        runner.save()
         try:
             lock(session, channel.name)
+            if other := other_delay(state, facts):
+                report.reasons.append(other)
+                facts.delay = channel.delay or facts.delay
+            facts.fetching = facts.fetching or channel.io != "No"
+            runner.save()
             runner.run(plan.hold(state))
             held = f"HELD: neither START nor a restart applies anything here (the delay is {HELD_S} s)"
         except (Failed, Refusal) as error:
