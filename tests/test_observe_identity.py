@@ -182,3 +182,26 @@ def test_a_name_is_asked_for_once_for_all(monkeypatch: pytest.MonkeyPatch) -> No
     hanging.set()
     assert errors == ["timeout"] * 20
     assert resolver.asked == ["db.example"]
+
+
+def test_a_name_is_asked_for_where_no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolver, start = Resolver(), threading.Thread.start
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    for setting, value in (("AGAIN_S", 0.0), ("FRESH_S", 0.0), ("_names", {})):
+        monkeypatch.setattr(names, setting, value)
+
+    def scarce(thread: threading.Thread) -> None:
+        if thread.name == "resolver":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", scarce)
+    with listening(HEALTHY) as target:
+        observer = Observer(target._replace(host="db.example"))
+        samples = [observer.sample(time.monotonic() + 5, None) for _ in range(2)]
+        observer.close()
+        assert [sample.error for sample in samples] == [None, None]
+        assert len(resolver.asked) == 1, "an open connection does not wait for its name"
+    resolver.answer = OSError(-2, "Name or service not known")
+    failed = sampled(Target(host="db.example", port=1, user="u"))
+    assert (failed.error, "Name or service not known" in str(failed.message)) == ("connect-failed", True)

@@ -18,6 +18,7 @@ FRESH_S = 3.0
 AGAIN_S = 30.0
 """How old the newest answer may be before the name of an open connection is asked for again."""
 MOMENT_S = 0.2
+NO_THREAD = "no thread left to ask in"
 
 
 class _Name:
@@ -43,6 +44,9 @@ def resolve(host: str, deadline: float) -> list[Address]:
     name, asked = _ask(host, FRESH_S)
     if asked is not None and not asked.wait(max(0.0, deadline - time.monotonic())):
         raise TimeoutError
+    if name.problem == NO_THREAD:
+        # Then in this one: late is better than never, where replicas have taken all there are.
+        _answer(name)
     if name.problem:
         raise OSError(name.problem)
     return name.found
@@ -69,7 +73,7 @@ def _ask(host: str, fresh_s: float) -> tuple[_Name, threading.Event | None]:
             try:
                 threading.Thread(target=_answer, args=(name,), name="resolver", daemon=True).start()
             except RuntimeError:
-                name.asked, name.problem = None, "no thread left to ask in"
+                name.asked, name.problem = None, NO_THREAD
         return name, name.asked
 
 
