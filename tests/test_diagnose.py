@@ -311,8 +311,26 @@ def test_nothing_that_is_proposed_throws_away_what_waits(name: str) -> None:
         said = commands(picture._replace(server=server))
         for number, command in enumerate(said):
             if command.startswith("CHANGE") and server is not None:
-                assert "RELAY_LOG_FILE" in command or "IO_THREAD" in said[number - 1], said
+                assert "RELAY_LOG_FILE" in command or "IO_THREAD" in "".join(said[number - 2 : number]), said
         assert not any("RESET" in command or "check-read-only" in command for command in said)
+
+
+@pytest.mark.parametrize(
+    ("errno", "text", "changes"),
+    [
+        (0, None, True),
+        (2003, "Error connecting to source. This was attempt 3/86400, with a delay of 60 seconds", True),
+        (13117, "Fatal error: source and replica have equal MySQL server ids", False),
+    ],
+)
+def test_mysqls_delay_is_set_while_the_io_thread_runs_alone(errno: int, text: str | None, changes: bool) -> None:
+    """One that ends again at once, in the moment between two statements, leaves none of what it has fetched."""
+    lost = [*line(end=-310), *line(start=-300, io="No", sql="No", io_errno=errno, io_error=text, sql_delay=0)]
+    said = [step for step in steps_for("delay-setting-lost", scene(lost, MYSQL)) if step.commands]
+    assert any("CHANGE" in command for step in said for command in step.commands) == changes
+    if changes:
+        assert "see that the IO thread runs before the CHANGE" in said[-1].text
+        assert said[-1].commands[2].startswith("SHOW REPLICA STATUS")
 
 
 def test_a_delay_that_was_lost_comes_back_with_the_place_where_the_applier_stopped() -> None:

@@ -5,6 +5,7 @@ What is proposed is printed, not run. It loses nothing of what waits, and is saf
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from math import inf
 from typing import NamedTuple
@@ -39,6 +40,13 @@ class Step(NamedTuple):
 
 def stopped(p: Diagnosis) -> bool:
     return p.seen is not None and p.seen.sql == "No"
+
+
+def stuck(p: Diagnosis) -> bool:
+    """The IO thread has stopped with an error, and not while it tried to connect: started again, it would not last."""
+    s = p.seen
+    connecting = s is not None and re.search("attempt|retries", s.io_error or "")
+    return s is not None and s.io == "No" and bool(s.io_errno) and not connecting
 
 
 def meant_delay(p: Diagnosis) -> int:
@@ -213,9 +221,16 @@ def set_delay(p: Diagnosis, seconds: int) -> tuple[Step, ...]:
     dialect, place = p.dialect, p.place
     if dialect is None:
         return (Step(f"{then}. {ASK_THERE}"),)
+    again = "delayed-repl diagnose{connection}{judging}{history}"
     if dialect.needs_place and (place is None or not stopped(p)):
-        again = "delayed-repl diagnose{connection}{judging}{history}"
         return (Step(f"Then run this again: it prints how to set {to} from where the SQL thread stands:", again),)
+    if not dialect.needs_place and stuck(p):
+        only = "Not while the IO thread stops with an error: what waits would be lost. Once it runs"
+        return (Step(f"{only}, run this again: it prints how to set {to}:", again),)
+    statements = dialect.set_delay(seconds, place)
     unless = ", unless it has run since" if dialect.needs_place else ", keeping what waits"
-    found = Step(f"{then}{unless}:", tuple(map(ended, dialect.set_delay(seconds, place))))
+    if not dialect.needs_place and p.seen is not None and p.seen.io == "No":
+        unless += ": see that the IO thread runs before the CHANGE, or all of it is lost"
+        statements.insert(2, dialect.status())
+    found = Step(f"{then}{unless}:", tuple(map(ended, statements)))
     return (found, BY_POSITION) if dialect.mariadb and place is not None and place.gtid else (found,)
