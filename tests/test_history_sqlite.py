@@ -17,8 +17,10 @@ from test_history_contract import CONTRACT, FIRST_RELEASE, Promise, R, full, sto
 import check_delayed_repl.history as history_module
 import check_delayed_repl.history.sqlite as sqlite_module
 from check_delayed_repl.history import HistoryUnavailable, open_history
+from check_delayed_repl.history.folding import judged
 from check_delayed_repl.history.pruning import prune, prune_future
 from check_delayed_repl.history.sqlite import SQLiteHistory
+from check_delayed_repl.limits import Limits
 from check_delayed_repl.records import Sample
 
 handles: list[SQLiteHistory] = []
@@ -282,6 +284,22 @@ def test_a_file_of_the_first_release_is_read_and_written_on(path: str, monkeypat
     old.close()
     monkeypatch.undo()
     written_on(opened(path))
+
+
+@pytest.mark.parametrize("column", ["t", "delay", "local_age", "source_pos", "sql_delay", "message"])
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_value_of_a_type_that_nobody_wrote_is_no_fault_of_the_check(path: str, column: str, kept: bool) -> None:
+    with opened(path) as history:
+        now = time.time()
+        samples = [Sample(now - 700 + 10 * n, 7200.0, local=0.5, source_log=("b.1", n)) for n in range(70)]
+        history.add_records(R, samples)
+        if kept:
+            assert judged(history, R, Limits()).state == 0
+    with sqlite3.connect(path) as other:
+        other.execute(f"UPDATE sample SET {column} = X'FF00' WHERE arrival = (SELECT MAX(arrival) FROM sample)")
+    other.close()
+    with opened(path) as history, pytest.raises(HistoryUnavailable, match="is corrupt"):
+        judged(history, R, Limits())
 
 
 @pytest.mark.parametrize("seed", range(12))

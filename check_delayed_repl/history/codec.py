@@ -113,8 +113,19 @@ def job_values(line: JobLine) -> list[object]:
     return _stored(line[1:], _OF_JOB)
 
 
+_TYPES: dict[str, Any] = {"WHOLE": int, "REAL": (float, int), "FLAG": int}
+_READ_AS = tuple(_TYPES.get(kind, str) for _, kind in COLUMNS)
+_known_types: set[tuple[type, ...]] = set()
+
+
 def sample_from(row: Row) -> Sample:
-    """The sample of a row of COLUMNS."""
+    """The sample of a row of COLUMNS. Raises TypeError where a value is of a type that nobody ever wrote."""
+    types = tuple(map(type, row))
+    if types not in _known_types:
+        for (column, _), value, kind in zip(COLUMNS, row, _READ_AS, strict=True):
+            if value is not None and not isinstance(value, kind):
+                raise TypeError(f"{column} of a sample is a {type(value).__name__}")
+        _known_types.add(types)
     source_file, source_pos, relay_file, relay_pos = row[_LOGS : _LOGS + 4]
     source = None if source_pos is None else (source_file, source_pos)
     relay = None if relay_pos is None else (relay_file, relay_pos)

@@ -243,7 +243,7 @@ class History(Database):
             f"SELECT t, delay FROM sample {self.by_t} WHERE {_OF} AND t >= ? AND arrival <= ?",
             (codec.name(replica), since_t, min(upto, LARGEST - 1)),
         )
-        return [Sample(t, delay) for t, delay in rows]
+        return self._read(lambda: [Sample(t + 0.0, None if delay is None else delay + 0.0) for t, delay in rows])
 
     def first_since(self, replica: str, t: float) -> tuple[int, float] | None:
         """Arrival and time of the earliest sample that was taken at `t` or later."""
@@ -251,7 +251,7 @@ class History(Database):
             f"SELECT arrival, t FROM sample {self.by_t} WHERE {_OF} AND t >= ? ORDER BY t LIMIT 1",
             (codec.name(replica), t),
         )
-        return (int(rows[0][0]), float(rows[0][1])) if rows else None
+        return self._read(lambda: (int(rows[0][0]), float(rows[0][1]))) if rows else None
 
     def past(self, replica: str, before: int) -> Past:
         """What is left of everything that arrived before the number `before`."""
@@ -263,6 +263,7 @@ class History(Database):
             f" WHERE {_OF} AND arrival < ?",
             (codec.name(replica), before),
         )
+        newest_t = self._read(lambda: newest_t and float(newest_t))
         jobs = tuple(codec.job_from(row) for row in self._all_jobs(job_names(replica), before - 1))
         bare = sql_delay is None and seen == [None] * len(seen)
         return Past(samples, newest_t, sql_delay, local is not None or bool(missing), bare, jobs)
@@ -276,7 +277,7 @@ class History(Database):
     def newest_sample_t(self, replica: str) -> float | None:
         """When the newest sample was taken, failed ones included; None where there is none."""
         rows = self._select(f"SELECT t FROM sample WHERE {_OF} ORDER BY arrival DESC LIMIT 1", (codec.name(replica),))
-        return float(rows[0][0]) if rows else None
+        return self._read(lambda: float(rows[0][0])) if rows else None
 
     def replicas(self) -> list[str]:
         """The names of all replicas that there are samples of."""
