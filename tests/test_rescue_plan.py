@@ -29,6 +29,7 @@ from check_delayed_repl.rescue.report import Report, Voice
 from check_delayed_repl.rescue.run import Failed, Runner, Stopped
 from check_delayed_repl.rescue.standing import by_hand, differences, next_step, phase
 from check_delayed_repl.rescue.state import Gtids, Session, State, read
+from check_delayed_repl.rescue.tables import access
 
 MYSQL, MARIADB, OLD = "9.7.4", "10.11.6-MariaDB-log", "5.6.24"
 UNTIL = "UNTIL RELAY_LOG_FILE = 'relay.000002', RELAY_LOG_POS = 900"
@@ -461,6 +462,22 @@ class Persisted(Silent):
 
     def ask(self, *_: object) -> Answer:
         return Answer([], [])
+
+
+def test_an_interrupt_is_not_taken_for_a_server_that_is_none() -> None:
+    class Interrupted:
+        connection = SimpleNamespace(open=True)
+
+        def ask(self, sql: str, _: str) -> Answer:
+            if not self.connection.open:
+                raise SampleFailed("connect-failed", "not a MySQL server")
+            if sql.startswith("SELECT"):
+                self.connection.open = False
+                raise KeyboardInterrupt
+            return Answer([], [])
+
+    with pytest.raises(KeyboardInterrupt):
+        access(cast("Session", Interrupted()), "shop.orders")
 
 
 def test_what_is_persisted_counts_only_where_it_is_loaded() -> None:

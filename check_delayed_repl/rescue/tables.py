@@ -41,7 +41,8 @@ def _not_waiting_for_locks(session: Session) -> Iterator[None]:
     try:
         yield
     finally:
-        session.ask("SET SESSION lock_wait_timeout = 60", "preparing the session")
+        if session.connection.open:  # else what ended it, or an interrupt, must be heard
+            session.ask("SET SESSION lock_wait_timeout = 60", "preparing the session")
 
 
 def with_parents(session: Session, tables: Sequence[str]) -> list[str]:
