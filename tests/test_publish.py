@@ -118,6 +118,17 @@ def test_metrics_are_served(host: str, monkeypatch: pytest.MonkeyPatch, capfd: p
     assert 'delayed_repl_state{replica="a\\n"} 1.0' in text.splitlines()
     with socket.create_connection((host.strip("[]"), port), timeout=20) as silent:
         assert silent.recv(1) == b""
+    start = threading.Thread.start
+
+    def scarce(thread: threading.Thread) -> None:
+        if "process_request_thread" in str(getattr(thread, "_target", None)):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", scarce)
+    for _ in range(2):
+        with urlopen(f"http://{host}:{port}/metrics", timeout=10) as answer:
+            assert answer.read().decode() == text, "where no thread is left, too"
     assert capfd.readouterr().err == ""
 
 

@@ -195,3 +195,13 @@ def serve(address: str, current: Callable[[], Sequence[Family]]) -> None:
     # Of one that connects and says nothing, no thread and no descriptor is kept for ever.
     server.RequestHandlerClass.timeout = SILENT_S
     server.handle_error = lambda *_: None
+    threaded = server.process_request
+
+    def answer(*caller: Any) -> None:
+        try:
+            threaded(*caller)
+        except RuntimeError:
+            # The machine has no thread left: one after the other, then.
+            server.process_request_thread(*caller)
+
+    server.process_request = answer
