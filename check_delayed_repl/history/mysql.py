@@ -218,8 +218,8 @@ class MySQLHistory(History):
                 else "has no tables of this version yet, and this account may not create them"
             )
             raise self._wrong(
-                f"{what}: {self._said(error)}: run `delayed-repl history prune --timeout 1h` once"
-                " with an account that may CREATE, ALTER and UPDATE there"
+                f"{what}: {self._said(error)}: run `delayed-repl history prune --future --timeout 1h`"
+                " once on this --history with an account that may CREATE, ALTER and UPDATE there"
             ) from None
 
     def _change_layout(self, statement: str) -> None:

@@ -408,7 +408,8 @@ def test_tables_of_the_first_release_are_upgraded_by_whoever_may(shared: Shared)
     with pytest.raises(
         HistoryUnavailable,
         match=r"has tables of an older version \(1\), and this account may not change them: ALTER command denied .*"
-        "run `delayed-repl history prune --timeout 1h` once with an account that may CREATE, ALTER and UPDATE there",
+        "run `delayed-repl history prune --future --timeout 1h` once on this --history with an account that may CREATE,"
+        " ALTER and UPDATE there",
     ):
         shared.open("reader", SECRET)
     # As if somebody had been killed half-way.
