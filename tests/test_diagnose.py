@@ -441,6 +441,11 @@ def test_a_hostile_job_can_be_voided_and_cannot_take_over_the_commands(name: str
     assert all(text.isprintable() for text in plain(screen(picture)).splitlines())
 
 
+def test_a_table_of_any_name_can_be_looked_at() -> None:
+    picture = SCENES["heartbeat-missing"]()._replace(call=Call(table="mon-x.beats"))
+    assert "SELECT server_id, ts, UTC_TIMESTAMP(6) FROM `mon-x`.`beats`;" in commands(picture)
+
+
 def test_every_condition_has_general_steps() -> None:
     for condition in conditions.CONDITIONS:
         steps = general_steps(condition.name)

@@ -16,6 +16,7 @@ from check_delayed_repl.diagnose.screen import visible
 from check_delayed_repl.given import joined
 from check_delayed_repl.history import is_url
 from check_delayed_repl.observe.dialect import EITHER, Dialect
+from check_delayed_repl.observe.heartbeat import table_name
 
 HOUR = 3600.0
 HOUR_SLACK = 90.0
@@ -117,7 +118,7 @@ def words_for(p: Diagnosis) -> dict[str, str]:
         "server": str(next(iter(newer_ids(p)), "ID")),
         "elsewhere": " where the worker runs" if call.worker else "",
         "service": client,
-        "table": call.table,
+        "table": table_name(call.table),
         "connection": options(call.connection),
         "judging": options(call.judging) + sampling,
         "sampling": sampling,
