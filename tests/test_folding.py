@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from pathlib import Path
 
@@ -46,6 +47,20 @@ def test_a_job_line_outlives_a_check_that_comes_before_the_next_sample(tmp_path:
         assert conditions(judged(history, NAME, LIMITS, now + 11)) == ["active-backup"]
     history.add_sample(NAME, sample(7))
     assert conditions(judged(history, NAME, LIMITS, now + 20)) == ["in-range"]
+    history.close()
+
+
+@pytest.mark.parametrize("damage", ["folded = REPLACE(folded, 'null', '[]')", "arrival = arrival + 50"])
+def test_a_kept_fold_that_is_damaged_changes_no_verdict(tmp_path: Path, damage: str) -> None:
+    path = str(tmp_path / "history.db")
+    history = open_history(path, time.monotonic() + 60)
+    history.add_records(NAME, [sample(place) for place in range(100)])
+    assert conditions(judged(history, NAME, LIMITS, T0 + 991)) == ["in-range"]
+    with sqlite3.connect(path) as other:
+        assert other.execute(f"UPDATE fold SET {damage}").rowcount == 1
+    other.close()
+    history.add_sample(NAME, sample(100)._replace(sql="No", sql_errno=1032))
+    assert conditions(judged(history, NAME, LIMITS, T0 + 1001)) == ["sql-error", "in-range"]
     history.close()
 
 
