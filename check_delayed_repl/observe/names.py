@@ -18,7 +18,6 @@ FRESH_S = 3.0
 AGAIN_S = 30.0
 """How old the newest answer may be before the name of an open connection is asked for again."""
 MOMENT_S = 0.2
-NO_THREAD = "no thread left to ask in"
 
 
 class _Name:
@@ -44,9 +43,6 @@ def resolve(host: str, deadline: float) -> list[Address]:
     name, asked = _ask(host, FRESH_S)
     if asked is not None and not asked.wait(max(0.0, deadline - time.monotonic())):
         raise TimeoutError
-    if name.problem == NO_THREAD:
-        # Then in this one: late is better than never, where replicas have taken all there are.
-        _answer(name)
     if name.problem:
         raise OSError(name.problem)
     return name.found
@@ -68,13 +64,15 @@ def _ask(host: str, fresh_s: float) -> tuple[_Name, threading.Event | None]:
     """The name, and what to wait for where there is no answer yet that is younger than `fresh_s`."""
     with _lock:
         name = _names.setdefault(host, _Name(host))
-        if name.asked is None and not (name.answered and time.monotonic() - name.answered < fresh_s):
-            name.asked = threading.Event()
-            try:
-                threading.Thread(target=_answer, args=(name,), name="resolver", daemon=True).start()
-            except RuntimeError:
-                name.asked, name.problem = None, NO_THREAD
-        return name, name.asked
+        if name.asked is not None or (name.answered and time.monotonic() - name.answered < fresh_s):
+            return name, name.asked
+        asked = name.asked = threading.Event()
+    try:
+        threading.Thread(target=_answer, args=(name,), name="resolver", daemon=True).start()
+    except RuntimeError:
+        # In this one, where replicas have taken all there are: late is better than never.
+        _answer(name)
+    return name, asked
 
 
 def _answer(name: _Name) -> None:
