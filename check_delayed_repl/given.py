@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from check_delayed_repl.history import without_password
+from check_delayed_repl.history import LOCATION_VARIABLE, without_password
 from check_delayed_repl.options import ADDRESS, HEARTBEATS, LIMITS, LOGIN, TREND, Option, target_from
 
 _CLIENTS = ("defaults_file", "host", "port", "socket", "user", "ssl_ca")
@@ -23,6 +24,8 @@ class Call(NamedTuple):
     history: tuple[str, ...] = ()
     client: tuple[str, ...] = ()
     """The same connection for the servers' own client."""
+    kept: str | None = None
+    """Where the history is, by whatever named it."""
     table: str = "percona.heartbeat"
     channel: str | None = None
     worker: bool = False
@@ -64,6 +67,7 @@ def call_from(args: argparse.Namespace) -> Call:
         tuple(_given(args, (*LIMITS, *TREND))),
         ("--history", history) if history and not (args.config and "history" not in args.given) else (),
         tuple(client),
+        args.history or os.environ.get(LOCATION_VARIABLE),
         target.heartbeat_table,
         target.channel,
         getattr(args, "sampling", None) == "worker",

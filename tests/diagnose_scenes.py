@@ -19,7 +19,7 @@ from check_delayed_repl.records import JobLine, Record, Sample
 NOW = 1795430460.0
 """2026-11-23 10:41:00 UTC."""
 CALL = Call(("-H", "db1"), client=("--host=db1",))
-KEPT = Call(("-H", "db1"), history=("--history", "/srv/history.db"), client=("--host=db1",))
+KEPT = Call(("-H", "db1"), history=("--history", "/srv/history.db"), kept="/srv/history.db", client=("--host=db1",))
 MYSQL, OLD_MYSQL, OLDEST_MYSQL = Dialect("9.7.0", "orders"), Dialect("8.0.21"), Dialect("5.6.24")
 MARIADB, NAMED_MARIADB = Dialect("10.11.6-MariaDB"), Dialect("11.8.2-MariaDB", "orders")
 CONFIDENCE = (

@@ -421,7 +421,7 @@ def pasted(command: str, *programs: str) -> list[str]:
 
 
 def test_what_is_typed_for_a_folder_with_a_blank_in_its_name() -> None:
-    call = KEPT._replace(history=("--history", "/a b/-h.db"))
+    call = KEPT._replace(kept="/a b/-h.db")
     (command,) = [c for c in commands(SCENES["history-unavailable"]()._replace(call=call)) if "df " in c]
     assert pasted(command, "ls", "df") == ["ls", "-la", "--", "/a b/-h.db*", "df", "-h", "--", "/a b"]
 

@@ -192,6 +192,9 @@ def test_options_of_a_file_are_the_files(tool: Command, recovering: Path, tmp_pa
             " --window 300 --sampling worker"
         )
     ]
+    recovering.write_bytes(b"junk" * 100)
+    see = f'ls -la -- {recovering}*; df -h -- "$(dirname -- {recovering})"'
+    assert see in proposed(tool, "--config", str(file))
 
 
 def test_brief_is_the_first_screen_alone(tool: Command, recovering: Path) -> None:

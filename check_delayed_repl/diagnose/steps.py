@@ -107,7 +107,7 @@ def words_for(p: Diagnosis) -> dict[str, str]:
     client = p.dialect.client if p.dialect is not None else "mysql"
     spent = [b.option for b in p.budgets if b.held > b.limit] or ["--max-recovery-time or --max-trend-time"]
     sampling = " --sampling worker" if call.worker else ""
-    file = joined(call.history[-1:]) if call.history and not is_url(call.history[-1]) else ""
+    file = "" if call.kept is None or is_url(call.kept) else joined((call.kept,))
     return {
         "privilege": p.dialect.privilege if p.dialect is not None else "REPLICATION CLIENT (MariaDB: SLAVE MONITOR)",
         "setting": words.span(None if seen is None else seen.sql_delay),
