@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import threading
 import time
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -71,6 +75,19 @@ def test_as_the_check_and_for_programs(tool: Command, plugin: Command, fleet: st
     assert rows["lost"]["direction"] == "away"
     assert rows["dumped"]["jobs"] == ["backup"]
     assert rows["never"]["last_sample"] is None
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_again_and_again_into_a_pipe(fleet: str, form: str) -> None:
+    words = [sys.executable, "-m", "check_delayed_repl.tool", "status", "--config", fleet]
+    words += ["--output", form, "--watch", "--interval", "0.1"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        late = threading.Timer(60, process.kill)
+        late.start()
+        assert sum("never" in line for line in islice(process.stdout, 20 if form == "text" else 2)) >= 2
+        late.cancel()
+        process.terminate()
 
 
 def test_without_a_file_every_replica_of_the_history(tool: Command, fleet: str, tmp_path: Path) -> None:

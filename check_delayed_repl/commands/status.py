@@ -56,18 +56,23 @@ def run(args: argparse.Namespace) -> int:
 
     # A pipe has no width of its own.
     console = Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else 80)
-    if args.output == "json" or not args.watch:
+    if args.watch and args.output == "text" and sys.stdout.isatty():
+        with Live(_table(_rows(args), console.width), console=console, screen=True, auto_refresh=False) as view:
+            while True:
+                time.sleep(args.interval)
+                view.update(_table(_rows(args), console.width), refresh=True)
+    while True:
         rows = _rows(args)
         if args.output == "json":
-            print(json.dumps({"replicas": [row for _, row in rows], "config": args.config}))
+            print(json.dumps({"replicas": [row for _, row in rows], "config": args.config}), flush=True)
         else:
             console.print(_table(rows, console.width), soft_wrap=True)
-        worst = max((verdict.state for verdict, _ in rows), key=lambda state: state.severity, default=State.UNKNOWN)
-        return int(worst) if args.exit_code else 0
-    with Live(_table(_rows(args), console.width), console=console, screen=True, auto_refresh=False) as view:
-        while True:
-            time.sleep(args.interval)
-            view.update(_table(_rows(args), console.width), refresh=True)
+            sys.stdout.flush()
+        if not args.watch:
+            break
+        time.sleep(args.interval)
+    worst = max((verdict.state for verdict, _ in rows), key=lambda state: state.severity, default=State.UNKNOWN)
+    return int(worst) if args.exit_code else 0
 
 
 def _rows(args: argparse.Namespace) -> list[tuple[Verdict, dict[str, Any]]]:
