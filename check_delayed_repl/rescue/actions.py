@@ -265,6 +265,10 @@ class Rescue(Action):
                 # Only what stands still has a place: what was applied meanwhile must not be applied a second time.
                 runner.run(Plan(planned.steps[:1]))
                 state = read(self._session, current(self._session, state.channel.name))
+                if error := plan.pending(state):
+                    # Of right before the stop: only a start takes it away, and shows it again where it is not mended.
+                    report.reasons.append(error)
+                    state = state._replace(channel=state.channel._replace(sql_errno=0))
                 scan = self._scanned(state)
                 first = scan.first
                 planned = plan.resume(state, active, first, delay, scan.end)

@@ -245,6 +245,24 @@ def test_a_resume_that_fails_once_it_has_stopped_says_how_to_start(scene: Scene)
     assert int(scene.status()["SQL_Delay"]) == 60
 
 
+def test_a_resume_leaves_nothing_stopped_for_an_error_of_right_before_its_stop(scene: Scene) -> None:
+    """Only a start takes such an error away."""
+    if not scene.pins:
+        pytest.skip("it stops but one thread, and right before the change")
+    scene.source.sql("CREATE TABLE app.u (n INT PRIMARY KEY)")
+    scene.shorten()
+    scene.equal()
+    wait_until(lambda: scene.replica.value("SELECT COUNT(*) FROM app.u") == 0, 30, "it is there")
+    scene.replica.sql("SET SESSION sql_log_bin = 0", "INSERT INTO app.u VALUES (1)")
+    scene.replica.set_delay(4)
+    scene.source.sql("INSERT INTO app.u VALUES (1)")
+    slow = "save = actions.Record.save; actions.Record.save = lambda *given: (time.sleep(3), save(*given))"
+    said = meanwhile(scene, slow, "resume", "--delay", "50", "--execute")
+    assert "an SQL error is pending (error 1062)" in said
+    assert scene.replica.threads() == ("Yes", "Yes")
+    assert int(scene.status()["SQL_Delay"]) == 50
+
+
 @pytest.mark.long
 def test_a_backup_that_starts_replication_at_its_end(scene: Scene) -> None:
     """One that began before the freeze: --safe-slave-backup starts the SQL thread that it has stopped."""
