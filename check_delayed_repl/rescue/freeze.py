@@ -106,8 +106,8 @@ class Freeze(Action):
                 f" appliers ({stopped.refused})."
             )
         if mariadb or len(stopped.statements) > 1:
-            what = "What" if len(stopped.statements) > 1 else "If something"
-            return f"{what} was being applied has been rolled back; DDL and tables without transactions cannot be."
+            what = "What was being applied" if len(stopped.statements) > 1 else "If something was being applied, it"
+            return f"{what} has been rolled back; DDL and tables without transactions cannot be."
         return "No transaction had to be rolled back."
 
     def _dry_freeze(self) -> bool:
