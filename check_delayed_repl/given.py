@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from check_delayed_repl.history import LOCATION_VARIABLE, without_password
+from check_delayed_repl.history import LOCATION_VARIABLE, is_url, without_password
 from check_delayed_repl.options import ADDRESS, HEARTBEATS, LIMITS, LOGIN, TREND, Option, target_from
 
 _CLIENTS = ("defaults_file", "host", "port", "socket", "user", "ssl_ca")
@@ -62,6 +62,8 @@ def call_from(args: argparse.Namespace) -> Call:
     if args.replica:
         connection += ["--replica", args.replica]
     history = without_password(args.history) if args.history else None
+    if history and not is_url(history):
+        history = os.path.abspath(history)  # whoever pastes it may stand in another folder
     return Call(
         tuple(connection),
         tuple(_given(args, (*LIMITS, *TREND))),

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import threading
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -361,6 +362,14 @@ def test_gtids() -> None:
     names = ["a45875fe-e914-11f1-913a-0242ac1a0002:" + n for n in ("5", "6", "7")] + ["0-1-9", "0-1-10", "0-2-1"]
     assert [found.has(name) for name in names] == [True, False, True, True, False, False]
     assert found.has("b45875fe-e914-11f1-913a-0242ac1a0002:tag:3")
+
+
+def test_what_is_printed_can_be_pasted_in_another_folder(
+    tool: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = tool("rescue", "status", "-S", "none.sock", "--state", "st", "--history", "h.db")
+    assert f"--state {tmp_path}/st --history {tmp_path}/h.db" in done.stdout
 
 
 class Silent:

@@ -88,7 +88,7 @@ class Action:
         if words[0] == "resume" and getattr(args, "new_delay", None) is not None:
             more += ["--delay", plain(args.new_delay)]
         more += [*self._call.connection, *(("--channel", channel) if channel is not None else ())]
-        more += [*(("--state", args.state) if args.state else ()), *self._call.history]
+        more += [*(("--state", self._folder) if args.state else ()), *self._call.history]
         return joined(("delayed-repl", "rescue", *words, *more))
 
     def _say_times(self) -> None:
