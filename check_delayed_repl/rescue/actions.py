@@ -142,6 +142,8 @@ class Rescue(Action):
         report.dump = tables.dump_command(state, self._call.client, self._tables)
         if not args.execute:
             report.statements = [step.sql for step in planned.steps]
+            if any(step.until for step in planned.steps):
+                voice.mind(["by hand, wait after each UNTIL until the SQL thread has stopped"])
             if args.verify:
                 voice.say(f"And then COUNT and CHECKSUM TABLE of {', '.join(self._tables)}.")
             do_it = Next("do it", ("forward", name, "--execute"))
