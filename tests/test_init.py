@@ -122,6 +122,7 @@ def test_the_monitor_can_read_its_file_and_each_replica_has_one() -> None:
     for name, own in (("db7", "db7"), ("db7/a:b", "db7_a_b")):
         wanted = WANTED._replace(name=name)
         steps = written(server("8.4.3", 2), server("8.4.3", 1), wanted)[0]["README.txt"]
+        assert "First take out of it what is there" in steps
         assert f" install -m 0644 nagios.cfg /etc/nagios4/conf.d/{own}.cfg\n" in steps
         assert f" install -m 0644 icinga2.conf /etc/icinga2/conf.d/{own}.conf\n" in steps
 
