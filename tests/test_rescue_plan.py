@@ -461,6 +461,31 @@ def test_a_stop_is_sent_where_no_thread_is_free(monkeypatch: pytest.MonkeyPatch)
     assert stopped == Stopped(["STOP SLAVE SQL_THREAD"], "can't start new thread")
 
 
+class Busy(Silent):
+    """A MySQL that applies something, with its performance_schema on or off."""
+
+    version, say, timeout, target = MYSQL, Dialect(MYSQL), 1.0, None
+
+    def __init__(self, schema: str) -> None:
+        self.schema, self.asked = schema, list[str]()
+
+    def variable(self, _: str) -> str:
+        return self.schema
+
+    def ask(self, sql: str, _: str, **__: object) -> Answer:
+        self.asked.append(sql)
+        shown = sql.startswith("SELECT") and ("performance_schema" in sql) == (self.schema == "1")
+        return Answer([], [(b"44",)] if shown else [])
+
+
+@pytest.mark.parametrize("schema", ["0", "1"])
+def test_what_is_being_applied_is_found_without_a_performance_schema_too(schema: str) -> None:
+    stopped = run.stop_now(cast("Session", server := Busy(schema)), "", False, Voice(True))
+    assert stopped == Stopped(["KILL 44", "STOP REPLICA SQL_THREAD FOR CHANNEL ''"])
+    assert "REGEXP 'master|source|binlog'" in server.asked[0] or schema == "1", "an IO thread must not be ended"
+    assert run.shows_appliers(cast("Session", server)) == (schema == "1")
+
+
 class Persisted(Silent):
     """A skip_replica_start that is persisted, by a server that does not load such things."""
 

@@ -17,7 +17,7 @@ from check_delayed_repl.rescue.base import KIND, Action
 from check_delayed_repl.rescue.plan import Refusal
 from check_delayed_repl.rescue.record import Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place
-from check_delayed_repl.rescue.run import Failed, Stopped, current, lock, stop_now, stop_statement
+from check_delayed_repl.rescue.run import Failed, Stopped, current, lock, shows_appliers, stop_now, stop_statement
 from check_delayed_repl.rescue.standing import FIND, Next, other_delay, passed
 from check_delayed_repl.rescue.state import Channel, channels, named, read
 from check_delayed_repl.rescue.statements import ANY
@@ -73,11 +73,12 @@ class Freeze(Action):
         if not every:
             report.reasons.append("no replication channel is configured on this server: there was nothing to stop")
             return False
-        if session.say.mariadb and len(stopped.statements) > 1:
+        if len(stopped.statements) > 1 and not shows_appliers(session):
             names = {one.name for one in channels(session)} - {one.name for one in every}
             report.reasons += [
-                f"what was ended may have been of channel {name!r} too, as MariaDB does not tell appliers apart: look"
-                f" whether it stands still, and once it may go on: {Dialect(session.version, name).start(plan.SQL)}"
+                f"what was ended may have been of channel {name!r} too, as this server does not tell appliers apart:"
+                " look whether it stands still, and once it may go on:"
+                f" {Dialect(session.version, name).start(plan.SQL)}"
                 for name in sorted(names)
             ]
         report.held = {HELD_S} == {one.delay for one in self._channels()}

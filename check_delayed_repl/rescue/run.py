@@ -92,27 +92,35 @@ def stop_statement(version: str, channel: str | None) -> str:
     return say.stop("SQL_THREAD")
 
 
+def shows_appliers(session: Session) -> bool:
+    """Whether the server shows which of its threads are appliers, and of which channel: MySQL, unless its
+    performance_schema is off."""
+    return not session.say.mariadb and session.variable("performance_schema") == "1"
+
+
 def _kill(session: Session, channel: str | None) -> Stopped:
     """Ends appliers that are in the middle of a transaction, or wait for a lock, as far as the account may."""
     kill = "KILL"
-    busy = (
-        "(PROCESSLIST_STATE NOT LIKE 'Waiting%' OR PROCESSLIST_STATE LIKE 'Waiting for%lock')"
-        " AND PROCESSLIST_STATE NOT LIKE '%has read all relay log%'"
-    )
-    names = "'thread/sql/replica_worker', 'thread/sql/slave_worker', 'thread/sql/replica_sql', 'thread/sql/slave_sql'"
-    sql = (
-        "SELECT PROCESSLIST_ID FROM performance_schema.threads"  # noqa: S608
-        f" WHERE PROCESSLIST_ID IS NOT NULL AND NAME IN ({names}) AND {busy}"
-    )
-    if session.say.mariadb:
-        # Its error is then that of a query, which nobody needs to clear.
-        kill, busy = "KILL QUERY", busy.replace("PROCESSLIST_STATE", "STATE")
-        sql = f"SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND IN ('Slave_worker', 'Slave_SQL') AND {busy}"  # noqa: S608
-    elif channel is not None and session.say.numbers >= (8, 0, 0):
-        sql += (
-            " AND THREAD_ID IN (SELECT THREAD_ID FROM performance_schema.replication_applier_status_by_worker"  # noqa: S608
-            f" WHERE LOWER(CHANNEL_NAME) = {text(channel.lower())})"
+    busy = "(STATE NOT LIKE 'Waiting%' OR STATE LIKE 'Waiting for%lock') AND STATE NOT LIKE '%has read all relay log%'"
+    if shows_appliers(session):
+        names = (f"'thread/sql/{word}_{part}'" for word in ("replica", "slave") for part in ("worker", "sql"))
+        sql = (
+            "SELECT PROCESSLIST_ID FROM performance_schema.threads"  # noqa: S608
+            f" WHERE PROCESSLIST_ID IS NOT NULL AND NAME IN ({', '.join(names)})"
+            f" AND {busy.replace('STATE', 'PROCESSLIST_STATE')}"
         )
+        if channel is not None and session.say.numbers >= (8, 0, 0):
+            sql += (
+                " AND THREAD_ID IN (SELECT THREAD_ID FROM performance_schema.replication_applier_status_by_worker"  # noqa: S608
+                f" WHERE LOWER(CHANNEL_NAME) = {text(channel.lower())})"
+            )
+    else:
+        # What an IO thread does has one of these words in it.
+        who = "USER = 'system user' AND STATE NOT REGEXP 'master|source|binlog'"
+        if session.say.mariadb:
+            # Its error is then that of a query, which nobody needs to clear.
+            kill, who = "KILL QUERY", "COMMAND IN ('Slave_worker', 'Slave_SQL')"
+        sql = f"SELECT ID FROM information_schema.PROCESSLIST WHERE {who} AND {busy}"  # noqa: S608
     done: list[str] = []
     try:
         for row in session.ask(sql, "looking for busy appliers").rows:
