@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import threading
+import time
+from argparse import Namespace
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -16,11 +18,13 @@ from typing import Any, cast
 import pytest
 from rescue_builders import UUID, channel, facts, state, transaction
 
+from check_delayed_repl.history import open_history
 from check_delayed_repl.observe.connection import Answer
 from check_delayed_repl.observe.dialect import Dialect
 from check_delayed_repl.observe.failures import SampleFailed
 from check_delayed_repl.records import HELD_S
-from check_delayed_repl.rescue import run
+from check_delayed_repl.rescue import base, run
+from check_delayed_repl.rescue.base import Action
 from check_delayed_repl.rescue.find import Found, Listing, Moment, Scan
 from check_delayed_repl.rescue.plan import Plan, Refusal, Waiting, forward, hold, resume, stay
 from check_delayed_repl.rescue.ready import checks
@@ -362,6 +366,23 @@ def test_gtids() -> None:
     names = ["a45875fe-e914-11f1-913a-0242ac1a0002:" + n for n in ("5", "6", "7")] + ["0-1-9", "0-1-10", "0-2-1"]
     assert [found.has(name) for name in names] == [True, False, True, True, False, False]
     assert found.has("b45875fe-e914-11f1-913a-0242ac1a0002:tag:3")
+
+
+def test_a_resume_of_one_channel_ends_the_job_that_a_freeze_of_all_has_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    action = Action.__new__(Action)
+    action._args = Namespace(history=str(tmp_path / "h.db"))
+    one, other = facts(job="rescue-1", channel="b"), facts(job="rescue-2", channel="c")
+    for name, finished, each in (("h:1", False, one), ("h:1", False, other), ("h:1#b", True, one)):
+        monkeypatch.setattr(base, "replica_name", lambda _, name=name: name)
+        action._note_job(each, finished)
+    with open_history(str(tmp_path / "h.db"), time.monotonic() + 30) as history:
+        assert {name: [job.id for job in action._jobs(history, name)] for name in ("h:1", "h:1#b", "h:1#c")} == {
+            "h:1": ["rescue-2"],
+            "h:1#b": ["rescue-2"],
+            "h:1#c": ["rescue-2"],
+        }
 
 
 def test_what_is_printed_can_be_pasted_in_another_folder(

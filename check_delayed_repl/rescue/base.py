@@ -137,8 +137,11 @@ class Action:
                 sample = history.newest_sample(name) if of_channel and name != own else None
                 if sample is not None and sample.server == facts.server:
                     names.append(name)
+            line = JobLine(now, facts.job, KIND, min(facts.started, now), now if finished else None)
+            if finished and CHANNEL_SEPARATOR in own:  # a freeze of every channel has noted it for all of them
+                history.add_job(own.partition(CHANNEL_SEPARATOR)[0], line)
             for name in names:
-                history.add_job(name, JobLine(now, facts.job, KIND, min(facts.started, now), now if finished else None))
+                history.add_job(name, line)
                 for job in self._jobs(history, name) if others else ():
                     if job.kind == KIND:
                         history.add_job(name, job._replace(t=now, finished_at=now))
