@@ -38,6 +38,12 @@ def checks(session: Session, state: State) -> Iterator[Check]:
         yield Check("ok", f"the relay log can be read ({channel.relay.file})")
     except Refused as error:
         yield Check("FAIL", f"the relay log cannot be read ({error})")
+    if channel.relay.file and not channel.relay.order[0]:
+        yield Check(
+            "FAIL",
+            f"the relay log {channel.relay.file} has no number: MySQL, where relay_log has two dots, writes over what"
+            " waits whenever a file is full, and refuses to stop before a mistake; name it without dots",
+        )
     if stands := plan.pending(state):
         yield Check("FAIL", one_line(stands))
     if channel.delay == 0:
