@@ -21,12 +21,12 @@ from rescue_builders import UUID, channel, facts, state, transaction
 from check_delayed_repl.history import open_history
 from check_delayed_repl.observe.connection import Answer
 from check_delayed_repl.observe.dialect import Dialect
-from check_delayed_repl.observe.failures import SampleFailed
+from check_delayed_repl.observe.failures import Refused, SampleFailed
 from check_delayed_repl.records import HELD_S
 from check_delayed_repl.rescue import base, run
 from check_delayed_repl.rescue.base import Action
 from check_delayed_repl.rescue.find import Found, Listing, Moment, Scan
-from check_delayed_repl.rescue.plan import Plan, Refusal, Waiting, forward, hold, resume, stay
+from check_delayed_repl.rescue.plan import Plan, Refusal, Step, Waiting, forward, hold, resume, stay
 from check_delayed_repl.rescue.ready import checks
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place, Row
@@ -485,26 +485,43 @@ def test_a_stop_is_sent_where_no_thread_is_free(monkeypatch: pytest.MonkeyPatch)
 class Busy(Silent):
     """A MySQL that applies something, with its performance_schema on or off."""
 
-    version, say, timeout, target = MYSQL, Dialect(MYSQL), 1.0, None
+    timeout, target = 1.0, None
 
-    def __init__(self, schema: str) -> None:
-        self.schema, self.asked = schema, list[str]()
+    def __init__(self, version: str, schema: str) -> None:
+        self.version, self.say, self.schema = version, Dialect(version), schema
+        self.asked: list[str] = []
 
     def variable(self, _: str) -> str:
         return self.schema
 
     def ask(self, sql: str, _: str, **__: object) -> Answer:
         self.asked.append(sql)
-        shown = sql.startswith("SELECT") and ("performance_schema" in sql) == (self.schema == "1")
+        shown = sql.startswith("SELECT") and ("performance_schema" in sql) == run.shows_appliers(cast("Session", self))
         return Answer([], [(b"44",)] if shown else [])
 
 
-@pytest.mark.parametrize("schema", ["0", "1"])
-def test_what_is_being_applied_is_found_without_a_performance_schema_too(schema: str) -> None:
-    stopped = run.stop_now(cast("Session", server := Busy(schema)), "", False, Voice(True))
-    assert stopped == Stopped(["KILL 44", "STOP REPLICA SQL_THREAD FOR CHANNEL ''"])
-    assert "REGEXP 'master|source|binlog'" in server.asked[0] or schema == "1", "an IO thread must not be ended"
-    assert run.shows_appliers(cast("Session", server)) == (schema == "1")
+@pytest.mark.parametrize(
+    ("version", "schema", "shows"), [(MYSQL, "1", True), (MYSQL, "0", False), ("5.7.44", "1", False)]
+)
+def test_what_is_being_applied_is_found_by_the_process_list_too(version: str, schema: str, shows: bool) -> None:
+    server = Busy(version, schema)
+    assert run.shows_appliers(cast("Session", server)) is shows
+    stopped = run.stop_now(cast("Session", server), None, False, Voice(True))
+    assert stopped == Stopped(["KILL 44", f"STOP {server.say.replica} SQL_THREAD"])
+    assert shows or "REGEXP 'master|source|binlog'" in server.asked[0], "an IO thread must not be ended"
+
+
+def test_a_gap_is_not_answered_with_what_throws_the_relay_log_away(tmp_path: Path) -> None:
+    class Gapped(Silent):
+        version = MYSQL
+
+        def ask(self, *_: object, **__: object) -> None:
+            raise Refused(1802, "Consider using RESET REPLICA or START REPLICA UNTIL.")
+
+    runner = Runner(cast("Session", Gapped()), facts(), Record(str(tmp_path), "uuid:x", ""), Voice(True), Report())
+    with pytest.raises(Failed, match=r"1802: .* Never RESET.* SQL_AFTER_MTS_GAPS FOR CHANNEL ''\Z") as told:
+        runner.run(Plan((Step("hold", "CHANGE REPLICATION SOURCE TO SOURCE_DELAY = 2147483647"),)))
+    assert "Consider" not in str(told.value)
 
 
 class Persisted(Silent):

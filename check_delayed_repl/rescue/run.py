@@ -24,6 +24,7 @@ MARIADB_S = 1.0
 """...on MariaDB, which rolls back by itself."""
 POLL_S = 0.1
 NO_SUCH_THREAD = 1094
+GAPS = 1802
 
 
 class Failed(Exception):
@@ -93,9 +94,10 @@ def stop_statement(version: str, channel: str | None) -> str:
 
 
 def shows_appliers(session: Session) -> bool:
-    """Whether the server shows which of its threads are appliers, and of which channel: MySQL, unless its
+    """Whether the server shows which of its threads are appliers, and of which channel: newer MySQL, unless its
     performance_schema is off."""
-    return not session.say.mariadb and session.variable("performance_schema") == "1"
+    say = session.say
+    return not say.mariadb and say.numbers >= (8, 0, 0) and session.variable("performance_schema") == "1"
 
 
 def _kill(session: Session, channel: str | None) -> Stopped:
@@ -109,7 +111,7 @@ def _kill(session: Session, channel: str | None) -> Stopped:
             f" WHERE PROCESSLIST_ID IS NOT NULL AND NAME IN ({', '.join(names)})"
             f" AND {busy.replace('STATE', 'PROCESSLIST_STATE')}"
         )
-        if channel is not None and session.say.numbers >= (8, 0, 0):
+        if channel is not None:
             sql += (
                 " AND THREAD_ID IN (SELECT THREAD_ID FROM performance_schema.replication_applier_status_by_worker"  # noqa: S608
                 f" WHERE LOWER(CHANNEL_NAME) = {text(channel.lower())})"
@@ -199,11 +201,22 @@ class Runner:
             session.ask(step.sql, step.name, patience=3600)
         except Refused as error:
             self.note(step.name, "failed")
-            raise Failed(f"{step.sql}: {error}") from None
+            why = str(error) if error.number != GAPS else self._gaps()
+            raise Failed(f"{step.sql}: {why}") from None
         self._report.done.append(step.sql)
         if step.until:
             wait(session, self._channel, step.until.relay, self._voice)
         self.note(step.name, "done")
+
+    def _gaps(self) -> str:
+        """In place of the server's own words, which are to consider RESET."""
+        say = Dialect(self._session.version, self._channel, named=True)
+        return (
+            f"error {GAPS}: parallel appliers have left a gap: what waits behind the oldest may have been applied"
+            " already. Never RESET: it throws away ALL that waits. First see whether the mistake is the oldest: then"
+            " copy its table now, as it is here. Else fill the gap, wait until the SQL thread has stopped, and do this"
+            f" again: START {say.replica} SQL_THREAD UNTIL SQL_AFTER_MTS_GAPS{say.behind}"
+        )
 
     def _need_io(self) -> None:
         end = time.monotonic() + 5
