@@ -308,9 +308,36 @@ def test_an_option_file_of_the_source_brings_its_own_login(tmp_path: Path, monke
 
 def test_heartbeats_of_another_time_zone_are_named() -> None:
     source = server("8.4.3", 1, columns=COLUMNS, beats={1: -7199.0}, advancing=frozenset({1}))
-    [text] = warnings(server("8.4.3", 2, columns=COLUMNS), source, STATUS, WANTED)
+    [text] = warnings(server("8.4.3", 2, columns=COLUMNS, beats={1: 1.0}), source, STATUS, WANTED)
     assert "2 h off" in text
     assert "heartbeat-timezone" in text
+
+
+def test_a_source_that_was_or_is_a_replica() -> None:
+    """Its own heartbeat was written outside its binary log: the row is not on the replica, and never will be."""
+    source = server("8.4.3", 1, columns=COLUMNS, beats={1: 0.5}, advancing=frozenset({1}))
+    replica = server("8.4.3", 2, columns=COLUMNS, beats={2: 0.5})
+    [text] = warnings(replica, source, STATUS, WANTED)
+    assert "another --heartbeat-table" in text
+    assert warnings(replica._replace(beats={1: 7200.0}), source, STATUS, WANTED) == []
+
+    chained = source._replace(statuses=(STATUS,), beats={}, advancing=frozenset())
+    [text] = warnings(replica, chained, STATUS, WANTED)
+    assert "--master-server-id" in text
+    wanted = WANTED._replace(address={"host": "db7", "master-server-id": 9})
+    assert warnings(replica, chained, STATUS, wanted) == []
+    files, _ = written(replica, chained, wanted)
+    assert "There is nothing to do" in files["source.sql"]
+    assert tomllib.loads(files["config.toml"])["replica"][0]["master-server-id"] == 9
+
+
+def test_what_init_is_told_of_heartbeats_is_in_the_configuration() -> None:
+    parser = Parser()
+    init.add_arguments(parser)
+    told = ["-H", "db7", "--master-server-id", "9", "--heartbeat-timezone", "Europe/Berlin", "--to", "x"]
+    args = parser.parse_args(told)
+    wanted = init._wanted(args, target_from(args), server("8.4.3", 2), STATUS)
+    assert wanted.address == {"host": "db7", "master-server-id": 9, "heartbeat-timezone": "Europe/Berlin"}
 
 
 def test_the_units_are_those_of_the_examples() -> None:

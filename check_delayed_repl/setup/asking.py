@@ -104,7 +104,7 @@ class Wanted(NamedTuple):
     name: str
     """The replica's name, everywhere."""
     address: dict[str, str | int]
-    """How the check reaches it: keys of the configuration file."""
+    """How the check reaches it and reads its heartbeats: keys of the configuration file."""
     delay: float | None
     """Seconds; None: what the server is set to."""
     external: bool

@@ -40,7 +40,9 @@ class _Plan:
         """The replica is to have a heartbeat of its own."""
         self.table_arrives = replica.columns is None and self.source_server.columns is not None
         """The source has the table, and the replica not yet."""
-        if source is not None:
+        if "master-server-id" in wanted.address:
+            self.source_beats = True  # further up the chain, and not by this source
+        elif source is not None:
             self.source_beats = source.beats_here
         else:
             # What comes through the delay line is its age, and as old as the delay when it does.

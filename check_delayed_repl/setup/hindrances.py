@@ -51,6 +51,19 @@ def warnings(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) 
         f"Heartbeats will not arrive: {reason}. Fix this first."
         for reason in lost_heartbeats(status, source.binlog if source else {}, wanted.table)
     ]
+    chosen = wanted.address.get("master-server-id")
+    if source and source.statuses and chosen is None:
+        found.append(
+            "The source is a replica itself: what source.sql and a heartbeat write there, its own source does not have."
+            " Use the heartbeat of the first source instead: init --master-server-id ID."
+        )
+    own = source.server_id if source and chosen is None else 0
+    if source and own in source.beats and own not in replica.beats:
+        found.append(
+            "The source has a heartbeat row that the replica does not have. Unless it is in the delay line, it was"
+            " written with sql_log_bin=0, as a replica's own is: it never arrives, and to go on with it in the binary"
+            " log stops replication (1032). Run init with another --heartbeat-table then."
+        )
     if source is None:
         found.append("The source did not answer: source.sql is written for the newest version of its family.")
     elif source.variables.get("log_bin") and not source.on("log_bin"):
