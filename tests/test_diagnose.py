@@ -591,6 +591,22 @@ def test_json_says_what_the_screen_says(name: str) -> None:
     assert not any(finding["next"] for finding in found["findings"] if finding["cause"])
 
 
+@pytest.mark.parametrize(
+    ("samples", "said"),
+    [
+        # A server waits for its delay while one of its parallel appliers hangs: the judge does not count that.
+        (line(relay_log=STILL), "applied bin.000121:9, still for 10 min"),
+        ([*line(end=-30), *line(start=-20, relay_log=STILL)], "applied bin.000121:9, still for 20 s"),
+        (line(start=0, sql="No", sql_errno=1032, relay_log=STILL), "error 1032, waits 1 s; applied bin.000121:9"),
+        (line(start=-10), "applied bin.000121:400000, moving"),
+    ],
+    ids=["hangs", "hangs since", "seen once", "moves"],
+)
+def test_a_place_moves_where_it_was_seen_to_move(samples: list[Any], said: str) -> None:
+    lines = [text.strip() for text in plain(screen(scene(samples))).splitlines()]
+    assert next(text for text in lines if text.startswith("SQL thread") and "; " in text).endswith(said)
+
+
 def test_a_flood_is_cut_short_everywhere() -> None:
     many = [Finding(State.WARNING, "job-record-invalid", f"Job record {n} is invalid") for n in range(5000)]
     picture = scene(line(), more=many)

@@ -324,6 +324,15 @@ class Screen:
         doubted = self.p.dialect is not None and self.p.dialect.mariadb and waits and s.relay_log == s.source_log
         return None if doubted else s.relay_log
 
+    def _motion(self, s: Sample, log: str, age: float) -> str:
+        """Whether a place in a log moves, or for how long it has not: nothing of one that was seen only once. The
+        judge's `age` leaves out all waiting for the delay, and a server waits too while one of its appliers hangs."""
+        for before in reversed([one for one in self.p.samples if one.t < s.t and getattr(one, log) is not None]):
+            if getattr(before, log) != getattr(s, log):
+                return f", still for {span(age)}" if age >= 1 else ", moving"
+            age = max(age, s.t - before.t)
+        return f", still for {span(age)}" if age >= 1 else ""
+
     def _threads(self) -> list[Text]:
         newest, seen, verdict = self.p.verdict.sample, self.p.seen, self.p.verdict
         if newest is None:
@@ -334,16 +343,15 @@ class Screen:
         if seen is not None and seen is not newest:
             lines += self._entry("as seen at", self._clock(seen.t))
         s = seen or newest
-        for name, state, number, place, age, moved in (
-            ("IO", s.io, s.io_errno, s.source_log, verdict.source_log_age, "fetched"),
-            ("SQL", s.sql, s.sql_errno, self._applied(s), verdict.relay_log_age, "applied"),
+        for name, state, number, log, place, age, moved in (
+            ("IO", s.io, s.io_errno, "source_log", s.source_log, verdict.source_log_age, "fetched"),
+            ("SQL", s.sql, s.sql_errno, "relay_log", self._applied(s), verdict.relay_log_age, "applied"),
         ):
             text = (state or words.UNKNOWN) + (f", error {number}" if number else "")
             if name == "SQL" and s.sql_remaining is not None:
                 text += f", waits {span(s.sql_remaining)}"
             if place is not None:
-                still = "moving" if (age or 0.0) < 1 else f"still for {span(age)}"
-                text += f"; {moved} {shown(place[0])}:{place[1]}, {still}"
+                text += f"; {moved} {shown(place[0])}:{place[1]}{self._motion(s, log, age or 0.0)}"
             style = "" if state == "Yes" and not number else "bad" if state == "No" or number else "caution"
             lines += self._entry(f"{name} thread", text, style)
         return lines
