@@ -560,6 +560,8 @@ def test_what_is_persisted_counts_only_where_it_is_loaded() -> None:
 def test_where_a_forward_would_refuse_it_is_not_ready() -> None:
     said = checks(cast("Session", Silent()), state(sql_errno=1146, sql_error="no such table"))
     assert [one.text for one in said if one.level == "FAIL"] == ["an SQL error is pending (error 1146): no such table"]
+    said = checks(cast("Session", Silent()), state(filters="replicate_ignore_table app.orders"))
+    assert "(replicate_ignore_table app.orders)" in " ".join(one.text for one in said if one.level == "warn")
     said = checks(cast("Session", Silent()), state(relay=Place("db1.example", 404)))
     assert ["db1.example has no number" in one.text for one in said if one.level == "FAIL"] == [True]
 

@@ -168,7 +168,7 @@ class Freeze(Action):
         if self._tables or self._args.before is not None:
             sought = tables.with_parents(session, self._tables)
             listing = search.listed(find.Filter(tuple(sought)), 1)
-            voice.mind(tables.take_along(sought[len(self._tables) :]))
+            voice.mind([*tables.take_along(sought[len(self._tables) :]), *ready.filtered(state)])
         moment = search.of(first) if first else find.UNKNOWN
         if first is None:
             voice.say(f"{name}Nothing waits: all that was fetched has been applied.")

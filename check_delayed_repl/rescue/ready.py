@@ -50,10 +50,18 @@ def checks(session: Session, state: State) -> Iterator[Check]:
         yield Check("warn", "the server itself is not set to delay: what waits here is what another program holds back")
     if session.variable("relay_log_recovery") == "1":
         yield Check("warn", "relay_log_recovery is ON: a restart throws away what waits, and fetches it again")
+    for line in filtered(state):
+        yield Check("warn", line)
     for line in _of_mariadb(state) if state.mariadb else _of_mysql(session, state):
         yield Check("warn", line)
     if state.stays_stopped or state.may_persist:
         yield Check("ok", "replication can be kept from starting by itself after a restart")
+
+
+def filtered(state: State) -> list[str]:
+    """What the replication filters mean for a rescue."""
+    filters = one_line(state.channel.filters)
+    return [f"filters are set ({filters}): what they leave out cannot be saved here, though it waits"] * bool(filters)
 
 
 def can_keep(record: Record) -> Check:

@@ -97,6 +97,8 @@ class Channel(NamedTuple):
     relay_space: int
     alone: bool = True
     """There is no other channel on this server."""
+    filters: str = ""
+    """What is not applied here, or under another name, as the status has it."""
 
     @property
     def io_lives(self) -> bool:
@@ -269,6 +271,9 @@ def _channel(row: dict[str, str]) -> Channel:
         gtid=by_gtid(row),
         tries_left=last - int(tries[1]) if tries and last and row["replica_io_running"] != "Yes" else None,
         relay_space=_int(row.get("relay_log_space")),
+        filters="; ".join(
+            f"{name} {value}" for name, value in row.items() if value and re.fullmatch("replicate_.*(db|table)", name)
+        ),
     )
 
 
