@@ -118,6 +118,18 @@ def test_what_is_there_already_is_left_alone() -> None:
     assert "It is written already" in files["README.txt"]
 
 
+def test_an_account_that_one_server_alone_has() -> None:
+    """Made outside the binary log of a source that was a replica, it never arrives."""
+    beat, check = ("delay_beat", "localhost"), ("delay_check", "10.0.0.9")
+    replica = server("8.4.3", 2, accounts=frozenset({beat}))
+    files, on_replica = written(replica, server("8.4.3", 1, accounts=frozenset({check})))
+    assert "CREATE USER IF NOT EXISTS 'delay_beat'@'localhost'" in files["source.sql"]
+    assert "delay_check" not in on_replica, "it may be in the delay line, without IF NOT EXISTS"
+    assert "The source alone has it so far." in files["README.txt"]
+    files, _ = written(server("5.6.51", 2, accounts=frozenset({beat})), server("5.6.51", 1))
+    assert "CREATE USER" not in files["source.sql"], "it would stop replication with 1396"
+
+
 def test_the_monitor_can_read_its_file_and_each_replica_has_one() -> None:
     for name, own in (("db7", "db7"), ("db7/a:b", "db7_a_b")):
         wanted = WANTED._replace(name=name)

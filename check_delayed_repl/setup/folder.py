@@ -52,9 +52,12 @@ class _Plan:
         outside = wanted.account_host or replica.came_from
         hosts = {CHECK: outside, RESCUE: outside, BEAT: "localhost", LOCAL_BEAT: "localhost"}
         known = replica.accounts | self.source_server.accounts
+        # Made with IF NOT EXISTS, the source's may be on the replica already.
+        beat_known = known if source is None or source.old else source.accounts
         self.who = {
-            role: Account(role, role.user, host, None if (role.user, host) in known else accounts.password())
+            role: Account(role, role.user, host, accounts.password() if (role.user, host) not in there else None)
             for role, host in hosts.items()
+            for there in [beat_known if role == BEAT else known]
         }
 
 
@@ -218,8 +221,13 @@ def _of(p: _Plan, role: Role) -> dict[str, str]:
     """What steps say of an account."""
     account = p.who[role]
     who = f"{account.user}@{account.host}"
-    there = "" if account.secret else f"The account {who} was there already: put its password into {role.file}.\n\n"
-    return {"account": who, "file": role.file, "there": there}
+    there = "" if account.secret else f"The account {who} was there already: put its password into {role.file}.\n"
+    if there and role != BEAT and (account.user, account.host) not in p.replica.accounts:
+        there += (
+            "The source alone has it so far. Unless it is in the delay line, it was made there outside the binary log"
+            "\nand never arrives: `delayed-repl grants` makes it on the replica then.\n"
+        )
+    return {"account": who, "file": role.file, "there": f"{there}\n" if there else ""}
 
 
 def _set_delay(p: _Plan) -> tuple[str, dict[str, str]]:
