@@ -103,6 +103,15 @@ def test_a_replica_that_nothing_can_be_written_to() -> None:
     assert "access denied: its account is still in the delay line" in files["README.txt"]
 
 
+def test_what_the_source_makes_passes_filters_by_database() -> None:
+    """They go by the default database: without one, --replicate-do-db leaves table and accounts out."""
+    for columns, first in ((None, "CREATE DATABASE IF NOT EXISTS"), (COLUMNS, "USE `percona`;")):
+        sql = written(server("9.7.0", 2), server("9.7.0", 1, columns=columns))[0]["source.sql"]
+        assert sql.splitlines()[1].startswith(first)
+        assert sql.index("USE `percona`;") < sql.index("CREATE USER")
+        assert sql.count("CREATE TABLE", 0, sql.index("USE `percona`;")) == 0
+
+
 def test_what_is_there_already_is_left_alone() -> None:
     there = {"accounts": {("delay_check", "10.0.0.9"), ("delay_rescue", "10.0.0.9")}, "columns": OLD_COLUMNS}
     beats = {1: 7201.0, 2: 0.5}

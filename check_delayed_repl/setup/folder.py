@@ -11,6 +11,7 @@ from string import Template
 from textwrap import fill, indent
 
 from check_delayed_repl.observe.dialect import Dialect, by_gtid
+from check_delayed_repl.observe.heartbeat import identifier
 from check_delayed_repl.setup import accounts
 from check_delayed_repl.setup.accounts import BEAT, CHECK, LOCAL_BEAT, RESCUE, Account, Role
 from check_delayed_repl.setup.asking import NEWEST, Facts, Row, Wanted, unasked
@@ -105,6 +106,10 @@ def _source_sql(p: _Plan) -> str:
         lines += _account(p, server, BEAT, logged=True)
     if p.sealed:
         lines += _outside_accounts(p, server, logged=True)
+    if lines:
+        # Filters by database go by the default one: it is to be that of the heartbeats, which passes or is warned of.
+        at = 1 if server.columns is None else 0
+        lines.insert(at, f"USE {identifier(p.wanted.table.split('.')[0])};")
     about = f"On the source ({server.shown})" + ("" if p.source else ", which did not answer: written for this version")
     return _script(about, lines)
 
