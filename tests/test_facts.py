@@ -210,7 +210,11 @@ def drained(t: float, **more: Any) -> Sample:
 )
 def test_a_heartbeat_is_dead_after_the_limit(before: list[Sample], at: Callable[..., Sample], limit: float) -> None:
     assert hard(*before, at(limit)) == []
-    assert [fact.condition for fact in hard(*before, at(limit + 1.0))] == ["source-heartbeat-dead"]
+    dead = [*before, at(limit + 1.0)]
+    assert [fact.condition for fact in hard(*dead)] == ["source-heartbeat-dead"]
+    stopped = [*dead, at(limit + 2.0, io="No")]
+    assert (hard(*stopped), seen(*stopped).dead_s) == ([], 61.0), "still proved dead"
+    assert seen(*stopped, at(limit + 3.0, ts=2.0)).dead_s == 0.0
 
 
 def test_changes_that_are_younger_by_no_more_than_the_limit_prove_nothing() -> None:

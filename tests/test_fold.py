@@ -64,6 +64,14 @@ def test_a_cache_of_another_judge_or_other_limits_is_worth_nothing() -> None:
     assert Fold.load(json.dumps(old), LIMITS) is None
 
 
+def test_a_cache_is_given_the_samples_of_the_server_that_answers_now_and_no_others() -> None:
+    records = [*samples(0.0, 50.0, server="uuid:a"), *samples(60.0, 100.0, server="uuid:b")]
+    fold = folded(records)
+    loaded = Fold.load(fold.dump(), LIMITS)
+    loaded.restore(records)
+    assert loaded.verdict(100.0) == fold.verdict(100.0)
+
+
 def test_a_fold_keeps_the_samples_of_its_reach_alone() -> None:
     assert folded([]).reach == 3600.0
     assert Fold(LIMITS._replace(window=7200.0)).reach == 7200.0
@@ -168,6 +176,8 @@ def test_the_line_is_what_the_verdict_rests_on() -> None:
     assert list(points) == [(10.0 * i, OUT) for i in range(40, 101)]
     assert its_fit.trend == fold.verdict(1000.0).trend
     assert side == ABOVE
+    calm = folded(samples(0.0, 1000.0))
+    assert calm.line(1000.0)[1].trend == calm.verdict(1000.0).trend == Trend(0.0, 7200.0, 0.0, 61, 600.0)
 
 
 @pytest.mark.parametrize("worker", [False, True])

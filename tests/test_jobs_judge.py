@@ -32,6 +32,7 @@ def test_a_job_runs_from_its_start_until_it_has_finished() -> None:
     assert done.active == {}
     assert done.completed == ("backup", 50.0)
     assert done.views[0][2:6] == ("completed", 100.0, 200.0, 100.0)
+    assert jobs_at(150.0, job(150.0 - 1e10)).active == {"backup": 1e10}, "not yet centuries ago"
 
 
 def test_a_later_line_with_the_same_id_replaces_the_earlier_one() -> None:

@@ -29,7 +29,7 @@ def drained(every: float, until: float = 4000.0, begin: float = 2000.0) -> list[
     return [*samples(0.0, begin, every=every), *samples(begin + every, until, lambda t: t - begin, every)]
 
 
-@pytest.mark.parametrize("every", [3.0, 10.0, 60.0, 300.0])
+@pytest.mark.parametrize("every", [3.0, 10.0, 60.0, 300.0, 400.0])
 @pytest.mark.parametrize("jobs", [[], [job(0.0)], [job(0.0), job(0.0, name="d", kind="deshard")]])
 def test_a_drained_line_is_critical_for_a_window_and_a_half_and_three_samples_more(
     every: float, jobs: list[JobLine]
@@ -125,6 +125,10 @@ def test_a_flood_grants_nothing_until_it_is_cleared() -> None:
     assert conditions(verdict) == {"job-records-flooded", "delay-out-of-bounds"}
     assert verdict.held["backup"] == 0.0
     assert len(folded([*lost, *flood(5_000), *samples(610.0, 700.0)]).dump()) < 400_000
+    for rescues, is_flood in ((20, False), (21, True)):
+        frozen = [job(500.0, kind="rescue", name=f"r{i}") for i in range(rescues)]
+        beside = judged([*lost, *flood(2000), *frozen, sample(610.0)])
+        assert ("job-records-flooded" in conditions(beside)) == is_flood
     cleared = [*flooded, JobLine(700.0, "*", void=True), sample(710.0, OUT)]
     assert conditions(judged(cleared)) == {"delay-out-of-bounds"}
     finished = [*lost, *flood(3000, 500.0), sample(610.0)]
@@ -152,6 +156,8 @@ def test_a_rescue_is_critical_and_grants_nothing() -> None:
     day = 86400.0
     odd = [*samples(9 * day, 9 * day + 600.0), job(1.0, kind="rescue", name="r"), sample(9 * day + 610.0)]
     assert "since 1970-01-10 00:10:10 UTC" in judged(odd).findings[0].message, "not since what it claims"
+    late: list[Record] = [sample(day), job(10.0, kind="rescue", name="r"), sample(day + 10.0)]
+    assert "since 1970-01-01 00:00:10 UTC" in judged(late).findings[0].message, "a day before its record, it counts"
     flood: list[Record] = [job(0.0, name=f"j{i}") for i in range(2500)]
     assert "rescue-in-progress" in conditions(judged([*flood, *frozen]))
 
@@ -378,11 +384,24 @@ def test_the_hold_of_a_rescue_was_never_meant_as_a_delay() -> None:
         assert ("delay-setting-lost" in conditions(begun_held)) == is_lost
 
 
-@pytest.mark.parametrize(("every", "gap", "state"), [(10.0, 1480.0, OK), (10.0, 590.0, C), (300.0, 300.0, C)])
+@pytest.mark.parametrize(
+    ("every", "gap", "state"),
+    [
+        (10.0, 1480.0, OK),
+        (10.0, 601.0, OK),
+        (10.0, 600.0, C),
+        (10.0, 590.0, C),
+        (200.0, 801.0, OK),
+        (200.0, 800.0, C),
+        (300.0, 300.0, C),
+    ],
+)
 def test_a_line_is_not_where_it_was_before_a_long_gap(every: float, gap: float, state: State) -> None:
     """The end of a spike is all that was known; regular samples are no gaps, however far between."""
-    spike = samples(0.0, 5.0 * every, lambda t: 9040.0 + t / every)
-    assert judged([*spike, sample(5.0 * every + gap, 8930.0)]).state == state
+    begin = 1e6
+    end = begin + 5.0 * every
+    spike = samples(begin, end, lambda t: 9040.0 + (t - begin) / every, every)
+    assert judged([*spike, sample(end + gap, 8930.0)]).state == state
 
 
 def test_late_samples_are_not_the_newest_one() -> None:
@@ -417,6 +436,7 @@ def test_what_is_too_late_for_the_trend_changes_nothing(seed: int, length: int) 
 
 def test_rules_in_words() -> None:
     many = [f"Do_DB={n}" for n in range(7)]
+    always = [sample(0.0, filters=("Do_DB=a",)), sample(10.0, filters=("Do_DB=a",))]
     filtered = [sample(0.0, filters=()), sample(10.0, filters=tuple(many))]
     changed = [*samples(0.0, 90.0, server="uuid:a"), sample(100.0, server="uuid:b"), sample(120.0, server="uuid:b")]
     back = [sample(10.0 * i, server=f"uuid:{name}") for i, name in enumerate("abcaa")]
@@ -425,6 +445,10 @@ def test_rules_in_words() -> None:
     def said(records: list[Any], condition: str) -> str:
         return finding(judged(records), condition).message
 
+    assert said(always, "replication-filtered") == (
+        "Replication is filtered: what Do_DB=a leaves out is not protected here"
+        " (--allow-filter COLUMN=VALUE where it is meant)"
+    )
     assert said(filtered, "replication-filtered") == (
         "Replication is filtered: what Do_DB=0, Do_DB=1, Do_DB=2, Do_DB=3, Do_DB=4 and 2 more leaves out is not"
         " protected here, and it has not always been so (--allow-filter COLUMN=VALUE where it is meant)"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from judge_builders import LIMITS, folded, judged, sample, samples
 from scipy import stats
 
-from check_delayed_repl.judge.straight import Point, least_squares
+from check_delayed_repl.judge.straight import Point, is_straight, least_squares, rank_correlation
 from check_delayed_repl.judge.trend import NO_FIT, NO_TREND, fit
 from check_delayed_repl.records import Sample
 
@@ -90,7 +90,8 @@ def test_a_straight_line_with_noise_is_fitted_by_plain_least_squares_over_the_wh
 ) -> None:
     for seed in range(25):
         rng = Random(seed)
-        points = [(10.0 * i, 7200.0 + slope * 10.0 * i + rng.uniform(-jitter, jitter)) for i in range(61)]
+        height = 1e9 if seed % 5 == 4 else 7200.0
+        points = [(10.0 * i, height + slope * 10.0 * i + rng.uniform(-jitter, jitter)) for i in range(61)]
         assert fit(points, 600.0, segment).trend == least_squares(points), seed
 
 
@@ -199,6 +200,8 @@ def test_a_cliff_is_not_fitted_across() -> None:
     trend = judged(records).trend
     assert trend.intercept == pytest.approx(7200.0)
     assert trend.samples == 20
+    twins_first = judged([records[0], *records[:-10]]).trend
+    assert (twins_first.intercept, twins_first.samples) == (7200.0, 10)
     assert judged(records, LIMITS._replace(fit="window")).trend.samples == 51
 
 
@@ -224,14 +227,65 @@ def test_one_wild_sample_is_left_out() -> None:
         (300.0, 10.0, True),  # one sample alone never wins
         (300.0, 20.0, False),  # a rise of 1 s/s could not undo that in a minute
         (50.0, 20.0, True),
+        (53.0, 20.0, True),
+        (53.1, 20.0, False),
         (50.0, 30.0, False),  # nor this in what is left of the minute
         (10.0, 60.0, True),
         (10.0, 70.0, False),
+        (-23.0, 20.0, True),
+        (-23.1, 20.0, False),  # a spike: no line rises so far in twenty seconds
     ],
 )
-def test_a_dip_is_left_out_until_it_has_lasted_too_long(depth: float, lasts: float, left_out: bool) -> None:
+def test_a_dip_or_a_spike_is_left_out_until_it_has_lasted_too_long(depth: float, lasts: float, left_out: bool) -> None:
     records = samples(0.0, 600.0 + lasts - 10.0, lambda t: 7200.0 - (depth if t >= 600.0 else 0.0))
     assert (judged(records).trend.intercept == pytest.approx(7200.0)) == left_out
+
+
+@pytest.mark.parametrize(
+    ("teeth", "spike", "left_out"),
+    [
+        (10, [7260.0] * 6, True),
+        (10, [7261.0] * 6, False),  # it rose for ten seconds before, which makes a minute
+        (10, [7273.0] * 2, True),
+        (10, [7274.0] * 2, False),  # nothing rises by more than a second a second
+        (10, [*[7260.0] * 11, 7254.0], True),  # one that falls again may last for two minutes
+        (10, [*[7260.0] * 12, 7254.0], False),
+        (10, [*[7260.0] * 11, 7257.0], False),  # by no more than noise
+        (10, [7147.0] * 2, True),
+        (10, [7146.0] * 2, False),  # a rise of 1 s/s could not undo that in what is left of the minute
+        (4, [7260.0] * 6, True),
+        (3, [7260.0] * 6, False),  # two falls are no saw-tooth
+    ],
+)
+def test_a_spike_or_a_dip_on_a_saw_tooth_is_left_out_until_it_has_lasted_too_long(
+    teeth: int, spike: list[float], left_out: bool
+) -> None:
+    """As pt-slave-delay makes it: a minute's changes gather, and are applied at once."""
+    delays = [*[7200.0 + 10.0 * (i % 6) for i in range(6 * teeth)], *spike]
+    points = [(10.0 * i, delay) for i, delay in enumerate(delays)]
+    assert (not set(points[6 * teeth :]) & set(fit(points, 600.0).stretch)) == left_out
+
+
+@pytest.mark.parametrize(
+    ("lasts", "slope", "before"),
+    [
+        (20.0, -0.2, -0.5),
+        (30.0, -0.2, -0.2),
+        (20.0, 0.0, -0.5),
+        (30.0, 0.0, 0.0),
+        (50.0, 0.5, -0.5),  # a line on its way down may pause for up to a minute, and rises then
+        (60.0, 0.5, 0.5),
+    ],
+)
+def test_the_stretch_before_a_young_one_is_the_latest_that_was_no_mere_pause(
+    lasts: float, slope: float, before: float
+) -> None:
+    """Between cliffs: a line that falls for long, another one for so long, and one that has just begun."""
+    delays = [30000.0 - 5.0 * i for i in range(21)]
+    delays += [25000.0 + slope * 10.0 * i for i in range(int(lasts / 10.0) + 1)]
+    delays += [20000.0 - 5.0 * i for i in range(3)]
+    found = fit([(10.0 * i, delay) for i, delay in enumerate(delays)], 600.0)
+    assert (found.trend.samples, found.young, found.before.slope) == (3, True, pytest.approx(before))
 
 
 @settings(deadline=None, max_examples=150)
@@ -255,6 +309,30 @@ def test_a_ragged_catch_up_has_lower_and_lower_marks() -> None:
     ragged = [(10.0 * i, 20000.0 + fallen) for i, fallen in enumerate(falls)]
     found = fit(ragged, 600.0)
     assert found.trend.samples < len(ragged)
-    for marks in (found.low_marks, found.high_marks):
-        assert marks.slope < -0.5
+    calm = [sorted(delay for _, delay in ragged[i - 1 : i + 2])[1] for i in range(43, 60)]
+    correlation = pytest.approx(stats.spearmanr(range(17), calm).statistic)
+    assert found.low_marks == (-12.0, 14310.0, correlation, 17, 160.0)
+    assert found.high_marks == (pytest.approx(-32.0 / 3.0), 15070.0, correlation, 17, 160.0)
+    wild = [(570.0, delay) for delay in (1.0, 2.0, 90001.0, 90002.0)]  # more than one, but of one moment
+    disturbed = fit(sorted([*ragged, *wild]), 600.0)
+    assert disturbed.low_marks[:2] == found.low_marks[:2]
+    assert disturbed.high_marks[:2] == found.high_marks[:2]
     assert fit([(t, 7200.0) for t, _ in ragged], 600.0).low_marks == NO_TREND
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [(0.0, 10.0), (0.0, 20.0), (9.0, 10.0)],
+        [(0.0, 10.0), (9.0, 10.0), (9.0, 20.0)],
+        [(0.0, 9.0), (1.0, 99.0), (9.0, 0.0)],  # a delay is no time
+    ],
+)
+def test_some_samples_of_one_moment_do_not_make_a_line_straight(points: list[Point]) -> None:
+    assert not is_straight(points, 3.0)
+
+
+@pytest.mark.parametrize("values", [[1.0, 1.0, 2.0, 3.0], [3.0, 3.0, 1.0, 2.0, 1.0]])
+def test_the_correlation_of_ranks_is_spearmans(values: list[float]) -> None:
+    assert rank_correlation(values) == pytest.approx(stats.spearmanr(range(len(values)), values).statistic)
+    assert rank_correlation(values[:1] * 5) == 0.0
