@@ -53,7 +53,7 @@ def test_the_wheel_gives_both_commands(wheel: zipfile.ZipFile) -> None:
     [entries] = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
     assert wheel.read(entries).decode().split("\n")[:3] == [
         "[console_scripts]",
-        "check_delayed_repl = check_delayed_repl.plugin:main",
+        "check_delayed_repl = check_delayed_repl.__main__:main",
         "delayed-repl = check_delayed_repl.tool:main",
     ]
 

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "check_delayed_repl"
 DUMP = """
 import os, sys
 sys.path.insert(0, {root!r})
-from check_delayed_repl import plugin, words
+from check_delayed_repl import __main__, plugin, words
 words._masked_sql = None  # nothing that a calm check prints may need the pattern, which is dear to compile
 status = plugin.run({arguments!r})
 print(repr((status, sorted(sys.modules))), file=sys.stderr, flush=True)
@@ -24,6 +24,8 @@ os._exit(0)
 HEAVY = {
     *("asyncio", "dataclasses", "difflib", "email", "inspect", "logging", "matplotlib", "msgspec", "numpy", "rich"),
     *("scipy", "ssl", "subprocess", "tempfile", "tomllib", "typing", "urllib", "zoneinfo"),
+    # what argparse imports
+    *("gettext", "locale"),
     # nagiosplugin as a whole
     *("nagiosplugin", "nagiosplugin.check", "nagiosplugin.runtime"),
     *(f"check_delayed_repl.{room}" for room in ("backtest", "commands", "diagnose", "publish", "rescue", "worker")),

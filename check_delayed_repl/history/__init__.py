@@ -28,7 +28,7 @@ STATE_FOLDER = "/var/lib/check_delayed_repl"
 FILE_NAME = "history.db"
 
 # Whatever is meant as a URL, right or wrong, may hold a password and is no file's name.
-_URL = re.compile(r"(?!\.{0,2}/)(.*(@|:/)|\W*(my\s?sql|maria\w*|postgres\w*)\W*?(:|//))", re.IGNORECASE | re.DOTALL)
+_URL = r"(?is).*(@|:/)|\W*(my\s?sql|maria\w*|postgres\w*)\W*?(:|//)"
 
 
 def open_history(where: str | None, deadline: float) -> History:
@@ -108,7 +108,7 @@ def without_password(where: str) -> str:
 
 def is_url(where: str) -> bool:
     """Whether this is meant as a URL, right or wrong."""
-    return bool(_URL.match(where))
+    return not where.startswith(("/", "./", "../")) and bool(re.match(_URL, where))
 
 
 def default_file() -> str:
