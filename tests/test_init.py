@@ -170,7 +170,7 @@ def test_a_table_that_is_on_its_way_is_not_made_twice() -> None:
 def test_a_source_that_does_not_answer() -> None:
     files, _ = written(server("10.11.6-MariaDB", 2, READ_ONLY="ON"))
     assert files["source.sql"].startswith("-- On the source (11.8.0-MariaDB), which did not answer")
-    assert "The source did not answer" in files["README.txt"]
+    assert "The source (server id 1) did not answer" in files["README.txt"]
     # Its heartbeat, as old as the delay, comes through: it is written.
     replica = server("10.11.6-MariaDB", 2, columns=COLUMNS, beats={1: 7230.0})
     assert "heartbeat-source.cnf" not in written(replica)[0]
@@ -209,12 +209,12 @@ SET_DELAY = {
     "9.7.0": [STOP, FETCH, "CHANGE REPLICATION SOURCE TO SOURCE_DELAY = 3600 FOR CHANNEL 'a';", APPLY],
     "8.0.22": [STOP, FETCH, "CHANGE MASTER TO MASTER_DELAY = 3600 FOR CHANNEL 'a';", APPLY],
     "10.11.6-MariaDB": [
-        "STOP SLAVE 'a'; SHOW SLAVE 'a' STATUS\\G",
+        "STOP SLAVE 'a'; SHOW SLAVE 'a' STATUS",
         f"CHANGE MASTER 'a' TO MASTER_DELAY = 3600, {PLACE};",
         "START SLAVE 'a';",
     ],
     "5.6.51": [
-        "STOP SLAVE; SHOW SLAVE STATUS\\G",
+        "STOP SLAVE; SHOW SLAVE STATUS",
         f"CHANGE MASTER TO MASTER_DELAY = 3600, {PLACE}, MASTER_AUTO_POSITION = 0;",
         "START SLAVE;",
     ],
@@ -232,7 +232,7 @@ def test_a_delay_that_has_to_be_set(version: str, tmp_path: Path) -> None:
         assert files["set-delay.sql"].splitlines() == statements
         assert "mysql < set-delay.sql" in files["README.txt"]
         return
-    [asked] = re.findall(r' -e "(.*)" \| awk -f set-delay.awk \| ', files["README.txt"])
+    [asked] = re.findall(r' -E -e "(.*)" \| awk -f set-delay.awk \| ', files["README.txt"])
     script = tmp_path / "set-delay.awk"
     script.write_text(files["set-delay.awk"])
 
@@ -320,7 +320,7 @@ def test_an_option_file_of_the_source_brings_its_own_login(tmp_path: Path, monke
         parser = Parser("delayed-repl init")
         init.add_arguments(parser)
         args = parser.parse_args(["-H", "db7", "-u", "root", "-p", "x", "--to", "new", *options])
-        init._source(args, target_from(args), STATUS)
+        assert init._source(args, target_from(args), STATUS, 1) is not None
     assert [(one.host, one.user, one.password) for one in asked] == [
         *(("db1", "root", "x"), ("db1", "me", "x"), ("db1", None, None), ("db1", None, None)),
         *(("db1", "root", None), ("db1", "root", "x")),
@@ -344,12 +344,31 @@ def test_a_source_that_was_or_is_a_replica() -> None:
 
     chained = source._replace(statuses=(STATUS,), beats={}, advancing=frozenset())
     [text] = warnings(replica, chained, STATUS, WANTED)
-    assert "--master-server-id" in text
+    assert "--source-host FIRST --master-server-id ID; where the two replicate each other, with" in text
+    wanted = WANTED._replace(address={"host": "db7", "master-server-id": 1})
+    assert warnings(replica, chained, STATUS, wanted) == [], "two that replicate each other"
+
+
+def test_the_first_source_of_a_chain(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its heartbeat is made where there is none, and nothing on the server in the middle."""
     wanted = WANTED._replace(address={"host": "db7", "master-server-id": 9})
-    assert warnings(replica, chained, STATUS, wanted) == []
-    files, _ = written(replica, chained, wanted)
-    assert "There is nothing to do" in files["source.sql"]
-    assert tomllib.loads(files["config.toml"])["replica"][0]["master-server-id"] == 9
+    replica = server("8.4.3", 2, columns=COLUMNS, beats={2: 0.5})
+    for first in (None, server("8.4.3", 9)):
+        files, _ = written(replica, first, wanted)
+        assert "CREATE TABLE IF NOT EXISTS `percona`.`heartbeat`" in files["source.sql"]
+        assert "heartbeat-missing" in files["README.txt"]
+        assert "pt-heartbeat-source.service" in files
+        assert tomllib.loads(files["config.toml"])["replica"][0]["master-server-id"] == 9
+    assert "The source (server id 9) did not answer" in written(replica, None, wanted)[0]["README.txt"]
+    files, _ = written(replica._replace(beats={2: 0.5, 9: 7201.0}), None, wanted)
+    assert files["source.sql"].endswith("-- There is nothing to do.\n"), "it is written, and has its table"
+
+    monkeypatch.setattr(init, "facts", lambda *_: server("8.4.3", 1))
+    parser = Parser("delayed-repl init")
+    init.add_arguments(parser)
+    args = parser.parse_args(["-H", "db7", "--master-server-id", "9", "--to", "new"])
+    assert init._source(args, target_from(args), STATUS, 9) is None
+    assert "db1 has server id 1, not 9: left out; --source-host and --master-server-id" in capsys.readouterr().err
 
 
 def test_what_init_is_told_of_heartbeats_is_in_the_configuration() -> None:

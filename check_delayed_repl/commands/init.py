@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         replica = facts(target, args.timeout)
         status = _channel(replica, args.channel)
         wanted = _wanted(args, target, replica, status)
-        source = _source(args, target, status)
+        source = _source(args, target, status, wanted.source_id(status))
         found = folder(replica, source, status, wanted)
         told = warnings(replica, source, status, wanted) + _closed(wanted.bin)
     except (SampleFailed, Refused, Impossible) as error:
@@ -121,8 +121,8 @@ def _wanted(args: argparse.Namespace, target: Target, replica: Facts, status: Ro
     )
 
 
-def _source(args: argparse.Namespace, target: Target, status: Row) -> Facts | None:
-    """What the source says; None, with a line on standard error, where it does not answer."""
+def _source(args: argparse.Namespace, target: Target, status: Row, known: int) -> Facts | None:
+    """What the source says, whose id is `known`; None, with a line on standard error, where it does not answer."""
     socket = args.source_socket
     there = target._replace(
         host=None if socket else args.source_host or status.get("source_host"),
@@ -143,10 +143,10 @@ def _source(args: argparse.Namespace, target: Target, status: Row) -> Facts | No
     except (SampleFailed, Refused) as error:
         complain(f"warning: the source: {error}")
         return None
-    known = int(status.get("source_server_id") or 0)
     if known and found.server_id != known:
         complain(
-            f"warning: the source: {there.host or there.socket} has server id {found.server_id}, not {known}: left out"
+            f"warning: the source: {there.host or there.socket} has server id {found.server_id}, not {known}: left out;"
+            " --source-host and --master-server-id name the one whose heartbeat is read"
         )
         return None
     return found

@@ -121,6 +121,10 @@ class Wanted(NamedTuple):
     user: str
     """Whom the monitor runs checks as."""
 
+    def source_id(self, status: Row) -> int:
+        """The server whose heartbeat is read: the replica's source, or one further up. 0 where it is not known."""
+        return int(self.address.get("master-server-id") or status.get("source_server_id") or 0)
+
 
 def facts(target: Target, timeout: float, watch_s: float = ADVANCE_S) -> Facts:
     """What the server says; heartbeats are read twice, `watch_s` seconds apart, or not at all where that is 0.

@@ -41,13 +41,11 @@ class _Plan:
         """The replica is to have a heartbeat of its own."""
         self.table_arrives = replica.columns is None and self.source_server.columns is not None
         """The source has the table, and the replica not yet."""
-        if "master-server-id" in wanted.address:
-            self.source_beats = True  # further up the chain, and not by this source
-        elif source is not None:
+        if source is not None:
             self.source_beats = source.beats_here
         else:
             # What comes through the delay line is its age, and as old as the delay when it does.
-            source_id = int(status.get("source_server_id") or 0)
+            source_id = wanted.source_id(status)
             age = replica.beats.get(source_id)
             self.source_beats = source_id in replica.advancing or (age is not None and age <= self.delay + 120)
         outside = wanted.account_host or replica.came_from
@@ -101,15 +99,16 @@ def folder(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) ->
 
 def _source_sql(p: _Plan) -> str:
     server = p.source_server
-    lines = accounts.heartbeat_table(p.wanted.table) if server.columns is None else []
+    # A heartbeat that is written has its table.
+    makes = server.columns is None and not p.source_beats
+    lines = accounts.heartbeat_table(p.wanted.table) if makes else []
     if not p.source_beats:
         lines += _account(p, server, BEAT, logged=True)
     if p.sealed:
         lines += _outside_accounts(p, server, logged=True)
     if lines:
         # Filters by database go by the default one: it is to be that of the heartbeats, which passes or is warned of.
-        at = 1 if server.columns is None else 0
-        lines.insert(at, f"USE {identifier(p.wanted.table.split('.')[0])};")
+        lines.insert(int(makes), f"USE {identifier(p.wanted.table.split('.')[0])};")
     about = f"On the source ({server.shown})" + ("" if p.source else ", which did not answer: written for this version")
     return _script(about, lines)
 

@@ -54,10 +54,11 @@ def warnings(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) 
     chosen = wanted.address.get("master-server-id")
     if source and source.statuses and chosen is None:
         found.append(
-            "The source is a replica itself: what source.sql and a heartbeat write there, its own source does not have."
-            " Use the heartbeat of the first source instead: init --master-server-id ID."
+            "The source is a replica itself: what source.sql and a heartbeat write there, its own source does not have,"
+            " and may stop its replication. Use the heartbeat of the first source instead: init --source-host FIRST"
+            f" --master-server-id ID; where the two replicate each other, with its own id, {source.server_id}."
         )
-    own = source.server_id if source and chosen is None else 0
+    own = source.server_id if source else 0
     if source and own in source.beats and own not in replica.beats:
         found.append(
             "The source has a heartbeat row that the replica does not have. Unless it is in the delay line, it was"
@@ -65,7 +66,9 @@ def warnings(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) 
             " log stops replication (1032). Run init with another --heartbeat-table then."
         )
     if source is None:
-        found.append("The source did not answer: source.sql is written for the newest version of its family.")
+        known = wanted.source_id(status)
+        which = f"The source (server id {known})" if known else "The source"
+        found.append(f"{which} did not answer: source.sql is written for the newest version of its family.")
     elif source.variables.get("log_bin") and not source.on("log_bin"):
         found.append("The source has no binary log: it cannot be a source.")
     for thread, words in (("io", "Nothing is fetched"), ("sql", "Nothing is applied")):
