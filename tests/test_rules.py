@@ -338,6 +338,17 @@ def test_the_relay_logs_age_stands_still_while_the_server_waits_for_its_delay() 
     assert fold.verdict(700.0).relay_log_age == 0.0
 
 
+@pytest.mark.parametrize("ended", [(), (7000.0, 14000.0), (2000.0, 5000.0)])
+def test_waiting_for_the_delay_hides_a_stuck_applier_no_longer_than_the_delay(ended: tuple[float, ...]) -> None:
+    """Appliers of databases: behind the one that is stuck, the others take up what is next, and wait for it in turn."""
+    here: dict[str, Any] = {"relay_log": ("b", 1), "sql": "Yes", "sql_delay": 7200}
+    waits = [sample(t, **here, sql_remaining=None if t in ended else 5) for t in range(0, 20000, 1000)]
+    fold = folded(waits)
+    assert fold.verdict(19000.0).relay_log_age == 19000.0 - 7200.0
+    fold.add(sample(20000.0, **here | {"relay_log": ("b", 2)}, sql_remaining=7100))
+    assert fold.verdict(27000.0).relay_log_age == 0.0
+
+
 def test_limits_that_do_not_fit_the_server_are_asked_about() -> None:
     said = "the server is set to delay by 30 seconds: do the limits fit this replica?"
     for delays, delay, asked in (

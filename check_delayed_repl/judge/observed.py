@@ -63,7 +63,8 @@ class Observed:
         self.source_log_since: float | None = None
         self.relay_log: Position | None = None
         self.relay_log_since: float | None = None
-        """Later by as long as the server has waited for its delay since then, which does not count."""
+        self.delayed_s = 0.0
+        """For how long the server has waited for its delay since then, and has ended waiting."""
         self.delaying_since: float | None = None
         """Since when the SQL thread waits for the server's delay to be over."""
         self.io_running: bool | None = None
@@ -186,21 +187,22 @@ class Observed:
             moved = moved or (s.sql == "Yes" and self.sql_running is False)
             self.sql_running = s.sql == "Yes"
         if moved:
-            self.relay_log_since, self.delaying_since = t, t if waits else None
+            self.relay_log_since, self.delayed_s, self.delaying_since = t, 0.0, t if waits else None
         elif waits and self.delaying_since is None:
             self.delaying_since = t
         elif self.delaying_since is not None and not waits:
-            if self.relay_log_since is not None:
-                self.relay_log_since += max(0.0, t - self.delaying_since)
+            self.delayed_s += t - self.delaying_since
             self.delaying_since = None
 
     def log_ages(self, now: float) -> tuple[float | None, float | None]:
         """Seconds since the fetched and the applied position were last seen to move, or their thread to start again;
-        the latter without the time that the server waited for its delay."""
+        the latter without the time that the server waited for its delay, which is no longer than that for one place:
+        behind an applier that is stuck, the others go on waiting."""
         source = None if self.source_log is None else max(0.0, now - (self.source_log_since or 0.0))
-        until = now if self.delaying_since is None else min(now, self.delaying_since)
-        relay = None if self.relay_log is None else max(0.0, until - (self.relay_log_since or 0.0))
-        return source, relay
+        if self.relay_log is None:
+            return source, None
+        delayed_s = self.delayed_s + (0.0 if self.delaying_since is None else max(0.0, now - self.delaying_since))
+        return source, max(0.0, now - (self.relay_log_since or 0.0) - min(delayed_s, self.sql_delay or 0.0))
 
     def load(self, values: dict[str, object]) -> None:
         """Takes the attributes of another one, as JSON gives them back. Raises TypeError where they are not that."""
