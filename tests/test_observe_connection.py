@@ -382,13 +382,14 @@ from check_delayed_repl.observe.sample import Observer
 from check_delayed_repl.observe.target import Target
 print(Observer(Target(socket=sys.argv[1], user="u", password="p")).sample(time.monotonic() + 5, None).delay)
 print(*sorted({"ssl", "traceback", "cryptography", "logging", "dataclasses", "inspect", "zoneinfo"} & set(sys.modules)))
-import pymysql.connections
-print(pymysql.connections.ssl.SSLContext.__name__)
+print(*sorted({"hashlib", "_hashlib", "configparser", "getpass"} & set(sys.modules)))
+import hashlib, pymysql.connections
+print(pymysql.connections.ssl.SSLContext.__name__, pymysql._auth.hashlib.sha512 is hashlib.sha512)
 """
     with listening(HEALTHY, path=str(tmp_path / "s.sock")) as target:
         done = run_python("-c", code, str(target.socket))
     assert done.stderr == ""
-    assert done.stdout == "3.25\n\nSSLContext\n"
+    assert done.stdout == "3.25\n\n\nSSLContext True\n"
 
 
 KEY = b"-----BEGIN PUBLIC KEY-----\nMFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAMSl\n-----END PUBLIC KEY-----\n"
