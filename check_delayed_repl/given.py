@@ -4,16 +4,36 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from check_delayed_repl.history import LOCATION_VARIABLE, is_url, without_password
+from check_delayed_repl.observe.address import settings
+from check_delayed_repl.observe.optionfile import OptionFileError
+from check_delayed_repl.observe.target import Target
 from check_delayed_repl.options import ADDRESS, HEARTBEATS, LIMITS, LOGIN, TREND, Option, target_from
 
-_CLIENTS = ("defaults_file", "host", "port", "socket", "user", "ssl_ca")
+_CLIENTS = ("host", "port", "socket", "user", "ssl_ca", "ssl_cert", "ssl_key")
 """Fields of the arguments whose options the servers' own clients have too."""
-PASSWORD = '--password="$PASSWORD"'  # noqa: S105  what stands in the place of one
+_TLS = {
+    "disabled": "--loose-skip-ssl",
+    "preferred": "--loose-skip-ssl-verify-server-cert",
+    "required": "--loose-ssl --loose-skip-ssl-verify-server-cert",
+    "verify-ca": "--loose-ssl",
+    "verify-identity": "--loose-ssl-verify-server-cert",
+}
+"""What MariaDB's client, which does not know --ssl-mode, has for it."""
+
+
+class Shell(str):
+    """A word as a shell is to read it."""
+
+    __slots__ = ()
+
+
+PASSWORD = Shell('--password="$PASSWORD"')  # what stands in the place of one
 
 
 class Call(NamedTuple):
@@ -49,13 +69,9 @@ class Call(NamedTuple):
 def call_from(args: argparse.Namespace) -> Call:
     """What was given, fit to be pasted again. A password is left to the shell."""
     target = target_from(args)
-    connection: list[str] = ["--config", args.config] if args.config else []
+    connection: list[str] = ["--config", _whole(args.config)] if args.config else []
     connection += _given(args, (*ADDRESS, *LOGIN, *HEARTBEATS))
-    there = target
-    if target.host in ("localhost", None) and target.port and not target.socket and not target.defaults_file:
-        there = target._replace(host="127.0.0.1")  # at that name, MySQL's client takes the socket whatever the port
-    theirs = {field: value for field in _CLIENTS if (value := getattr(there, field)) is not None}
-    client = [f"--{field.replace('_', '-')}={value}" for field, value in theirs.items()]
+    client = _client(target)
     if target.password is not None:
         client.append(PASSWORD)
         connection += [] if "password" not in args.given else [PASSWORD]
@@ -63,7 +79,7 @@ def call_from(args: argparse.Namespace) -> Call:
         connection += ["--replica", args.replica]
     history = without_password(args.history) if args.history else None
     if history and not is_url(history):
-        history = os.path.abspath(history)  # whoever pastes it may stand in another folder
+        history = _whole(history)
     return Call(
         tuple(connection),
         tuple(_given(args, (*LIMITS, *TREND))),
@@ -76,6 +92,38 @@ def call_from(args: argparse.Namespace) -> Call:
     )
 
 
+def _client(target: Target) -> list[str]:
+    """The same way in for a client of either family: what only one of them knows is loose, which makes it a warning."""
+    given = {field: value for field in _CLIENTS if (value := getattr(target, field)) is not None}
+    given |= {field: _whole(given[field]) for field in ("socket", "ssl_ca", "ssl_cert", "ssl_key") if field in given}
+    file, more = target.defaults_file, []
+    try:
+        there = settings(target)
+        if there.socket is not None:
+            given.pop("port", None)
+        elif there.host == "localhost":
+            more = ["--protocol=TCP"]  # at that name, they take the socket whatever the port
+    except OptionFileError:
+        pass  # theirs to complain of as well
+    if target.ssl_mode:
+        mode = target.ssl_mode.replace("-", "_").upper()
+        more += [f"--loose-ssl-mode={mode}", *_TLS[target.ssl_mode].split()]
+    words = [f"--{field.replace('_', '-')}={value}" for field, value in given.items()]
+    if file is None:
+        return [*words, *more]
+    if target.defaults_group == "client":
+        return [f"--defaults-file={_whole(file)}", *words, *more]
+    # They read no other group: for them it is called so.
+    group = re.sub(r"[][\\.*^$/]", r"\\\g<0>", target.defaults_group)
+    renamed = shlex.join(["sed", f"s/^ *\\[/[not-/; s/^\\[not-{group} *\\]/[client]/", _whole(file)])
+    return [Shell(f"--defaults-file=<({renamed})"), *words, *more]
+
+
+def _whole(path: str) -> str:
+    """A file by its whole path: whoever pastes it may stand in another folder."""
+    return path if path.startswith("@") else os.path.abspath(path)
+
+
 def _given(args: argparse.Namespace, options: Iterable[Option]) -> list[str]:
     """Those of the options that the command line gave, but for a password."""
     found: list[str] = []
@@ -83,6 +131,8 @@ def _given(args: argparse.Namespace, options: Iterable[Option]) -> list[str]:
         value = args.given.get(one.field)
         if value is None or one.field == "password":
             continue
+        if one.metavar == "FILE":
+            value = _whole(value)
         if one.field == "defaults_file":
             found.insert(0, f"--defaults-file={value}")
         else:
@@ -91,8 +141,8 @@ def _given(args: argparse.Namespace, options: Iterable[Option]) -> list[str]:
 
 
 def joined(given: Iterable[str]) -> str:
-    """Words for a shell; the stand-in for a password is left for the shell to fill in."""
-    return " ".join(word if word == PASSWORD else _quoted(word) for word in given)
+    """Words for a shell; what is a shell's already is left as it is."""
+    return " ".join(word if isinstance(word, Shell) else _quoted(word) for word in given)
 
 
 def _quoted(word: str) -> str:

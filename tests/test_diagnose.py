@@ -45,9 +45,11 @@ from check_delayed_repl.diagnose.server import _place
 from check_delayed_repl.diagnose.steps import freeze
 from check_delayed_repl.diagnose.text import WIDTH, Screen, humane
 from check_delayed_repl.given import Call, call_from
+from check_delayed_repl.given import joined as in_shell
 from check_delayed_repl.judge.outcome import Finding, State
 from check_delayed_repl.observe.connection import Answer
 from check_delayed_repl.observe.dialect import Dialect, Place
+from check_delayed_repl.observe.optionfile import read_options
 from check_delayed_repl.plugin import build_parser
 from check_delayed_repl.tool import command_parser
 
@@ -494,14 +496,46 @@ def test_every_command_of_ours_is_one_that_we_take(name: str) -> None:
     ("given", "client"),
     [
         # At localhost MySQL's own client takes the socket, whatever the port.
-        (["-H", "localhost", "-P", "3307"], ("--host=127.0.0.1", "--port=3307")),
-        (["-P", "3307"], ("--host=127.0.0.1", "--port=3307")),
-        (["-H", "localhost"], ("--host=localhost",)),
-        (["-S", "/s", "-P", "3307"], ("--port=3307", "--socket=/s")),
+        ("-H localhost -P 3307", "--host=localhost --port=3307 --protocol=TCP"),
+        ("-P 3307", "--port=3307 --protocol=TCP"),
+        ("-H localhost", "--host=localhost"),
+        ("-S /s -P 3307", "--socket=/s"),
+        ("-S @s", "--socket=@s"),
+        ("-S s", "--socket={folder}/s"),
+        ("--defaults-file=plain -P 3307", "--defaults-file={folder}/plain --port=3307 --protocol=TCP"),
+        ("--defaults-file=port", "--defaults-file={folder}/port --protocol=TCP"),
+        ("--defaults-file=port -H db1", "--defaults-file={folder}/port --host=db1"),
+        (
+            "--defaults-file=two --defaults-group a.b",
+            r"--defaults-file=<(sed 's/^ *\[/[not-/; s/^\[not-a\.b *\]/[client]/' {folder}/two)",
+        ),
+        (
+            "-H db1 --ssl-mode required",
+            "--host=db1 --loose-ssl-mode=REQUIRED --loose-ssl --loose-skip-ssl-verify-server-cert",
+        ),
+        ("-H db1 --ssl-mode disabled", "--host=db1 --loose-ssl-mode=DISABLED --loose-skip-ssl"),
+        (
+            "--ssl-mode verify-identity --ssl-ca c --ssl-cert d",
+            "--ssl-ca={folder}/c --ssl-cert={folder}/d --loose-ssl-mode=VERIFY_IDENTITY --loose-ssl-verify-server-cert",
+        ),
     ],
 )
-def test_the_servers_own_client_goes_where_the_check_does(given: list[str], client: tuple[str, ...]) -> None:
-    assert call_from(parsed(command_parser("diagnose")[0], given)).client == client
+def test_the_servers_own_client_goes_where_the_check_does(
+    given: str, client: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("plain").write_text("[client]\nuser=monitor\n")
+    Path("port").write_text("[client]\nport=3307\n")
+    Path("two").write_text("[client]\nhost=other\n\n [a.b]\nhost=db1\npassword=geheim!\n[axb]\nhost=other\n")
+    call = call_from(parsed(command_parser("diagnose")[0], given.split()))
+    assert in_shell(call.client) == client.replace("{folder}", str(tmp_path))
+    monkeypatch.chdir("/")
+    assert call_from(parsed(command_parser("diagnose")[0], list(call.connection))) == call, "pasted in another folder"
+    if "sed" in client:
+        shell = ["bash", "-c", f"cat {in_shell(call.client).partition('=')[2]}"]
+        read = tmp_path / "read"
+        read.write_bytes(subprocess.run(shell, stdout=subprocess.PIPE, check=True).stdout)
+        assert read_options(str(read), ("client",)) == {"host": "db1", "password": "geheim!"}
 
 
 def peer(**other: Any) -> Any:

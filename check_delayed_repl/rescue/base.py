@@ -81,7 +81,7 @@ class Action:
         what follows it, or of another command."""
         args = self._args
         if words[0] == "grants":
-            return joined(("delayed-repl", *words, *self._call.client))
+            return joined(("delayed-repl", *words, *self._call.connection))
         more = [word for name in self._tables for word in ("--table", name)] if words[0] in TAKE_TABLES else []
         if words[0] == "forward" and getattr(args, "verify", False):
             more.append("--verify")
