@@ -23,6 +23,7 @@ MYSQL = """\
 SET SESSION sql_log_bin = 0;
 -- Where the source has this table already, wait until it comes through replication instead.
 CREATE DATABASE IF NOT EXISTS `percona`;
+USE `percona`;
 CREATE TABLE IF NOT EXISTS `percona`.`heartbeat` (ts VARCHAR(26) NOT NULL, server_id INT UNSIGNED NOT NULL PRIMARY KEY)\
  ENGINE=InnoDB;
 
@@ -173,6 +174,27 @@ def test_a_replica_that_nothing_can_be_written_to(capsys: pytest.CaptureFixture[
     assert "sql_log_bin" not in out
     assert "'delay_beat_local'" not in out
     assert "-- No heartbeat of its own can be written here: give --no-local-heartbeat" in out
+
+
+def test_a_source(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is made there goes into its binary log: it must reach every replica, and stop none."""
+    told = Facts("9.7.0", "10.0.0.7", {}, {}, {}, columns=frozenset({"ts", "server_id"}), statuses=())
+    known = frozenset({("delay_check", "10.0.0.7")})
+    filtered, chained = {"binlog_ignore_db": "percona"}, ({"channel_name": ""},)
+    for facts in (told, told._replace(accounts=known, binlog=filtered, statuses=chained)):
+        monkeypatch.setattr(asking, "facts", lambda *_, facts=facts, **__: facts)
+        roles = ("--for", "check", "--for", "heartbeat", "--on", "source")
+        out = granted(capsys, "-H", "x", *roles)
+        # Replicas filter by the default database, and need not have an account that is there already.
+        run = [line for line in out.splitlines() if line and not line.startswith("--")]
+        assert run[0] == "USE `percona`;"
+        assert "What is made here comes to its replicas" in out
+        assert ("GRANT REPLICATION CLIENT ON *.* TO 'delay_check'@'10.0.0.7';" in run) == (not facts.accounts)
+        assert ("\n-- GRANT REPLICATION CLIENT ON *.* TO 'delay_check'" in out) == bool(facts.accounts)
+        assert ("-- Heartbeats will not arrive: the source's binlog_ignore_db names percona." in out) == bool(
+            facts.binlog
+        )
+        assert ("-- The source is a replica itself" in out) == bool(facts.statuses)
 
 
 def test_a_server_that_cannot_be_asked(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ from check_delayed_repl.options import listed
 from check_delayed_repl.setup import accounts
 from check_delayed_repl.setup.accounts import Account
 from check_delayed_repl.setup.asking import NEWEST, Facts, unasked
+from check_delayed_repl.setup.hindrances import IN_THE_MIDDLE, lost_heartbeats
 from check_delayed_repl.words import clean
 
 HELP = "print the SQL for least-privilege accounts: check, worker, job writer, heartbeat writer, rescuer"
@@ -177,8 +178,9 @@ def _on_server(server: Facts, roles: tuple[str, ...], args: argparse.Namespace) 
     replica = server.statuses != () if args.on is None else args.on == "replica"
     sealed = replica and server.on("super_read_only")
     logged = sealed or not replica
-    lines = [] if server.columns is not None else accounts.heartbeat_table(dotted)
-    if lines and replica:
+    there = server.columns is not None
+    lines = accounts.heartbeat_table(dotted, there) if logged or not there else []
+    if lines and not logged:
         lines.insert(0, "-- Where the source has this table already, wait until it comes through replication instead.")
     for name in roles:
         if name == "heartbeat" and sealed:
@@ -194,14 +196,21 @@ def _on_server(server: Facts, roles: tuple[str, ...], args: argparse.Namespace) 
         if name == "rescue":
             rights += [f"{accounts.READING} ON {_granted(what, server)}" for what in args.reads or ()]
         account = Account(role, user, host, None if (user, host) in server.accounts else accounts.password())
-        lines += [*_option_file(account, role.file), *account.sql(server, rights, logged)]
+        made = account.sql(server, rights, logged)
+        if account.secret is None and not replica:
+            made = [f"-- {line}" for line in made]
+            made.insert(0, "-- A replica that does not have it would stop at this (1410, 1133), one delay later:")
+        lines += [*_option_file(account, role.file), *made]
         if name == "rescue" and not args.reads:
             lines.append("-- It may not count or dump what was saved: grants --for rescue --reads 'DB.*' lets it.")
     if sealed:
         note = "Run this on its source: it is super_read_only, and accounts come through replication, one delay later."
         return ["", f"-- For the replica ({server.shown}). {note}", *lines]
     if not replica:
-        return ["", f"-- On the source ({server.shown}).", *lines]
+        told = [f"Heartbeats will not arrive: {reason}." for reason in lost_heartbeats({}, server.binlog, dotted)]
+        told += [IN_THE_MIDDLE] if server.statuses else []
+        note = "What is made here comes to its replicas, with their delay: do not make it there by hand."
+        return ["", f"-- On the source ({server.shown}). {note}", *(f"-- {text}" for text in told), *lines]
     return [
         "",
         f"-- On the replica ({server.shown}).",

@@ -96,17 +96,17 @@ def native_hash(secret: str) -> str:
     return "*" + hashlib.sha1(inner, usedforsecurity=False).hexdigest().upper()
 
 
-def heartbeat_table(dotted: str) -> list[str]:
+def heartbeat_table(dotted: str, there: bool = False) -> list[str]:
     """Makes the table of heartbeats, unless it is there.
 
     It has no columns for positions: pt-heartbeat then does without the privileges, and the statements of a server's
-    version, to find them out.
+    version, to find them out. Filters by database go by the default one: what follows goes where heartbeats go.
     """
     columns = "ts VARCHAR(26) NOT NULL, server_id INT UNSIGNED NOT NULL PRIMARY KEY"
-    return [
-        f"CREATE DATABASE IF NOT EXISTS {identifier(dotted.split('.')[0])};",
-        f"CREATE TABLE IF NOT EXISTS {table_name(dotted)} ({columns}) ENGINE=InnoDB;",
-    ]
+    database = identifier(dotted.split(".")[0])
+    made = f"CREATE TABLE IF NOT EXISTS {table_name(dotted)} ({columns}) ENGINE=InnoDB;"
+    use = f"USE {database};"
+    return [use] if there else [f"CREATE DATABASE IF NOT EXISTS {database};", use, made]
 
 
 def rights(role: Role, server: Facts, dotted: str) -> list[str]:

@@ -11,7 +11,6 @@ from string import Template
 from textwrap import fill, indent
 
 from check_delayed_repl.observe.dialect import Dialect, by_gtid
-from check_delayed_repl.observe.heartbeat import identifier
 from check_delayed_repl.setup import accounts
 from check_delayed_repl.setup.accounts import BEAT, CHECK, LOCAL_BEAT, RESCUE, Account, Role
 from check_delayed_repl.setup.asking import NEWEST, Facts, Row, Wanted, unasked
@@ -99,16 +98,11 @@ def folder(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) ->
 
 def _source_sql(p: _Plan) -> str:
     server = p.source_server
+    made = _account(p, server, BEAT, logged=True) if not p.source_beats else []
+    made += _outside_accounts(p, server, logged=True) if p.sealed else []
     # A heartbeat that is written has its table.
-    makes = server.columns is None and not p.source_beats
-    lines = accounts.heartbeat_table(p.wanted.table) if makes else []
-    if not p.source_beats:
-        lines += _account(p, server, BEAT, logged=True)
-    if p.sealed:
-        lines += _outside_accounts(p, server, logged=True)
-    if lines:
-        # Filters by database go by the default one: it is to be that of the heartbeats, which passes or is warned of.
-        lines.insert(int(makes), f"USE {identifier(p.wanted.table.split('.')[0])};")
+    there = p.source_beats or server.columns is not None
+    lines = accounts.heartbeat_table(p.wanted.table, there) + made if made or not there else []
     about = f"On the source ({server.shown})" + ("" if p.source else ", which did not answer: written for this version")
     return _script(about, lines)
 

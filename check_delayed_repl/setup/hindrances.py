@@ -9,6 +9,10 @@ from check_delayed_repl.setup.asking import Facts, Row, Wanted
 
 NEWEST_HEARTBEAT = (3, 7, 0)
 """pt-heartbeat from here on knows the statements of MySQL 8.4."""
+IN_THE_MIDDLE = (
+    "The source is a replica itself: what SQL for it and a heartbeat write there, its own source does not have, and may"
+    " stop its replication."
+)
 
 
 def filters_of(status: Row) -> list[str]:
@@ -54,8 +58,7 @@ def warnings(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) 
     chosen = wanted.address.get("master-server-id")
     if source and source.statuses and chosen is None:
         found.append(
-            "The source is a replica itself: what source.sql and a heartbeat write there, its own source does not have,"
-            " and may stop its replication. Use the heartbeat of the first source instead: init --source-host FIRST"
+            f"{IN_THE_MIDDLE} Use the heartbeat of the first source instead: init --source-host FIRST"
             f" --master-server-id ID; where the two replicate each other, with its own id, {source.server_id}."
         )
     own = source.server_id if source else 0
