@@ -310,6 +310,19 @@ def test_filters_that_keep_heartbeats_out(status: dict[str, str], binlog: dict[s
     assert ("allow-filter" in found["config.toml"]) == bool(status)
 
 
+def test_filters_that_keep_accounts_from_a_replica_that_is_sealed() -> None:
+    for status, lost in (
+        ({"replicate_wild_ignore_table": "mysql.%"}, True),
+        ({"replicate_wild_do_table": "percona.%,app.%"}, True),
+        ({"replicate_wild_do_table": "percona.%,mysql.%"}, False),
+        ({"replicate_do_db": "percona,app", "replicate_ignore_db": "mysql"}, False),  # by the default database
+    ):
+        for sealed in ("ON", "OFF"):
+            found, _ = written(server("8.4.3", 2, SUPER_READ_ONLY=sealed), server("8.4.3", 1), **status)
+            assert ("Accounts will not arrive" in found["README.txt"]) == (lost and sealed == "ON")
+            assert "Heartbeats will not arrive" not in found["README.txt"]
+
+
 def test_an_option_file_of_the_source_brings_its_own_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Target] = []
     files = {"whole": "user = you\npassword = y\n", "user": "user = you\n", "password": "password = y\n", "none": ""}

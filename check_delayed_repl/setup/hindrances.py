@@ -21,27 +21,32 @@ def filters_of(status: Row) -> list[str]:
     return [f"{column}={value}" for column, value in filters.items() if value]
 
 
+def _listed(row: Row, column: str) -> list[str]:
+    return [entry.strip() for entry in row.get(column, "").split(",") if entry.strip()]
+
+
 def lost_heartbeats(status: Row, binlog: Row, dotted: str) -> list[str]:
     """Filters that keep heartbeats from the replica, each in words."""
     database = dotted.partition(".")[0]
+    found = []
+    for row, prefix, where in ((binlog, "binlog", "the source's"), (status, "replicate", "the replica's")):
+        if _listed(row, f"{prefix}_do_db") and database not in _listed(row, f"{prefix}_do_db"):
+            found.append(f"{where} {prefix}_do_db does not name {database}")
+        if database in _listed(row, f"{prefix}_ignore_db"):
+            found.append(f"{where} {prefix}_ignore_db names {database}")
+    return found + _lost_to_table_filters(status, dotted)
 
-    def listed(row: Row, column: str) -> list[str]:
-        return [entry.strip() for entry in row.get(column, "").split(",") if entry.strip()]
 
+def _lost_to_table_filters(status: Row, dotted: str) -> list[str]:
     def like(pattern: str) -> bool:
         parts = (".*" if c == "%" else "." if c == "_" else re.escape(c) for c in pattern.replace("\\_", "\0"))
         return re.fullmatch("".join(parts).replace("\0", "_"), dotted) is not None
 
     def named(which: str) -> bool:
-        tables, patterns = listed(status, f"replicate_{which}_table"), listed(status, f"replicate_wild_{which}_table")
+        tables, patterns = _listed(status, f"replicate_{which}_table"), _listed(status, f"replicate_wild_{which}_table")
         return dotted in tables or any(map(like, patterns))
 
     found = []
-    for row, prefix, where in ((binlog, "binlog", "the source's"), (status, "replicate", "the replica's")):
-        if listed(row, f"{prefix}_do_db") and database not in listed(row, f"{prefix}_do_db"):
-            found.append(f"{where} {prefix}_do_db does not name {database}")
-        if database in listed(row, f"{prefix}_ignore_db"):
-            found.append(f"{where} {prefix}_ignore_db names {database}")
     if (status.get("replicate_do_table") or status.get("replicate_wild_do_table")) and not named("do"):
         found.append(f"the replica's filters by table do not name {dotted}")
     if named("ignore"):
@@ -55,6 +60,12 @@ def warnings(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) 
         f"Heartbeats will not arrive: {reason}. Fix this first."
         for reason in lost_heartbeats(status, source.binlog if source else {}, wanted.table)
     ]
+    if replica.on("super_read_only"):
+        found += [
+            f"Accounts will not arrive: {reason}. Fix this first, or switch super_read_only off for as long as init"
+            " --no-local-heartbeat and then replica.sql run."
+            for reason in _lost_to_table_filters(status, "mysql.user")
+        ]
     chosen = wanted.address.get("master-server-id")
     if source and source.statuses and chosen is None:
         found.append(
