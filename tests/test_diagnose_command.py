@@ -112,6 +112,26 @@ def test_a_damaged_history(tool: Command, nobody: list[str], tmp_path: Path) -> 
     assert tool("diagnose", "--no-sample", "--replica", "db1", "--history", str(file)).returncode == 1
 
 
+@pytest.mark.parametrize("name", ["no/history.db", "n" * 300])
+def test_a_history_that_cannot_be_made_or_looked_at(
+    tool: Command, nobody: list[str], tmp_path: Path, name: str
+) -> None:
+    """The check is CRITICAL for it: without it, diagnose knows no jobs either."""
+    done = tool("diagnose", *nobody, "--history", str(tmp_path / name), "--output", "json")
+    found = {each["condition"]: each["message"] for each in json.loads(done.stdout)["findings"]}
+    with pytest.raises(history.HistoryUnavailable) as told:
+        history.open_history(str(tmp_path / name), time.monotonic() + 5)
+    assert found["history-unavailable"] == str(told.value)
+
+
+def test_what_can_be_made_is_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(history.LOCATION_VARIABLE, raising=False)
+    assert history.can_be_made(str(tmp_path / "history.db"))
+    assert not history.can_be_made(str(tmp_path / "no" / "history.db"))
+    monkeypatch.setattr("check_delayed_repl.history.default_file", lambda: str(tmp_path / "no" / "history.db"))
+    assert history.can_be_made(None), "with its folder"
+
+
 def test_a_plot_in_the_command(tool: Command, kept: Path, tmp_path: Path) -> None:
     where = ("--no-sample", "--history", str(kept), "--replica", "db1")
     file = tmp_path / "line.svg"

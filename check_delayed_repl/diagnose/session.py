@@ -15,7 +15,7 @@ from check_delayed_repl import words
 from check_delayed_repl.diagnose.picture import Diagnosis, picture
 from check_delayed_repl.diagnose.server import Server, ask_server
 from check_delayed_repl.given import call_from
-from check_delayed_repl.history import History, HistoryUnavailable, is_there, open_history
+from check_delayed_repl.history import History, HistoryUnavailable, can_be_made, is_there, open_history
 from check_delayed_repl.history.folding import folded
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import Finding, State
@@ -67,7 +67,7 @@ class Session:
     def __enter__(self) -> Self:
         """Reads what the history has; what keeps it from being read becomes a finding."""
         with self._reading():
-            if is_there(self._args.history):
+            if is_there(self._args.history) or not can_be_made(self._args.history):  # which is told
                 history = self._history = open_history(self._args.history, self._until())
                 self.fold, self._arrival = folded(history, self.replica, self.limits)
                 history.deadline = self._until()

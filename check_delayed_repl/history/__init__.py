@@ -67,7 +67,17 @@ def open_history(where: str | None, deadline: float) -> History:
 def is_there(where: str | None) -> bool:
     """Whether there is something to read at `where`: to open an SQLite file that is not there would create it."""
     place = where or os.environ.get(LOCATION_VARIABLE) or default_file()
-    return is_url(place) or os.path.exists(place)
+    try:
+        return is_url(place) or bool(os.stat(place))
+    except (OSError, ValueError) as error:
+        return not isinstance(error, FileNotFoundError | NotADirectoryError)  # it is told by whoever opens it
+
+
+def can_be_made(where: str | None) -> bool:
+    """Whether a history that is not there can be created: the default one's folder is created with it."""
+    place = where or os.environ.get(LOCATION_VARIABLE, "")
+    folder = os.path.dirname(place or default_file()) or "."
+    return os.access(folder, os.W_OK | os.X_OK) or not (place or os.path.exists(folder))
 
 
 def open_existing(where: str | None, deadline: float) -> History:
