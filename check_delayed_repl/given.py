@@ -77,15 +77,16 @@ def call_from(args: argparse.Namespace) -> Call:
         connection += [] if "password" not in args.given else [PASSWORD]
     if args.replica:
         connection += ["--replica", args.replica]
-    history = without_password(args.history) if args.history else None
-    if history and not is_url(history):
-        history = _whole(history)
+    kept = args.history or os.environ.get(LOCATION_VARIABLE)
+    if kept and not is_url(kept):
+        kept = _whole(kept)
+    by_file = args.config and args.history and "history" not in args.given
     return Call(
         tuple(connection),
         tuple(_given(args, (*LIMITS, *TREND))),
-        ("--history", history) if history and not (args.config and "history" not in args.given) else (),
+        ("--history", without_password(kept)) if kept and not by_file else (),
         tuple(client),
-        args.history or os.environ.get(LOCATION_VARIABLE),
+        kept,
         target.heartbeat_table,
         target.channel,
         getattr(args, "sampling", None) == "worker",

@@ -46,6 +46,7 @@ from check_delayed_repl.diagnose.steps import freeze
 from check_delayed_repl.diagnose.text import WIDTH, Screen, humane
 from check_delayed_repl.given import Call, call_from
 from check_delayed_repl.given import joined as in_shell
+from check_delayed_repl.history import LOCATION_VARIABLE
 from check_delayed_repl.judge.outcome import Finding, State
 from check_delayed_repl.observe.connection import Answer
 from check_delayed_repl.observe.dialect import Dialect, Place
@@ -524,13 +525,17 @@ def test_the_servers_own_client_goes_where_the_check_does(
     given: str, client: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(LOCATION_VARIABLE, "history.db")
     Path("plain").write_text("[client]\nuser=monitor\n")
     Path("port").write_text("[client]\nport=3307\n")
     Path("two").write_text("[client]\nhost=other\n\n [a.b]\nhost=db1\npassword=geheim!\n[axb]\nhost=other\n")
     call = call_from(parsed(command_parser("diagnose")[0], given.split()))
     assert in_shell(call.client) == client.replace("{folder}", str(tmp_path))
+    assert call.history == ("--history", f"{tmp_path}/history.db")
     monkeypatch.chdir("/")
-    assert call_from(parsed(command_parser("diagnose")[0], list(call.connection))) == call, "pasted in another folder"
+    monkeypatch.delenv(LOCATION_VARIABLE)
+    pasted = parsed(command_parser("diagnose")[0], [*call.connection, *call.history])
+    assert call_from(pasted) == call, "in another folder, by another user"
     if "sed" in client:
         shell = ["bash", "-c", f"cat {in_shell(call.client).partition('=')[2]}"]
         read = tmp_path / "read"
