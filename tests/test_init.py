@@ -300,6 +300,10 @@ def test_what_cannot_be(status: dict[str, str], wanted: Wanted, columns: frozens
         ({"replicate_wild_ignore_table": "percona.heartbea_"}, {}, True),
         ({"replicate_ignore_table": "percona.heartbeat"}, {}, True),
         ({"replicate_ignore_server_ids": "7"}, {}, False),
+        ({"replicate_rewrite_db": "(a,b),(percona,other)"}, {}, True),
+        ({"replicate_rewrite_db": "percona->other,a->b"}, {}, True),
+        ({"replicate_rewrite_db": "(other,percona),(my_percona,a)"}, {}, False),
+        ({"replicate_rewrite_db": "a->percona,b->c"}, {}, False),
     ],
 )
 def test_filters_that_keep_heartbeats_out(status: dict[str, str], binlog: dict[str, str], lost: bool) -> None:

@@ -34,6 +34,8 @@ def lost_heartbeats(status: Row, binlog: Row, dotted: str) -> list[str]:
             found.append(f"{where} {prefix}_do_db does not name {database}")
         if database in _listed(row, f"{prefix}_ignore_db"):
             found.append(f"{where} {prefix}_ignore_db names {database}")
+    if re.search(rf"(^|[(, ]){re.escape(database)}(,|->)", status.get("replicate_rewrite_db", "")):
+        found.append(f"the replica's replicate_rewrite_db renames {database}")
     return found + _lost_to_table_filters(status, dotted)
 
 
