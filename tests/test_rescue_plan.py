@@ -339,6 +339,25 @@ def test_what_waited_and_was_thrown_away_is_not_passed_over() -> None:
     assert statements(resume(back, facts(**ROLLED | {"target": "0-1-5"}), None, None))[-1] == "START SLAVE"
 
 
+def test_what_a_killed_mariadb_has_forgotten() -> None:
+    """By GTID: what it had fetched, of which it would die; and what it has applied behind the oldest that waits."""
+    server = state(MARIADB, io="No", events=0, **RESET)
+    assert server.channel.gtid
+    first, target, end = transaction(5, mariadb=True), transaction(9, mariadb=True), Place("bin.000001", 9000)
+    found = waiting(server, first=first, target=target, end=end, gap="1-1-9")
+    rolled = statements(forward(server, facts(), "0-1-9", found))
+    assert "MASTER_LOG_FILE = 'bin.000001', MASTER_LOG_POS = 9000, RELAY_LOG_FILE" in rolled[0]
+    domains = server._replace(slave_pos=Gtids.of("0-1-4,1-1-9"))
+    remembers = domains._replace(channel=domains.channel._replace(events=5))
+    assert statements(forward(remembers, facts(), "0-1-9", found)) == rolled
+    assert resume(remembers, facts(), first, 60, end, found.gap).steps
+    why = r"1-1-9, behind 0-1-5, .*applied twice.*START SLAVE IO_THREAD"
+    with pytest.raises(Refusal, match=why):
+        forward(domains, facts(), "0-1-9", found)
+    with pytest.raises(Refusal, match=why):
+        resume(domains, facts(), first, 60, end, found.gap)
+
+
 def test_what_reset_has_made_forget_its_place_is_not_started() -> None:
     for version in (MYSQL, MARIADB, OLD):
         with pytest.raises(Refusal, match=r"bin\.000001:400"):

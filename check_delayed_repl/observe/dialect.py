@@ -87,13 +87,22 @@ class Dialect:
             return f"SHOW SLAVE{self.before} STATUS\\G" if self.channel else "SHOW ALL SLAVES STATUS\\G"
         return f"SHOW {self.replica} STATUS{self.behind}\\G"
 
-    def change(self, seconds: int | None, place: tuple[str, int] | None = None, gtid: bool = False) -> str:
+    def change(
+        self,
+        seconds: int | None,
+        place: tuple[str, int] | None = None,
+        gtid: bool = False,
+        fetched: tuple[str, int] | None = None,
+    ) -> str:
         """Sets the server's own delay, or names the place where it goes on in the relay log, or both.
 
-        A place turns GTIDs off: MySQL, where the channel is by `gtid`, must be told.
+        A place turns GTIDs off: MySQL, where the channel is by `gtid`, must be told. `fetched`: how far the relay log
+        goes in the source's, of a MariaDB that has forgotten it.
         """
         words = [] if seconds is None else [f"{self.source}_DELAY = {seconds}"]
         if place is not None:
+            if fetched is not None:
+                words += [f"{self.source}_LOG_FILE = {quoted(fetched[0])}", f"{self.source}_LOG_POS = {fetched[1]}"]
             words += [f"RELAY_LOG_FILE = {quoted(place[0])}", f"RELAY_LOG_POS = {place[1]}"]
             if gtid and not self.mariadb:
                 words.append(f"{self.source}_AUTO_POSITION = 0")  # refused beside a place otherwise

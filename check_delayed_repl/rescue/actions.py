@@ -246,7 +246,7 @@ class Rescue(Action):
             voice.say("Resumed already: nothing to do.")
             return True
         delay = args.new_delay
-        planned = plan.resume(state, active, first, delay, scan.end)
+        planned = plan.resume(state, active, first, delay, scan.end, scan.gap)
         self._show_facts(active)
         wanted = delay if delay is not None else active.delay if active else None
         voice.say(f"The delay will be {wanted} s again.")
@@ -273,7 +273,7 @@ class Rescue(Action):
                     state = state._replace(channel=state.channel._replace(sql_errno=0))
                 scan = self._scanned(state)
                 first = scan.first
-                planned = plan.resume(state, active, first, delay, scan.end)
+                planned = plan.resume(state, active, first, delay, scan.end, scan.gap)
             runner.run(planned)
         except (Failed, Refusal, Refused) as error:
             active.delay = before

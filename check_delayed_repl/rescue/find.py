@@ -107,6 +107,8 @@ class Scan(Waiting):
                 self.total += one.size
                 if len(self.tables) < MOST_TABLES:
                     self.tables.update(one.tables)
+            elif self.first is not None:
+                self.gap = self.gap or one.name
             yield one, waits
         self.broken = self._reader.broken
 

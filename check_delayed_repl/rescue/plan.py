@@ -74,6 +74,8 @@ class Waiting:
     """The target has been applied."""
     beyond: bool = False
     """Parallel appliers have applied something behind the target already."""
+    gap: str = ""
+    """What has been applied behind the oldest that waits."""
     passes: str = ""
     """An earlier forward's target, which waits before this one."""
     repeated: bool = False
@@ -117,9 +119,15 @@ def _check(state: State, repeated: bool = False) -> None:
         raise Refusal(error)
 
 
-def _refuse_to_pass_over(state: State, first: Transaction | None) -> None:
+def _refuse_to_pass_over(state: State, first: Transaction | None, gap: str) -> None:
     """Wherever it goes on, MariaDB passes over all up to what it remembers: of another server, that may be what has not
     been applied."""
+    if gap and first and state.restarted:
+        raise Refusal(
+            f"the server was restarted, and has forgotten that {gap}, behind {first.name}, has been applied: it would"
+            " be applied twice. Only where the source still has its binary logs since, as this throws away what waits"
+            f" here and fetches anew, by GTID, what has not been applied: {state.say.start(IO)}; then do this again"
+        )
     if state.put_back and first and first.gtid and state.changes_server_at(first.gtid):
         raise Refusal(
             f"{first.gtid} is of another server than the last one applied, and MariaDB could pass over it: let the SQL"
@@ -130,9 +138,12 @@ def _refuse_to_pass_over(state: State, first: Transaction | None) -> None:
 class _Steps:
     """Puts a plan together: `delay` and `place` are those that the steps so far have set."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, end: Place | None) -> None:
         self.found: list[Step] = []
         self._channel, self._say, self._pins = state.channel, state.say, state.pins
+        # By GTID, a MariaDB that is killed may have forgotten what it had fetched: once it goes on by a place in the
+        # relay log, it dies of a source's log without a name.
+        self._fetched = end if state.mariadb and not state.channel.fetched.file else None
         self._now: tuple[int, Place | None] = (
             self._channel.delay,
             self._channel.relay if self._pins and not self._channel.gtid else None,
@@ -160,7 +171,8 @@ class _Steps:
         """Sets the delay, with the place where the relay log goes on where this server must be told it."""
         wanted = (seconds, place if self._pins else None)
         if wanted != self._now:
-            self.add(name, self._say.change(seconds, wanted[1], self._channel.gtid), needs_io=not self._pins)
+            sql = self._say.change(seconds, wanted[1], self._channel.gtid, self._fetched)
+            self.add(name, sql, needs_io=not self._pins)
         self._now = wanted
 
     def roll(self, stop: Transaction) -> None:
@@ -205,7 +217,7 @@ def forward(state: State, facts: Facts | None, name: str, found: Waiting) -> Pla
         raise Refusal(f"the SQL thread runs again, and {name} has not been applied yet", FREEZE)
     _check(state, bool(found.repeated and facts and facts.phase == "forwarding"))
     assert found.first is not None
-    _refuse_to_pass_over(state, found.first)
+    _refuse_to_pass_over(state, found.first, found.gap)
     return _forward(state, facts, found, found.first, target)
 
 
@@ -215,7 +227,7 @@ def stay(state: State, facts: Facts | None, first: Transaction) -> Plan:
 
 
 def _forward(state: State, facts: Facts | None, found: Waiting, first: Transaction, target: Transaction) -> Plan:
-    channel, steps, notes = state.channel, _Steps(state), list[str]()
+    channel, steps, notes = state.channel, _Steps(state, found.end), list[str]()
     fetching = state.pins and (facts.fetching if facts else channel.io != "No")
     if state.stuck:
         fetching = False
@@ -268,17 +280,22 @@ def _fetches_twice(channel: Channel, end: Place | None) -> str:
 
 
 def resume(
-    state: State, facts: Facts | None, first: Transaction | None, delay: int | None, end: Place | None = None
+    state: State,
+    facts: Facts | None,
+    first: Transaction | None,
+    delay: int | None,
+    end: Place | None = None,
+    gap: str = "",
 ) -> Plan:
     """Replication goes on with the delay that there was before: `delay`, or the recorded one. Raises Refusal."""
-    channel, steps, notes = state.channel, _Steps(state), list[str]()
+    channel, steps, notes = state.channel, _Steps(state, end), list[str]()
     wanted = delay if delay is not None else facts.delay if facts else None
     if wanted is None:
         raise Refusal("there is no record of the delay that was set before: say it with --delay TIME")
     if channel.until:
         raise Refusal("a forward is on its way: wait for it, or freeze")
     _check(state)
-    if lost := forgotten(state, facts):
+    if lost := forgotten(state, facts, first):
         raise Refusal(lost)
     behind = passed(state, facts, first)
     if facts and behind and channel.relay.pos == 4 and skipped_or_lost(state, facts, first):
@@ -290,7 +307,7 @@ def resume(
     if channel.sql == "No" or channel.delay != wanted:
         change = channel.delay != wanted or (state.pins and channel.io == "No" and channel.gtid)
         if change:
-            _refuse_to_pass_over(state, first)
+            _refuse_to_pass_over(state, first, gap)
             steps.prepare()
             # What RESET has left empty holds nothing that a place could keep.
             steps.delay(

@@ -81,14 +81,15 @@ def executed(state: State, name: str, first: Transaction | None, at: str | None 
     return place.order < (channel.fetched if state.mariadb else channel.applied).order
 
 
-def forgotten(state: State, facts: Facts | None) -> str:
+def forgotten(state: State, facts: Facts | None, first: Transaction | None) -> str:
     """Why nothing may be started where RESET has let the replica forget its place in the source's binary log.
 
-    MariaDB then goes by gtid_slave_pos, which names what was *fetched* where it went by file and position before.
+    By GTID, a MariaDB that was killed may have forgotten it too, but not what waits. After RESET, it goes by
+    gtid_slave_pos, which names what was *fetched* where it went by file and position before.
     """
     channel = state.channel
     by_gtid = facts is not None and facts.gtid and facts.phase == "frozen" if state.mariadb else channel.gtid
-    if channel.fetched.file or by_gtid:
+    if first or channel.fetched.file or by_gtid:
         return ""
     text = (
         "somebody has said RESET: the replica has forgotten its place in the source's binary log, and START would fetch"
@@ -120,8 +121,8 @@ def differences(state: State, facts: Facts | None, first: Transaction | None) ->
     if channel.sql != "No" and not state.held and not channel.until:
         late = "" if target is None or behind else f": {target} has not been applied yet"
         yield f"the SQL thread runs: somebody has started it{late}"
-    if not channel.fetched.file:
-        yield forgotten(state, facts) or (
+    if first is None and not channel.fetched.file:
+        yield forgotten(state, facts, first) or (
             "somebody has said RESET: what waited is no longer here, and is fetched again once the IO thread runs, if"
             " the source still has it"
         )
@@ -156,11 +157,11 @@ def next_step(state: State, facts: Facts | None, first: Transaction | None) -> N
         if behind:
             return Next("restore the delay, and end the rescue", ("resume",))
         return FREEZE
-    if forgotten(state, facts):
+    if forgotten(state, facts, first):
         return Next("set that place by hand; then", ("resume",))
     if facts and behind and skipped_or_lost(state, facts, first):
         return Next("set that place by hand, unless it was skipped; then", ("resume",))
-    if behind or not state.channel.fetched.file:
+    if behind or (first is None and not state.channel.fetched.file):
         return Next("let replication go on, which ends the rescue", ("resume",))
     if now == "frozen":
         return FIND if first else Next("nothing waits; let replication go on, which ends the rescue", ("resume",))

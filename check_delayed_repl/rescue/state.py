@@ -97,6 +97,8 @@ class Channel(NamedTuple):
     relay_space: int
     alone: bool = True
     """There is no other channel on this server."""
+    events: int | None = None
+    """How many the SQL thread has executed since the server was started, where it says (MariaDB)."""
     filters: str = ""
     """What is not applied here, or under another name, as the status has it."""
 
@@ -151,6 +153,11 @@ class State(NamedTuple):
         """By GTIDs of several domains: MariaDB's STOP puts the place back to the beginning of a relay log, and
         remembers what was applied last of each."""
         return self.mariadb and self.channel.gtid and len(self.slave_pos.intervals) > 1
+
+    @property
+    def restarted(self) -> bool:
+        """...and since a restart it remembers nothing."""
+        return self.put_back and self.channel.events == 0
 
     def changes_server_at(self, gtid: str) -> bool:
         """Whether what was applied last of this GTID's domain is of another server."""
@@ -271,6 +278,7 @@ def _channel(row: dict[str, str]) -> Channel:
         gtid=by_gtid(row),
         tries_left=last - int(tries[1]) if tries and last and row["replica_io_running"] != "Yes" else None,
         relay_space=_int(row.get("relay_log_space")),
+        events=_int(row["executed_log_entries"]) if "executed_log_entries" in row else None,
         filters="; ".join(
             f"{name} {value}" for name, value in row.items() if value and re.fullmatch("replicate_.*(db|table)", name)
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -52,8 +53,45 @@ def test_a_mariadb_with_skip_slave_start_is_killed(kit: Kit, tmp_path: Path, gti
         made = Scene(pair, tmp_path)
         made.set_up()
         assert killed(made)
+        if gtid:
+            killed_while_one_domain_waits(made, "0")
+            killed_while_one_domain_waits(made, "1")
     finally:
         pair.close()
+
+
+def killed_while_one_domain_waits(scene: Scene, other: str) -> None:
+    """kill -9 of one that has not stopped fetching since it was set up, and so forgets what it had fetched; where the
+    `other` domain is another one, it has been applied beyond what waits, and that is forgotten too."""
+    scene.set_up(0)
+    shutil.rmtree(scene.state_folder)
+    scene.source.sql("CREATE TABLE app.s (id INT PRIMARY KEY, n INT)", "INSERT INTO app.s VALUES (0, 0), (1, 0)")
+    scene.source.sql("SET SESSION gtid_domain_id = 1", "INSERT INTO app.s VALUES (2, 0)")
+    wait_until(lambda: scene.replica.value("SELECT COUNT(*) FROM app.s") == 3, 30, "it is there")
+    with scene.replica.session() as locks:
+        locks("BEGIN")
+        locks("SELECT * FROM app.s WHERE id = 0 FOR UPDATE")
+        scene.source.sql(
+            *("SET SESSION binlog_format = 'STATEMENT'", "UPDATE app.s SET n = n + 1 WHERE id = 0"),
+            *(f"SET gtid_domain_id = {other}", "UPDATE app.s SET n = n + 1 WHERE id = 1"),
+        )
+        before = scene.make(MISTAKES["drop"])
+        rows = scene.source.sql("SELECT * FROM app.s")
+        scene.fetched()
+        applied = "SELECT n FROM app.s WHERE id = 1"
+        wait_until(lambda: other == "0" or scene.replica.value(applied) == 1, 30, "it is applied beyond")
+        scene.replica.kill()
+    scene.replica.start()
+    assert scene.json("freeze")["phase"] == "frozen"
+    assert not scene.stands("frozen", False)["reasons"]
+    if other != "0":
+        for command in (("forward", scene.target("--kind", "drop"), "--execute"), ("resume", "--delay", "9")):
+            why = scene.refused(*command)
+            assert "applied twice" in why
+        scene.replica.sql(why.split(": ")[-1].partition(";")[0])
+        scene.fetched()
+    scene.rescued(before, "--kind", "drop")
+    assert scene.replica.sql("SELECT * FROM app.s") == rows
 
 
 def killed(scene: Scene) -> bool:
