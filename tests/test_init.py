@@ -31,7 +31,7 @@ def server(version: str, server_id: int, **others: object) -> Facts:
     """A server without heartbeats; variables are those of `others` in upper case, fields those in lower case."""
     variables = {"server_id": str(server_id), "log_bin": "ON", "socket": "/run/mysqld/mysqld.sock"}
     variables |= {name.lower(): str(value) for name, value in others.items() if name.isupper()}
-    told = Facts(version, "10.0.0.9", variables, {}, {}, statuses=())
+    told = Facts(version, "10.0.0.9", variables, {}, {}, statuses=(), accounts=frozenset({("root", "localhost")}))
     return told._replace(**{name: value for name, value in others.items() if name.islower()})
 
 
@@ -137,6 +137,13 @@ def test_an_account_that_one_server_alone_has() -> None:
     assert "The source alone has it so far." in files["README.txt"]
     files, _ = written(server("5.6.51", 2, accounts=frozenset({beat})), server("5.6.51", 1))
     assert "CREATE USER" not in files["source.sql"], "it would stop replication with 1396"
+
+
+def test_accounts_that_may_not_be_read() -> None:
+    """New passwords, which accounts that are there already would not get, must not be installed unseen."""
+    for accounts, told in ((frozenset[tuple[str, str]](), True), (frozenset({("root", "%")}), False)):
+        found = warnings(server("8.4.3", 2, accounts=accounts), server("8.4.3", 1), STATUS, WANTED)
+        assert any("The replica's accounts may not be read" in text for text in found) == told
 
 
 def test_the_monitor_can_read_its_file_and_each_replica_has_one() -> None:

@@ -94,6 +94,11 @@ def warnings(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) 
     for facts, which in ((source, "source"), (replica, "replica")):
         if facts is None:
             continue
+        if not facts.accounts:  # not even the one that asks
+            found.append(
+                f"The {which}'s accounts may not be read (mysql.user). One of ours that is there already keeps its"
+                " password: leave its .cnf file as it is, too, or run init as an account that may read them."
+            )
         positions = accounts.POSITION_COLUMNS & (facts.columns or frozenset())
         if old_tool and positions and not facts.dialect.mariadb and not facts.before(8, 4, 0):
             found.append(
