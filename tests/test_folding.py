@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from check_delayed_repl.history import open_history
+from check_delayed_repl.history.codec import checksum
 from check_delayed_repl.history.folding import judged
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import Verdict
@@ -50,17 +51,29 @@ def test_a_job_line_outlives_a_check_that_comes_before_the_next_sample(tmp_path:
     history.close()
 
 
-@pytest.mark.parametrize("damage", ["folded = REPLACE(folded, 'null', '[]')", "arrival = arrival + 50"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *("folded = REPLACE(folded, 'null', '[]')", "folded = CAST(X'FF41' AS TEXT)", "folded = X'FF00'"),
+        *("folded = 5", "folded = ''", "folded = 'SEAL' || 'NESTED'", "folded = 'SEAL' || '{}'"),
+        *("arrival = arrival + 50", "arrival = 'abc'", "arrival = CAST(X'FF41' AS TEXT)", "arrival = 9e999"),
+    ],
+)
 def test_a_kept_fold_that_is_damaged_changes_no_verdict(tmp_path: Path, damage: str) -> None:
     path = str(tmp_path / "history.db")
     history = open_history(path, time.monotonic() + 60)
     history.add_records(NAME, [sample(place) for place in range(100)])
     assert conditions(judged(history, NAME, LIMITS, T0 + 991)) == ["in-range"]
     with sqlite3.connect(path) as other:
+        ((key, arrival),) = other.execute("SELECT judge, arrival FROM fold")
+        for word, text in (("NESTED", "[" * 100_000), ("{}", "{}")):
+            if word in damage:
+                damage = damage.replace(word, text).replace("SEAL", checksum(f"{arrival}{text}"))
         assert other.execute(f"UPDATE fold SET {damage}").rowcount == 1
     other.close()
     history.add_sample(NAME, sample(100)._replace(sql="No", sql_errno=1032))
     assert conditions(judged(history, NAME, LIMITS, T0 + 1001)) == ["sql-error", "in-range"]
+    assert history.load_fold(NAME, key) is not None, "the next one finds one that is whole"
     history.close()
 
 

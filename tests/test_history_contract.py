@@ -9,6 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -289,6 +290,11 @@ def folds_are_kept_for_each_key(open_: Open) -> None:
     assert history.load_fold(R, "k") == (3, "ü")
     assert history.load_fold(R, "other") == (2, "b")
     assert history.load_fold("unknown", "k") is None
+    for damage in ("arrival = arrival + 1", "folded = 'x'", "folded = HEX(folded)"):
+        history.save_fold(R, "k", 3, "ü", None)
+        history._write(partial(history._run, f"UPDATE fold SET {damage} WHERE judge = 'k'"))
+        assert history.load_fold(R, "k") is None, "one that is damaged passes for none"
+    assert history.load_fold(R, "other") == (2, "b")
 
 
 def pruning_removes_what_is_old_and_spares_what_judging_needs(open_: Open) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from math import isfinite
+from zlib import crc32
 
 from check_delayed_repl.light import TYPE_CHECKING
 from check_delayed_repl.records import LARGEST, JobLine, Sample, job_line
@@ -80,9 +81,19 @@ def finite(value: float) -> float | None:
     return value if isfinite(value) else None
 
 
+def decoded(value: bytes | None) -> str:
+    """A text that was read as bytes, whatever they are."""
+    return str(value or b"", "utf-8", "replace")
+
+
+def checksum(text: str) -> str:
+    """Eight characters, by which texts are told apart."""
+    return f"{crc32(text.encode()):08x}"
+
+
 def numbers(values: Iterable[int]) -> str:
     """A list of whole numbers, for a statement."""
-    return ", ".join(str(int(value)) for value in values)
+    return ", ".join(str(value + 0) for value in values)
 
 
 _STORED: dict[str, Callable[[Any], object]] = {

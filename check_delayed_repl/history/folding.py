@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Generator
 from itertools import islice
 from time import monotonic
-from zlib import crc32
 
 from check_delayed_repl.history import History
+from check_delayed_repl.history.codec import checksum
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.judge.outcome import Verdict
 from check_delayed_repl.limits import Limits
@@ -95,31 +95,18 @@ def _add(fold: Fold, block: list[tuple[int, Record]]) -> None:
 def keep(history: History, replica: str, fold: Fold, arrival: int) -> None:
     """Keeps the folding of all up to `arrival` for whoever judges this replica by the same limits."""
     kinds = [kind for kind, _ in fold.limits.job_limits]
-    text = fold.dump()
-    history.save_fold(replica, _key(fold.limits), arrival, _seal(arrival, text) + text, fold.episode_arrival, kinds)
+    history.save_fold(replica, _key(fold.limits), arrival, fold.dump(), fold.episode_arrival, kinds)
 
 
 def _key(limits: Limits) -> str:
-    return _sum(repr(limits))
-
-
-def _seal(arrival: int, text: str) -> str:
-    """Stands before a kept fold, so that one that is damaged is no reason for another verdict: the records decide."""
-    return _sum(f"{arrival}{text}")
-
-
-def _sum(text: str) -> str:
-    return f"{crc32(text.encode()):08x}"
+    return checksum(repr(limits))
 
 
 def _kept(history: History, replica: str, limits: Limits) -> Generator[None, None, tuple[Fold, int]]:
     kept = history.load_fold(replica, _key(limits))
-    if kept is not None:
-        arrival, seal, text = kept[0], kept[1][:8], kept[1][8:]
-        fold = Fold.load(text, limits) if seal == _seal(arrival, text) else None
-        if fold is not None:
-            fold.restore(history.delays(replica, fold.clock - fold.reach, arrival))
-            return fold, arrival
+    if kept is not None and (fold := Fold.load(kept[1], limits)) is not None:
+        fold.restore(history.delays(replica, fold.clock - fold.reach, kept[0]))
+        return fold, kept[0]
     return (yield from _begun_late(history, replica, limits)) or (Fold(limits), 0)
 
 

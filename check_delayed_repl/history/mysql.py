@@ -122,6 +122,7 @@ class MySQLHistory(History):
     errors = (Exception,)  # PyMySQL raises whatever a broken answer makes it stumble over
     mark = "%s"
     by_t = "FORCE INDEX (sample_t)"
+    binary = "BINARY"
     chunk = 500  # the connection refuses answers above some megabytes, and texts may be long
 
     def __init__(self, url: str, deadline: float) -> None:

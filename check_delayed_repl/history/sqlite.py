@@ -97,6 +97,7 @@ class SQLiteHistory(History):
     errors = (sqlite3.Error, ValueError, TypeError, AttributeError, OverflowError)  # values that nobody ever wrote
     by_t = "INDEXED BY sample_t"
     columns = ", ".join(_read_as(column, kind) for column, kind in COLUMNS)
+    binary = "BLOB"
     places = ", ".join("(SELECT number FROM word WHERE name = ?)" if kind in _NUMBERED else "?" for _, kind in COLUMNS)
 
     def __init__(self, path: str, deadline: float) -> None:
@@ -273,7 +274,7 @@ class SQLiteHistory(History):
                 f"is locked by another process and stayed so until the deadline: see who uses it with fuser {self.name}"
             )
         self.close()
-        if code in _CORRUPT or not isinstance(error, sqlite3.Error):
+        if code in _CORRUPT or not code:
             what = "is no SQLite database" if code == sqlite3.SQLITE_NOTADB else f"is corrupt ({error})"
             return self._wrong(f"{what}: move it away, and a new one is begun, or restore a copy")
         trouble = _NO_SPACE if code == sqlite3.SQLITE_FULL else self._trouble()

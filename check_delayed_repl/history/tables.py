@@ -66,6 +66,8 @@ class History(Database):
     """How a sample's columns are read."""
     places = ", ".join("?" for _ in codec.COLUMNS)
     """How their values are written."""
+    binary: str
+    """The type to read a text as that may have been damaged and be none any more."""
 
     def _stamped(self, samples: list[tuple[str, Sample]]) -> list[tuple[str, Sample]]:
         """Samples, each with its replica's name, with their times by the history's clock."""
@@ -282,31 +284,46 @@ class History(Database):
     def replicas(self) -> list[str]:
         """The names of all replicas that there are samples of."""
         rows = self._select(
-            "SELECT name FROM replica WHERE EXISTS"
+            f"SELECT CAST(name AS {self.binary}) FROM replica WHERE EXISTS"
             " (SELECT 1 FROM sample WHERE sample.replica = replica.number) ORDER BY name"
         )
-        return [str(row[0]) for row in rows]
+        return [codec.decoded(name) for (name,) in rows]
 
     def kinds(self, replica: str) -> set[str]:
         """The kinds of job, beside those built in, that checks which judged this replica in the last day know."""
         rows = self._select(
-            "SELECT name, kinds FROM fold JOIN replica ON number = fold.replica WHERE saved_at >= ?",
+            f"SELECT CAST(name AS {self.binary}), CAST(kinds AS {self.binary})"
+            " FROM fold JOIN replica ON number = fold.replica WHERE saved_at >= ?",
             (self.now() - EPISODE_MEMORY_S,),
         )
-        return {kind for name, kinds in rows if replica in job_names(name) for kind in (kinds or "").split()}
+        read = [(codec.decoded(name), codec.decoded(kinds)) for name, kinds in rows]
+        return {kind for name, kinds in read if replica in job_names(name) for kind in kinds.split()}
 
     def marks(self, replica: str | None) -> list[codec.Row]:
         """Number and name of a replica, or of all, and where its newest sample with a delay or a source id is."""
         where, values = ("", []) if replica is None else (" WHERE name = ?", [codec.name(replica)])
-        return self._select(f"SELECT number, name, delay_arrival FROM replica{where}", values)
+        rows = self._select(
+            f"SELECT number, CAST(name AS {self.binary}), delay_arrival + 0 FROM replica{where}", values
+        )
+        return [(number, codec.decoded(name), newest) for number, name, newest in rows]
 
     # --- the judge's fold ---
 
     def load_fold(self, replica: str, key: str) -> tuple[int, str] | None:
-        """The judge's fold as it was kept under this key: the last arrival folded in, and its text."""
+        """The judge's fold as it was kept under this key: the last arrival folded in, and its text.
+
+        One that is damaged, in whatever way, passes for none: the records decide.
+        """
         _, self._epoch = self.place()
-        rows = self._select(f"SELECT arrival, folded FROM fold WHERE {_OF} AND judge = ?", (codec.name(replica), key))
-        return (int(rows[0][0]), str(rows[0][1])) if rows else None
+        rows = self._select(
+            f"SELECT arrival + 0, CAST(folded AS {self.binary}) FROM fold WHERE {_OF} AND judge = ?",
+            (codec.name(replica), key),
+        )
+        for arrival, folded in rows:
+            text = codec.decoded(folded)
+            if text.startswith(codec.checksum(f"{arrival}{text[8:]}")):
+                return arrival, text[8:]
+        return None
 
     def save_fold(
         self, replica: str, key: str, arrival: int, text: str, episode_arrival: int | None, kinds: Iterable[str] = ()
@@ -317,6 +334,8 @@ class History(Database):
         kinds of job that this judge knows beside those built in.
         """
 
+        sealed = codec.checksum(f"{arrival}{text}") + text
+
         def work() -> None:
             _, epoch = self._counter()
             # A fold over samples that have been taken back since it was begun must not come to stay.
@@ -326,7 +345,7 @@ class History(Database):
                 self._run(
                     "REPLACE INTO fold (replica, judge, arrival, folded, saved_at, episode_arrival, kinds)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (known[0][0], key, arrival, text, self.now(), episode_arrival, " ".join(kinds)),
+                    (known[0][0], key, arrival, sealed, self.now(), episode_arrival, " ".join(kinds)),
                 )
 
         deadline = self.deadline

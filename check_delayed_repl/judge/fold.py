@@ -363,7 +363,7 @@ class Fold:
             }
             for name in vars(fold):
                 setattr(fold, name, tuples(state[name]))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
         return fold
 
