@@ -308,6 +308,30 @@ def test_a_value_of_a_type_that_nobody_wrote_is_no_fault_of_the_check(path: str,
         judged(history, R, Limits())
 
 
+@pytest.mark.parametrize("value", ["CAST(X'FF41' AS TEXT)", "X'FF00'", "'abc'", "9e999", "5"])
+@pytest.mark.parametrize("column", ["replica.name", "replica.delay_arrival", "fold.kinds", "fold.episode_arrival"])
+def test_a_damaged_row_is_in_nobody_else_s_way(path: str, column: str, value: str, tool: Command) -> None:
+    now = time.time()
+    with opened(path) as history:
+        for name in ("aa", R):
+            history.add_records(name, [Sample(now - age, 7200.0, local=0.5) for age in range(900, -1, -10)])
+            history.add_sample(name, Sample(now - 9e6, 7200.0))
+            assert judged(history, name, Limits()).state == 0
+    table, _, of_table = column.partition(".")
+    with sqlite3.connect(path) as other:
+        one = "number = 1" if table == "replica" else "replica = 1"
+        assert other.execute(f"UPDATE {table} SET {of_table} = {value} WHERE {one}").rowcount == 1
+    other.close()
+    with opened(path) as history:
+        assert judged(history, R, Limits()).state == 0
+    given = ("--history", path)
+    shown = tool("status", *given).stdout.splitlines()
+    assert [row.split()[0] for row in shown if f" {R} " in row] == ["OK"]
+    for words in (("job", "start", "--kind", "backup", "--replica", R), ("history", "prune")):
+        ran = tool(*words, *given)
+        assert (ran.returncode, "error" in ran.stderr) == (0, False), ran.stderr
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_a_damaged_file_gives_one_line_or_its_records(path: str, seed: int) -> None:
     with opened(path) as history:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 
 from check_delayed_repl.history.codec import job_from, numbers
 from check_delayed_repl.history.database import Forbidden, HistoryUnavailable
@@ -73,7 +74,7 @@ def _old(history: History, replica: str | None, cutoff: float) -> Iterator[tuple
 
     Those of before are to be gone by then.
     """
-    kept: dict[str | None, tuple[float, int]] = {}
+    kept: dict[str, tuple[float, int]] = {}
     """By name of jobs: all with t at or after the first, or that arrived at or after the second, stays."""
     for number, name, newest in history.marks(replica):
         since, before = _kept_since(history, number, cutoff)
@@ -93,45 +94,44 @@ def _old(history: History, replica: str | None, cutoff: float) -> Iterator[tuple
             slowest = max((row for row in rows if row[0]), default=(0, 0))
             if others := [arrival for _, arrival in rows if arrival not in (0, slowest[1], *spared)]:
                 yield number, others
-    over: list[int] = []
-    jobs: dict[str, list[tuple[int, JobLine]]] = {}
-    for row in history._all_jobs((replica,) if replica is not None else (), LARGEST - 1):
-        line = job_from(row)
-        if row[1] in kept:
-            jobs.setdefault(row[1], []).append((row[0], line))
-        elif line.t < cutoff:
-            # Under a name that no replica has: whoever may record jobs may record any number of those.
-            over.append(row[0])
-    over += (arrival for name, lines in jobs.items() for arrival in _jobs_over(lines, *kept[name]))
-    for first in range(0, len(over), STEP):
-        yield None, over[first : first + STEP]
+    over = _jobs_over(history, replica, kept, cutoff)
+    while some := list(islice(over, STEP)):
+        yield None, some
 
 
 def _kept_since(history: History, number: int, cutoff: float) -> tuple[float, int]:
     """An episode that is going on keeps what arrived since it began, and what was a day before."""
     ((begin,),) = history._select(
-        "SELECT MIN(episode_arrival) FROM fold WHERE replica = ? AND saved_at >= ?",
+        "SELECT MIN(episode_arrival + 0) FROM fold WHERE replica = ? AND saved_at >= ?",
         (number, history.now() - EPISODE_MEMORY_S),
     )
     if begin is None:
         return cutoff, LARGEST - 1
-    first = "SELECT t FROM sample WHERE replica = ? AND arrival >= ? ORDER BY arrival LIMIT 1"
-    return min([cutoff, *(t - EPISODE_MEMORY_S for (t,) in history._select(first, (number, begin)))]), int(begin)
+    first = "SELECT t + 0 FROM sample WHERE replica = ? AND arrival >= ? ORDER BY arrival LIMIT 1"
+    return min([cutoff, *(t - EPISODE_MEMORY_S for (t,) in history._select(first, (number, begin)))]), begin
 
 
-def _jobs_over(lines: list[tuple[int, JobLine]], cutoff: float, before: int) -> list[int]:
-    """The arrivals of those lines whose jobs were over before `cutoff` and `before`, by their last lines."""
-    over: set[str] = set()
-    jobs: dict[str, JobLine] = {}
-    for arrival, line in lines:
-        jobs[line.id] = merge_job(jobs.get(line.id), line)
-        done = line.void or line.unreadable or (line.finished_at is not None and line.finished_at < cutoff)
-        if done and line.t < cutoff and arrival < before:
-            every = line.void and line.id == ALL_JOBS
-            over.update([job for job in jobs if not outlasts_all(jobs[job])] if every else (line.id,))
-        else:
-            over.discard(line.id)
-    return [arrival for arrival, line in lines if line.id in over]
+def _jobs_over(
+    history: History, replica: str | None, kept: dict[str, tuple[float, int]], cutoff: float
+) -> Iterator[int]:
+    """The arrivals of those lines whose jobs, by their last lines, were over before what is kept of their names."""
+    names, upto = (replica,) if replica is not None else (), history.place()[0]
+    left: dict[str, dict[str, JobLine | None]] = {name: {} for name in kept}
+    """By name, the ids of those that are not over, and of a rescue that goes on the job itself."""
+    for row in history._all_jobs(names, upto):
+        if (jobs := left.get(row[1])) is not None:
+            line, (since, before) = job_from(row), kept[row[1]]
+            job = merge_job(jobs.pop(line.id, None), line)
+            done = line.void or line.unreadable or (line.finished_at is not None and line.finished_at < since)
+            if not (done and line.t < since and row[0] < before):
+                jobs[line.id] = job if outlasts_all(job) else None
+            elif line.void and line.id == ALL_JOBS:
+                left[row[1]] = {key: rescue for key, rescue in jobs.items() if rescue}
+    for row in history._all_jobs(names, upto):
+        line = job_from(row)
+        # Under a name that no replica has, whoever may record jobs may record any number of them.
+        if line.id not in left[row[1]] if row[1] in left else line.t < cutoff:
+            yield row[0]
 
 
 def prune_future(history: History, replica: str | None = None) -> int:
