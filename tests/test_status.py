@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -99,6 +100,20 @@ def test_without_a_file_every_replica_of_the_history(tool: Command, fleet: str, 
     run = tool("status", "--history", str(tmp_path / "gone.db"))
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr == f"delayed-repl: --history: {tmp_path}/gone.db: there is no such file\n"
+
+
+def test_a_damaged_sample_is_in_no_other_replica_s_way(tool: Command, fleet: str) -> None:
+    with sqlite3.connect(Path(fleet).with_name("h.db")) as other:
+        other.execute(
+            "UPDATE sample SET delay = 'abc' WHERE replica = (SELECT number FROM replica WHERE name = 'lost')"
+        )
+    other.close()
+    rows = json.loads(tool("status", "--config", fleet, "--output", "json").stdout)["replicas"]
+    found = {row["replica"]: row["condition"] for row in rows}
+    assert (found["lost"], found["well"]) == ("history-unavailable", "in-range")
+    assert "is corrupt" in next(row["message"] for row in rows if row["replica"] == "lost")
+    (shown,) = [row for row in tool("status", "--config", fleet).stdout.splitlines() if "history-unavailable" in row]
+    assert "never" not in shown
 
 
 def test_long_words_are_folded_into_their_columns(tool: Command, tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from check_delayed_repl import options
 from check_delayed_repl.arguments import positive_duration
 from check_delayed_repl.conditions import rank
 from check_delayed_repl.config import replicas
-from check_delayed_repl.history import open_existing
+from check_delayed_repl.history import HistoryUnavailable, open_existing
 from check_delayed_repl.history.folding import folded
 from check_delayed_repl.judge.line import back_in_range
-from check_delayed_repl.judge.outcome import State, Verdict
+from check_delayed_repl.judge.outcome import Finding, State, Verdict
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.words import clean, clock, short
 
@@ -28,6 +28,7 @@ HELP = "every replica in one table, worst first"
 
 HEAD = ("state", "replica", "condition", "delay", "line", "job", "sample")
 ALIGNED = ("<", "<", "<", ">", "<", "<", ">")
+UNREADABLE = "history-unavailable"
 WIDEST = {"condition": 24, "line": 10, "job": 7}
 
 
@@ -82,12 +83,19 @@ def _rows(args: argparse.Namespace) -> list[tuple[Verdict, dict[str, Any]]]:
             wanted = [(replica.name, replica.limits) for replica in replicas(args)]
         else:
             wanted = [(name, options.limits_from(args)) for name in history.replicas()]
-        rows = []
+        rows, failed = [], 0
         for name, limits in wanted:
             history.deadline = time.monotonic() + args.timeout
-            fold, _ = folded(history, name, limits)
-            # The table has no texts, and without them a line in range is told at a tenth of the cost.
-            verdict = fold.verdict(history.now(), worker=True, with_messages=args.output == "json")
+            try:
+                fold, _ = folded(history, name, limits)
+                # The table has no texts, and without them a line in range is told at a tenth of the cost.
+                verdict = fold.verdict(history.now(), worker=True, with_messages=args.output == "json")
+            except HistoryUnavailable as error:
+                failed += 1
+                # A damaged row says nothing of the other replicas; to wait for each of them would take too long.
+                if failed == len(wanted) or time.monotonic() >= history.deadline:
+                    raise
+                verdict = Verdict(time.time(), (Finding(State.CRITICAL, UNREADABLE, str(error)),))
             rows.append((verdict, _row(name, verdict, limits)))
     return sorted(rows, key=lambda row: (-row[0].state.severity, rank(row[0].condition), row[1]["replica"]))
 
@@ -156,5 +164,5 @@ def _cells(verdict: Verdict, row: dict[str, Any]) -> tuple[str, ...]:
         "" if row["delay"] is None else short(row["delay"]),
         row["direction"] or "" if back is None else f"back {clock(back, verdict.at)}",
         clean(", ".join(row["jobs"]), 40),
-        "never" if verdict.worker_age is None else short(verdict.worker_age),
+        "never" * (row["condition"] != UNREADABLE) if verdict.worker_age is None else short(verdict.worker_age),
     )
