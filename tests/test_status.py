@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from conftest import Command, remember
+from conftest import Command, Terminal, remember
 
 from check_delayed_repl import history
 from check_delayed_repl.records import JobLine, Sample
@@ -89,6 +90,16 @@ def test_again_and_again_into_a_pipe(fleet: str, form: str) -> None:
         assert sum("never" in line for line in islice(process.stdout, 20 if form == "text" else 2)) >= 2
         late.cancel()
         process.terminate()
+
+
+def test_again_and_again_on_a_terminal_s_other_screen(fleet: str) -> None:
+    terminal = Terminal("status", "--config", fleet, "--watch", "--interval", "0.1")
+    for _ in range(2):
+        terminal.said = b"" if b"well" in terminal.said else terminal.said
+        terminal.read_until(b"well")
+    terminal.process.send_signal(signal.SIGINT)
+    terminal.read_until(b"\x1b[?1049ldelayed-repl: interrupted")
+    terminal.close()
 
 
 def test_without_a_file_every_replica_of_the_history(tool: Command, fleet: str, tmp_path: Path) -> None:

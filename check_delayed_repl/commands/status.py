@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from contextlib import nullcontext
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -57,21 +58,20 @@ def run(args: argparse.Namespace) -> int:
 
     # A pipe has no width of its own.
     console = Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else 80)
-    if args.watch and args.output == "text" and sys.stdout.isatty():
-        with Live(_table(_rows(args), console.width), console=console, screen=True, auto_refresh=False) as view:
-            while True:
-                time.sleep(args.interval)
-                view.update(_table(_rows(args), console.width), refresh=True)
-    while True:
-        rows = _rows(args)
-        if args.output == "json":
-            print(json.dumps({"replicas": [row for _, row in rows], "config": args.config}), flush=True)
-        else:
-            console.print(_table(rows, console.width), soft_wrap=True)
+    live = args.watch and args.output != "json" and sys.stdout.isatty()
+    with Live(console=console, screen=True, auto_refresh=False) if live else nullcontext() as view:
+        while True:
+            rows = _rows(args)
+            if args.output == "json":
+                print(json.dumps({"replicas": [row for _, row in rows], "config": args.config}))
+            elif view is not None:
+                view.update(_table(rows, console.width), refresh=True)
+            else:
+                console.print(_table(rows, console.width), soft_wrap=True)
             sys.stdout.flush()
-        if not args.watch:
-            break
-        time.sleep(args.interval)
+            if not args.watch:
+                break
+            time.sleep(args.interval)
     worst = max((verdict.state for verdict, _ in rows), key=lambda state: state.severity, default=State.UNKNOWN)
     return int(worst) if args.exit_code else 0
 
