@@ -7,9 +7,10 @@ import os
 import re
 import shlex
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
-from check_delayed_repl.history import LOCATION_VARIABLE, is_url, without_password
+from check_delayed_repl.history import LOCATION_VARIABLE, HistoryUnavailable, default_file, is_url, without_password
 from check_delayed_repl.observe.address import settings
 from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.observe.target import Target
@@ -80,13 +81,16 @@ def call_from(args: argparse.Namespace) -> Call:
     kept = args.history or os.environ.get(LOCATION_VARIABLE)
     if kept and not is_url(kept):
         kept = _whole(kept)
+    default = None
+    with suppress(HistoryUnavailable):
+        default = default_file()
     by_file = args.config and args.history and "history" not in args.given
     return Call(
         tuple(connection),
         tuple(_given(args, (*LIMITS, *TREND))),
         ("--history", without_password(kept)) if kept and not by_file else (),
         tuple(client),
-        kept,
+        kept or default,
         target.heartbeat_table,
         target.channel,
         getattr(args, "sampling", None) == "worker",

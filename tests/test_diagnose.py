@@ -35,6 +35,7 @@ from judge_builders import job
 from rich.text import Text
 
 from check_delayed_repl import conditions, words
+from check_delayed_repl.commands.explain import explained
 from check_delayed_repl.config import parsed
 from check_delayed_repl.diagnose import document as diagnosis
 from check_delayed_repl.diagnose import plot
@@ -457,6 +458,19 @@ def test_every_condition_has_general_steps() -> None:
         starts = [number for number, step in enumerate(steps) if step.commands and "START" in step.commands[-1]]
         if starts and condition.name != "source-log-stale":  # where the SQL thread runs
             assert "MariaDB" in steps[starts[0] - 1].text, "it is not known whether both threads are stopped"
+
+
+@pytest.mark.parametrize("condition", conditions.CONDITIONS, ids=lambda condition: condition.name)
+def test_every_step_is_a_whole_sentence_with_and_without_what_it_names(condition: conditions.Condition) -> None:
+    calls = (Call(), KEPT, Call(kept="mysql://me@db/history"), Call(worker=True), Call(("--config", "c.toml")))
+    pictures = [build()._replace(call=call) for build in SCENES.values() for call in calls]
+    told = [general_steps(condition.name), *(steps_for(condition.name, picture) for picture in pictures)]
+    for step in {step[:2] for steps in told for step in steps}:
+        assert all(step[1]), step
+        assert step[0].endswith((":", "?", "missing here.") if step[1] else "."), step
+    lines = explained(condition).splitlines()
+    for above, below in zip(lines, [*lines[1:], ""], strict=True):
+        assert not above.endswith(":") or below.startswith("       ") or above == "What to do:", above
 
 
 def test_the_bad_days_line_has_the_options_that_were_given() -> None:

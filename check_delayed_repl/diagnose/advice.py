@@ -14,6 +14,7 @@ from check_delayed_repl.diagnose import steps as s
 from check_delayed_repl.diagnose.picture import Diagnosis
 from check_delayed_repl.diagnose.steps import Step
 from check_delayed_repl.given import Call
+from check_delayed_repl.history import is_url
 from check_delayed_repl.judge.line import BELOW
 from check_delayed_repl.judge.outcome import Finding, State, Verdict
 from check_delayed_repl.limits import Limits, kind_option
@@ -201,7 +202,14 @@ STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
         Step("See whether the clock is right{elsewhere}:", CLOCKS),
         Step("If so, remove the samples from the future:", "delayed-repl history prune --future{replica}{history}"),
     ),
-    "history-unavailable": (Step("The message names the cause. See the file, its folder and its disk:", "{see_file}"),),
+    "history-unavailable": (
+        Step("The message names the cause, and what to do.", when=lambda p: is_url(p.call.kept or "")),
+        Step(
+            "The message names the cause. See the file, its folder and its disk:",
+            "{see_file}",
+            lambda p: not is_url(p.call.kept or ""),
+        ),
+    ),
     "server-down": (
         Step("On the replica's host, see why:", "journalctl -u {service} -n 50; systemctl status {service}"),
         Step("Start it again:", "systemctl start {service}"),

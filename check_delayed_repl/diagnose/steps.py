@@ -14,7 +14,7 @@ from check_delayed_repl import words
 from check_delayed_repl.diagnose.picture import Diagnosis
 from check_delayed_repl.diagnose.screen import visible
 from check_delayed_repl.given import joined
-from check_delayed_repl.history import is_url
+from check_delayed_repl.judge.outcome import JobView
 from check_delayed_repl.observe.dialect import EITHER, Dialect
 from check_delayed_repl.observe.heartbeat import table_name
 
@@ -33,7 +33,9 @@ class Step(NamedTuple):
 
     def filled(self, known: dict[str, str]) -> Step:
         lines = self.commands if isinstance(self.commands, tuple) else self.commands.format_map(known).splitlines()
-        return Step(self.text.format_map(known), tuple(lines))
+        text = self.text.format_map(known)
+        # Where there is nothing to be pasted, it is a sentence of its own.
+        return Step(text if lines else re.sub(":$", ".", text), tuple(lines))
 
 
 # --- what is known of this replica
@@ -107,7 +109,7 @@ def words_for(p: Diagnosis) -> dict[str, str]:
     client = p.dialect.client if p.dialect is not None else "mysql"
     spent = [b.option for b in p.budgets if b.held > b.limit] or ["--max-recovery-time or --max-trend-time"]
     sampling = " --sampling worker" if call.worker else ""
-    file = "" if call.kept is None or is_url(call.kept) else joined((call.kept,))
+    file = joined((call.kept or "FILE",))
     return {
         "privilege": p.dialect.privilege if p.dialect is not None else "REPLICATION CLIENT (MariaDB: SLAVE MONITOR)",
         "setting": words.span(None if seen is None else seen.sql_delay),
@@ -127,7 +129,7 @@ def words_for(p: Diagnosis) -> dict[str, str]:
         # A file with several replicas is a worker's whole.
         "worker": options(call.file or call.connection),
         "login": f"{client}{options(call.client)} -e 'SELECT 1'" if call.reaches else "",
-        "see_file": file and f'ls -la -- {file}*; df -h -- "$(dirname -- {file})"',
+        "see_file": f'ls -la -- {file}*; df -h -- "$(dirname -- {file})"',
     } | {name: _sql(p, say) for name, say in STATEMENTS.items()}
 
 
@@ -160,6 +162,7 @@ def ended(statement: str) -> str:
 def jobs(p: Diagnosis, status: str, action: str, most: int) -> tuple[str, ...]:
     """Calls for the jobs of this status, the longest first. Ids were written by others: one may look like an option."""
     found = sorted((j for j in p.verdict.jobs if j.status == status), key=lambda j: -(j.running or 0.0))[:most]
+    found = found or [JobView("ID", "KIND", status, None, None, None)]
     file, kept = p.call.file, p.call.history
     given = [
         (*file, "--replica", p.replica, *(("--kind", j.kind) if action == "finish" else ()), *kept, "--", j.id)
