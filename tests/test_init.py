@@ -404,6 +404,28 @@ def test_what_init_is_told_of_heartbeats_is_in_the_configuration() -> None:
     assert wanted.address == {"host": "db7", "master-server-id": 9, "heartbeat-timezone": "Europe/Berlin"}
 
 
+def test_what_init_is_told_of_tls_is_in_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check must not trust less than init did, nor try what init was told not to."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "admin.cnf").write_text("[client]\nssl-ca = /etc/ca.pem\n")
+    verified = {"ssl-mode": "verify-identity", "ssl-ca": f"{tmp_path}/ca.pem"}
+    for options, tls in (
+        (["-H", "db7"], {}),
+        (["-H", "db7", "--ssl-mode", "disabled"], {"ssl-mode": "disabled"}),
+        (["-H", "db7", "--ssl-mode", "verify-identity", "--ssl-ca", "ca.pem"], verified),
+        (["-H", "db7", "--defaults-file", "admin.cnf"], {"ssl-mode": "verify-ca", "ssl-ca": "/etc/ca.pem"}),
+        (["-S", "/run/s", "--ssl-mode", "required"], {}),
+    ):
+        parser = Parser()
+        init.add_arguments(parser)
+        args = parser.parse_args([*options, "--to", "x"])
+        wanted = init._wanted(args, target_from(args), server("8.4.3", 2, HOSTNAME="db7"), STATUS)
+        assert {key: value for key, value in wanted.address.items() if key[:3] == "ssl"} == tls
+        files, _ = written(server("8.4.3", 2), server("8.4.3", 1), wanted)
+        assert tls.items() <= tomllib.loads(files["config.toml"])["replica"][0].items()
+        assert File("/etc/x/config.toml", tomllib.loads(files["config.toml"])).tables
+
+
 def test_the_units_are_those_of_the_examples() -> None:
     for which in ("source", "replica"):
         text = (EXAMPLES / "systemd" / f"pt-heartbeat-{which}.service").read_text()

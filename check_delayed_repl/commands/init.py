@@ -96,6 +96,9 @@ def _wanted(args: argparse.Namespace, target: Target, replica: Facts, status: Ro
     address: dict[str, str | int] = {"socket": found.socket} if found.socket else {"host": found.host}
     if not found.socket and found.port != 3306:
         address["port"] = found.port
+    if not found.socket and found.ssl_mode != "preferred":
+        address["ssl-mode"] = found.ssl_mode
+        address |= {"ssl-ca": os.path.abspath(found.ssl_ca)} if found.ssl_ca else {}
     heartbeats = {"master-server-id": target.master_server_id, "heartbeat-timezone": target.heartbeat_timezone}
     address |= {key: value for key, value in heartbeats.items() if value is not None}
     here = found.socket or found.host in ("localhost", "127.0.0.1", "::1")
