@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from contextlib import suppress
 
 from check_delayed_repl.publish.mailbox import Delivery
@@ -22,7 +23,9 @@ def line(result: Result) -> bytes:
     replica, verdict = result
     first, _, rest = result.output().rstrip("\n").partition("\n")
     words, bar, perfdata = first.partition(" | ")
-    head = f"[{int(verdict.at)}] PROCESS_SERVICE_CHECK_RESULT;{_field(replica.object_host)};"
+    # By this machine's clock, which is Nagios' own: a shared history's may be ahead, and what is from the future never
+    # gets stale.
+    head = f"[{int(time.time())}] PROCESS_SERVICE_CHECK_RESULT;{_field(replica.object_host)};"
     head += f"{_field(replica.object_service)};{int(verdict.state)};"
     room = LINE_BYTES - len(head.encode()) - 1
     said = _cut(words, room)
