@@ -324,6 +324,9 @@ def test_the_file_is_read_again(tmp_path: Path) -> None:
         config.write_text("[[replicas]]\n")
         read_again("'replicas': there is no such key")
         assert "nothing is changed" in said_by(worker)[-1]
+        write("b", "c")
+        config.write_text('keep = "4h"\n' + config.read_text().replace("timeout", "window = 18000\ntimeout"))
+        read_again("--keep: 14400 seconds is less than a trend may reach back; nothing is changed")
         for _ in range(300):
             worker.process.send_signal(signal.SIGHUP)
         threads = re.search(r"Threads:\s+(\d+)", Path(f"/proc/{worker.process.pid}/status").read_text())

@@ -51,9 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Samples until it is told to stop: 0; 1 where samples were lost because the history could not be written."""
-    sampled = replicas(args)
-    for replica in sampled:
-        options.check_keep(args.keep, replica.limits)
+    sampled = _sampled(args)
     if args.check:
         return _checked(args, sampled)
     _allow_files(2 * len(sampled) + _LEAST_FILES)
@@ -73,6 +71,14 @@ def run(args: argparse.Namespace) -> int:
     finally:
         if publisher is not None:
             publisher.finish(STOP_S)
+
+
+def _sampled(args: argparse.Namespace) -> list[Replica]:
+    """The replicas to be sampled. Raises UsageError."""
+    found = replicas(args)
+    for replica in found:
+        options.check_keep(args.keep, replica.limits)
+    return found
 
 
 def _checked(args: argparse.Namespace, sampled: list[Replica]) -> int:
@@ -122,7 +128,7 @@ def _reload(
         wanted.get()
         try:
             again = reread(args)
-            sampled = replicas(again)
+            sampled = _sampled(again)
             published = _named(again, sampled)
             _allow_files(2 * len(sampled) + _LEAST_FILES)
             scheduler.replace(sampled, _newest(args, sampled))
