@@ -58,7 +58,7 @@ def https_url(text: str) -> str:
     found = re.fullmatch(r"https://(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::([0-9]+))?/?", text, re.ASCII)
     if not found:
         # It may hold a password.
-        raise argparse.ArgumentTypeError("is not of the form https://HOST or https://HOST:PORT")
+        raise argparse.ArgumentTypeError("is not of the form https://HOST or https://HOST:5665")
     if found[2]:
         port(found[2])
     return text

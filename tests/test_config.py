@@ -362,7 +362,7 @@ def test_where_to_publish(written: Written, tmp_path: Path) -> None:
     for text, says in (
         ("prometheus-listen = '9180'", "not of the form HOST:PORT"),
         *(
-            (f"icinga2-url = '{url}'", "not of the form https://HOST")
+            (f"icinga2-url = '{url}'", "not of the form https://HOST or https://HOST:5665")
             for url in ("http://a", "https://", "https://u:p@a", "https://a/v1")
         ),
         ("icinga2-url = 'https://a:99999'", "port"),
