@@ -19,8 +19,11 @@ BACKUP = ("backup", "backup-secret-7h")
 EXPOSURE_LIMIT = 1.5
 """systemd's own measure, from 0 (nothing is exposed) to 10."""
 
+METRICS = "/var/lib/prometheus/node-exporter/delayed_repl.prom"
 WORKER_CONFIG = f"""\
 history = "{HISTORY}"
+[publish]
+prometheus-file = "{METRICS}"
 [[replica]]
 replica = "db7"
 socket = "/run/mysqld/mysqld.sock"
@@ -71,8 +74,9 @@ def test_little_is_exposed(machine: Station) -> None:
 
 
 def test_the_worker_runs_as_hardened_as_it_is(machine: Station) -> None:
-    machine.run("systemctl start delayed-repl-worker")
+    machine.run(f"chown {USER} $(dirname {METRICS}) && systemctl start delayed-repl-worker")
     wait_until(lambda: judge(machine).startswith("DELAYED_REPL OK"), 30, "the check judges what the worker saw")
+    wait_until(lambda: 'delayed_repl_state{replica="db7"}' in machine.read(METRICS), 10, "it publishes its metrics")
     shown = machine.run("systemctl show delayed-repl-worker -p Type,StatusErrno,NRestarts,ActiveState,MainPID").output
     assert "ActiveState=active" in shown, "it has said that it is ready"
     assert "NRestarts=0" in shown
