@@ -110,6 +110,9 @@ def test_a_damaged_history(tool: Command, nobody: list[str], tmp_path: Path) -> 
     assert "CRITICAL" in done.stdout
     assert "history-unavailable" in done.stdout
     assert tool("diagnose", "--no-sample", "--replica", "db1", "--history", str(file)).returncode == 1
+    done = tool("diagnose", "--replica", "db1", "--history", str(file), "--sampling", "worker")
+    assert done.stdout.startswith(" CRITICAL  history-unavailable ")
+    assert "worker" not in done.stdout, "whether one samples is not known"
 
 
 @pytest.mark.parametrize("name", ["no/history.db", "n" * 300])

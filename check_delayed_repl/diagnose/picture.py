@@ -144,8 +144,9 @@ def picture(
     """
     limits, verdict = fold.limits, fold.verdict(now, worker=call.worker)
     if more:
-        # What the fold could not judge is not unknown but said by what was added.
-        own = [f for f in verdict.findings if f.condition not in ("internal-error", *(m.condition for m in more))]
+        # What the fold could not judge is not unknown, and a worker not gone, but said by what was added.
+        said = ("internal-error", "worker-missing", *(m.condition for m in more))
+        own = [f for f in verdict.findings if f.condition not in said]
         verdict = verdict._replace(findings=worst_first([*more, *own]))
     points, now_fit, side = fold.line(now)
     stretch = now_fit.stretch
