@@ -126,7 +126,7 @@ def test_what_is_no_history(tmp_path: Path, path: str) -> None:
     Path(path).write_text("# my notes\n" * 100)
     os.mkfifo(tmp_path / "pipe")
     new = "create it, or name another file with --history"
-    old = "move it away, and a new one is begun, or restore a copy"
+    old = "move it and its -wal and -shm away, and a new one is begun, or restore a copy"
     for place, says in (
         (f"{tmp_path}/no/h.db", f"history {tmp_path}/no/h.db: there is no folder {tmp_path}/no: {new}"),
         (path, f"history {path} is no SQLite database: {old}"),

@@ -276,7 +276,7 @@ class SQLiteHistory(History):
         self.close()
         if code in _CORRUPT or not code:
             what = "is no SQLite database" if code == sqlite3.SQLITE_NOTADB else f"is corrupt ({error})"
-            return self._wrong(f"{what}: move it away, and a new one is begun, or restore a copy")
+            return self._wrong(f"{what}: move it and its -wal and -shm away, and a new one is begun, or restore a copy")
         trouble = _NO_SPACE if code == sqlite3.SQLITE_FULL else self._trouble()
         if trouble is not None:
             return self._wrong(f"cannot be used: {trouble}")
