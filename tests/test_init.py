@@ -426,6 +426,15 @@ def test_what_init_is_told_of_tls_is_in_the_configuration(tmp_path: Path, monkey
         assert File("/etc/x/config.toml", tomllib.loads(files["config.toml"])).tables
 
 
+def test_a_socket_that_a_unit_would_not_see() -> None:
+    """Its user is a dynamic one, whose /tmp is its own."""
+    for socket, bound in (("/tmp/mysql.sock", True), ("/var/tmp/m/my-1.sock", True), ("/run/mysqld/tmp/s", False)):
+        files, _ = written(server("8.4.3", 2), server("8.4.3", 1, SOCKET=socket))
+        assert (f"\nBindPaths=-{socket}\n" in files["pt-heartbeat-source.service"]) == bound
+        assert "BindPaths" not in files["pt-heartbeat-replica.service"]
+        assert f"socket = {socket}\n" in files["heartbeat-source.cnf"]
+
+
 def test_the_units_are_those_of_the_examples() -> None:
     for which in ("source", "replica"):
         text = (EXAMPLES / "systemd" / f"pt-heartbeat-{which}.service").read_text()

@@ -82,10 +82,10 @@ def folder(replica: Facts, source: Facts | None, status: Row, wanted: Wanted) ->
     sockets = {CHECK: "", RESCUE: ""}
     if not plan.source_beats:
         sockets[BEAT] = plan.source_server.socket
-        found["pt-heartbeat-source.service"] = unit("source", wanted.table)
+        found["pt-heartbeat-source.service"] = unit("source", wanted.table, plan.source_server.socket)
     if plan.local and not replica.beats_here:
         sockets[LOCAL_BEAT] = replica.socket
-        found["pt-heartbeat-replica.service"] = unit("replica", wanted.table)
+        found["pt-heartbeat-replica.service"] = unit("replica", wanted.table, replica.socket)
     found |= {role.file: "\n".join([*plan.who[role].option_file(path), ""]) for role, path in sockets.items()}
     if plan.sets_delay:
         found |= _set_delay_file(plan)
@@ -143,12 +143,14 @@ def _script(about: str, lines: list[str]) -> str:
     )
 
 
-def unit(which: str, dotted: str) -> str:
+def unit(which: str, dotted: str, socket: str = "") -> str:
     """A systemd unit that keeps pt-heartbeat running beside its server."""
+    # A dynamic user has a /tmp of its own, which lacks the server's socket.
+    bind = f"\nBindPaths=-{socket}" if re.fullmatch(r"(/var)?/tmp/[\w./-]+", socket) else ""
     database, _, table = dotted.replace("$", "$$").partition(".")  # systemd's `$` begins a variable
     # What is written on a replica itself would be a change that its source does not have.
     own = " --set-vars sql_log_bin=0" if which == "replica" else ""
-    return _filled("pt-heartbeat.service", which=which, database=database, table=table, own=own)
+    return _filled("pt-heartbeat.service", which=which, database=database, table=table, own=own, bind=bind)
 
 
 def _filled(template: str, **words: str) -> str:
