@@ -132,6 +132,22 @@ def test_metrics_are_served(host: str, monkeypatch: pytest.MonkeyPatch, capfd: p
     assert capfd.readouterr().err == ""
 
 
+def test_who_drips_gives_way_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openmetrics, "CALLERS", 2)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = probe.getsockname()
+    openmetrics.serve("{}:{}".format(*address), list)
+    with contextlib.ExitStack() as stack:
+        dripping = []
+        for _ in range(4):
+            one = stack.enter_context(socket.create_connection(address, timeout=openmetrics.SILENT_S / 2))
+            one.sendall(b"G")
+            dripping.append(one)
+        assert [one.recv(1) for one in dripping[:2]] == [b"", b""]
+        dripping[3].sendall(b"ET /metrics HTTP/1.0\r\n\r\n")
+        assert dripping[3].recv(4) == b"HTTP"
+
+
 def test_the_file_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "delayed_repl.prom"
     for count in (1, 2):

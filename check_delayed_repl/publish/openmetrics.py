@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from math import isfinite, nan
 from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple
@@ -24,6 +26,8 @@ from check_delayed_repl.words import clean
 PREFIX = "delayed_repl_"
 SILENT_S = 10.0
 """How long somebody who asks for the metrics may be silent in the middle of it."""
+CALLERS = 32
+"""How many may ask at the same time: for one more, the oldest is hung up on."""
 
 
 class Family(NamedTuple):
@@ -195,13 +199,23 @@ def serve(address: str, current: Callable[[], Sequence[Family]]) -> None:
     # Of one that connects and says nothing, no thread and no descriptor is kept for ever.
     server.RequestHandlerClass.timeout = SILENT_S
     server.handle_error = lambda *_: None
-    threaded = server.process_request
+    threaded, close = server.process_request, server.shutdown_request
+    callers: deque[Any] = deque()
 
-    def answer(*caller: Any) -> None:
+    def answer(caller: Any, address: Any) -> None:
+        callers.append(caller)
+        if len(callers) > CALLERS:  # who drips is never silent
+            with suppress(OSError, IndexError):
+                callers.popleft().shutdown(socket.SHUT_RDWR)
         try:
-            threaded(*caller)
+            threaded(caller, address)
         except RuntimeError:
             # The machine has no thread left: one after the other, then.
-            server.process_request_thread(*caller)
+            server.process_request_thread(caller, address)
 
-    server.process_request = answer
+    def end(caller: Any) -> None:
+        with suppress(ValueError):
+            callers.remove(caller)
+        close(caller)
+
+    server.process_request, server.shutdown_request = answer, end
