@@ -36,7 +36,10 @@ Asks the replica, and its source, as an administrator what they are, and writes 
 steps, SQL, option files, pt-heartbeat's units, and configuration for the check and the monitor. Run
 it where the check will run. Nothing is changed on any server."""
 
-SOURCE_DEFAULTS = "By default, host and port as the replica's status names them, and the same login."
+SOURCE_DEFAULTS = (
+    "By default, host and port as the replica's status names them, and the same login.\n"
+    "In a chain, the first source, which --master-server-id names."
+)
 [WRITTEN] = listed(
     """
 --delay TIME         how late the replica is to be, where the server is set to no delay yet
