@@ -124,6 +124,9 @@ def test_what_is_there_already_is_left_alone() -> None:
     for name in ("monitor.cnf", "rescue.cnf"):
         assert "password = that of the account" in files[name]
         assert f"was there already: put its password into {name}" in files["README.txt"]
+    assert "before the GRANT" not in files["README.txt"], "there is none"
+    assert "`delayed-repl grants --for rescue --reads 'DB.*'` says how." in files["README.txt"]
+    assert "before the GRANT in replica.sql, and run it again." in written(server("8.4.3", 2))[0]["README.txt"]
     assert "It is written already" in files["README.txt"]
 
 

@@ -208,9 +208,12 @@ def _steps(p: _Plan) -> list[tuple[str, dict[str, str]]]:
         steps.append(("beats" if p.replica.beats_here else "beat", {"which": "replica", **_of(p, LOCAL_BEAT)}))
     if p.sets_delay:
         steps.append(_set_delay(p))
+    made_in = "source.sql" if p.sealed else "replica.sql"
     rescue = {
         "later": f", {span(p.delay)} from now" if p.sealed else "",
-        "sql": "source.sql" if p.sealed else "replica.sql",
+        "grant": f"take away the -- before the GRANT in {made_in}, and run it again"
+        if p.who[RESCUE].secret
+        else "`delayed-repl grants --for rescue --reads 'DB.*'` says how",
     }
     own = re.sub(r"[^\w.-]", "_", p.wanted.name, flags=re.ASCII)
     steps += [("check", _of(p, CHECK)), ("rescue", rescue | _of(p, RESCUE)), ("monitor", {"own": own})]
