@@ -8,7 +8,20 @@ import time
 
 import pytest
 from conftest import run_python
-from listeners import HEALTHY, STATUS, STATUS_ANSWER, Talk, heard, listening, logged_in, okay, speaking, stamp, table
+from listeners import (
+    HEALTHY,
+    STATUS,
+    STATUS_ANSWER,
+    Talk,
+    error,
+    heard,
+    listening,
+    logged_in,
+    okay,
+    speaking,
+    stamp,
+    table,
+)
 
 from check_delayed_repl.observe import names
 from check_delayed_repl.observe.sample import Observer
@@ -77,6 +90,47 @@ def test_two_servers_behind_one_address() -> None:
     for talk in (answering(MYSQL, UUIDS[0], None), answering(MYSQL, None, UUIDS[0])):
         with listening(talk) as target:
             assert sampled(target).delay == 3.25
+
+
+@pytest.mark.parametrize(
+    ("version", "shown", "server"),
+    [
+        (MYSQL, {b"port": b"3306", b"server_id": b"9", b"server_uuid": UUIDS[0]}, UUIDS[0]),
+        (MARIADB, {b"port": b"3306", b"server_id": b"9", b"server_uid": b"zBC/kK8eA="}, b"zBC/kK8eA=/9/3306"),
+        (MARIADB, {b"port": b"3306", b"server_id": b"9"}, b"9/3306"),
+        (MYSQL, None, UUIDS[0]),
+    ],
+)
+def test_behind_a_proxy_that_takes_one_statement_at_a_time(
+    version: bytes, shown: dict[bytes, bytes] | None, server: bytes
+) -> None:
+    def splitting(says: bytes) -> Talk:
+        def talk(caller: socket.socket) -> None:
+            logged_in(caller, version)
+            while statement := heard(caller):
+                if b";" in statement or (b"VARIABLES" in statement and b"SHOW" in statement and shown is None):
+                    caller.sendall(error(1, 1235, b"one at a time"))
+                elif b"SHOW GLOBAL VARIABLES" in statement:
+                    caller.sendall(table([b"Variable_name", b"Value"], *(list(one) for one in (shown or {}).items())))
+                elif b"SHOW" in statement:
+                    caller.sendall(STATUS_ANSWER)
+                elif b"SELECT" in statement:
+                    rows = [[one, stamp(NOON - 1), b"%.6f" % NOON, b"2", says] for one in (b"1", b"2")]
+                    caller.sendall(table([b"server_id", b"ts", b"clock", b"own", b"who"], *rows))
+                else:
+                    caller.sendall(okay(1))
+
+        return talk
+
+    with listening(splitting(server)) as target:
+        observer = Observer(target)
+        for _ in range(2):
+            sample = observer.sample(time.monotonic() + 2, None)
+            assert (sample.error, (sample.server or "").partition(":")[2]) == (None, server.decode())
+        observer.close()
+    with listening(splitting(b"another/7/3306")) as target:
+        sample = sampled(target)
+    assert "two servers answer here" in str(sample.message) or shown is None
 
 
 def test_an_address_with_a_zone() -> None:

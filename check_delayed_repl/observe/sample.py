@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from functools import partial
 
 from check_delayed_repl.light import TYPE_CHECKING
@@ -34,6 +35,9 @@ _IDENTITIES = {
     "uid": "CONCAT_WS('/', (SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_VARIABLES"
     " WHERE VARIABLE_NAME = 'SERVER_UID'), @@global.server_id, @@global.port)",
 }
+_VARIABLES = {"uuid": (b"server_uuid",), "uid": (b"server_uid", b"server_id", b"port")}
+_SHOW_VARIABLES = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'server_uid', 'server_id', 'port')"
+"""For the same without a SELECT, which a proxy may hand to another server than a SHOW."""
 
 RETRIES = 2
 RETRY_AFTER_S = 0.2
@@ -89,18 +93,26 @@ class Observer:
 
         def asking_who(sql: str, purpose: str) -> Answer:
             """Asks for the status, and who answers; nobody but a strange proxy minds two statements together."""
-            if not self._identities or not self._together:
+            if not self._identities:
                 return asking(sql, purpose)
             kind = self._identities[0]
-            try:
-                first, *others = ask_together(connection, f"{sql}; SELECT {_IDENTITIES[kind]}", purpose)
-            except Refused:
-                first, others = asking(sql, purpose), []
-                self._together = False
-            if others and others[0].rows:
-                servers.append(self._identity(others[0].rows[0][0], secret))
-            elif self._together:
-                del self._identities[0]
+            if self._together:
+                try:
+                    first, *others = ask_together(connection, f"{sql}; SELECT {_IDENTITIES[kind]}", purpose)
+                    if others and others[0].rows:
+                        servers.append(self._identity(others[0].rows[0][0], secret))
+                    else:
+                        del self._identities[0]
+                    return first
+                except Refused:
+                    pass
+            first = asking(sql, purpose)
+            self._together = False
+            with suppress(Refused):
+                rows = asking(_SHOW_VARIABLES, "asking who answers").rows
+                values = {row[0]: row[1] or b"" for row in rows if len(row) == 2}
+                found = (values[name] for name in _VARIABLES[kind] if name in values)
+                servers.append(self._identity(b"/".join(found), secret))
             return first
 
         status = read_status(asking_who, connection.server_version, self._target.channel, secret)
