@@ -216,7 +216,8 @@ def test_our_password_is_not_repeated(row: tuple[bytes | None, ...]) -> None:
         (1205, "timeout", "is locked"),
         (1969, "timeout", "time limit for statements"),
         (3024, "timeout", "time limit for statements"),
-        (145, "heartbeat-unreadable", "error 145: the server's words"),
+        (145, "heartbeat-unreadable", "ask the server's error log (error 145: the server's words)"),
+        (1226, "heartbeat-unreadable", "raise the account's limits (error 1226"),
     ],
 )
 def test_what_the_server_refuses(number: int, condition: str, says: str) -> None:

@@ -236,9 +236,10 @@ def test_the_privilege_that_is_missing_is_named(version: str, needed: str) -> No
 
 
 def test_other_refusals() -> None:
-    ask, _ = server(ALL=1205)
-    with pytest.raises(SampleFailed, match=r"SHOW ALL SLAVES STATUS failed \(error 1205"):
-        read_status(ask, MARIADB, None)
+    for number, advice in ((1205, "ask the server's error log"), (1820, "the account's password has expired")):
+        ask, _ = server(ALL=number)
+        with pytest.raises(SampleFailed, match=rf"SHOW ALL SLAVES STATUS failed: {advice} \(error {number}"):
+            read_status(ask, MARIADB, None)
     ask, log = server()
     with pytest.raises(SampleFailed, match="knows no statement"):
         read_status(ask, "1", None)

@@ -44,8 +44,8 @@ _NO_FILES = (errno.EMFILE, errno.ENFILE)
 _ENDED = (1927, 4031)
 """Errors that say that this connection is over, killed or idle for too long."""
 
-# What to do about an error of the server's that refuses a connection.
-_ADVICE = {
+# What to do about an error of the server's that refuses a connection, or all that is asked on it.
+ADVICE = {
     1040: "too many connections: raise max_connections, or find out who holds them",
     1044: "access denied: check --user and the account's grants",
     1045: "access denied: check --user, --password and the option file",
@@ -247,7 +247,7 @@ def _failure(connection: Connection, error: Exception) -> ConnectFailed:
         return connection.failure("lost", error.text)
     if error.number == _SHUTTING_DOWN:
         return ConnectFailed("server-down", f"{where}: the server is shutting down ({error.text})", "lost")
-    advice = _ADVICE.get(error.number, "the server refused the connection")
+    advice = ADVICE.get(error.number, "the server refused the connection")
     if error.number == _DENIED and not connection.encrypts:
         # All that a MariaDB with require_secure_transport says.
         advice += ", or give --ssl-mode required if the server insists on TLS"

@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, tzinfo
 
 from check_delayed_repl.light import NamedTuple
-from check_delayed_repl.observe.connection import Ask
+from check_delayed_repl.observe.connection import ADVICE, Ask
 from check_delayed_repl.observe.failures import Refused, SampleFailed, scrubbed
 from check_delayed_repl.records import Sample
 from check_delayed_repl.words import one_line
@@ -118,7 +118,8 @@ def _refused(error: Refused, table: str) -> SampleFailed:
             f"{table}: the server's time limit for statements ended this one: raise max_statement_time or"
             f" max_execution_time for the monitoring user, or find out what keeps the server busy {text}",
         )
-    return SampleFailed("heartbeat-unreadable", f"{table} cannot be read: ask the server's error log {text}")
+    advice = ADVICE.get(error.number, "ask the server's error log")
+    return SampleFailed("heartbeat-unreadable", f"{table} cannot be read: {advice} {text}")
 
 
 Ages = dict[int, "tuple[float, float] | None"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from check_delayed_repl.light import TYPE_CHECKING, NamedTuple
-from check_delayed_repl.observe.connection import Answer, Ask
+from check_delayed_repl.observe.connection import ADVICE, Answer, Ask
 from check_delayed_repl.observe.failures import Refused, SampleFailed, scrubbed
 from check_delayed_repl.words import MASK, filter_kept, one_line
 
@@ -80,7 +80,8 @@ def read_status(ask: Ask, version: str, channel: str | None, secret: str = "") -
                     f"no privilege to read the replication status: GRANT {needed} ON *.* TO the monitoring user"
                     f" ({error})",
                 ) from None
-            text = f"{one} failed ({error}): ask the server's error log"
+            advice = ADVICE.get(error.number, "ask the server's error log")
+            text = f"{one} failed: {advice} ({error})"
             raise SampleFailed("status-unreadable", text) from None
         # A MariaDB that calls itself otherwise shows nothing here if its connections have names.
         if answer.rows:
