@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,6 +33,7 @@ from check_delayed_repl.history import open_history
 from check_delayed_repl.history.folding import judged
 from check_delayed_repl.history.pruning import prune_future
 from check_delayed_repl.judge.fold import judge
+from check_delayed_repl.judge.outcome import State
 from check_delayed_repl.limits import Limits
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.publish import judging as judging_module
@@ -346,6 +348,24 @@ def test_an_older_copy_of_the_history_in_its_place(tmp_path: Path) -> None:
         history._write(lambda: history._run("UPDATE counter SET arrival = 4"))
         history.add_records("a", [Sample(T + 9, 7200.0)])
         assert judging.verdicts(followed, now=T + 10)["a"] == judged(history, "a", LIMITS, T + 10, worker=True)
+    judging.close()
+
+
+def test_a_damaged_sample_is_in_no_other_replica_s_way(tmp_path: Path) -> None:
+    where = str(tmp_path / "h.db")
+    judging, followed = Judging(where), (published("a"), published("b"))
+    with contextlib.closing(open_history(where, time.monotonic() + 60)) as history:
+        for name in ("a", "b"):
+            history.add_records(name, [Sample(T + place, 7200.0) for place in range(9)])
+        values = (("'abc'", State.CRITICAL), ("7200", State.OK))
+        for (value, state), now in zip(values, (T + 10, T + 12), strict=True):
+            history._write(partial(history._run, f"UPDATE sample SET delay = {value} WHERE arrival = 4"))
+            found = judging.verdicts(followed, now=now)
+            assert (found["a"].state, found["b"].state) == (state, State.OK)
+            assert (found["a"].condition == "history-unavailable") == (state == State.CRITICAL)
+            assert judging.verdicts(followed, due=(), now=now) == {}, "it is tried again when it is due"
+            history.add_records("b", [Sample(now, 7200.0)])
+            assert set(judging.verdicts(followed, due=(), now=now)) == {"b"}
     judging.close()
 
 

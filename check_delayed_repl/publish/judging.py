@@ -15,7 +15,7 @@ from check_delayed_repl.configfile import Replica
 from check_delayed_repl.history import History, HistoryUnavailable, open_history
 from check_delayed_repl.history.folding import WORTH_KEEPING_S, folding, keep
 from check_delayed_repl.judge.fold import Fold
-from check_delayed_repl.judge.outcome import Verdict
+from check_delayed_repl.judge.outcome import Finding, State, Verdict
 from check_delayed_repl.records import job_names
 
 TIMEOUT_S = 10.0
@@ -49,6 +49,8 @@ class Judging:
         """Who is concerned by records of a name: a job on a server's name applies to its channels."""
         self._behind: deque[tuple[Replica, Generator[None, None, tuple[Fold, int]] | None]] = deque()
         """Those whose history is still to be read, and what reads it, once that was begun."""
+        self._unreadable: dict[str, tuple[Replica, str]] = {}
+        """Those whose own records cannot be read, and why; tried again when they are due."""
         self._place = (0, 0)
         """The last arrival that was read, and the history's epoch then."""
 
@@ -62,10 +64,16 @@ class Judging:
         """
         with self._reading() as history:
             self._follow(replicas)
+            again = [name for name in self._unreadable if due is None or name in due]
+            self._behind += [(self._unreadable.pop(name)[0], None) for name in again]
             changed = self._take_in(history) | self._catch_up(history)
             now = history.now() if now is None else now
         wanted = self._followed if due is None else changed.union(due)
-        return {name: self._followed[name].fold.verdict(now, worker=True) for name in wanted if name in self._followed}
+        found = {name: self._followed[name].fold.verdict(now, worker=True) for name in wanted if name in self._followed}
+        for name in changed.intersection(self._unreadable):
+            _, trouble = self._unreadable[name]
+            found[name] = Verdict(now, (Finding(State.CRITICAL, "history-unavailable", trouble),))
+        return found
 
     def lease(self, holder: str, seconds: float) -> bool:
         """As the history's own. Raises HistoryUnavailable."""
@@ -101,6 +109,7 @@ class Judging:
             return
         before, self._followed, self._by_name = self._followed, {}, {}
         self._behind = deque()
+        self._unreadable.clear()
         for each in replicas:
             followed = before.get(each.name)
             if followed is not None and followed.replica.limits == each.limits:
@@ -145,6 +154,11 @@ class Judging:
                     next(work)
             except StopIteration as end:
                 self._enter(each, _Followed(each, *end.value))
+                caught_up.add(each.name)
+            except HistoryUnavailable as error:
+                if time.monotonic() >= history.deadline:
+                    raise
+                self._unreadable[each.name] = each, str(error)
                 caught_up.add(each.name)
             else:
                 # A long one gives way to all that are not begun yet, and no more then.
