@@ -271,7 +271,8 @@ class SQLiteHistory(History):
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in _BUSY:
             return self._wrong(
-                f"is locked by another process and stayed so until the deadline: see who uses it with fuser {self.name}"
+                "is locked by another process and stayed so until the deadline:"
+                f" see who uses it with fuser {pasted(self.name)}"
             )
         self.close()
         if code in _CORRUPT or not code:
