@@ -22,7 +22,7 @@ from check_delayed_repl.history import open_history
 from check_delayed_repl.observe.connection import Answer
 from check_delayed_repl.observe.dialect import Dialect
 from check_delayed_repl.observe.failures import Refused, SampleFailed
-from check_delayed_repl.records import HELD_S
+from check_delayed_repl.records import HELD_S, Sample
 from check_delayed_repl.rescue import base, run
 from check_delayed_repl.rescue.base import Action
 from check_delayed_repl.rescue.find import Found, Listing, Moment, Scan
@@ -393,6 +393,9 @@ def test_a_resume_of_one_channel_ends_the_job_that_a_freeze_of_all_has_noted(
     action = Action.__new__(Action)
     action._args = Namespace(history=str(tmp_path / "h.db"))
     one, other = facts(job="rescue-1", channel="b"), facts(job="rescue-2", channel="c")
+    with open_history(str(tmp_path / "h.db"), time.monotonic() + 30) as history:
+        history.add_sample("another", Sample(1.0, 1.0))
+        history._write(lambda: history._run("UPDATE sample SET source_pos = 'damaged'"))
     for name, finished, each in (("h:1", False, one), ("h:1", False, other), ("h:1#b", True, one)):
         monkeypatch.setattr(base, "replica_name", lambda _, name=name: name)
         action._note_job(each, finished)

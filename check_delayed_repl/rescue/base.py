@@ -6,6 +6,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from check_delayed_repl.given import call_from, joined
@@ -134,7 +135,9 @@ class Action:
             names = [own]
             for name in history.replicas() if history.readable else ():
                 of_channel = name.partition(CHANNEL_SEPARATOR)[2].lower() in ("", facts.channel.lower())
-                sample = history.newest_sample(name) if of_channel and name != own else None
+                sample = None
+                with suppress(HistoryUnavailable):  # a damaged sample, of whatever server
+                    sample = history.newest_sample(name) if of_channel and name != own else None
                 if sample is not None and sample.server == facts.server:
                     names.append(name)
             line = JobLine(now, facts.job, KIND, min(facts.started, now), now if finished else None)
