@@ -49,6 +49,7 @@ from check_delayed_repl.given import Call, call_from
 from check_delayed_repl.given import joined as in_shell
 from check_delayed_repl.history import LOCATION_VARIABLE
 from check_delayed_repl.judge.outcome import Finding, State
+from check_delayed_repl.limits import Limits
 from check_delayed_repl.observe.connection import Answer
 from check_delayed_repl.observe.dialect import Dialect, Place
 from check_delayed_repl.observe.optionfile import read_options
@@ -400,6 +401,26 @@ def test_the_place_that_mariadb_shows_behind_a_forward_is_not_believed(
 )
 def test_the_cause_is_named(picture: Any, said: str) -> None:
     assert said in texts(picture()) + " ".join(commands(picture()))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "mode", "changes", "tool"),
+    [
+        (MYSQL, "auto", "SOURCE_DELAY = 7200", False),  # which pt-slave-delay does not know
+        (NAMED_MARIADB, "auto", "MASTER_DELAY = 7200, RELAY_LOG_FILE = 'relay.7', RELAY_LOG_POS = 9", True),
+        (MARIADB, "external", "", True),
+        (MYSQL, "external", "", True),
+    ],
+)
+def test_no_delay_at_all_is_not_taken_for_pt_slave_delays(
+    dialect: Dialect, mode: str, changes: str, tool: bool
+) -> None:
+    """Without a history, nobody can tell a server's own delay that was lost."""
+    lost = line(60.0, sql="No", sql_delay=0, sql_remaining=None)
+    said = commands(scene(lost, dialect, limits=Limits(delay_mode=mode), place=Place("relay.7", 9)))
+    assert any("_DELAY" in each for each in said) == bool(changes)
+    assert any(changes in each for each in said)
+    assert any(each.startswith("pt-slave-delay") for each in said) == tool
 
 
 def test_another_servers_fresh_heartbeat_is_named() -> None:

@@ -111,14 +111,20 @@ def _out_of_bounds(p: Diagnosis) -> tuple[Step, ...]:
         return (ZONE, SHOW_ROWS)
     if seen is not None and seen.sql is not None and not p.native:
         again = f"pt-slave-delay --defaults-file /etc/mysql/slave-delay.cnf --delay {s.meant_delay(p)} --daemonize"
-        return (
-            Step(
-                "Stop applying until pt-slave-delay does it again:", "{stop_sql}", lambda p: below and not s.stopped(p)
-            ),
-            Step("pt-slave-delay applies this delay. See whether it runs:", "pgrep -af pt-slave-delay"),
-            Step("If it has died, start it again:", again),
-            *(() if below else CATCHING_UP),
-        )
+        steps = [Step("Stop applying until it is delayed again:", "{stop_sql}", lambda p: below and not s.stopped(p))]
+        auto = p.limits.delay_mode == "auto"
+        if not auto or p.dialect is None or p.dialect.slave_delay:
+            steps += [
+                Step("pt-slave-delay applies this delay. See whether it runs:", "pgrep -af pt-slave-delay"),
+                Step("If it has died, start it again:", again),
+            ]
+        if auto and seen.sql_delay is not None:
+            # Of a setting that was lost before the history began, nobody can tell.
+            steps += [
+                Step("If the server itself is meant to delay: it is set to no delay."),
+                *s.set_delay(p, s.meant_delay(p)),
+            ]
+        return (*steps, *(() if below else CATCHING_UP))
     if below:
         return (
             Step("Stop applying, so that the line grows meanwhile:", "{stop_sql}", lambda p: not s.stopped(p)),

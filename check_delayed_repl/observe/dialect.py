@@ -16,6 +16,8 @@ NEW_WORDS = (8, 0, 22)
 """From here on MySQL says REPLICA."""
 NEW_CHANGE = (8, 0, 23)
 """From here on MySQL says CHANGE REPLICATION SOURCE."""
+NO_SLAVE_DELAY = (8, 1)
+"""From here on pt-slave-delay does not work."""
 CHANNELS = (5, 7, 6)
 """From here on MySQL has channels, and sets the delay while the IO thread runs."""
 
@@ -62,6 +64,8 @@ class Dialect:
         """What shows the replication status."""
         self.needs_place = self.mariadb or self.numbers < CHANNELS
         """The delay is set with both threads stopped: naming the SQL thread's place keeps the relay log."""
+        self.slave_delay = self.mariadb or self.numbers < NO_SLAVE_DELAY
+        """Whether pt-slave-delay knows this server."""
         self.replica = "SLAVE" if self.mariadb or self.numbers < NEW_WORDS else "REPLICA"
         """What it calls itself in statements."""
         self.source = "MASTER" if self.mariadb or self.numbers < NEW_CHANGE else "SOURCE"
