@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import msgspec
+
 from check_delayed_repl.observe.failures import Refused, SampleFailed
 from check_delayed_repl.rescue import find, plan, ready, standing, tables
 from check_delayed_repl.rescue.base import Action
@@ -246,7 +248,10 @@ class Rescue(Action):
             voice.say("Resumed already: nothing to do.")
             return True
         delay = args.new_delay
-        planned = plan.resume(state, active, first, delay, scan.end, scan.gap)
+        beside, keeping = self._beside(state)
+        persisted = bool(keeping) or bool(active and active.persisted)
+        known = msgspec.structs.replace(active, persisted=persisted) if active else None
+        planned = plan.resume(state, known, first, delay, scan.end, scan.gap, beside)
         self._show_facts(active)
         wanted = delay if delay is not None else active.delay if active else None
         voice.say(f"The delay will be {wanted} s again.")
@@ -259,7 +264,7 @@ class Rescue(Action):
             return True
         self._take()
         active = active or self._begin(self._record, state)
-        before, active.delay = active.delay, wanted
+        before, active.delay, active.persisted = active.delay, wanted, persisted
         self._record.save(active)
         runner = self._runner(active, self._record)
         try:
@@ -273,7 +278,7 @@ class Rescue(Action):
                     state = state._replace(channel=state.channel._replace(sql_errno=0))
                 scan = self._scanned(state)
                 first = scan.first
-                planned = plan.resume(state, active, first, delay, scan.end, scan.gap)
+                planned = plan.resume(state, active, first, delay, scan.end, scan.gap, beside)
             runner.run(planned)
         except (Failed, Refusal, Refused) as error:
             active.delay = before
@@ -284,6 +289,11 @@ class Rescue(Action):
         channel = current(self._session, state.channel.name)
         if channel.sql == "No" or channel.delay != wanted:
             raise Failed(f"the SQL thread does not run, or the delay is {channel.delay} s: {channel.sql_error}")
+        if plan.TAKE_BACK in (step.name for step in planned.steps):
+            active.persisted = False
+            for record, facts in keeping:
+                facts.persisted = False
+                record.save(facts)
         self._end(self._record, active, others=not self._active)
         self._stand(read(self._session, channel), active, first)
         voice.say("Replication goes on.")

@@ -14,14 +14,14 @@ from check_delayed_repl.history import LOCATION_VARIABLE, History, HistoryUnavai
 from check_delayed_repl.observe.failures import Refused, SampleFailed
 from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.options import replica_name, target_from
-from check_delayed_repl.records import CHANNEL_SEPARATOR, JobLine, merge_into
+from check_delayed_repl.records import CHANNEL_SEPARATOR, HELD_S, JobLine, merge_into
 from check_delayed_repl.rescue.plan import Refusal
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place, Transaction
 from check_delayed_repl.rescue.report import Report, Voice
 from check_delayed_repl.rescue.run import Failed, Runner
 from check_delayed_repl.rescue.standing import SEE, Next, phase
-from check_delayed_repl.rescue.state import Session, State
+from check_delayed_repl.rescue.state import Session, State, channels
 from check_delayed_repl.words import one_line, plain, utc
 
 T = TypeVar("T")
@@ -173,9 +173,27 @@ class Action:
         """The facts of the rescue that goes on, or of one that begins now. Raises RecordError."""
         facts = record.load()
         if facts is None or facts.phase == "resumed":
+            persisted = bool(facts and facts.persisted)
             facts = self._first_facts(state)
+            facts.persisted = persisted
             record.save(facts)
         return facts
+
+    def _beside(self, state: State) -> tuple[list[str], list[tuple[Record, Facts]]]:
+        """The server's other channels whose rescues go on, and the records that say that replication was kept from
+        starting by itself."""
+        going_on, keeping = [], []
+        for channel in channels(self._session):
+            if channel.name == state.channel.name:
+                continue
+            record, facts = Record(self._folder, state.identity, channel.name), None
+            with suppress(RecordError):
+                facts = record.load()
+            if channel.until or channel.delay == HELD_S or (facts and facts.phase != "resumed"):
+                going_on.append(channel.name)
+            if facts and facts.persisted:
+                keeping.append((record, facts))
+        return going_on, keeping
 
     def _first_facts(self, state: State) -> Facts:
         channel = state.channel

@@ -7,6 +7,7 @@ GTIDs does it at START after both were stopped; naming a place turns GTIDs off f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ SQL, IO, BOTH = "SQL_THREAD", "IO_THREAD", ""
 STOP_BOTH = "stop both"
 STAY_STOPPED = "stay stopped after a restart"
 """The step that only a resume takes back."""
+TAKE_BACK = "start again after a restart"
 
 
 class Step(NamedTuple):
@@ -286,8 +288,11 @@ def resume(
     delay: int | None,
     end: Place | None = None,
     gap: str = "",
+    beside: Sequence[str] = (),
 ) -> Plan:
-    """Replication goes on with the delay that there was before: `delay`, or the recorded one. Raises Refusal."""
+    """Replication goes on with the delay that there was before: `delay`, or the recorded one; `beside` are other
+    channels whose rescues go on. Raises Refusal.
+    """
     channel, steps, notes = state.channel, _Steps(state, end), list[str]()
     wanted = delay if delay is not None else facts.delay if facts else None
     if wanted is None:
@@ -315,9 +320,12 @@ def resume(
             )
         both = fetching and (channel.io == "No" or (change and state.pins))
         steps.add("start", state.say.start(BOTH if both else SQL))
-    if facts and facts.persisted and state.stays_stopped:
+    if facts and facts.persisted and state.stays_stopped and beside:
+        names = ", ".join(map(repr, beside))
+        notes.append(f"after a restart replication stays stopped until the rescue of channel {names} is over")
+    elif facts and facts.persisted and state.stays_stopped:
         skip = f"skip_{in_variables(state.say.numbers)}_start"
-        steps.add("start again after a restart", f"RESET PERSIST IF EXISTS {skip}")
+        steps.add(TAKE_BACK, f"RESET PERSIST IF EXISTS {skip}")
     placed = any(step.name == "set the delay" for step in steps.found)
     by_gtid = channel.gtid or (facts is not None and facts.gtid)
     if by_gtid and state.pins and (placed or not channel.gtid) and channel.fetched.file:
