@@ -112,13 +112,23 @@ def pending(state: State) -> str:
     return f"an SQL error is pending (error {channel.sql_errno}): {channel.sql_error}"
 
 
-def _check(state: State, repeated: bool = False) -> None:
+def _take_away(state: State, first: Transaction | None) -> str:
+    """What makes a stopped server forget its SQL error, and applies nothing: a start that ends at once, and so does not
+    begin fetching anew; where that would, CHANGE."""
+    channel, place = state.channel, first.relay if first else state.channel.relay
+    if state.mariadb and channel.gtid and channel.io == "No":
+        return state.say.change(channel.delay, place)
+    return state.say.start(SQL, place)
+
+
+def _check(state: State, first: Transaction | None, then: Next, repeated: bool = False) -> None:
     """No plan without the rights for it, or while an SQL error is pending. `repeated`: one that comes of what has been
     applied before, as after a crash, is none."""
     if lacking := missing(state):
         raise Refusal(f"the account lacks {', '.join(lacking)}", GRANTS)
     if (error := pending(state)) and not repeated:
-        raise Refusal(error)
+        more = f"once that is mended, this takes the error away, and applies nothing: {_take_away(state, first)}"
+        raise Refusal(f"{error}; {more}", then)
 
 
 def _refuse_to_pass_over(state: State, first: Transaction | None, gap: str) -> None:
@@ -217,7 +227,8 @@ def forward(state: State, facts: Facts | None, name: str, found: Waiting) -> Pla
         if channel.until and channel.until.order <= target.relay.order:
             return Plan(join=True)
         raise Refusal(f"the SQL thread runs again, and {name} has not been applied yet", FREEZE)
-    _check(state, bool(found.repeated and facts and facts.phase == "forwarding"))
+    then = Next("after that", ("forward", name, "--execute"))
+    _check(state, found.first, then, bool(found.repeated and facts and facts.phase == "forwarding"))
     assert found.first is not None
     _refuse_to_pass_over(state, found.first, found.gap)
     return _forward(state, facts, found, found.first, target)
@@ -299,7 +310,7 @@ def resume(
         raise Refusal("there is no record of the delay that was set before: say it with --delay TIME")
     if channel.until:
         raise Refusal("a forward is on its way: wait for it, or freeze")
-    _check(state)
+    _check(state, first, Next("after that", ("resume", "--execute")))
     if lost := forgotten(state, facts, first):
         raise Refusal(lost)
     behind = passed(state, facts, first)

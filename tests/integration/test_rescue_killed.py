@@ -332,6 +332,36 @@ def test_a_resume_leaves_nothing_stopped_for_an_error_of_right_before_its_stop(s
     assert int(scene.status()["SQL_Delay"]) == 50
 
 
+@pytest.mark.parametrize("fetching", [True, pytest.param(False, marks=pytest.mark.long)])
+def test_an_sql_error_that_has_been_mended(scene: Scene, fetching: bool) -> None:
+    """Only a start takes it away, and is not to apply what waits behind it."""
+    scene.replica.set_delay(2)
+    scene.source.sql("CREATE TABLE app.u (n INT PRIMARY KEY)")
+    wait_until(lambda: scene.replica.sql("SHOW TABLES FROM app LIKE 'u'"), 30, "it is there")
+    scene.replica.unlogged("INSERT INTO app.u VALUES (1)")
+    scene.source.sql("INSERT INTO app.u VALUES (1)")
+    before = scene.make(MISTAKES["drop"])
+    wait_until(lambda: scene.replica.threads()[1] == "No", 30, "the SQL thread has stopped")
+    if fetching and not scene.mariadb:
+        pytest.skip("the hold takes it away")
+    if not fetching:
+        scene.replica.stop_io()
+    scene.json("freeze")
+    target = scene.target("--kind", "drop")
+    scene.replica.unlogged("DELETE FROM app.u")
+    assert "an SQL error is pending" in scene.refused("resume", "--execute")
+    refused = scene.json("forward", target, "--execute", code=1)
+    scene.replica.sql(refused["reasons"][0].split("applies nothing: ")[1])
+    wait_until(lambda: scene.replica.threads()[1] == "No", 30, "it has stopped again")
+    assert scene.replica.value("SELECT COUNT(*) FROM app.u") == 0
+    assert scene.paste(refused["next"]).code == 0
+    assert scene.tables(scene.replica) == before
+    assert scene.replica.value("SELECT COUNT(*) FROM app.u") == 1
+    scene.stands("forwarded", True)
+    assert scene.json("resume", "--execute", "--delay", "1")["phase"] == "resumed"
+    wait_until(lambda: "app.orders" not in scene.tables(scene.replica), 30, "the rest is applied")
+
+
 @pytest.mark.long
 def test_a_backup_that_starts_replication_at_its_end(scene: Scene) -> None:
     """One that began before the freeze: --safe-slave-backup starts the SQL thread that it has stopped."""
