@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from check_delayed_repl.observe.connection import Answer
+from check_delayed_repl.observe.failures import SampleFailed
 from check_delayed_repl.observe.replication import is_mariadb, privilege, version_numbers
+from check_delayed_repl.words import one_line
 
 NEW_WORDS = (8, 0, 22)
 """From here on MySQL says REPLICA."""
@@ -22,11 +24,25 @@ CHANNELS = (5, 7, 6)
 """From here on MySQL has channels, and sets the delay while the IO thread runs."""
 
 
+class _Row(dict[str, str]):
+    """What something else than MySQL and MariaDB answers may lack any column."""
+
+    def __missing__(self, name: str) -> str:
+        raise not_understood(f"it has no {one_line(name, 64)}")
+
+
+def not_understood(problem: str) -> SampleFailed:
+    """What to raise where an answer is none of MySQL's or MariaDB's."""
+    text = f"the server's answer cannot be understood: {problem}: not MySQL or MariaDB itself? check --host and --port"
+    return SampleFailed("status-unreadable", text)
+
+
 def rows_of(answer: Answer) -> list[dict[str, str]]:
-    """Rows by column name, in lower case and in the newer words (source, replica); NULL is empty."""
+    """Rows by column name, in lower case and in the newer words (source, replica); NULL is empty. To ask one for a
+    column that it has not raises SampleFailed."""
     names = [name.lower().replace("master", "source").replace("slave", "replica") for name in answer.columns]
     return [
-        {name: (value or b"").decode("utf-8", "replace") for name, value in zip(names, row, strict=True)}
+        _Row((name, (value or b"").decode("utf-8", "replace")) for name, value in zip(names, row, strict=True))
         for row in answer.rows
     ]
 

@@ -129,8 +129,8 @@ def _kill(session: Session, channel: str | None) -> Stopped:
             statement = f"{kill} {int(row[0] or 0)}"
             session.ask(statement, "rolling back what is being applied")
             done.append(statement)
-    except Refused as error:
-        if error.number != NO_SUCH_THREAD:
+    except (Refused, ValueError) as error:  # whatever it is, the STOP is to be sent
+        if not isinstance(error, Refused) or error.number != NO_SUCH_THREAD:
             return Stopped(done, str(error))
     return Stopped(done)
 

@@ -9,11 +9,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from check_delayed_repl.observe.connection import SESSION_TIMES, Answer, ask, connect
-from check_delayed_repl.observe.dialect import Dialect, by_gtid, quoted, rows_of
+from check_delayed_repl.observe.dialect import Dialect, by_gtid, not_understood, quoted, rows_of
 from check_delayed_repl.observe.failures import ConnectFailed, Refused
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.records import HELD_S
 from check_delayed_repl.rescue.relaylog import SMALL_PAGE, Place, Row, TooMuch, Unreadable
+from check_delayed_repl.words import one_line
 
 if TYPE_CHECKING:
     from check_delayed_repl.observe.wire import Connection
@@ -319,13 +320,18 @@ def read(session: Session, channel: Channel) -> State:
                 or "ALL PRIVILEGES" in rights
                 or {"SYSTEM_VARIABLES_ADMIN", "PERSIST_RO_VARIABLES_ADMIN"} <= rights
             )
+    clock = session.value("SELECT UNIX_TIMESTAMP(SYSDATE(6))", "reading its clock")
+    try:
+        now, applied = float(clock or 0), Gtids.of(executed)
+    except ValueError as error:
+        raise not_understood(one_line(str(error), 100)) from None
     return State(
         version=session.version,
         identity=identity(session),
-        server_id=int(variable("server_id") or 0),
-        now=float(session.value("SELECT UNIX_TIMESTAMP(SYSDATE(6))", "reading its clock") or 0),
+        server_id=_int(variable("server_id")),
+        now=now,
         channel=channel,
-        executed=Gtids.of(executed),
+        executed=applied,
         slave_pos=Gtids.of(variable("gtid_slave_pos") or "" if mariadb else ""),
         stays_stopped=stays,
         may_persist=may_persist,
