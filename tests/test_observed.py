@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 import pytest
@@ -211,3 +212,36 @@ def test_a_cache_with_a_field_too_few_or_too_many_is_refused() -> None:
     for wrong in ({}, values | {"more": None}):
         with pytest.raises(TypeError):
             Observed().load(wrong)
+
+
+def test_what_is_passed_over_leaves_the_same_behind() -> None:
+    """On lines with few values for each thing, so that it comes back to what it was."""
+    pick = random.Random(7).choice
+    for _ in range(4000):
+        still = {"io": pick(("Yes", "Yes", None)), "sql": pick(("Yes", "Yes", "No")), "delay": 6500.0}
+        still |= {"sql_delay": pick((60, None)), "relay_limited": pick((False, None))}
+        local, remaining, beat, place = (
+            pick(((0.5,), (0.5, 0.6, None))),
+            pick(((5,), (5, None), (None,))),
+            (1, 2),
+            (1, 2),
+        )
+        if pick((True, False)):
+            beat, place = (1, 2, None), (1, 2, None)
+        samples = []
+        for i in range(9):
+            ts, fetched, applied = pick(beat), pick(place), pick(place)
+            seen = {"local": pick(local), "sql_remaining": pick(remaining), "seconds_behind": pick((30, 6000))}
+            logs = {"source_log": fetched and ("b", fetched), "relay_log": applied and ("b", applied)}
+            samples.append(sample(10.0 * i, ts=ts, **still, **seen, **logs))
+        before = pick((1, 2))
+        quick, plain = observed(*samples[:before]), observed(*samples)
+        quick.pass_over(samples[before:])
+        assert vars(quick) == vars(plain)
+
+
+def test_what_was_never_there_is_passed_over_too() -> None:
+    samples = [sample(10.0 * i, ts=1.0 * i, local=0.5, relay_log=("b", i)) for i in range(9)]
+    quick, plain = observed(samples[0]), observed(*samples)
+    quick.pass_over(samples[1:])
+    assert vars(quick) == vars(plain)

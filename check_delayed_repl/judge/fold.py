@@ -46,8 +46,6 @@ from check_delayed_repl.words import plain
 
 FOLD_VERSION = 17
 """Changes with the rules: a cache that an older judge left is worth nothing."""
-BARE = Sample(0.0)[2:]
-"""A sample of a delay alone, without time and delay."""
 MIN_UP = 3
 """Samples that show a line to be up without a trend."""
 LOST_SHARE = 0.1
@@ -233,10 +231,7 @@ class Fold:
             or not self._window.surely_in_range(samples[0].t, delays)
         ):
             return False
-        rests = [sample[2:] for sample in samples]
-        # Of samples that saw a delay and nothing else, the first one says it all.
-        for sample in samples[:1] if rests.count(BARE) == len(rests) else samples:
-            self.seen.add(sample)
+        self.seen.pass_over(samples)
         last = self.last = samples[-1]
         self.clock = last.t
         self._jobs.sampled(last.t)

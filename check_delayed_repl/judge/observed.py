@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 
 from check_delayed_repl.records import HELD_S, Position, Sample
@@ -14,6 +15,8 @@ LOSSES_KEPT = 3
 DAY = 86400.0
 RELAY_FREE = 3
 """After so many samples in a row without it, the relay log is at its limit no more."""
+BARE = Sample(0.0)[2:]
+"""A sample of a delay alone, without time and delay."""
 
 
 class Observed:
@@ -111,6 +114,21 @@ class Observed:
         self._unmoved(s.t)
         self._logs(s)
         return changed
+
+    def pass_over(self, samples: Sequence[Sample]) -> None:
+        """Does what `add` of each of these comes to, where nothing but ages and positions differs among them.
+
+        The first one tells since when all that is as it is. Where everything that may move has moved from one sample to
+        the next, nothing is left of those between.
+        """
+        first = samples[0]
+        if first[2:] == BARE and [s[2:] for s in samples].count(BARE) == len(samples):
+            rest = len(samples)  # Of samples that saw a delay and nothing else, the first one says it all.
+        else:
+            rest = next((at for at in range(len(samples) - 2, 0, -1) if _all_moved(*samples[at : at + 2])), 1)
+            self.relay_free += (rest - 1) * (first.relay_limited is not None)
+        for s in (first, *samples[rest:]):
+            self.add(s)
 
     def add_setting(self, sql_delay: int | None) -> None:
         """The server was set to this once, whenever that was."""
@@ -215,6 +233,17 @@ class Observed:
 def delaying(s: Sample) -> bool:
     """The SQL thread waits for the server's delay to be over, and for no longer than that."""
     return s.sql_remaining is not None and s.sql_delay is not None and s.sql_remaining <= s.sql_delay
+
+
+def _all_moved(before: Sample, s: Sample) -> bool:
+    """Heartbeat and positions have moved on, there is more to apply, and `s` has asked for all there is to ask for."""
+    return (
+        before.ts != s.ts
+        and before.source_log != s.source_log
+        and before.relay_log != s.relay_log
+        and None not in (before.ts, s.ts, before.source_log, s.source_log, before.relay_log, s.relay_log, s.local)
+        and (s.source_log != s.relay_log or s.sql_remaining is not None)
+    )
 
 
 def _since(before: float | None, t: float) -> float:
