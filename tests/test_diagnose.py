@@ -417,10 +417,18 @@ def test_no_delay_at_all_is_not_taken_for_pt_slave_delays(
 ) -> None:
     """Without a history, nobody can tell a server's own delay that was lost."""
     lost = line(60.0, sql="No", sql_delay=0, sql_remaining=None)
-    said = commands(scene(lost, dialect, limits=Limits(delay_mode=mode), place=Place("relay.7", 9)))
+    picture = scene(lost, dialect, limits=Limits(delay_mode=mode), place=Place("relay.7", 9))
+    said = commands(picture)
+    assert ("If the server itself is meant to delay, which it does not: Set the" in texts(picture)) == bool(changes)
     assert any("_DELAY" in each for each in said) == bool(changes)
     assert any(changes in each for each in said)
     assert any(each.startswith("pt-slave-delay") for each in said) == tool
+
+
+def test_nobody_reconnects_a_replica_whose_sql_thread_is_stopped() -> None:
+    """A MariaDB in GTID mode would throw away what waits: explain does not know which one it is."""
+    (step,) = (each for each in general_steps("source-log-stale") if any("STOP" in line for line in each.commands))
+    assert step.text == "If it runs, and the SQL thread too, reconnect the replica:"
 
 
 def test_another_servers_fresh_heartbeat_is_named() -> None:

@@ -120,9 +120,10 @@ def _out_of_bounds(p: Diagnosis) -> tuple[Step, ...]:
             ]
         if auto and seen.sql_delay is not None:
             # Of a setting that was lost before the history began, nobody can tell.
+            first, *others = s.set_delay(p, s.meant_delay(p))
             steps += [
-                Step("If the server itself is meant to delay: it is set to no delay."),
-                *s.set_delay(p, s.meant_delay(p)),
+                first._replace(text=f"If the server itself is meant to delay, which it does not: {first.text}"),
+                *others,
             ]
         return (*steps, *(() if below else CATCHING_UP))
     if below:
@@ -241,7 +242,11 @@ STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
     "source-log-stale": (
         FIND_WRITER,
         # With the SQL thread stopped too, a MariaDB in GTID mode would throw away what waits.
-        Step("If it runs, reconnect the replica:", "{stop_io}\n{start_io}", lambda p: not s.stopped(p)),
+        Step(
+            "If it runs, and the SQL thread too, reconnect the replica:",
+            "{stop_io}\n{start_io}",
+            lambda p: not s.stopped(p),
+        ),
     ),
     "relay-log-stale": (
         Step("See what the SQL thread does, and what it waits for:", PROCESSES),
