@@ -20,6 +20,7 @@ MYSQL = """\
 
 -- On the replica (MySQL 8.4.3).
 -- Not into its binary log, where what is made here would be a change that the source does not have.
+-- Where this is refused, stop: the rest would get into the binary log, and a client at a prompt goes on.
 SET SESSION sql_log_bin = 0;
 -- Where the source has this table already, wait until it comes through replication instead.
 CREATE DATABASE IF NOT EXISTS `percona`;

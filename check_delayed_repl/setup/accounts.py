@@ -172,4 +172,5 @@ def in_utf8(lines: list[str]) -> list[str]:
 
 def unlogged(lines: list[str]) -> list[str]:
     """The lines, kept out of the server's binary log."""
-    return ["SET SESSION sql_log_bin = 0;", *lines, "SET SESSION sql_log_bin = 1;"]
+    stop = "-- Where this is refused, stop: the rest would get into the binary log, and a client at a prompt goes on."
+    return [stop, "SET SESSION sql_log_bin = 0;", *lines, "SET SESSION sql_log_bin = 1;"]
