@@ -180,3 +180,15 @@ def test_prune(tool: Command, where: str) -> None:
     assert (done.returncode, done.stderr) == (1, f"delayed-repl: {UNKNOWN} (it knows: {R})\n")
     done = tool("history", "prune", "--history", where, "--future", "--keep", "5.5d", "--replica", R)
     assert done.stdout == "removed 0 samples from the future\nremoved 5 lines\n"
+
+
+def test_the_timer_leaves_what_the_file_retains(tool: Command, where: str, tmp_path: Path) -> None:
+    now = time.time()
+    store(where, R, *(Sample(now - days * 86400, 7200.0) for days in (100, 60, 59, 0)))
+    unit = (ROOT / "examples" / "systemd" / "delayed-repl-prune.service").read_text()
+    (command,) = (line.split()[1:] for line in unit.splitlines() if line.startswith("ExecStart="))
+    config = tmp_path / "config.toml"
+    config.write_text(f'history = "{where}"\nkeep = "90d"\n[[replica]]\nhost = "db1"\n')
+    config.chmod(0o600)
+    done = tool(*(str(config) if word.endswith("/config.toml") else word for word in command))
+    assert done.stdout == "removed 1 lines\n"
