@@ -118,6 +118,10 @@ def test_metrics_are_served(host: str, monkeypatch: pytest.MonkeyPatch, capfd: p
     with urlopen(f"http://{host}:{port}/metrics", timeout=10) as answer:
         text = answer.read().decode()
     assert 'delayed_repl_state{replica="a\\n"} 1.0' in text.splitlines()
+    some = "?name[]=delayed_repl_state&name[]=delayed_repl_history_errors_total"
+    with urlopen(f"http://{host}:{port}/metrics{some}", timeout=10) as answer:
+        shown = [one for one in answer.read().decode().splitlines() if not one.startswith("#")]
+    assert shown == ['delayed_repl_state{replica="a\\n"} 1.0', "delayed_repl_history_errors_total 0.0"]
     with socket.create_connection((host.strip("[]"), port), timeout=20) as silent:
         assert silent.recv(1) == b""
     start = threading.Thread.start

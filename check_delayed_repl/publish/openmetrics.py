@@ -78,7 +78,7 @@ def families(
     """
     found: dict[str, Family] = {}
     for name, text in _METRICS:
-        found[name] = Family(PREFIX + name, "counter" if name.endswith("_total") else "gauge", text, [])
+        found[name] = Family(PREFIX + name, _kind(name), text, [])
     for result in results:
         for name, value, labels in _samples(result):
             if value is not None and isfinite(value):
@@ -89,6 +89,10 @@ def families(
     found["history_errors_total"].samples.append(({}, history_errors))
     found["build_info"].samples.append(({"version": __version__}, 1))
     return [family for family in found.values() if family.samples]
+
+
+def _kind(name: str) -> str:
+    return "counter" if name.endswith("_total") else "gauge"
 
 
 def _samples(result: Result) -> Iterator[tuple[str, float | None, dict[str, str]]]:
@@ -182,6 +186,10 @@ def serve(address: str, current: Callable[[], Sequence[Family]]) -> None:
     from prometheus_client.registry import Collector
 
     class Current(Collector):
+        def describe(self) -> Iterable[Any]:
+            """Without it, whoever asks for some alone (`?name[]=`) would get none."""
+            return [Metric(PREFIX + name.removesuffix("_total"), text, _kind(name)) for name, text in _METRICS]
+
         def collect(self) -> Iterable[Any]:
             for family in current():
                 metric = Metric(family.name.removesuffix("_total"), family.help, family.kind)
