@@ -493,6 +493,15 @@ def test_a_stop_that_waits_goes_on_where_no_second_connection_is_free(monkeypatc
     assert "STOP SLAVE SQL_THREAD has been sent, and waits" in voice.said[0]
 
 
+def test_a_stop_without_an_answer_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("MARIADB_S", 0.01), ("QUIET_S", 0.05), ("_kill", lambda *_: Stopped([]))):
+        monkeypatch.setattr(run, name, value)
+    monkeypatch.setattr(Session, "connect", lambda _: None)
+    voice = Heard(server := Locked())
+    run.stop_now(cast("Session", server), "", False, voice)
+    assert "`delayed-repl rescue status` in another terminal" in voice.said[0]
+
+
 def test_a_stop_is_sent_where_no_thread_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

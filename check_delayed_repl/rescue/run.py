@@ -22,6 +22,8 @@ BUSY_S = 0.2
 """How long a STOP may take before appliers are killed (again)."""
 MARIADB_S = 1.0
 """...on MariaDB, which rolls back by itself."""
+QUIET_S = 5.0
+"""How long a STOP may go without an answer, and nothing be said of it."""
 POLL_S = 0.1
 NO_SUCH_THREAD = 1094
 GAPS = 1802
@@ -45,7 +47,7 @@ def stop_now(session: Session, channel: str | None, finish: bool, voice: Voice) 
     """
     statement, mariadb = stop_statement(session.version, channel), session.say.mariadb
     stopped = Stopped([]) if mariadb or finish else _kill(session, channel)
-    over = threading.Event()
+    over, began = threading.Event(), time.monotonic()
 
     def go_on_killing() -> None:
         """A transaction began in between, or its applier waits."""
@@ -63,11 +65,14 @@ def stop_now(session: Session, channel: str | None, finish: bool, voice: Voice) 
                 other, more = Session(session.target, session.timeout), Stopped([], str(error) or type(error).__name__)
             refused = more.refused or ("" if more.statements else stopped.refused)
             stopped = Stopped([*stopped.statements, *more.statements], refused)
-            if refused and not said and not over.is_set():
+            if (refused or time.monotonic() - began > QUIET_S) and not said and not over.is_set():
                 said = True
+                why = f"The applier cannot be ended ({refused})."
+                if not refused:
+                    why = "Or its answer was lost: `delayed-repl rescue status` in another terminal says what is true."
                 voice.say(
                     f"{statement} has been sent, and waits for what is being applied, perhaps for a lock that somebody"
-                    f" holds: end that session. The applier cannot be ended ({refused})."
+                    f" holds: end that session. {why}"
                 )
         other.close()
 
