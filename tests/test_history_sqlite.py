@@ -332,6 +332,15 @@ def test_a_damaged_row_is_in_nobody_else_s_way(path: str, column: str, value: st
         assert (ran.returncode, "error" in ran.stderr) == (0, False), ran.stderr
 
 
+def test_a_sample_whose_replica_is_damaged(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite finds it by a tree that is whole, and reads another number, or none, in the row."""
+    history = opened(path)
+    history.add_sample(R, full(1.0))
+    monkeypatch.setattr(history, "_samples", lambda *_: [(1, None, full(1.0))])
+    assert stored(history) == [full(1.0)]
+    assert [name for _, name, _ in history.arrived(0)] == [""]
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_a_damaged_file_gives_one_line_or_its_records(path: str, seed: int) -> None:
     with opened(path) as history:

@@ -197,7 +197,7 @@ class History(Database):
             # Where a piece is full, there may be more of its kind behind it.
             end = min([upto, *(piece[-1][0] for piece in (samples, jobs) if len(piece) == self.chunk)])
             records: list[tuple[int, str, Record]] = [(row[0], row[1], codec.job_from(row)) for row in jobs]
-            records += ((arrival, known[number], sample) for arrival, number, sample in samples)
+            records += ((arrival, known.get(number, ""), sample) for arrival, number, sample in samples)
             yield from sorted((record for record in records if record[0] <= end), key=itemgetter(0))
             after = end
 
@@ -305,7 +305,7 @@ class History(Database):
         rows = self._select(
             f"SELECT number, CAST(name AS {self.binary}), delay_arrival + 0 FROM replica{where}", values
         )
-        return [(number, codec.decoded(name), newest) for number, name, newest in rows]
+        return self._read(lambda: [(int(number), codec.decoded(name), newest) for number, name, newest in rows])
 
     # --- the judge's fold ---
 

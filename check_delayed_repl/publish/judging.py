@@ -156,8 +156,7 @@ class Judging:
                 self._enter(each, _Followed(each, *end.value))
                 caught_up.add(each.name)
             except HistoryUnavailable as error:
-                if time.monotonic() >= history.deadline:
-                    raise
+                history.place()  # else nothing can be read, of no replica
                 self._unreadable[each.name] = each, str(error)
                 caught_up.add(each.name)
             else:
