@@ -34,7 +34,7 @@ from check_delayed_repl.rescue.report import Report, Voice
 from check_delayed_repl.rescue.run import Failed, Runner, Stopped
 from check_delayed_repl.rescue.standing import by_hand, differences, next_step, phase
 from check_delayed_repl.rescue.state import Gtids, Session, State, read
-from check_delayed_repl.rescue.tables import access
+from check_delayed_repl.rescue.tables import access, called
 
 MYSQL, MARIADB, OLD = "9.7.4", "10.11.6-MariaDB-log", "5.6.24"
 UNTIL = "UNTIL RELAY_LOG_FILE = 'relay.000002', RELAY_LOG_POS = 900"
@@ -337,6 +337,14 @@ def test_what_waited_and_was_thrown_away_is_not_passed_over() -> None:
         resume(jumped, facts(**ROLLED | {"target": "0-1-5"}), None, None)
     back = state(MARIADB, delay=3, gtid=False, relay=Place("relay.000001", 4), fetched=Place("bin.000001", 400))
     assert statements(resume(back, facts(**ROLLED | {"target": "0-1-5"}), None, None))[-1] == "START SLAVE"
+
+
+@pytest.mark.parametrize("names", ["(app,shop),(x,y)", "x->y,app->shop"])
+def test_names_of_databases_that_are_renamed(names: str) -> None:
+    server = state(MYSQL, renamed=names)
+    assert called(server, ["app.t", "shop.u", "other.v", "y.*"], here=True) == ["shop.t"]
+    assert called(server, ["app.t", "shop.u", "other.v", "y.*"], here=False) == ["app.u", "x.*"]
+    assert called(state(MYSQL), ["app.t"], here=True) == []
 
 
 def test_what_a_killed_mariadb_has_forgotten() -> None:

@@ -92,13 +92,13 @@ class Rescue(Action):
     def _find(self, _: State) -> None:
         args, voice = self._args, self._voice
         self._say_times()
-        sought = tables.with_parents(self._session, self._tables)
+        sought, parents = tables.sought(self._session, self._state, self._tables)
         wanted = find.Filter(tuple(sought), tuple(args.kind or ()), args.since, args.until, bool(args.all))
         listing = self._search().listed(wanted, LISTED if args.limit is None else args.limit)
         voice.found(listing)
         if voice.as_json:
             return
-        voice.mind(tables.take_along(sought[len(self._tables) :]))
+        voice.mind([*parents, *tables.renamed(self._state)])
         if any(ANY in one.transaction.tables for one in listing.found):
             voice.mind([f"{ANY} stands where the tables that a statement changes cannot be known"])
         if listing.found:
@@ -125,7 +125,9 @@ class Rescue(Action):
         name = args.target or (found.target.name if found.target else "")
         self._stand(state, active, found.first)
         planned = plan.forward(state, active, name, found)
-        doubts = {table: tables.unknown(self._session, table, found.tables) for table in self._tables}
+        self._tables = tables.here(self._session, state, self._tables)
+        waiting = [*found.tables, *tables.called(state, found.tables, here=True)]
+        doubts = {table: tables.unknown(self._session, table, waiting) for table in self._tables}
         if any(doubts.values()):
             self._tables = [table for table, why in doubts.items() if not why]
             raise Refusal("; ".join(filter(None, doubts.values())), FIND)
@@ -140,6 +142,7 @@ class Rescue(Action):
         self._show_facts(active)
         self._show_plan(found, found.target, moment, planned)
         denied = [table for table in self._tables if tables.access(self._session, table) == "denied"]
+        voice.mind(tables.renamed(state) if self._tables else ())
         voice.mind(f"this account may not read {table}: the dump and --verify need SELECT on it" for table in denied)
         report.dump = tables.dump_command(state, self._call.client, self._tables)
         if not args.execute:
@@ -360,6 +363,7 @@ class Rescue(Action):
             voice.say(f"{danger}:")
             voice.statements(statements)
         if report.phase == "forwarded":
+            self._tables = tables.here(self._session, state, self._tables)
             there = [name for name in self._tables if tables.access(self._session, name) != "absent"]
             report.reasons += [f"there is no {name} here" for name in self._tables if name not in there]
             report.dump = tables.dump_command(state, self._call.client, there)

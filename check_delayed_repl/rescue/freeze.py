@@ -166,9 +166,9 @@ class Freeze(Action):
         self._stand(state, facts, first)
         listing = None
         if self._tables or self._args.before is not None:
-            sought = tables.with_parents(session, self._tables)
+            sought, parents = tables.sought(session, state, self._tables)
             listing = search.listed(find.Filter(tuple(sought)), 1)
-            voice.mind([*tables.take_along(sought[len(self._tables) :]), *ready.filtered(state)])
+            voice.mind([*parents, *ready.filtered(state)])
         moment = search.of(first) if first else find.UNKNOWN
         if first is None:
             voice.say(f"{name}Nothing waits: all that was fetched has been applied.")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from check_delayed_repl.observe.failures import Refused, SampleFailed
 from check_delayed_repl.observe.optionfile import OptionFileError
 from check_delayed_repl.observe.target import Target
-from check_delayed_repl.rescue import plan
+from check_delayed_repl.rescue import plan, tables
 from check_delayed_repl.rescue.record import Record, RecordError
 from check_delayed_repl.rescue.state import Session, State, in_variables, pager
 from check_delayed_repl.words import one_line, size, span
@@ -61,7 +61,8 @@ def checks(session: Session, state: State) -> Iterator[Check]:
 def filtered(state: State) -> list[str]:
     """What the replication filters mean for a rescue."""
     filters = one_line(state.channel.filters)
-    return [f"filters are set ({filters}): what they leave out cannot be saved here, though it waits"] * bool(filters)
+    left = [f"filters are set ({filters}): what they leave out cannot be saved here, though it waits"] * bool(filters)
+    return [*left, *tables.renamed(state)]
 
 
 def can_keep(record: Record) -> Check:

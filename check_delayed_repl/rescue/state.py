@@ -101,7 +101,9 @@ class Channel(NamedTuple):
     events: int | None = None
     """How many the SQL thread has executed since the server was started, where it says (MariaDB)."""
     filters: str = ""
-    """What is not applied here, or under another name, as the status has it."""
+    """What is not applied here, as the status has it."""
+    renamed: str = ""
+    """Databases that are applied under another name: MariaDB's `app->shop,…`, MySQL's `(app,shop),…`."""
 
     @property
     def io_lives(self) -> bool:
@@ -281,8 +283,11 @@ def _channel(row: dict[str, str]) -> Channel:
         relay_space=_int(row.get("relay_log_space")),
         events=_int(row["executed_log_entries"]) if "executed_log_entries" in row else None,
         filters="; ".join(
-            f"{name} {value}" for name, value in row.items() if value and re.fullmatch("replicate_.*(db|table)", name)
+            f"{name} {value}"
+            for name, value in row.items()
+            if value and re.fullmatch("replicate_(?!rewrite).*(db|table)", name)
         ),
+        renamed=row.get("replicate_rewrite_db", ""),
     )
 
 

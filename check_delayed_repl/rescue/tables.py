@@ -18,10 +18,12 @@ from check_delayed_repl.observe.failures import Refused
 from check_delayed_repl.observe.heartbeat import identifier
 from check_delayed_repl.rescue.state import Session, State
 from check_delayed_repl.rescue.statements import ANY
+from check_delayed_repl.words import one_line
 
 SIDE = "_rescue"
 """What the name of the schema that a table is brought back into ends with."""
 _ABSENT = (1049, 1051, 1109, 1146)
+_RENAMED = re.compile(r"([^,()>]+?)(?:->|,)([^,()]+)")
 _DENIED = (1044, 1045, 1142, 1143, 1227)
 
 
@@ -62,6 +64,38 @@ def with_parents(session: Session, tables: Sequence[str]) -> list[str]:
                 if not touches((parent,), found):
                     found.append(parent)
     return found
+
+
+def sought(session: Session, state: State, tables: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What stands for these in what waits: as they are called here and on the source, with their parents; and those
+    parents as something to mind."""
+    names = [*tables, *called(state, tables, here=True)]
+    found = with_parents(session, names)
+    return [*found, *called(state, found, here=False)], take_along(found[len(names) :])
+
+
+def here(session: Session, state: State, tables: Sequence[str]) -> list[str]:
+    """As they are called here, where a name is the source's."""
+    found: list[str] = []
+    for table in tables:
+        renamed = called(state, [table], here=True)
+        found += renamed if renamed and access(session, table) == "absent" else [table]
+    return list(dict.fromkeys(found))
+
+
+def renamed(state: State) -> list[str]:
+    """What it means that databases are applied here under other names."""
+    names = one_line(state.channel.renamed)
+    return [
+        f"databases have other names here ({names}): what waits is shown with the source's, dumps have this server's"
+    ] * bool(names)
+
+
+def called(state: State, tables: Collection[str], here: bool) -> list[str]:
+    """The names that those of renamed databases have here, or on the source."""
+    pairs = _RENAMED.findall(state.channel.renamed)
+    named = [table.partition(".") for table in tables]
+    return [f"{pair[here]}.{name}" for database, _, name in named for pair in pairs if pair[not here] == database]
 
 
 def take_along(parents: Sequence[str]) -> list[str]:

@@ -619,6 +619,35 @@ def test_an_alter_that_comes_in_two_is_skipped_with_its_second_half(scene: Scene
     assert scene.replica.sql("SHOW COLUMNS FROM app.orders LIKE 'n'")
 
 
+def test_a_database_that_has_another_name_here(scene: Scene) -> None:
+    """Whichever name is given: what waits has the source's, what is dumped this server's."""
+    replica = scene.replica
+    rewrite, none = "CHANGE REPLICATION FILTER REPLICATE_REWRITE_DB = ({})", ""
+    pair = "(app, shop)"
+    if scene.mariadb:
+        rewrite, pair = "SET GLOBAL replicate_rewrite_db = '{}'", "app->shop"
+    replica.unlogged("CREATE DATABASE shop", *(f"RENAME TABLE {t} TO shop.{t[4:]}" for t in TABLES if t[:4] == "app."))
+    replica.unlogged("DROP DATABASE app")
+    replica.stop_sql()
+    replica.sql(rewrite.format(pair))
+    replica.start_sql()
+    try:
+        scene.source.sql("USE app", "INSERT INTO orders (v, n) VALUES ('x', 1)")
+        before = scene.tables(scene.source, ["app.orders"])["app.orders"]
+        scene.source.sql("USE app", "DROP TABLE orders")
+        scene.fetched()
+        frozen = scene.run("freeze", "--table", "shop.orders")
+        assert "In time: drop of app.orders waits" in frozen.out, frozen
+        assert "other names here" in frozen.out
+        (target,) = {scene.target("--kind", "drop", "--table", name) for name in ("app.orders", "shop.orders")}
+        done = scene.json("forward", target, "--execute", "--verify", "--table", "app.orders")
+        assert done["tables"] == [{"name": "shop.orders", "count": before[0], "checksum": before[1]}]
+        assert " shop orders " in done["dump"]
+    finally:
+        replica.stop_sql()
+        replica.sql(rewrite.format(none))
+
+
 def test_the_way_back_to_gtids(scene: Scene) -> None:
     """To the letter, as resume says it: nothing that waits is lost."""
     if not (scene.mariadb and scene.replica.gtid):
