@@ -332,7 +332,7 @@ def test_a_history_is_not_made_by_asking_for_it(tool: Command, tmp_path: Path) -
     run = tool("backtest", "--history", str(tmp_path / "typo.db"))
     assert (run.returncode, run.stderr) == (1, f"delayed-repl: --history: {tmp_path}/typo.db: there is no such file\n")
     run = tool("backtest", "--replica", "db1", CHECK_DELAYED_REPL_HISTORY=str(tmp_path / "typo.db"))
-    assert (run.returncode, run.stderr) == (1, "delayed-repl: --history: the default one: there is no such file\n")
+    assert (run.returncode, run.stderr) == (1, f"delayed-repl: --history: {tmp_path}/typo.db: there is no such file\n")
     assert not [*tmp_path.iterdir()]
 
 

@@ -104,7 +104,7 @@ def test_export_asks_which_replica(tool: Command, where: str) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"delayed-repl: {UNKNOWN} (it knows: a, b#c)\n"
     done = tool("history", "export", "--history", where + "2")
-    complaint = "delayed-repl: --replica: say which replica of the history (it knows: none yet)\n"
+    complaint = f"delayed-repl: --history: {where}2: there is no such file\n"
     assert (done.returncode, done.stderr) == (1, complaint)
 
 
@@ -166,6 +166,18 @@ def test_import_of_what_is_no_file(tool: Command, where: str, tmp_path: Path) ->
     assert done.stderr == f"delayed-repl: {tmp_path}/none cannot be read: No such file or directory\n"
     done = tool("history", "import", str(tmp_path), "--history", where, "--replica", R)
     assert (done.returncode, done.stderr) == (1, f"delayed-repl: {tmp_path} cannot be read: Is a directory\n")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["history export", "history prune", "history prune --future", "job list", "job finish x", "job void x"],
+)
+def test_a_mistyped_history_is_not_made(tool: Command, tmp_path: Path, command: str) -> None:
+    """A timer that prunes nothing would go on for ever, and root's file would lock the check out."""
+    file = tmp_path / "none.db"
+    done = tool(*command.split(), "--replica", "db1", "--history", str(file))
+    assert (done.returncode, done.stderr) == (1, f"delayed-repl: --history: {file}: there is no such file\n")
+    assert not file.exists()
 
 
 def test_prune(tool: Command, where: str) -> None:

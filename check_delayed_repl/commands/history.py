@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 
 from check_delayed_repl.arguments import duration, filled, moment
 from check_delayed_repl.commands import complain
-from check_delayed_repl.history import History, HistoryUnavailable, one_replica, open_history
+from check_delayed_repl.history import History, HistoryUnavailable, one_replica, open_existing, open_history
 from check_delayed_repl.history.pruning import prune, prune_future
 from check_delayed_repl.options import HISTORY, WAIT, Option, add_actions, add_config_option, add_options
 from check_delayed_repl.records import JobLine, Record, Sample, merge_job
@@ -72,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _opened(args: argparse.Namespace) -> History:
-    history = open_history(args.history, time.monotonic() + args.timeout)
+    opened = open_history if args.history_command == "import" else open_existing
+    history = opened(args.history, time.monotonic() + args.timeout)
     for warning in history.warnings:
         complain(f"warning: {warning}")
     return history

@@ -16,7 +16,14 @@ from contextlib import suppress
 
 from check_delayed_repl.arguments import UsageError, count_of, job_kind
 from check_delayed_repl.commands import complain
-from check_delayed_repl.history import LOCATION_VARIABLE, History, HistoryUnavailable, holds_password, open_history
+from check_delayed_repl.history import (
+    LOCATION_VARIABLE,
+    History,
+    HistoryUnavailable,
+    holds_password,
+    open_existing,
+    open_history,
+)
 from check_delayed_repl.limits import BUILT_IN_KINDS, RESCUE
 from check_delayed_repl.options import HISTORY, WAIT, Option, add_actions, add_config_option, add_options
 from check_delayed_repl.records import ALL_JOBS, CHANNEL_SEPARATOR, JobLine, merge_into, outlasts_all
@@ -96,7 +103,8 @@ def run(args: argparse.Namespace) -> int:
 def _opened(args: argparse.Namespace) -> History:
     if not args.replica:
         raise HistoryUnavailable("no --replica, and the configuration file cannot be used")
-    return open_history(args.history, time.monotonic() + args.timeout)
+    opened = open_history if args.job_command in ("start", "run") else open_existing
+    return opened(args.history, time.monotonic() + args.timeout)
 
 
 def _start(history: History, args: argparse.Namespace) -> None:

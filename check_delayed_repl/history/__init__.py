@@ -83,7 +83,8 @@ def can_be_made(where: str | None) -> bool:
 def open_existing(where: str | None, deadline: float) -> History:
     """The history at `where`, which must be there."""
     if not is_there(where):
-        raise HistoryUnavailable(f"--history: {where or 'the default one'}: there is no such file")
+        place = where or os.environ.get(LOCATION_VARIABLE) or default_file()
+        raise HistoryUnavailable(f"--history: {place}: there is no such file")
     return open_history(where, deadline)
 
 
