@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,10 @@ import check_delayed_repl.history as history_module
 import check_delayed_repl.history.sqlite as sqlite_module
 from check_delayed_repl.history import HistoryUnavailable, open_history
 from check_delayed_repl.history.folding import judged
-from check_delayed_repl.history.pruning import prune, prune_future
+from check_delayed_repl.history.pruning import prune, prune_future, prune_meanwhile
 from check_delayed_repl.history.sqlite import SQLiteHistory
 from check_delayed_repl.limits import Limits
-from check_delayed_repl.records import Sample
+from check_delayed_repl.records import JobLine, Sample
 
 handles: list[SQLiteHistory] = []
 
@@ -330,6 +331,15 @@ def test_a_damaged_row_is_in_nobody_else_s_way(path: str, column: str, value: st
     for words in (("job", "start", "--kind", "backup", "--replica", R), ("history", "prune")):
         ran = tool(*words, *given)
         assert (ran.returncode, "error" in ran.stderr) == (0, False), ran.stderr
+
+
+def test_what_is_damaged_and_keeps_old_records_from_being_pruned_is_told(path: str) -> None:
+    history = opened(path)
+    history.add_records(R, [Sample(history.now() - age, 1.0) for age in (1e7, 7200.0, 1.0)])
+    history.add_job(R, JobLine(1.0, "b", "backup", 1.0, 2.0))
+    history._write(partial(history._run, "UPDATE job SET id = CAST(X'FF41' AS TEXT)"))
+    told = prune_meanwhile(history, 1e6, 1000)
+    assert told.startswith(f"old samples stay: history {path} is corrupt (")
 
 
 def test_a_sample_whose_replica_is_damaged(path: str, monkeypatch: pytest.MonkeyPatch) -> None:

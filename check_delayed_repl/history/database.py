@@ -20,10 +20,6 @@ class HistoryUnavailable(Exception):
     password."""
 
 
-class Forbidden(HistoryUnavailable):
-    """The account lacks a privilege."""
-
-
 class Database:
     """What is alike with every driver. Every method raises HistoryUnavailable, and nothing else."""
 

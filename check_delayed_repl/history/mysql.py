@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from check_delayed_repl.history import codec
-from check_delayed_repl.history.database import Forbidden, HistoryUnavailable
+from check_delayed_repl.history.database import HistoryUnavailable
 from check_delayed_repl.history.tables import History
 from check_delayed_repl.observe.connection import SESSION, SESSION_TIMES, connect
 from check_delayed_repl.observe.failures import ConnectFailed, Refused, scrubbed
@@ -250,8 +250,7 @@ class MySQLHistory(History):
             return HistoryUnavailable(f"{where}: no answer until the deadline: see what its server is busy with")
         if isinstance(error, ConnectFailed):
             return HistoryUnavailable(f"{where}: the connection was lost: see whether its server runs")
-        kind = Forbidden if number in _MAY_NOT else HistoryUnavailable
-        return kind(f"{where}{_CAUSES.get(number or 0, ' cannot be used: {}').format(what)}")
+        return HistoryUnavailable(f"{where}{_CAUSES.get(number or 0, ' cannot be used: {}').format(what)}")
 
     # --- what a server of others' writers needs ---
 

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import islice
 
 from check_delayed_repl.history.codec import job_from, numbers
-from check_delayed_repl.history.database import Forbidden, HistoryUnavailable
+from check_delayed_repl.history.database import HistoryUnavailable
 from check_delayed_repl.history.tables import EPISODE_MEMORY_S, FUTURE_S, NOTABLE, History
 from check_delayed_repl.records import ALL_JOBS, HELD_S, LARGEST, JobLine, job_names, merge_job, outlasts_all
 
@@ -51,7 +51,7 @@ def prune(history: History, keep_s: float, replica: str | None = None, at_most: 
 
 def prune_meanwhile(history: History, keep_s: float, at_most: int, replica: str | None = None) -> str:
     """What whoever samples prunes beside that. What there is no time for is left to another time; returns what will be
-    in the way then too, a privilege that is missing, or nothing.
+    in the way then too, such as a privilege that is missing or a row that is damaged, or nothing.
 
     Nothing goes before samples have come for an hour by the clock that is to say what is old: it may have jumped ahead.
     """
@@ -62,10 +62,9 @@ def prune_meanwhile(history: History, keep_s: float, at_most: int, replica: str 
             if first is not None and first[1] <= now - RUNNING_S:
                 prune(history, keep_s, replica, at_most)
                 break
-    except Forbidden as error:
-        return f"old samples stay: {error}"
-    except HistoryUnavailable:
-        pass
+    except HistoryUnavailable as error:
+        if time.monotonic() < history.deadline:
+            return f"old samples stay: {error}"
     return ""
 
 
