@@ -137,10 +137,11 @@ def test_the_configuration_file_says_where_and_not_who(
 ) -> None:
     """The login in it is the check's: an administrator's takes its place whole."""
     asked: list[Target] = []
+    known = frozenset({("delay_worker", "10.0.0.7"), ("delay_worker", "db8.example.com")})
 
     def facts(target: Target, *_: object, **__: object) -> Facts:
         asked.append(target)
-        return Facts("9.7.0", "10.0.0.7", {}, {}, {}, accounts=frozenset({("delay_worker", "10.0.0.7")}))
+        return Facts("9.7.0", "10.0.0.7", {}, {}, {}, accounts=known)
 
     monkeypatch.setattr(asking, "facts", facts)
     path = tmp_path / "config.toml"
@@ -150,8 +151,11 @@ def test_the_configuration_file_says_where_and_not_who(
     config = ("--config", str(path))
     out = granted(capsys, *config, "--replica", "db7", "-u", "root", "--for", "check")
     assert "ON `meta`.`beat` TO 'delay_check'@'10.0.0.7';" in out
-    out = granted(capsys, *config, "--replica", "db7", "--for", "worker")
-    assert "--   # password = that of the account, which was there already\n" in out
+    for host in ((), ("--account-host", "10.0.0.7"), ("--account-host", "DB8.Example.COM")):
+        out = granted(capsys, *config, "--replica", "db7", "--for", "worker", *host)
+        assert "--   # password = that of the account, which was there already\n" in out, "hosts are in lower case"
+        asked.pop()
+    granted(capsys, *config, "--replica", "db7", "--for", "worker")
     granted(capsys, *config, "-H", "new")
     assert [(to.host, to.user, to.password) for to in asked] == [
         ("h7", "root", None),

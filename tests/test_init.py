@@ -403,7 +403,8 @@ def test_what_init_is_told_of_heartbeats_is_in_the_configuration() -> None:
     parser = Parser()
     init.add_arguments(parser)
     told = ["-H", "db7", "--master-server-id", "9", "--heartbeat-timezone", "Europe/Berlin", "--to", "x"]
-    args = parser.parse_args(told)
+    args = parser.parse_args([*told, "--account-host", "Mon.Example.COM"])
+    assert args.account_host == "mon.example.com", "as servers keep it"
     wanted = init._wanted(args, target_from(args), server("8.4.3", 2), STATUS)
     assert wanted.address == {"host": "db7", "master-server-id": 9, "heartbeat-timezone": "Europe/Berlin"}
 

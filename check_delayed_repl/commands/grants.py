@@ -81,6 +81,7 @@ _ACCOUNTS, _UNASKED = listed(
 """,
     reads={"type": _readable, "repeatable": True},
     server_version={"type": _version},
+    account_host={"type": str.lower},
     **{"for": {"dest": "roles", "repeatable": True}},
 )
 

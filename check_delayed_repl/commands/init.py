@@ -46,6 +46,7 @@ SOURCE_DEFAULTS = (
 --account-host HOST  where the check connects from (default: where this command does, as the replica sees it)
 """,
     delay={"type": server_delay(1)},
+    account_host={"type": str.lower},
 )
 
 

@@ -40,7 +40,7 @@ class Facts(NamedTuple):
 
     version: str
     came_from: str
-    """The host part of the account that we are to it: where our connection comes from."""
+    """The host part of the account that we are to it: where our connection comes from, in lower case as it keeps it."""
     variables: Row
     binlog: Row
     """Its own binary log's status; empty where there is none."""
@@ -143,7 +143,7 @@ def facts(target: Target, timeout: float, watch_s: float = ADVANCE_S) -> Facts:
         columns = _first(connection, "the heartbeat table", f"SHOW COLUMNS FROM {table_name(target.heartbeat_table)}")
         users = _first(connection, "accounts", "SELECT User AS user, Host AS host FROM mysql.user")
         told = told._replace(
-            came_from=who["account"].rpartition("@")[2] or "localhost",
+            came_from=who["account"].rpartition("@")[2].lower() or "localhost",
             variables={row["variable_name"].lower(): row["value"] for row in found or ()},
             binlog=binlog[0] if binlog else {},
             statuses=None if channels is None else tuple(channels),
