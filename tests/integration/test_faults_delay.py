@@ -6,10 +6,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from .breaking import THROUGH_S, delay_above, replicated
 from .checking import Scene, assert_only, between, changes
-from .matrix import Watched, essential
-from .servers import Server, meanwhile
+from .matrix import Watched, Watching, essential, on
+from .servers import Family, Kit, Pair, Server, meanwhile
 
 SLOW_ON_THE_REPLICA = "SLEEP(IF(@@GLOBAL.server_id = 2, {}, 0))"
 """An expression that takes so many seconds where a statement is applied, and none on the source."""
@@ -110,6 +112,45 @@ def test_stuck_behind_a_long_alter(watched: Watched) -> None:
         assert "--max-delay-time" in it.detected().message
         assert watched.inline().condition == "delay-out-of-bounds"
         reader("ROLLBACK")
+
+
+@pytest.fixture
+def by_database(kit: Kit, fault_family: Family, watch: Watching) -> Iterator[Watched]:
+    """As `watched`, with an applier for each database."""
+    pair = Pair(kit, fault_family, parallel=2)
+    try:
+        with watch(pair.heal()) as ready:
+            yield ready
+    finally:
+        pair.close()
+
+
+@on("mysql56")
+def test_stuck_in_one_database(by_database: Watched) -> None:
+    """The heartbeats, in another database, pass it by, and the server goes on waiting for the delay of each."""
+    source, replica = by_database.source, by_database.replica
+    source.sql("CREATE DATABASE IF NOT EXISTS stuck", "DROP TABLE IF EXISTS stuck.entry")
+    source.sql("CREATE TABLE stuck.entry (id INT PRIMARY KEY)", "INSERT INTO stuck.entry VALUES (1)")
+    replicated(replica, "SELECT 1 FROM stuck.entry")
+    options = ("--max-relay-behind", "15")
+    with (
+        by_database.twin("5.10", "a change to another row", options=options, watch=THROUGH_S),
+        replica.session() as run,
+    ):
+        run("BEGIN")
+        run("SELECT * FROM stuck.entry WHERE id = 1 FOR UPDATE")
+        source.sql("INSERT INTO stuck.entry VALUES (2)")
+    title = "SQL thread: stuck in one of several databases"
+    with (
+        by_database.fault("5.10", title, "relay-log-stale", within=40, options=options) as it,
+        replica.session() as run,
+    ):
+        run("BEGIN")
+        run("SELECT * FROM stuck.entry WHERE id = 1 FOR UPDATE")
+        source.sql("DELETE FROM stuck.entry WHERE id = 1")
+        assert (by_database.pair.seen_delay() or 0) < 14
+        it.detected()
+        run("ROLLBACK")
 
 
 def test_stuck_behind_a_read_lock(watched: Watched) -> None:
