@@ -294,6 +294,11 @@ def folds_are_kept_for_each_key(open_: Open) -> None:
         history.save_fold(R, "k", 3, "ü", None)
         history._write(partial(history._run, f"UPDATE fold SET {damage} WHERE judge = 'k'"))
         assert history.load_fold(R, "k") is None, "one that is damaged passes for none"
+    long = "a" * 9_000_000
+    history.save_fold(R, "other", 3, long, None)
+    assert history.load_fold(R, "other") == (2, "b"), "one that cannot be read at once is not kept"
+    history._write(partial(history._run, "UPDATE fold SET folded = ? WHERE judge = 'k'", (long,)))
+    assert history.load_fold(R, "k") is None, "nor is one read that is too long"
     assert history.load_fold(R, "other") == (2, "b")
 
 
