@@ -17,7 +17,12 @@ import pytest
 from conftest import Command, Terminal, remember
 
 from check_delayed_repl import history
+from check_delayed_repl.config import parsed
+from check_delayed_repl.diagnose import session
+from check_delayed_repl.diagnose.server import Server
+from check_delayed_repl.observe.dialect import Dialect, Place
 from check_delayed_repl.records import JobLine, Sample
+from check_delayed_repl.tool import command_parser
 
 
 @pytest.fixture
@@ -125,6 +130,19 @@ def test_a_history_that_cannot_be_made_or_looked_at(
     with pytest.raises(history.HistoryUnavailable) as told:
         history.open_history(str(tmp_path / name), time.monotonic() + 5)
     assert found["history-unavailable"] == str(told.value)
+
+
+def test_an_old_place_of_the_sql_thread_is_never_named(nobody: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have run since, and a CHANGE to where it was would apply twice what has been applied."""
+    stopped = Sample(time.time(), 7200.0, io="No", sql="No")
+    asked = iter((Server(Dialect("11.4.0-MariaDB"), Place("relay.7", 9, gtid=True)), None))
+    monkeypatch.setattr(session, "ask_server", lambda *_: next(asked))
+    monkeypatch.setattr("check_delayed_repl.observe.sample.Observer.sample", lambda *_: stopped)
+    with session.Session(parsed(command_parser("diagnose")[0], nobody)) as watching:
+        for place in (Place("relay.7", 9, gtid=True), None):
+            watching.take(next(watching.each(1.0)))
+            assert watching.picture().place == place
+        assert watching.picture().dialect is not None
 
 
 def test_what_can_be_made_is_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,7 +135,8 @@ class Session:
         sample = self._observer.sample(self._until(), self._previous)
         if sample.error not in UNREACHED and (self._server is None or sample.sql == "No"):
             # Where a stopped SQL thread stands is asked for with every sample: it may have run in between.
-            self._server = ask_server(self._target, self._until()) or self._server
+            before = self._server and self._server._replace(place=None)
+            self._server = ask_server(self._target, self._until()) or before
         return sample
 
     def take(self, sample: Sample | None) -> None:
