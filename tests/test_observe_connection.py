@@ -6,6 +6,8 @@ What a real server says is tested with real servers; this is what none of them w
 from __future__ import annotations
 
 import contextlib
+import os
+import pwd
 import signal
 import socket
 import struct
@@ -13,6 +15,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -38,6 +41,7 @@ from listeners import (
     table,
 )
 
+from check_delayed_repl.observe import connection as connection_module
 from check_delayed_repl.observe.connection import ask, connect
 from check_delayed_repl.observe.failures import ConnectFailed
 from check_delayed_repl.observe.sample import Observer
@@ -330,6 +334,22 @@ def test_nobody_there(tmp_path: Path) -> None:
     assert sampled(Target(host="a" * 300, user="u"), 5.0).error == "connect-failed"
     assert sampled(Target(host="x", user="u", defaults_file=str(tmp_path / "gone.cnf"))).error == "connect-failed"
     assert sampled(Target(host="127.0.0.1", port=port, user="u\0v")).error == "connect-failed"
+
+
+def test_nobody_else_s_socket_is_taken_for_the_server_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(tmp_path / "mysql.sock")
+    monkeypatch.setattr(connection_module, "SOCKETS", (str(tmp_path / "gone"), path))
+    target = Target(host="localhost", user="monitor", password=PASSWORD)
+    with listening(HEALTHY, path=path):
+        assert sampled(target).delay == 3.25
+        monkeypatch.setattr(connection_module, "_ANYBODYS", str(tmp_path))
+        assert sampled(target).delay == 3.25, "our own"
+        named: list[str] = ["nobody", "mysql"]
+        monkeypatch.setattr(pwd, "getpwuid", lambda _: SimpleNamespace(pw_name=named.pop(0)))
+        real = os.lstat
+        monkeypatch.setattr(os, "lstat", lambda at: SimpleNamespace(st_uid=1) if at == path else real(at))
+        assert sampled(target).delay is None
+        assert sampled(target).delay == 3.25, "the server's"
 
 
 # --- TLS ---

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SOCKETS = ("/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock")  # noqa: S108
 """Where servers put their socket, by distribution."""
+_ANYBODYS = "/tmp/"  # noqa: S108
 
 # The session is ours, in one statement, whatever the server's globals, its init_connect or the account say: times in
 # UTC, all rows, values as they are, no snapshot that outlives a statement (off and on again ends an open transaction).
@@ -153,7 +154,7 @@ def _reach(found: Settings, deadline: float, budget: float) -> tuple[socket.sock
     """A connected socket, and the address that it is connected to; None for a local one."""
     path = found.socket
     if path == "":
-        path = next(filter(os.path.exists, SOCKETS), None)
+        path = next(filter(_servers_own, SOCKETS), None)
     ways: list[tuple[int, Any, Address | None]]
     if path is not None:
         # Abstract sockets, a Linux speciality, begin with NUL, and are written with @.
@@ -181,6 +182,20 @@ def _reach(found: Settings, deadline: float, budget: float) -> tuple[socket.sock
     reason = failures[-1].strerror or failures[-1]
     problem = f"cannot connect: {reason}" if path else f"cannot be reached: {reason}: check --host and the network"
     raise ConnectFailed("connect-failed", f"{where}: {problem}")
+
+
+def _servers_own(path: str) -> bool:
+    """Whether the server's socket is there: into /tmp anybody may put one, and be told the password."""
+    try:
+        os.stat(path)
+        owner = os.lstat(path).st_uid
+        if owner in (0, os.geteuid()) or not path.startswith(_ANYBODYS):
+            return True
+        from pwd import getpwuid
+
+        return getpwuid(owner).pw_name == "mysql"
+    except (OSError, KeyError):
+        return False
 
 
 def _connected(family: int, address: Any, deadline: float) -> socket.socket:
