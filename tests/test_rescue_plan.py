@@ -507,7 +507,7 @@ def test_a_stop_without_an_answer_is_told_of(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Session, "connect", lambda _: None)
     voice = Heard(server := Locked())
     run.stop_now(cast("Session", server), "", False, voice)
-    assert "`delayed-repl rescue status` in another terminal" in voice.said[0]
+    assert "the status action, asked in another terminal" in voice.said[0]
 
 
 def test_a_stop_is_sent_where_no_thread_is_free(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,7 @@ def stop_now(session: Session, channel: str | None, finish: bool, voice: Voice) 
                 said = True
                 why = f"The applier cannot be ended ({refused})."
                 if not refused:
-                    why = "Or its answer was lost: `delayed-repl rescue status` in another terminal says what is true."
+                    why = "Or its answer was lost: the status action, asked in another terminal, says what is true."
                 voice.say(
                     f"{statement} has been sent, and waits for what is being applied, perhaps for a lock that somebody"
                     f" holds: end that session. {why}"
