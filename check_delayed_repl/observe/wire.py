@@ -39,7 +39,7 @@ _ENCODERS: dict[int | type[Any], Any] = {
     kind: encoder for kind, encoder in converters.conversions.items() if not isinstance(kind, int)
 }
 _TROUBLES = {
-    "tls": "TLS failed: {detail}: check --ssl-mode and --ssl-ca",
+    "tls": "TLS failed: {detail}: check --ssl-mode, --ssl-ca and --ssl-cert",
     "plain": "the server asks for the password over a connection without TLS ({detail}), where others could read it:"
     " use --ssl-mode required",
     "flood": "reply too large ({purpose}): not a MySQL server, or one that is not in order",
