@@ -54,6 +54,7 @@ from check_delayed_repl.observe.connection import Answer
 from check_delayed_repl.observe.dialect import Dialect, Place
 from check_delayed_repl.observe.optionfile import read_options
 from check_delayed_repl.plugin import build_parser
+from check_delayed_repl.records import Sample
 from check_delayed_repl.tool import command_parser
 
 GOLDEN = Path(__file__).parent / "golden" / "diagnose"
@@ -423,6 +424,15 @@ def test_no_delay_at_all_is_not_taken_for_pt_slave_delays(
     assert any("_DELAY" in each for each in said) == bool(changes)
     assert any(changes in each for each in said)
     assert any(each.startswith("pt-slave-delay") for each in said) == tool
+
+
+@pytest.mark.parametrize(("identity", "client"), [("uid:x", "mariadb"), ("uuid:x", "mysql"), (None, "mysql")])
+def test_the_client_is_that_of_the_family_that_was_seen(identity: str | None, client: str) -> None:
+    """A server that does not answer does not say what it is; where MariaDB is, there may be no program called mysql."""
+    for condition in ("connect-failed", "server-down"):
+        failed = Sample(NOW, error=condition, message="db1:3306")
+        said = commands(scene([*line(end=-10, server=identity), failed], None))
+        assert said[0].startswith((f"{client} --host=db1", f"journalctl -u {client} "))
 
 
 def test_nobody_reconnects_a_replica_whose_sql_thread_is_stopped() -> None:

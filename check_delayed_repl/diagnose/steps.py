@@ -106,7 +106,7 @@ STATEMENTS: dict[str, Callable[[Dialect], str]] = {
 def words_for(p: Diagnosis) -> dict[str, str]:
     """What stands for each word of a step. Options begin with a blank; what there is nothing to say of is empty."""
     seen, call = p.seen, p.call
-    client = p.dialect.client if p.dialect is not None else "mysql"
+    client = p.dialect.client if p.dialect is not None else family(p).lower() or "mysql"
     spent = [b.option for b in p.budgets if b.held > b.limit] or ["--max-recovery-time or --max-trend-time"]
     sampling = " --sampling worker" if call.worker else ""
     file = joined((call.kept or "FILE",))
@@ -138,17 +138,21 @@ def options(given: Iterable[str]) -> str:
     return "".join(f" {joined((word,))}" for word in given)
 
 
+def family(p: Diagnosis) -> str:
+    """MySQL or MariaDB, as the identity that was seen last has it; empty where none was."""
+    identity = next((s.server for s in reversed(p.samples) if s.server), "")
+    return {"uuid": "MySQL", "uid": "MariaDB", "id": "MariaDB"}.get(identity.partition(":")[0], "")
+
+
 def _sql(p: Diagnosis, say: Callable[[Dialect], str]) -> str:
     """A statement in the server's words; in everybody's, each marked, where it is not known which server it is."""
     if p.dialect is not None:
         return visible(ended(say(p.dialect)))
-    identity = next((s.server for s in reversed(p.samples) if s.server), "")
     given = p.call.channel
     channel = p.replica.partition("#")[2] if given is None else given
-    family = {"uuid": "MySQL", "uid": "MariaDB", "id": "MariaDB"}.get(identity.partition(":")[0], "")
     said: dict[str, list[str]] = {}
     for name, dialect in EITHER.items():
-        if family in name:
+        if family(p) in name:
             statement = ended(say(Dialect(dialect.version, channel, given is not None)))
             said.setdefault(visible(statement), []).append(name)
     return "\n".join(f"-- {', '.join(names)}:\n{statement}" for statement, names in said.items())
