@@ -31,8 +31,6 @@ FUTURE_S = 2.0
 LONGEST_LEASE_S = 60.0
 _CACHE_WAIT_S = 0.5
 """A cache is not worth a longer wait."""
-_LONGEST_FOLD = 8_000_000
-"""Bytes: what a connection may read at once. Whoever may record jobs may give 2000 of them the longest names."""
 NOTABLE = (
     "WHERE replica = ? AND arrival <= ? AND (delay IS NOT NULL OR source_id IS NOT NULL) ORDER BY arrival DESC LIMIT 1"
 )
@@ -238,8 +236,16 @@ class History(Database):
 
     def window(self, replica: str, since_t: float, upto: int) -> list[Sample]:
         """The samples with t >= since_t that arrived at `upto` or before, in order of arrival."""
-        rest = f"{self.by_t} WHERE {_OF} AND t >= ? AND arrival <= ? ORDER BY arrival"
-        return [sample for _, _, sample in self._samples(rest, (codec.name(replica), since_t, min(upto, LARGEST - 1)))]
+        places = "t >= ? AND (t > ? OR arrival > ?) AND arrival <= ?"
+        rest = f"{self.by_t} WHERE {_OF} AND {places} ORDER BY t, arrival LIMIT ?"
+        found: list[tuple[int, int, Sample]] = []
+        t, arrival, last = since_t, -LARGEST, min(upto, LARGEST - 1)
+        while piece := self._samples(rest, (codec.name(replica), t, t, arrival, last, self.chunk)):
+            found += piece
+            if len(piece) < self.chunk:
+                break
+            arrival, t = piece[-1][0], piece[-1][2].t
+        return [sample for _, _, sample in sorted(found, key=itemgetter(0))]
 
     def delays(self, replica: str, since_t: float, upto: int) -> list[Sample]:
         """The samples of `window` with `t` and `delay` alone, in any order: much cheaper where there are many."""
@@ -314,13 +320,12 @@ class History(Database):
     def load_fold(self, replica: str, key: str) -> tuple[int, str] | None:
         """The judge's fold as it was kept under this key: the last arrival folded in, and its text.
 
-        One that is damaged, in whatever way, or too long passes for none: the records decide.
+        One that is damaged, in whatever way, passes for none: the records decide.
         """
         _, self._epoch = self.place()
         rows = self._select(
-            f"SELECT arrival + 0, CAST(folded AS {self.binary}) FROM fold"
-            f" WHERE {_OF} AND judge = ? AND LENGTH(folded) <= ?",
-            (codec.name(replica), key, _LONGEST_FOLD),
+            f"SELECT arrival + 0, CAST(folded AS {self.binary}) FROM fold WHERE {_OF} AND judge = ?",
+            (codec.name(replica), key),
         )
         for arrival, folded in rows:
             text = codec.decoded(folded)
@@ -343,7 +348,7 @@ class History(Database):
             _, epoch = self._counter()
             # A fold over samples that have been taken back since it was begun must not come to stay.
             known = self._rows("SELECT number FROM replica WHERE name = ?", (codec.name(replica),))
-            if known and self._epoch in (None, epoch) and len(sealed) <= _LONGEST_FOLD:
+            if known and self._epoch in (None, epoch):
                 # Not by REPLACE … SELECT, of which a server that logs statements warns each time.
                 self._run(
                     "REPLACE INTO fold (replica, judge, arrival, folded, saved_at, episode_arrival, kinds)"
