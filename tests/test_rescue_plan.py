@@ -574,6 +574,9 @@ class Persisted(Silent):
     def ask(self, *_: object) -> Answer:
         return Answer([], [])
 
+    def rows(self, *_: object) -> list[dict[str, str]]:
+        return [{"file": "bin.000001", "pos": "201"}, {"file": "", "pos": "0"}]
+
 
 def test_an_interrupt_is_not_taken_for_a_server_that_is_none() -> None:
     class Interrupted:
@@ -594,6 +597,9 @@ def test_an_interrupt_is_not_taken_for_a_server_that_is_none() -> None:
 def test_what_is_persisted_counts_only_where_it_is_loaded() -> None:
     found = read(cast("Session", Persisted()), channel())
     assert (found.stays_stopped, found.may_persist) == (False, False)
+    assert found.ahead == Place("bin.000001", 201)  # of 200
+    with pytest.raises(Refusal, match="gap"):
+        forward(found, facts(), "T", waiting(found, target=transaction(2)))
 
 
 def test_where_a_forward_would_refuse_it_is_not_ready() -> None:

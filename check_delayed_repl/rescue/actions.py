@@ -98,7 +98,7 @@ class Rescue(Action):
         voice.found(listing)
         if voice.as_json:
             return
-        voice.mind([*parents, *tables.renamed(self._state)])
+        voice.mind(filter(None, (*parents, *tables.renamed(self._state), standing.overtaken(self._state))))
         if any(ANY in one.transaction.tables for one in listing.found):
             voice.mind([f"{ANY} stands where the tables that a statement changes cannot be known"])
         if listing.found:

@@ -18,8 +18,8 @@ from check_delayed_repl.rescue.plan import Refusal
 from check_delayed_repl.rescue.record import Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place
 from check_delayed_repl.rescue.run import Failed, Stopped, current, lock, shows_appliers, stop_now, stop_statement
-from check_delayed_repl.rescue.standing import FIND, Next, other_delay, passed
-from check_delayed_repl.rescue.state import Channel, channels, named, read
+from check_delayed_repl.rescue.standing import FIND, Next, other_delay, overtaken, passed
+from check_delayed_repl.rescue.state import Channel, State, channels, named, read
 from check_delayed_repl.rescue.statements import ANY
 from check_delayed_repl.words import one_line, span, utc
 
@@ -184,24 +184,30 @@ class Freeze(Action):
             self._late.append(f"{name}too late, or not fetched yet: nothing waits here. {LEFT}")
         elif listing:
             if self._args.before is not None:
-                self._look_for_time(name, moment, self._args.before)
+                self._look_for_time(name, state, moment, self._args.before)
             if self._tables:
-                self._look_for_tables(name, listing, sought)
+                self._look_for_tables(name, state, listing, sought)
 
-    def _look_for_time(self, name: str, oldest: find.Moment, before: float) -> None:
-        if oldest.latest <= before:
+    def _look_for_time(self, name: str, state: State, oldest: find.Moment, before: float) -> None:
+        if oldest.latest <= before and state.ahead:
+            self._late.append(f"{name}whether it is too late cannot be told: {overtaken(state)}")
+        elif oldest.latest <= before:
             self._voice.say(f"{name}In time: changes of {utc(before)} have not been applied here.")
         elif oldest.earliest > before:
             self._late.append(f"{name}too late: changes of {utc(before)} have been applied here. {LEFT}")
         else:
             self._late.append(f"{name}whether it is too late cannot be told: the oldest waiting change: {oldest}")
 
-    def _look_for_tables(self, name: str, listing: find.Listing, sought: list[str]) -> None:
+    def _look_for_tables(self, name: str, state: State, listing: find.Listing, sought: list[str]) -> None:
         if listing.found:
             one = listing.found[0].transaction
             sure = tables.touches(one.tables.keys() - {ANY}, sought)
             in_time = "In time" if sure else "Perhaps in time"
-            self._voice.say(f"{name}{in_time}: {one.kind} of {', '.join(one.tables)} waits, as {one.name}.")
+            waits = f"{one.kind} of {', '.join(one.tables)} waits, as {one.name}"
+            if state.ahead and (not state.ahead.file or one.source.order < state.ahead.order):
+                self._late.append(f"{name}whether it is too late cannot be told: {waits}, but {overtaken(state)}")
+            else:
+                self._voice.say(f"{name}{in_time}: {waits}.")
             return
         doubts = {table: tables.unknown(self._session, table, listing.scan.tables) for table in self._tables}
         wrong = "; ".join(filter(None, doubts.values()))

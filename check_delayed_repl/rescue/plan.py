@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from check_delayed_repl.observe.dialect import quoted
+from check_delayed_repl.observe.dialect import Dialect, quoted
 from check_delayed_repl.records import HELD_S
 from check_delayed_repl.rescue.record import Facts
 from check_delayed_repl.rescue.relaylog import Place, Transaction
@@ -94,6 +94,16 @@ class Waiting:
     """What all that waits is about."""
     broken: str = ""
     """Why not all of it could be read."""
+
+
+def gaps(say: Dialect) -> str:
+    """What to do about a gap, in place of the server's own words, which are to consider RESET."""
+    return (
+        "parallel appliers have left a gap: what waits behind the oldest may have been applied already. Never RESET: it"
+        " throws away ALL that waits. First see whether the mistake is the oldest: then copy its table now, as it is"
+        " here. Else fill the gap, wait until the SQL thread has stopped, and do this again:"
+        f" START {say.replica} SQL_THREAD UNTIL SQL_AFTER_MTS_GAPS{say.behind}"
+    )
 
 
 def missing(state: State) -> list[str]:
@@ -221,6 +231,8 @@ def forward(state: State, facts: Facts | None, name: str, found: Waiting) -> Pla
         raise Refusal(f"{name} is not whole: its end has not been fetched")
     if found.beyond:
         raise Refusal(f"parallel appliers have applied transactions behind {name}: the gap cannot be filled exactly")
+    if state.ahead and target.source.order < state.ahead.order:
+        raise Refusal(gaps(state.say))
     if found.passes:
         raise Refusal(f"{found.passes}, the target so far, waits before {name} and would be applied: skip it first")
     if channel.sql != "No" and not state.held:

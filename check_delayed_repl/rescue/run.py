@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from check_delayed_repl.observe.dialect import Dialect
 from check_delayed_repl.observe.dialect import quoted as text
 from check_delayed_repl.observe.failures import Refused
-from check_delayed_repl.rescue.plan import STAY_STOPPED, Plan, Step
+from check_delayed_repl.rescue.plan import STAY_STOPPED, Plan, Step, gaps
 from check_delayed_repl.rescue.record import Facts, Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place, begins_at, next_start
 from check_delayed_repl.rescue.report import Report, Voice
@@ -206,22 +206,13 @@ class Runner:
             session.ask(step.sql, step.name, patience=3600)
         except Refused as error:
             self.note(step.name, "failed")
-            why = str(error) if error.number != GAPS else self._gaps()
+            say = Dialect(session.version, self._channel, named=True)
+            why = str(error) if error.number != GAPS else f"error {GAPS}: {gaps(say)}"
             raise Failed(f"{step.sql}: {why}") from None
         self._report.done.append(step.sql)
         if step.until:
             wait(session, self._channel, step.until.relay, self._voice)
         self.note(step.name, "done")
-
-    def _gaps(self) -> str:
-        """In place of the server's own words, which are to consider RESET."""
-        say = Dialect(self._session.version, self._channel, named=True)
-        return (
-            f"error {GAPS}: parallel appliers have left a gap: what waits behind the oldest may have been applied"
-            " already. Never RESET: it throws away ALL that waits. First see whether the mistake is the oldest: then"
-            " copy its table now, as it is here. Else fill the gap, wait until the SQL thread has stopped, and do this"
-            f" again: START {say.replica} SQL_THREAD UNTIL SQL_AFTER_MTS_GAPS{say.behind}"
-        )
 
     def _need_io(self) -> None:
         end = time.monotonic() + 5

@@ -103,11 +103,28 @@ def forgotten(state: State, facts: Facts | None, first: Transaction | None) -> s
     )
 
 
+def overtaken(state: State) -> str:
+    """How it may be that what waits has been applied all the same; empty where it does not."""
+    if state.ahead is None:
+        return ""
+    if state.ahead.file:
+        return (
+            f"parallel appliers have got up to {state.ahead}, with a gap: what waits before that may have been applied"
+            " already"
+        )
+    return (
+        "parallel appliers may have applied already what waits: that cannot be told, as this account may not read"
+        " mysql.slave_worker_info"
+    )
+
+
 def differences(state: State, facts: Facts | None, first: Transaction | None) -> Iterator[str]:
     """Where the server is not what the record says, and how that may have come."""
     channel = state.channel
     if channel.sql_errno:
         yield f"the SQL thread stopped with error {channel.sql_errno}: {channel.sql_error}"
+    if gap := overtaken(state):
+        yield gap
     if facts is None:
         return
     now = phase(state, facts, first)

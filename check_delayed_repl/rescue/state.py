@@ -13,7 +13,7 @@ from check_delayed_repl.observe.dialect import Dialect, by_gtid, not_understood,
 from check_delayed_repl.observe.failures import ConnectFailed, Refused
 from check_delayed_repl.observe.target import Target
 from check_delayed_repl.records import HELD_S
-from check_delayed_repl.rescue.relaylog import SMALL_PAGE, Place, Row, TooMuch, Unreadable
+from check_delayed_repl.rescue.relaylog import NOWHERE, SMALL_PAGE, Place, Row, TooMuch, Unreadable
 from check_delayed_repl.words import one_line
 
 if TYPE_CHECKING:
@@ -130,6 +130,8 @@ class State(NamedTuple):
     """Whether this server can be made to stay stopped after a restart, by this account."""
     rights: frozenset[str] | None
     """The account's rights on everything; None where they cannot be told."""
+    ahead: Place | None = None
+    """Without GTIDs: how far in the source's log parallel appliers have left gaps; without a file: not known."""
 
     @property
     def say(self) -> Dialect:
@@ -341,7 +343,24 @@ def read(session: Session, channel: Channel) -> State:
         stays_stopped=stays,
         may_persist=may_persist,
         rights=rights,
+        ahead=_ahead(session, channel),
     )
+
+
+def _ahead(session: Session, channel: Channel) -> Place | None:
+    say = session.say
+    if say.mariadb or channel.sql != "No" or session.variable("gtid_mode") == "ON":
+        return None
+    of_channel = "" if say.needs_place else f" WHERE channel_name = {quoted(channel.name)}"
+    sql = f"SELECT master_log_name AS file, master_log_pos AS pos FROM mysql.slave_worker_info{of_channel}"  # noqa: S608
+    try:
+        rows = session.rows(sql, "asking how far the appliers have got")
+    except Refused:
+        word = in_variables(say.numbers)
+        several = _int(session.variable(f"{word}_parallel_workers")) > 1
+        return NOWHERE if several and session.variable(f"{word}_preserve_commit_order") != "1" else None
+    furthest = max((Place(row["file"], _int(row["pos"])) for row in rows), key=lambda one: one.order, default=NOWHERE)
+    return furthest if furthest.order > channel.applied.order else None
 
 
 def in_variables(numbers: tuple[int, int, int]) -> str:

@@ -162,7 +162,8 @@ def _rescue_rights(server: Facts, dotted: str) -> list[str]:
     else:
         rights += ["REPLICATION_SLAVE_ADMIN", "SYSTEM_VARIABLES_ADMIN", "PERSIST_RO_VARIABLES_ADMIN"]
         rights += ["CONNECTION_ADMIN", *([] if server.before(8, 0, 16) else ["SYSTEM_USER"])]
-    return [f"{', '.join(rights)} ON *.*", "SELECT ON performance_schema.*", f"SELECT ON {table_name(dotted)}"]
+    read = ("performance_schema.*", "mysql.slave_worker_info", table_name(dotted))
+    return [f"{', '.join(rights)} ON *.*", *(f"SELECT ON {tables}" for tables in read)]
 
 
 def in_utf8(lines: list[str]) -> list[str]:

@@ -363,6 +363,39 @@ def test_an_sql_error_that_has_been_mended(scene: Scene, fetching: bool) -> None
 
 
 @pytest.mark.long
+def test_a_gap_that_appliers_have_left(scene: Scene) -> None:
+    """Without GTIDs, what waits behind the oldest may have been applied: that is no "In time"."""
+    if scene.mariadb or scene.replica.gtid:
+        pytest.skip("there it is known what has been applied")
+    source, replica = scene.source, scene.replica
+    replica.sql(
+        *("STOP REPLICA SQL_THREAD", "SET PERSIST replica_preserve_commit_order = OFF"),
+        *("SET PERSIST_ONLY skip_replica_start = ON", "START REPLICA SQL_THREAD"),
+    )
+    scene.shorten()
+    # Behind the first ones of all, they are applied side by side.
+    source.sql("UPDATE app.stock SET n = -1 WHERE id = 8", "DELETE FROM app.lines WHERE id = 10")
+    scene.equal()
+    with replica.session() as locks:
+        locks("BEGIN")
+        locks("SELECT * FROM app.stock WHERE id = 7 FOR UPDATE")
+        source.sql("UPDATE app.stock SET n = -1 WHERE id = 7", "DELETE FROM app.lines WHERE id < 9")
+        wait_until(lambda: scene.tables(replica)["app.lines"][0] < 199, 5, "it is applied before the older one")
+        scene.fetched()
+        replica.kill()
+    replica.start()
+    frozen = scene.run("freeze", "--table", "app.lines")
+    assert "Whether it is too late cannot be told: delete of app.lines" in frozen.out, frozen
+    assert "In time" not in frozen.out
+    target = scene.target("--table", "app.lines")
+    assert "with a gap" in scene.run("status").out
+    replica.sql(scene.refused("forward", target, "--execute").split("do this again: ")[1])
+    wait_until(lambda: replica.threads()[1] == "No", 30, "it is filled")
+    assert "too late" in scene.refused("forward", target, "--execute")
+    scene.equal()
+
+
+@pytest.mark.long
 def test_a_backup_that_starts_replication_at_its_end(scene: Scene) -> None:
     """One that began before the freeze: --safe-slave-backup starts the SQL thread that it has stopped."""
     if not scene.mariadb:
