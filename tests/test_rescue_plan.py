@@ -32,7 +32,7 @@ from check_delayed_repl.rescue.record import Facts, Record, RecordError
 from check_delayed_repl.rescue.relaylog import Place, Row
 from check_delayed_repl.rescue.report import Report, Voice
 from check_delayed_repl.rescue.run import Failed, Runner, Stopped
-from check_delayed_repl.rescue.standing import by_hand, differences, next_step, phase
+from check_delayed_repl.rescue.standing import by_hand, differences, next_step, overtaken, phase
 from check_delayed_repl.rescue.state import Gtids, Session, State, read
 from check_delayed_repl.rescue.tables import access, called
 
@@ -600,6 +600,18 @@ def test_what_is_persisted_counts_only_where_it_is_loaded() -> None:
     assert found.ahead == Place("bin.000001", 201)  # of 200
     with pytest.raises(Refusal, match="gap"):
         forward(found, facts(), "T", waiting(found, target=transaction(2)))
+
+
+def test_appliers_whose_places_are_in_a_file_may_have_left_gaps() -> None:
+    class InFile(Persisted):
+        def variable(self, name: str) -> str | None:
+            own = {"relay_log_info_repository": "FILE", "replica_parallel_workers": "4"}
+            return own.get(name, "0" if "order" in name else super().variable(name))
+
+    found = read(cast("Session", InFile()), channel())
+    assert found.ahead == Place("", 0)
+    assert "not used (relay_log_info_repository)" in overtaken(found)
+    assert not list(differences(found, None, None))
 
 
 def test_where_a_forward_would_refuse_it_is_not_ready() -> None:

@@ -189,10 +189,11 @@ class Freeze(Action):
                 self._look_for_tables(name, state, listing, sought)
 
     def _look_for_time(self, name: str, state: State, oldest: find.Moment, before: float) -> None:
-        if oldest.latest <= before and state.ahead:
+        if oldest.latest <= before and state.ahead and state.ahead.file:
             self._late.append(f"{name}whether it is too late cannot be told: {overtaken(state)}")
         elif oldest.latest <= before:
             self._voice.say(f"{name}In time: changes of {utc(before)} have not been applied here.")
+            self._voice.mind([overtaken(state)] if state.ahead else ())
         elif oldest.earliest > before:
             self._late.append(f"{name}too late: changes of {utc(before)} have been applied here. {LEFT}")
         else:
@@ -204,10 +205,11 @@ class Freeze(Action):
             sure = tables.touches(one.tables.keys() - {ANY}, sought)
             in_time = "In time" if sure else "Perhaps in time"
             waits = f"{one.kind} of {', '.join(one.tables)} waits, as {one.name}"
-            if state.ahead and (not state.ahead.file or one.source.order < state.ahead.order):
+            if state.ahead and one.source.order < state.ahead.order:
                 self._late.append(f"{name}whether it is too late cannot be told: {waits}, but {overtaken(state)}")
             else:
                 self._voice.say(f"{name}{in_time}: {waits}.")
+                self._voice.mind([overtaken(state)] if state.ahead and not state.ahead.file else ())
             return
         doubts = {table: tables.unknown(self._session, table, listing.scan.tables) for table in self._tables}
         wrong = "; ".join(filter(None, doubts.values()))

@@ -113,8 +113,8 @@ def overtaken(state: State) -> str:
             " already"
         )
     return (
-        "parallel appliers may have applied already what waits: that cannot be told, as this account may not read"
-        " mysql.slave_worker_info"
+        "parallel appliers may have applied already what waits, as after a crash: mysql.slave_worker_info, which would"
+        " tell, cannot be read or is not used (relay_log_info_repository)"
     )
 
 
@@ -123,8 +123,8 @@ def differences(state: State, facts: Facts | None, first: Transaction | None) ->
     channel = state.channel
     if channel.sql_errno:
         yield f"the SQL thread stopped with error {channel.sql_errno}: {channel.sql_error}"
-    if gap := overtaken(state):
-        yield gap
+    if state.ahead and state.ahead.file:
+        yield overtaken(state)
     if facts is None:
         return
     now = phase(state, facts, first)

@@ -348,15 +348,15 @@ def read(session: Session, channel: Channel) -> State:
 
 
 def _ahead(session: Session, channel: Channel) -> Place | None:
-    say = session.say
-    if say.mariadb or channel.sql != "No" or session.variable("gtid_mode") == "ON":
+    if session.say.mariadb or channel.sql != "No" or session.variable("gtid_mode") == "ON":
         return None
-    of_channel = "" if say.needs_place else f" WHERE channel_name = {quoted(channel.name)}"
+    of_channel = "" if session.say.needs_place else f" WHERE channel_name = {quoted(channel.name)}"
     sql = f"SELECT master_log_name AS file, master_log_pos AS pos FROM mysql.slave_worker_info{of_channel}"  # noqa: S608
-    try:
+    rows = None
+    with suppress(Refused):
         rows = session.rows(sql, "asking how far the appliers have got")
-    except Refused:
-        word = in_variables(say.numbers)
+    if rows is None or session.variable("relay_log_info_repository") == "FILE":
+        word = in_variables(session.say.numbers)
         several = _int(session.variable(f"{word}_parallel_workers")) > 1
         return NOWHERE if several and session.variable(f"{word}_preserve_commit_order") != "1" else None
     furthest = max((Place(row["file"], _int(row["pos"])) for row in rows), key=lambda one: one.order, default=NOWHERE)
