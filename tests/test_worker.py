@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from argparse import Namespace
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ import pytest
 from conftest import Command, wait_until
 from listeners import HEALTHY, PASSWORD, dripping, error, greeting, listening, living, silent
 
+from check_delayed_repl.commands.worker import _newest
 from check_delayed_repl.configfile import Replica
 from check_delayed_repl.history import open_history
 from check_delayed_repl.observe.target import Target
@@ -407,3 +409,13 @@ def test_what_cannot_be_published_to_is_told_at_the_start(
     assert (run.returncode, run.stdout) == (3, "")
     assert re.search(says.format(**words), run.stderr)
     assert run.stderr.count("\n") <= 2
+
+
+def test_a_damaged_sample_is_in_no_other_replica_s_way(tmp_path: Path) -> None:
+    where = str(tmp_path / "h.db")
+    with open_history(where, time.monotonic() + 30) as history:
+        history.add_samples([(name, Sample(1.0, 1.0, source_id=7)) for name in ("a", "b")])
+        history._write(lambda: history._run("UPDATE sample SET source_id = 'damaged' WHERE replica = 1"))
+    sampled = [Replica(name, Target()) for name in ("a", "b")]
+    newest = _newest(Namespace(history=where, timeout=5.0), sampled)
+    assert {name: sample and sample.source_id for name, sample in newest.items()} == {"b": 7}

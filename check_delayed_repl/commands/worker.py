@@ -151,9 +151,12 @@ def _only_at_the_start(args: argparse.Namespace, again: argparse.Namespace) -> l
 
 def _newest(args: argparse.Namespace, sampled: list[Replica]) -> dict[str, Sample | None]:
     """What the history knows of replicas that are to be sampled, if it can be read."""
+    found: dict[str, Sample | None] = {}
     with suppress(HistoryUnavailable), open_history(args.history, time.monotonic() + args.timeout) as history:
-        return {replica.name: history.newest_sample(replica.name) for replica in sampled}
-    return {}
+        for replica in sampled:
+            with suppress(HistoryUnavailable):  # a damaged sample says nothing of the others
+                found[replica.name] = history.newest_sample(replica.name)
+    return found
 
 
 def _allow_files(wanted: int) -> None:
