@@ -435,6 +435,28 @@ def test_the_client_is_that_of_the_family_that_was_seen(identity: str | None, cl
         assert said[0].startswith((f"{client} --host=db1", f"journalctl -u {client} "))
 
 
+def starts_applying(command: str) -> bool:
+    return (command.startswith("START ") and "IO_THREAD" not in command) or command.startswith("pt-slave-delay ")
+
+
+def stopped_at(setting: int) -> Diagnosis:
+    stood = {"sql": "No", "sql_remaining": None, "sql_delay": setting}
+    return scene(line(100.0, **stood), MARIADB, place=Place("relay.7", 9, gtid=True))
+
+
+@pytest.mark.parametrize("picture", [lambda: stopped_at(0), lambda: stopped_at(30), *SCENES.values()])
+def test_no_place_is_named_behind_what_starts_the_sql_thread(picture: Any) -> None:
+    """Done in their order, the steps would apply twice what has been applied since."""
+    said = commands(picture())
+    places = [number for number, each in enumerate(said) if "RELAY_LOG_FILE" in each]
+    assert not any(starts_applying(each) for each in said[: max(places, default=0)])
+
+
+def test_the_delay_that_is_meant_is_set_where_the_sql_thread_is_stopped() -> None:
+    for setting in (0, 30):
+        assert any("MASTER_DELAY = 7200, RELAY_LOG_FILE" in each for each in commands(stopped_at(setting)))
+
+
 def test_nobody_reconnects_a_replica_whose_sql_thread_is_stopped() -> None:
     """A MariaDB in GTID mode would throw away what waits: explain does not know which one it is."""
     (step,) = (each for each in general_steps("source-log-stale") if any("STOP" in line for line in each.commands))

@@ -111,19 +111,19 @@ def _out_of_bounds(p: Diagnosis) -> tuple[Step, ...]:
         return (ZONE, SHOW_ROWS)
     if seen is not None and seen.sql is not None and not p.native:
         again = f"pt-slave-delay --defaults-file /etc/mysql/slave-delay.cnf --delay {s.meant_delay(p)} --daemonize"
-        steps = [Step("Stop applying until it is delayed again:", "{stop_sql}", lambda p: below and not s.stopped(p))]
         auto = p.limits.delay_mode == "auto"
-        if not auto or p.dialect is None or p.dialect.slave_delay:
+        tool = not auto or p.dialect is None or p.dialect.slave_delay
+        until = "pt-slave-delay does it again" if tool else "the delay is set again"
+        steps = [Step(f"Stop applying until {until}:", "{stop_sql}", lambda p: below and not s.stopped(p))]
+        if auto and seen.sql_delay is not None:
+            # Of a setting that was lost before the history began, nobody can tell. Before anything starts the thread.
+            first, *others = s.set_delay(p, s.meant_delay(p))
+            about = f"If the server itself is meant to delay, which it does not: {first.text}"
+            steps += [first._replace(text=about), *others]
+        if tool:
             steps += [
                 Step("pt-slave-delay applies this delay. See whether it runs:", "pgrep -af pt-slave-delay"),
                 Step("If it has died, start it again:", again),
-            ]
-        if auto and seen.sql_delay is not None:
-            # Of a setting that was lost before the history began, nobody can tell.
-            first, *others = s.set_delay(p, s.meant_delay(p))
-            steps += [
-                first._replace(text=f"If the server itself is meant to delay, which it does not: {first.text}"),
-                *others,
             ]
         return (*steps, *(() if below else CATCHING_UP))
     if below:
@@ -136,6 +136,12 @@ def _out_of_bounds(p: Diagnosis) -> tuple[Step, ...]:
         *CATCHING_UP,
         Step("If planned work is the cause, record it:", "delayed-repl job start --kind backup{replica}{history}"),
     )
+
+
+def _unless_meant(p: Diagnosis) -> tuple[Step, ...]:
+    first, *others = s.set_delay(p, s.meant_delay(p))
+    about = f"If {{setting}} is not meant, and it was not stopped to save what a mistake destroyed: {first.text}"
+    return (first._replace(text=about), *others)
 
 
 STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
@@ -226,8 +232,9 @@ STEPS: dict[str, tuple[Step | Callable[[Diagnosis], tuple[Step, ...]], ...]] = {
         Step("If it stays Connecting, the status or the error log says why:", "{status}"),
     ),
     "sql-stopped": (
+        # Before the START: behind it, the place that is named would be an old one.
+        lambda p: _unless_meant(p) if s.limits_do_not_fit(p) else (),
         s.start("SQL_THREAD", ON_PURPOSE),
-        lambda p: s.set_delay(p, s.meant_delay(p)) if s.limits_do_not_fit(p) else (),
     ),
     "local-heartbeat-stale": (
         ZONE,
