@@ -9,7 +9,7 @@ import pytest
 
 from check_delayed_repl.tool import run
 
-from .servers import ROOT_PASSWORD, Family, Kit, Server, literal
+from .servers import ROOT_PASSWORD, Family, Kit, Server, literal, wait_until
 
 pytestmark = pytest.mark.essential
 
@@ -26,20 +26,20 @@ TABLE = "beats-of$here.it$s"
 def server(kit: Kit, fault_family: Family) -> Iterator[Server]:
     made = kit.server(fault_family, *HARD, name="hard")
     made.sql("DO 0", *POLICY.get(fault_family, ()))
-    login = f"[client]\nuser = root\npassword = {ROOT_PASSWORD}\nsocket = /run/mysqld/mysqld.sock\n"
-    made.put_files({"/root/.my.cnf": login}, mode=0o600)
     yield made
     made.close()
 
 
-def granted(server: Server, capsys: pytest.CaptureFixture[str], *options: str) -> str:
+def granted(server: Server, capsys: pytest.CaptureFixture[str], *options: str, table: str = TABLE) -> str:
     login = ("-H", server.host, "-P", str(server.port), "-u", "root", f"-p{ROOT_PASSWORD}")
     roles = (word for role in ROLES for word in ("--for", role))
-    assert run(["grants", *login, *roles, "--heartbeat-table", TABLE, *options]) == 0
+    assert run(["grants", *login, *roles, "--heartbeat-table", table, *options]) == 0
     return capsys.readouterr().out
 
 
 def piped(server: Server, text: str) -> str:
+    login = f"[client]\nuser = root\npassword = {ROOT_PASSWORD}\nsocket = /run/mysqld/mysqld.sock\n"
+    server.put_files({"/root/.my.cnf": login}, mode=0o600)
     server.put_files({"/tmp/accounts.sql": text})
     client = "mariadb" if server.kind == "mariadb" else "mysql"
     return server.run(f"{client} < /tmp/accounts.sql").output
@@ -69,3 +69,19 @@ def test_piped_twice(server: Server, capsys: pytest.CaptureFixture[str]) -> None
                     assert not [user for user, password in secrets.items() if password in log]
         named = server.sql("SELECT DISTINCT host FROM mysql.user WHERE user = 'delay_check'")
         assert len(named) == 4
+
+
+@pytest.mark.essential("mariadb")
+def test_on_a_source_it_stops_no_replica(kit: Kit, fault_family: Family, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither one that filters by database, nor one that lacks an account which the source was given by itself."""
+    only = [f"--replicate-do-db={name}" for name in ("percona", "app")]
+    pair = kit.pair(fault_family, delay=0, heartbeats=False, replica_options=only)
+    pair.source.unlogged("CREATE USER delay_check@'%' IDENTIFIED BY 'aA1-of-the-source-alone'")
+    for _ in range(2):
+        text = granted(pair.source, capsys, "--account-host", "%", table="percona.heartbeat")
+        for script in (text, text):
+            piped(pair.source, script)
+    pair.source.sql("INSERT INTO percona.heartbeat (ts, server_id) VALUES ('2026-01-01T00:00:00', 1)")
+    wait_until(lambda: pair.replica.value("SELECT server_id FROM percona.heartbeat") == 1, 20, "the row arrives")
+    assert pair.replica.threads() == ("Yes", "Yes")
+    pair.close()
