@@ -540,6 +540,29 @@ def test_a_history_that_is_out_of_reach_is_told_of_every_replica(fleet: Fleet) -
     fleet.expect(a="in-range", b="in-range")
 
 
+def test_what_was_judged_before_stands_for_nothing_while_a_long_history_is_read(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, folding = [True], judging_module.folding
+
+    def long(*what: object) -> Iterator[None]:
+        while reading:
+            time.sleep(0.01)
+            yield
+        return (yield from folding(*what))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(judging_module, "folding", long)
+    monkeypatch.setattr(judging_module, "CATCH_UP_S", 0.05)
+    monkeypatch.setattr(module, "AGED_S", 0.5)
+    fleet.publisher.replace(tuple(published(name, limits=LIMITS) for name in "ab"))
+    wait_until(lambda: "delayed_repl_state" not in fleet.metrics.read_text(), fleet.metrics.read_text)
+    fleet.monitor.taken.clear()
+    time.sleep(2 * INTERVAL_S)
+    assert fleet.monitor.taken == []
+    reading.clear()
+    fleet.expect(a="in-range", b="in-range")
+
+
 def test_a_fault_of_the_judge_is_no_ok(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
         broken.setattr("check_delayed_repl.judge.fold.Fold.verdict", lambda *_, **__: 1 / 0)

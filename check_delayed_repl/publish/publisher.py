@@ -29,7 +29,8 @@ RENEW_S, ASK_S = 10.0, 1.0
 ROUND_S = 0.5
 """Between two rounds of judging."""
 AGED_S = 15.0
-"""A verdict is made anew with every record that arrives, and where none does, at least this often."""
+"""A verdict is made anew with every record that arrives, and where none does, at least this often. One that is twice as
+old, because a long history is being read by other limits, is handed over no more: the monitor notices the silence."""
 FILE_S = 5.0
 """The metrics file is written at most this often, unless a state changes."""
 
@@ -134,6 +135,8 @@ class Publisher(threading.Thread):
                 latest.result, latest.judged = Result(each, _unknown(condition, trouble, latest.result)), -inf
             elif each.name in verdicts:
                 latest.result, latest.judged = Result(each, verdicts[each.name]), now
+            elif -inf < latest.judged < now - 2 * AGED_S:
+                latest.result = None
         # At once: whoever asks for the metrics meanwhile gets the whole fleet.
         self._latest = taken
         if self._mine:
