@@ -43,7 +43,7 @@ from check_delayed_repl.diagnose.advice import advise, general_steps, steps_for
 from check_delayed_repl.diagnose.picture import Diagnosis, certainty
 from check_delayed_repl.diagnose.screen import to_ascii
 from check_delayed_repl.diagnose.server import _place
-from check_delayed_repl.diagnose.steps import freeze
+from check_delayed_repl.diagnose.steps import freeze, set_delay
 from check_delayed_repl.diagnose.text import WIDTH, Screen, humane
 from check_delayed_repl.given import Call, call_from
 from check_delayed_repl.given import joined as in_shell
@@ -363,6 +363,13 @@ def test_a_thread_starts_without_losing_what_waits() -> None:
         "START SLAVE;",
     )
     assert not steps_for("io-stopped", both)[0].commands, "they start together"
+    killed = scene(line(io="No", sql="No", source_log=None, relay_log=STILL, sql_remaining=None), MARIADB, place=place)
+    (anew,) = [step for step in steps_for("sql-stopped", killed) if step.commands == ("START SLAVE;",)]
+    assert "the source still has its binary logs" in anew.text
+    assert "RELAY_LOG" not in str(steps_for("sql-stopped", killed))
+    (lost,) = set_delay(killed, 7200)
+    assert lost.commands == ("STOP SLAVE;", "CHANGE MASTER TO MASTER_DELAY = 7200;", "START SLAVE;")
+    assert "throws away" in lost.text
     for place_known in (place._replace(gtid=False), None):
         picture = scene(line(io="No", sql="No", relay_log=STILL, sql_remaining=None), MARIADB, place=place_known)
         told = steps_for("sql-stopped", picture)[0]

@@ -197,6 +197,18 @@ ASK_THERE = (
 )
 
 
+ANEW = (
+    "The server has forgotten what it had fetched. A START throws away what waits, and fetches it anew: see first that "
+    "the source still has its binary logs since then. If not, delayed-repl rescue saves it"
+)
+
+
+def forgetful(p: Diagnosis) -> bool:
+    """A MariaDB by GTID that was killed, and would die of a place in the relay log: of its source's, it has none."""
+    both = p.seen is not None and p.seen.source_log is None and (p.seen.io, p.seen.sql) == ("No", "No")
+    return both and p.dialect is not None and p.dialect.mariadb and p.place is not None and p.place.gtid
+
+
 def start(thread: str, text: str) -> Callable[[Diagnosis], tuple[Step, ...]]:
     """Starts a thread. A MariaDB in GTID mode throws away what waits if both were stopped, unless it is told where."""
 
@@ -216,6 +228,8 @@ def start(thread: str, text: str) -> Callable[[Diagnosis], tuple[Step, ...]]:
         if thread == "IO_THREAD" and p.has("sql-stopped", "sql-error"):
             return (Step(f"{text.rstrip(':')}, together with the SQL thread: see there."),)
         both = "" if thread == "SQL_THREAD" else thread
+        if forgetful(p):
+            return (Step(f"{ANEW}. {text}", (ended(dialect.start(both)),)),)
         there = (ended(dialect.change_at(seen.sql_delay, place)), ended(dialect.start(both)))
         return (Step(text, there), BY_POSITION)
 
@@ -235,6 +249,8 @@ def set_delay(p: Diagnosis, seconds: int) -> tuple[Step, ...]:
     if not dialect.needs_place and stuck(p):
         only = "Not while the IO thread stops with an error: what waits would be lost. Once it runs"
         return (Step(f"{only}, run this again: it prints how to set {to}:", again),)
+    if forgetful(p):
+        return (Step(f"{ANEW}. {then}:", tuple(map(ended, dialect.set_delay(seconds, None)))),)
     statements = dialect.set_delay(seconds, place)
     unless = ", unless it has run since" if dialect.needs_place else ", keeping what waits"
     if not dialect.needs_place and p.seen is not None and p.seen.io == "No":
