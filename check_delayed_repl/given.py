@@ -81,6 +81,9 @@ def call_from(args: argparse.Namespace) -> Call:
     kept = args.history or os.environ.get(LOCATION_VARIABLE)
     if kept and not is_url(kept):
         kept = _whole(kept)
+    place = without_password(kept or "")
+    if kept and place != kept and not args.history:
+        place = Shell(f'"${LOCATION_VARIABLE}"')  # its password, too, is left to the shell
     default = None
     with suppress(HistoryUnavailable):
         default = default_file()
@@ -88,7 +91,7 @@ def call_from(args: argparse.Namespace) -> Call:
     return Call(
         tuple(connection),
         tuple(_given(args, (*LIMITS, *TREND))),
-        ("--history", without_password(kept)) if kept and not by_file else (),
+        ("--history", place) if kept and not by_file else (),
         tuple(client),
         kept or default,
         target.heartbeat_table,

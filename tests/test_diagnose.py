@@ -625,6 +625,17 @@ def test_the_servers_own_client_goes_where_the_check_does(
         assert read_options(str(read), ("client",)) == {"host": "db1", "password": "geheim!"}
 
 
+def test_a_password_in_the_environments_history_is_left_to_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it, the command that is pasted was refused, where one without --history went well."""
+    for url, word in (
+        ("mysql://me:geheim!@db1/h?ssl-mode=required", f'"${LOCATION_VARIABLE}"'),
+        ("mysql://me@db1/h?defaults-file=/f", "'mysql://me@db1/h?defaults-file=/f'"),
+    ):
+        monkeypatch.setenv(LOCATION_VARIABLE, url)
+        call = call_from(parsed(command_parser("diagnose")[0], ["-H", "db1"]))
+        assert in_shell(call.history) == f"--history {word}"
+
+
 def peer(**other: Any) -> Any:
     """Five samples, a second apart, of a replica with a delay of 8 s; `age` of the heartbeat at the last one."""
     age, grows = other.pop("age"), other.pop("grows", False)
