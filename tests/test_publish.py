@@ -516,6 +516,16 @@ def test_at_each_change_and_at_least_every_interval(fleet: Fleet) -> None:
     assert time.monotonic() - began > 1.5 * INTERVAL_S
 
 
+def test_the_first_sample_of_a_replica_is_waited_for(fleet: Fleet) -> None:
+    slow, quick = Limits(), Limits(max_last_seen=1.0)
+    before = fleet.publisher._replicas
+    fleet.publisher.replace((*before, published("new", limits=slow), published("never", limits=quick)))
+    fleet.expect(a="in-range", b="in-range", never="worker-missing")
+    fleet.sample("new")
+    fleet.expect(a="in-range", b="in-range", never="worker-missing", new="in-range")
+    assert {one.verdict.condition for one in fleet.monitor.taken if one.replica.name == "new"} == {"in-range"}
+
+
 def test_a_job_of_others_and_its_budget_are_seen_without_a_sample(fleet: Fleet) -> None:
     now = time.time()
     fleet.history.add_job("a", JobLine(now, "b1", "backup", now))
