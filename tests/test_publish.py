@@ -519,11 +519,15 @@ def test_at_each_change_and_at_least_every_interval(fleet: Fleet) -> None:
 def test_the_first_sample_of_a_replica_is_waited_for(fleet: Fleet) -> None:
     slow, quick = Limits(), Limits(max_last_seen=1.0)
     before = fleet.publisher._replicas
-    fleet.publisher.replace((*before, published("new", limits=slow), published("never", limits=quick)))
+    fleet.history.add_samples([("again", Sample(time.time() - 300, 7200.0))])
+    later = (published("new", limits=slow), published("again", limits=slow), published("never", limits=quick))
+    fleet.publisher.replace((*before, *later))
     fleet.expect(a="in-range", b="in-range", never="worker-missing")
     fleet.sample("new")
-    fleet.expect(a="in-range", b="in-range", never="worker-missing", new="in-range")
-    assert {one.verdict.condition for one in fleet.monitor.taken if one.replica.name == "new"} == {"in-range"}
+    fleet.sample("again")
+    fleet.expect(a="in-range", b="in-range", never="worker-missing", new="in-range", again="in-range")
+    said = {one.verdict.condition for one in fleet.monitor.taken if one.replica.name in ("new", "again")}
+    assert said == {"in-range"}
 
 
 def test_a_job_of_others_and_its_budget_are_seen_without_a_sample(fleet: Fleet) -> None:
