@@ -34,7 +34,7 @@ from check_delayed_repl.rescue.report import Report, Voice
 from check_delayed_repl.rescue.run import Failed, Runner, Stopped
 from check_delayed_repl.rescue.standing import by_hand, differences, next_step, overtaken, phase
 from check_delayed_repl.rescue.state import Gtids, Session, State, read
-from check_delayed_repl.rescue.tables import access, called
+from check_delayed_repl.rescue.tables import access, called, here
 
 MYSQL, MARIADB, OLD = "9.7.4", "10.11.6-MariaDB-log", "5.6.24"
 UNTIL = "UNTIL RELAY_LOG_FILE = 'relay.000002', RELAY_LOG_POS = 900"
@@ -345,6 +345,20 @@ def test_names_of_databases_that_are_renamed(names: str) -> None:
     assert called(server, ["app.t", "shop.u", "other.v", "y.*"], here=True) == ["shop.t"]
     assert called(server, ["app.t", "shop.u", "other.v", "y.*"], here=False) == ["app.u", "x.*"]
     assert called(state(MYSQL), ["app.t"], here=True) == []
+
+
+@pytest.mark.parametrize(("number", "there"), [(1146, "shop.t"), (1142, "shop.t"), (0, "app.t")])
+def test_a_source_s_name_is_not_one_here_where_this_account_may_read_nothing(number: int, there: str) -> None:
+    class Asked:
+        connection = SimpleNamespace(open=True)
+
+        def ask(self, sql: str, _: str) -> Answer:
+            if number and sql.startswith("SELECT"):
+                raise Refused(number, "refused")
+            return Answer([], [])
+
+    server = state(MARIADB, renamed="app->shop")
+    assert here(cast("Session", Asked()), server, ["app.t", "shop.u"]) == [there, "shop.u"]
 
 
 def test_what_a_killed_mariadb_has_forgotten() -> None:

@@ -105,7 +105,7 @@ class Rescue(Action):
             one = listing.found[0].transaction
             self._next(Next("the plan for the first of these", ("forward", one.name)))
         else:
-            for table in self._tables:
+            for table in tables.here(self._session, self._state, self._tables):
                 if why := tables.unknown(self._session, table, listing.scan.tables):
                     voice.say(f"Mistyped? {why}.")
             self._tables = []

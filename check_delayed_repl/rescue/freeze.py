@@ -211,7 +211,8 @@ class Freeze(Action):
                 self._voice.say(f"{name}{in_time}: {waits}.")
                 self._voice.mind([overtaken(state)] if state.ahead and not state.ahead.file else ())
             return
-        doubts = {table: tables.unknown(self._session, table, listing.scan.tables) for table in self._tables}
+        here = tables.here(self._session, state, self._tables)
+        doubts = {table: tables.unknown(self._session, table, listing.scan.tables) for table in here}
         wrong = "; ".join(filter(None, doubts.values()))
         broken = f" NOT ALL OF IT can be read: {listing.scan.broken}." if listing.scan.broken else ""
         self._late.append(

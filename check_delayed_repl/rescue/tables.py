@@ -75,11 +75,11 @@ def sought(session: Session, state: State, tables: Sequence[str]) -> tuple[list[
 
 
 def here(session: Session, state: State, tables: Sequence[str]) -> list[str]:
-    """As they are called here, where a name is the source's."""
+    """As they are called here: where a name can be the source's, it is, unless this account sees a table by it."""
     found: list[str] = []
     for table in tables:
         renamed = called(state, [table], here=True)
-        found += renamed if renamed and access(session, table) == "absent" else [table]
+        found += renamed if renamed and access(session, table) != "readable" else [table]
     return list(dict.fromkeys(found))
 
 

@@ -640,9 +640,13 @@ def test_a_database_that_has_another_name_here(scene: Scene) -> None:
         assert "In time: drop of app.orders waits" in frozen.out, frozen
         assert "other names here" in frozen.out
         (target,) = {scene.target("--kind", "drop", "--table", name) for name in ("app.orders", "shop.orders")}
+        assert "Mistyped" not in scene.run("find", "--table", "app.lines").out
         done = scene.json("forward", target, "--execute", "--verify", "--table", "app.orders")
         assert done["tables"] == [{"name": "shop.orders", "count": before[0], "checksum": before[1]}]
         assert " shop orders " in done["dump"]
+        replica.unlogged(*scene.rescuer(RESCUER))
+        scene.login = RESCUER  # who may not read a table
+        assert " shop orders " in scene.json("status", "--table", "app.orders")["dump"]
     finally:
         replica.stop_sql()
         replica.sql(rewrite.format(none))
