@@ -338,6 +338,11 @@ class Rescue(Action):
             self._end(record, facts)
             report.phase = "resumed"
             self._voice.say("The rescue is over: its record and its job have ended. Nothing was started.")
+            if facts.persisted:
+                report.reasons.append(
+                    "a restart will start no replication here, as the rescue has set it; once no other rescue goes on"
+                    f" here, this takes it back: {plan.take_back(self._session.say)}"
+                )
             return True
         report.reasons.append("what waited here is gone; it can only be fetched again, from a source that still has it")
         self._next(Next("end the rescue's record and job, which starts nothing", ("resume", "--execute")))

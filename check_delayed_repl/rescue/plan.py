@@ -106,6 +106,11 @@ def gaps(say: Dialect) -> str:
     )
 
 
+def take_back(say: Dialect) -> str:
+    """Lets replication start after a restart again."""
+    return f"RESET PERSIST IF EXISTS skip_{in_variables(say.numbers)}_start"
+
+
 def missing(state: State) -> list[str]:
     """The rights that acting needs and the account has not."""
     if state.mariadb:
@@ -347,8 +352,7 @@ def resume(
         names = ", ".join(map(repr, beside))
         notes.append(f"after a restart replication stays stopped until the rescue of channel {names} is over")
     elif facts and facts.persisted and state.stays_stopped:
-        skip = f"skip_{in_variables(state.say.numbers)}_start"
-        steps.add(TAKE_BACK, f"RESET PERSIST IF EXISTS {skip}")
+        steps.add(TAKE_BACK, take_back(state.say))
     placed = any(step.name == "set the delay" for step in steps.found)
     by_gtid = channel.gtid or (facts is not None and facts.gtid)
     if by_gtid and state.pins and (placed or not channel.gtid) and channel.fetched.file:

@@ -260,6 +260,21 @@ def test_a_change_and_a_reset_by_hand(scene: Scene) -> None:
     assert "The rescue is over" in scene.paste(status["next"]).out
 
 
+@pytest.mark.long
+def test_a_promotion_leaves_nothing_behind_unsaid(scene: Scene) -> None:
+    """What a forward has persisted would keep whatever replicates here later from starting."""
+    if scene.mariadb:
+        pytest.skip("it has nothing to persist")
+    scene.source.sql("INSERT INTO app.stock (v, n) VALUES ('x', 1)", MISTAKES["drop"])
+    scene.fetched()
+    scene.json("freeze")
+    scene.json("forward", scene.target("--kind", "drop"), "--execute")
+    scene.replica.sql("STOP REPLICA", "RESET REPLICA ALL")
+    (reason,) = scene.json("resume", "--execute")["reasons"]
+    scene.replica.sql(reason.split("takes it back: ")[1])
+    assert not scene.replica.sql("SELECT * FROM performance_schema.persisted_variables")
+
+
 def test_a_freeze_whose_reader_is_gone_and_a_relay_log_that_is_torn(scene: Scene) -> None:
     replica = scene.replica
     before = scene.tables(scene.source)
