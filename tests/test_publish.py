@@ -530,6 +530,17 @@ def test_the_first_sample_of_a_replica_is_waited_for(fleet: Fleet) -> None:
     assert said == {"in-range"}
 
 
+def test_while_a_first_sample_is_waited_for_an_old_one_is_not_said_to_be_right(fleet: Fleet) -> None:
+    seen = time.time() - 2.5
+    fleet.history.add_samples([("again", Sample(seen, 7200.0))])
+    fleet.publisher.replace((*fleet.publisher._replicas, published("again", limits=Limits(max_last_seen=4.0))))
+    fleet.expect(a="in-range", b="in-range", again="in-range")
+    wait_until(lambda: time.time() > seen + 4.0 + 2 * module.ROUND_S)
+    fleet.monitor.taken.clear()
+    fleet.expect(a="in-range", b="in-range", again="worker-missing")
+    assert {one.verdict.condition for one in fleet.monitor.taken if one.replica.name == "again"} == {"worker-missing"}
+
+
 def test_a_job_of_others_and_its_budget_are_seen_without_a_sample(fleet: Fleet) -> None:
     now = time.time()
     fleet.history.add_job("a", JobLine(now, "b1", "backup", now))

@@ -136,7 +136,8 @@ class Publisher(threading.Thread):
                 latest.result, latest.judged = Result(each, _unknown(condition, trouble, latest.result)), -inf
             elif each.name in verdicts:
                 if verdicts[each.name].condition == "worker-missing" and now - latest.since < each.limits.max_last_seen:
-                    continue  # this one has just begun: its first sample is on its way
+                    latest.result = None  # this one has just begun: its first sample is on its way
+                    continue
                 latest.result, latest.judged = Result(each, verdicts[each.name]), now
             elif -inf < latest.judged < now - 2 * AGED_S:
                 latest.result = None
