@@ -370,6 +370,11 @@ def test_a_damaged_sample_is_in_no_other_replica_s_way(tmp_path: Path) -> None:
             assert judging.verdicts(followed, due=(), now=now) == {}, "it is tried again when it is due"
             history.add_records("b", [Sample(now, 7200.0)])
             assert set(judging.verdicts(followed, due=(), now=now)) == {"b"}
+        history.add_records("a", [Sample(T + 13, 7200.0)])
+        last = "(SELECT MAX(arrival) FROM sample)"
+        history._write(partial(history._run, f"UPDATE sample SET delay = 'abc' WHERE arrival = {last}"))
+        found = judging.verdicts(followed, due=(), now=T + 13)
+        assert {name: one.condition for name, one in found.items()} == {"a": "history-unavailable", "b": "in-range"}
     judging.close()
 
 

@@ -66,7 +66,14 @@ class Judging:
             self._follow(replicas)
             again = [name for name in self._unreadable if due is None or name in due]
             self._behind += [(self._unreadable.pop(name)[0], None) for name in again]
-            changed = self._take_in(history) | self._catch_up(history)
+            changed: set[str] = set()
+            try:
+                changed = self._take_in(history)
+            except HistoryUnavailable:
+                # A damaged record tells on its own replica alone, unless nothing can be read at all.
+                self._begin_anew(history.place())
+                self._follow(replicas)
+            changed |= self._catch_up(history)
             now = history.now() if now is None else now
         wanted = self._followed if due is None else changed.union(due)
         found = {name: self._followed[name].fold.verdict(now, worker=True) for name in wanted if name in self._followed}
@@ -97,11 +104,14 @@ class Judging:
             place = history.place()
             if before is None or place[1] != self._place[1] or place[0] < self._place[0]:
                 # Samples have been taken back, or an older copy is in its place: the folds have what it has not.
-                self._replicas, self._followed, self._place = (), {}, place
+                self._begin_anew(place)
             yield history
         except HistoryUnavailable:
             self.close()
             raise
+
+    def _begin_anew(self, place: tuple[int, int]) -> None:
+        self._replicas, self._followed, self._place = (), {}, place
 
     def _follow(self, replicas: Sequence[Replica]) -> None:
         """Goes on with all that are followed already under the same limits; the others are behind."""
