@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from operator import attrgetter, lt
 
-from check_delayed_repl.judge.findings import MAX_AHEAD, native
+from check_delayed_repl.judge.findings import MAX_AHEAD
 from check_delayed_repl.judge.fold import Fold
 from check_delayed_repl.records import Record, Sample
 
@@ -50,7 +50,7 @@ def _calm(block: Sequence[Sample], fold: Fold) -> bool:
     if {*map(STILL, block)} != {STILL(last)} or last.io not in (None, "Yes"):
         return False
     threads = {last.sql, *[s.sql for s in block]}
-    if len(threads) > 1 and (native(seen, limits) or not threads <= {"Yes", "No"}):
+    if len(threads) > 1 and (seen.native or limits.delay_mode == "native" or not threads <= {"Yes", "No"}):
         return False
     ages = [s.local for s in block if s.local is not None]
     if ages and limits.local_heartbeat:

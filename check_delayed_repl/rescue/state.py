@@ -214,9 +214,8 @@ class Session:
         return rows_of(self.ask(sql, purpose))
 
     def events(self, sql: str, limit: int) -> list[Row]:
-        """Rows whose last value may be of any size, cut to what is of use. Raises TooMuch where many are large: what
-        the server sends it sends under a lock.
-        """
+        """Rows whose last value may be of any size, cut to what is of use. Raises TooMuch where many are large: the
+        server sends them under a lock."""
         connection = self.connection
         connection.until(time.monotonic() + self.timeout)
         if limit <= SMALL_PAGE:
@@ -313,20 +312,21 @@ def read(session: Session, channel: Channel) -> State:
     mariadb, numbers = session.say.mariadb, session.say.numbers
     executed = variable("gtid_binlog_state" if mariadb else "gtid_executed") or ""
     rights = _rights(session)
-    stays = None if mariadb else False
-    may_persist = False
+    stays, may_persist = None if mariadb else False, False
     if not mariadb and numbers >= (8, 0, 0):
         skip = f"skip_{in_variables(numbers)}_start"
         stays = variable(skip) == "1"
         if variable("persisted_globals_load") == "1":
-            kept = f"SELECT VARIABLE_VALUE FROM performance_schema.persisted_variables WHERE VARIABLE_NAME = '{skip}'"  # noqa: S608
+            # What was persisted at the start and has been taken back since holds no longer than this run of the server.
+            kept = (
+                "SELECT IF(VARIABLE_SOURCE = 'PERSISTED' AND VARIABLE_VALUE IS NULL, 'OFF', VARIABLE_VALUE)"  # noqa: S608
+                " FROM performance_schema.variables_info LEFT JOIN performance_schema.persisted_variables"
+                f" USING (VARIABLE_NAME) WHERE VARIABLE_NAME = '{skip}'"
+            )
             with suppress(Refused):
                 stays = (session.value(kept, "reading what is persisted") or str(stays)).upper() in ("ON", "TRUE")
-            may_persist = (
-                rights is None
-                or "ALL PRIVILEGES" in rights
-                or {"SYSTEM_VARIABLES_ADMIN", "PERSIST_RO_VARIABLES_ADMIN"} <= rights
-            )
+            needed = {"SYSTEM_VARIABLES_ADMIN", "PERSIST_RO_VARIABLES_ADMIN"}
+            may_persist = rights is None or "ALL PRIVILEGES" in rights or needed <= rights
     clock = session.value("SELECT UNIX_TIMESTAMP(SYSDATE(6))", "reading its clock")
     try:
         now, applied = float(clock or 0), Gtids.of(executed)

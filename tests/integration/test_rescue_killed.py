@@ -200,6 +200,11 @@ def test_what_keeps_two_channels_stopped_is_taken_back_by_the_last(scene: Scene)
     if scene.mariadb:
         pytest.skip("it can keep nothing stopped")
     kept = "SELECT 1 FROM performance_schema.persisted_variables WHERE VARIABLE_NAME = 'skip_replica_start'"
+    # As an earlier rescue leaves it that a restart has come between: it holds until the next restart.
+    scene.replica.sql("SET PERSIST_ONLY skip_replica_start = ON")
+    scene.replica.stop()
+    scene.replica.start()
+    scene.replica.sql("RESET PERSIST skip_replica_start", "START REPLICA")
     scene.replica.sql(
         "CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'nowhere', SOURCE_LOG_FILE = 'bin.000001', SOURCE_LOG_POS = 4"
         " FOR CHANNEL 'b'",
