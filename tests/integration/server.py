@@ -326,7 +326,7 @@ class Server(Machine):
 
     def forget_replication(self) -> None:
         """Stop and remove every channel, and forget every GTID and binary log: this server never replicated."""
-        for channel in self.statuses():
+        for channel in sorted(self.statuses(), reverse=True):  # without a name is last: MySQL takes it for all
             self.stop_all(channel)
             self.replication("RESET", "ALL", channel)
         self.reset_logs()
