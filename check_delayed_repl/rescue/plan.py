@@ -236,6 +236,8 @@ def forward(state: State, facts: Facts | None, name: str, found: Waiting) -> Pla
         raise Refusal(f"{name} is not whole: its end has not been fetched")
     if found.beyond:
         raise Refusal(f"parallel appliers have applied transactions behind {name}: the gap cannot be filled exactly")
+    if state.ahead and target.source.order < state.ahead.order:
+        raise Refusal(gaps(state.say))
     if found.passes:
         raise Refusal(f"{found.passes}, the target so far, waits before {name} and would be applied: skip it first")
     if channel.sql != "No" and not state.held:
@@ -244,8 +246,6 @@ def forward(state: State, facts: Facts | None, name: str, found: Waiting) -> Pla
         raise Refusal(f"the SQL thread runs again, and {name} has not been applied yet", FREEZE)
     then = Next("after that", ("forward", name, "--execute"))
     _check(state, found.first, then, bool(found.repeated and facts and facts.phase == "forwarding"))
-    if state.ahead and state.ahead.file:
-        raise Refusal(gaps(state.say))  # with a gap, the server refuses each CHANGE, too
     assert found.first is not None
     _refuse_to_pass_over(state, found.first, found.gap)
     return _forward(state, facts, found, found.first, target)
