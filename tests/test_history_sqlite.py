@@ -489,6 +489,22 @@ def test_permissions(tmp_path: Path, path: str) -> None:
     tmp_path.chmod(0o755)
 
 
+def test_replaced_while_it_is_opened(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened(path + ".kept").add_sample(R, full(1.0))
+    connect = sqlite3.connect
+
+    def slowly(*what: object, **more: object) -> sqlite3.Connection:
+        connection = connect(*what, **more)  # type: ignore[call-overload]
+        os.replace(path + ".kept", path)
+        return connection  # type: ignore[no-any-return]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite3, "connect", slowly)
+        history = opened(path)
+    with pytest.raises(HistoryUnavailable, match="was deleted or replaced while in use"):
+        history.place()
+
+
 def test_deleted_while_in_use(path: str) -> None:
     history = opened(path)
     history.add_sample(R, full(1.0))

@@ -474,11 +474,13 @@ class Fleet:
     """A publisher of two replicas, and the history that it follows."""
 
     def __init__(self, folder: Path, monitor: Monitor) -> None:
-        self.where = str(folder / "h.db")
+        self.where = str(folder / "link")
+        self.kept = folder / "h.db"
         self.metrics = folder / "fleet.prom"
         self.said: list[str] = []
         self.monitor = monitor
-        self.history = open_history(self.where, time.monotonic() + 60)
+        self.history = open_history(str(self.kept), time.monotonic() + 60)
+        self.lead_to(self.kept)
         settings = Publish(prometheus_file=str(self.metrics), publish_interval=INTERVAL_S)
         replicas = (published("a", limits=QUICKLY), published("b", limits=QUICKLY))
         self.publisher = Publisher(self.where, replicas, settings, self.said.append)
@@ -487,6 +489,11 @@ class Fleet:
         self.history.deadline = time.monotonic() + 60
         self.history.add_samples([(name, Sample(time.time(), delay))])
         self.publisher.stored()
+
+    def lead_to(self, place: Path) -> None:
+        """Have what the publisher reads be this, in one step."""
+        Path(self.where + ".new").symlink_to(place)
+        Path(self.where + ".new").replace(self.where)
 
     def newest(self) -> dict[str, str]:
         return {one.replica.name: one.verdict.condition for one in self.monitor.taken}
@@ -554,7 +561,7 @@ def test_a_job_of_others_and_its_budget_are_seen_without_a_sample(fleet: Fleet) 
     fleet.expect(a="job-overrun", b="in-range")
 
 
-def test_a_history_that_is_out_of_reach_is_told_of_every_replica(fleet: Fleet) -> None:
+def test_a_history_that_is_out_of_reach_is_told_of_every_replica(fleet: Fleet, tmp_path: Path) -> None:
     fleet.publisher.stored("history h.db is locked")
     fleet.expect(a="history-unavailable", b="history-unavailable")
     assert "delayed_repl_history_errors_total" in fleet.metrics.read_text()
@@ -562,11 +569,9 @@ def test_a_history_that_is_out_of_reach_is_told_of_every_replica(fleet: Fleet) -
     assert fleet.monitor.taken[-1].verdict.sample is not None
     fleet.publisher.stored()
     fleet.expect(a="in-range", b="in-range")
-    Path(fleet.where).rename(fleet.where + ".away")
-    Path(fleet.where).mkdir()
+    fleet.lead_to(tmp_path)
     fleet.expect(a="history-unavailable", b="history-unavailable")
-    Path(fleet.where).rmdir()
-    Path(fleet.where + ".away").rename(fleet.where)
+    fleet.lead_to(fleet.kept)
     fleet.expect(a="in-range", b="in-range")
 
 

@@ -131,6 +131,8 @@ class SQLiteHistory(History):
         """Connects to the file that is there now, waiting no longer than the deadline."""
         wait_s = self._wait_ms() / 1000
         self._find_file()
+        # Before it is opened: one that takes its place meanwhile is noticed at the next try.
+        self._file = self._identity()
         path = os.path.abspath(self.name).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
         # rw: SQLite itself must not create anything. Autocommit: transactions begin where this module says so.
         connection = sqlite3.connect(
@@ -144,7 +146,6 @@ class SQLiteHistory(History):
                 raise self._foreign()
             # A commit survives the death of any process; a power cut may take the last samples, and no harm done.
             connection.execute("PRAGMA synchronous = NORMAL")
-            self._file = self._identity()
         except BaseException:
             connection.close()
             raise
