@@ -241,7 +241,9 @@ def test_what_is_passed_over_leaves_the_same_behind() -> None:
 
 
 def test_what_was_never_there_is_passed_over_too() -> None:
-    samples = [sample(10.0 * i, ts=1.0 * i, local=0.5, relay_log=("b", i)) for i in range(9)]
-    quick, plain = observed(samples[0]), observed(*samples)
-    quick.pass_over(samples[1:])
-    assert vars(quick) == vars(plain)
+    moving = [sample(10.0 * i, ts=1.0 * i, local=0.5, relay_log=("b", i)) for i in range(9)]
+    bare = [Sample(10.0 * i, CALM) for i in range(9)]
+    for samples in (moving, bare, [*bare[:2], *moving[2:]], [*moving[:8], bare[8]]):
+        quick, plain = observed(samples[0]), observed(*samples)
+        quick.pass_over(samples[1:])
+        assert vars(quick) == vars(plain)

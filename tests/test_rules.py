@@ -349,6 +349,16 @@ def test_waiting_for_the_delay_hides_a_stuck_applier_no_longer_than_the_delay(en
     assert fold.verdict(27000.0).relay_log_age == 0.0
 
 
+def test_times_of_waiting_for_the_delay_add_up() -> None:
+    here: dict[str, Any] = {"relay_log": ("b", 1), "sql": "Yes", "sql_delay": 7200}
+    fold = folded([sample(t, **here, sql_remaining=None if t in (20.0, 50.0) else 5) for t in (0.0, 20.0, 30.0, 50.0)])
+    assert fold.verdict(60.0).relay_log_age == 60.0 - 20.0 - 20.0
+    fold.add(sample(60.0, **here, sql_remaining=5))
+    assert fold.verdict(60.5).relay_log_age == 60.0 - 20.0 - 20.0
+    fold.add(sample(61.0, **here | {"sql_delay": 0}, sql_remaining=0))
+    assert fold.verdict(70.0).relay_log_age == 70.0
+
+
 def test_limits_that_do_not_fit_the_server_are_asked_about() -> None:
     said = "the server is set to delay by 30 seconds: do the limits fit this replica?"
     for delays, delay, asked in (
