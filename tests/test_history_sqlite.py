@@ -505,6 +505,26 @@ def test_replaced_while_it_is_opened(path: str, monkeypatch: pytest.MonkeyPatch)
         history.place()
 
 
+def test_what_the_server_undoes_is_tried_again_until_the_deadline(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several writers on a busy server may make a deadlock of it more than once."""
+    history, refusals = opened(path), [1, 2, 3]
+
+    def begin() -> None:
+        if refusals:
+            refusals.pop()
+            raise sqlite3.OperationalError("deadlock")
+        history._execute("BEGIN IMMEDIATE")
+
+    monkeypatch.setattr(history, "_begin", begin)
+    monkeypatch.setattr(history, "_undone", lambda _: True)
+    history.add_sample(R, full(1.0))
+    assert stored(opened(path)) == [full(1.0)]
+    monkeypatch.setattr(history, "_begin", lambda: history._execute("no statement"))
+    history.deadline = soon(0.2)
+    with pytest.raises(HistoryUnavailable):
+        history.add_sample(R, full(2.0))
+
+
 def test_deleted_while_in_use(path: str) -> None:
     history = opened(path)
     history.add_sample(R, full(1.0))

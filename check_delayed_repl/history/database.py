@@ -94,8 +94,8 @@ class Database:
             raise self._failure(error) from None
 
     def _write(self, work: Callable[[], _Result]) -> _Result:
-        """Runs `work` in a transaction that holds the lock on `counter`."""
-        for last in (False, True):
+        """Runs `work` in a transaction that holds the lock on `counter`; where it was undone, again."""
+        while True:
             try:
                 self._ready()
                 self._begin()
@@ -111,9 +111,8 @@ class Database:
                         self._connection.rollback()
                 except self.errors:
                     self.close()
-                if last or not self._undone(error):
+                if monotonic() >= self.deadline or not self._undone(error):
                     raise failure from None
-        raise AssertionError
 
     def _failure(self, error: BaseException) -> BaseException:
         """What to raise in the place of an error: where it is the driver's, what to say of it."""
